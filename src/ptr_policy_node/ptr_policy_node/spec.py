@@ -1,0 +1,51 @@
+"""What every part of the system agrees on: action, proprioception, rate, topic names, errors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+ACTION_NAMES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
+"""The seven action dimensions [m, m, m, rad, rad, rad, 0 closed .. 1 open].
+
+Base-frame axes; the rotation is about the end effector, as in BridgeData.
+"""
+
+ACTION_LOW = np.array([-0.05, -0.05, -0.05, -0.25, -0.25, -0.25, 0.0])
+ACTION_HIGH = np.array([0.05, 0.05, 0.05, 0.25, 0.25, 0.25, 1.0])
+ACTION_LOW.flags.writeable = ACTION_HIGH.flags.writeable = False
+
+PROPRIO_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
+"""Measured end-effector pose in the base frame [m, rad]; roll = pitch = yaw = 0 is straight down."""
+
+JOINT_NAMES = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
+
+CONTROL_RATE = 5.0
+"""Control rate [Hz]."""
+
+BASE_FRAME = "base_link"
+
+TOPIC_COMMAND = "arm/command"
+TOPIC_EXECUTED = "arm/executed"
+TOPIC_ARM_STATE = "arm/state"
+TOPIC_JOINT_STATES = "joint_states"
+TOPIC_POLICY_STATE = "policy/state"
+TOPIC_EPISODE_EVENT = "episode/event"
+TOPIC_DIAGNOSTICS = "/diagnostics"
+
+
+def image_topic(camera: str) -> str:
+    """Return the relative topic of a camera's images."""
+    return f"camera/{camera}/image_raw"
+
+
+def camera_info_topic(camera: str) -> str:
+    """Return the relative topic of a camera's calibration."""
+    return f"camera/{camera}/camera_info"
+
+
+class PtrError(Exception):
+    """Base of every error meant for the user.
+
+    The message names the value found, the values allowed and where to change it;
+    the `ptr` command prints it without a traceback.
+    """

@@ -1,0 +1,18 @@
+from setuptools import find_packages, setup
+
+NAME = "ptr_policy_node"
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Runs an exported PTR policy: camera images in, 7-DoF end-effector commands out",
+    license="MIT",
+    packages=find_packages(exclude=["test"]),
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+    ],
+    install_requires=["numpy", "opencv-python-headless"],
+    python_requires=">=3.10",
+    entry_points={"console_scripts": ["policy_node = ptr_policy_node.policy_node:main"]},
+)

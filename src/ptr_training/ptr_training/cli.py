@@ -1,0 +1,46 @@
+"""The `ptr` command: finds its verbs among the installed packages and runs one."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint, entry_points
+
+from ptr_policy_node.spec import PtrError
+
+GROUP = "ptr.commands"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `ptr VERB …`; return the exit status (0 done, 2 refused with a reason, 130 interrupted)."""
+    arguments = sys.argv[1:] if argv is None else argv
+    verbs = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview(verbs))
+        return 0
+    verb, *rest = arguments
+    if verb not in verbs:
+        print(f"ptr: no verb {verb!r}; there are: {', '.join(sorted(verbs))}", file=sys.stderr)
+        return 2
+    try:
+        return int(verbs[verb].load()(rest) or 0)
+    except PtrError as error:
+        print(f"ptr {verb}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # no permission, disk full, missing file: the message names the path
+        print(f"ptr {verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"ptr {verb}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _overview(verbs: dict[str, EntryPoint]) -> str:
+    lines = ["usage: ptr VERB [options]      (ptr VERB --help tells more)", ""]
+    for name in sorted(verbs):
+        summary = (verbs[name].load().__doc__ or "").strip().splitlines()
+        lines.append(f"  {name:<12} {summary[0] if summary else ''}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

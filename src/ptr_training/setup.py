@@ -1,0 +1,27 @@
+from setuptools import find_packages, setup
+
+NAME = "ptr_training"
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Offline training for PTR, without ROS: episodes, agents, checkpoint selection, bundles",
+    license="MIT",
+    packages=find_packages(exclude=["test"]),
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+    ],
+    install_requires=["ptr_policy_node", "numpy", "pyyaml"],
+    python_requires=">=3.10",
+    entry_points={
+        "console_scripts": ["ptr = ptr_training.cli:main"],
+        "ptr.commands": [
+            "export = ptr_training.bags:main",
+            "pretrain = ptr_training.train:pretrain",
+            "finetune = ptr_training.train:finetune",
+            "select = ptr_training.select:main",
+            "bundle = ptr_training.export:main",
+        ],
+    },
+)

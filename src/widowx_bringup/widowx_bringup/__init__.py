@@ -1,0 +1,1 @@
+"""Everything that touches devices: arm, cameras, simulator, teleoperation, recorder, evaluation."""
