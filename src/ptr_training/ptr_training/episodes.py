@@ -1,0 +1,433 @@
+"""Episodes and the store that holds them: one folder per data set, memory-mapped when read.
+
+The layout is described in `docs/design.md` (section "Episode store"). Equal input gives equal
+bytes: nothing of the machine or of the hour enters a store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+import yaml
+from ptr_policy_node.files import atomic_folder, sha256
+from ptr_policy_node.images import RESIZE_NAME
+from ptr_policy_node.spec import ACTION_HIGH, ACTION_LOW, ACTION_NAMES, CONTROL_RATE, PtrError
+
+FORMAT_VERSION = 1
+REWARDED_STEPS = 3
+"""Transitions at the end of a success that earn the reward (paper §4.2; one of them was not enough)."""
+
+STEP = np.dtype(
+    [
+        ("episode", "<i4"),
+        ("step", "<i4"),
+        ("stamp_ns", "<i8"),
+        ("proprio", "<f4", (7,)),
+        ("requested", "<f4", (7,)),
+        ("executed", "<f4", (7,)),
+        ("reward", "<f4"),
+        ("is_last", "?"),
+    ]
+)
+"""One row of `steps.npy`; row r belongs to frame r. Commands are zero where `is_last` is true."""
+
+_HEADER_BYTES = 128
+
+
+class TrainingError(PtrError):
+    """Base of the errors of the training package."""
+
+
+class StoreError(TrainingError):
+    """An episode store is missing, foreign, truncated or empty, or an episode does not fit it."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One attempt at one task: T actions between T + 1 observations."""
+
+    id: str
+    task: str
+    frames: np.ndarray  # (T + 1, H, W, 3) uint8 RGB
+    stamps_ns: np.ndarray  # (T + 1,) int64, header stamps of the frames
+    proprio: np.ndarray  # (T + 1, 7), see spec.PROPRIO_NAMES
+    requested: np.ndarray  # (T, 7), see spec.ACTION_NAMES
+    executed: np.ndarray  # (T, 7), after the arm's limits
+    outcome: str  # success, failure, stop, interrupted
+    operator: str = ""
+    source: str = ""  # bag or generator it came from
+    seed: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.requested)
+
+    @property
+    def success(self) -> bool:
+        return self.outcome == "success"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a store holds, as its maker says it; the counts are added when it is written."""
+
+    name: str
+    camera: str
+    camera_width: int
+    camera_height: int
+    image_height: int
+    image_width: int
+    licence: str = "unspecified"
+    command: str = "executed"  # which of the two commands is learnt from: requested or executed
+    rate: float = CONTROL_RATE  # [Hz]
+    resize: str = RESIZE_NAME
+    last_n: int = REWARDED_STEPS
+    action_names: tuple[str, ...] = ACTION_NAMES
+    action_low: tuple[float, ...] = tuple(ACTION_LOW.tolist())
+    action_high: tuple[float, ...] = tuple(ACTION_HIGH.tolist())
+    sources: tuple[dict[str, Any], ...] = ()  # {name, sha256} of each input
+
+
+def label_rewards(length: int, success: bool, last_n: int = REWARDED_STEPS) -> np.ndarray:
+    """Return the 0/1 rewards of an episode's transitions: one on the last `last_n` of a success.
+
+    Source: paper §4.2 and Appendix E (a single rewarded step gave 0/10, three gave 7/10).
+
+    Returns:
+        Rewards, shape (length,), float32.
+    """
+    rewards = np.zeros(length, np.float32)
+    if success:
+        rewards[max(0, length - last_n) :] = 1.0
+    return rewards
+
+
+class EpisodeWriter:
+    """Writes episodes into a new store, one at a time; the store appears when the block ends well.
+
+    Other files of the store (an audit) may be written into `folder` before the block ends.
+    """
+
+    def __init__(self, path: Path | str, card: Card, *, overwrite: bool = False) -> None:
+        if card.command not in ("requested", "executed"):
+            raise StoreError(f"command learnt from is {card.command!r}; it must be 'requested' or 'executed'")
+        self.path = Path(path)
+        self.card = card
+        self.folder = self.path  # the temporary folder while the block runs
+        self._overwrite = overwrite
+        self._steps: list[np.ndarray] = []
+        self._episodes: list[dict[str, Any]] = []
+        self._ids: set[str] = set()
+        self._rows = 0
+        self._hash = hashlib.sha256()
+        self._frames: BinaryIO
+
+    def __enter__(self) -> EpisodeWriter:
+        with ExitStack() as stack:
+            self.folder = stack.enter_context(atomic_folder(self.path, overwrite=self._overwrite))
+            self._frames = stack.enter_context((self.folder / "frames.npy").open("wb"))
+            self._frames.write(bytes(_HEADER_BYTES))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._stack.__exit__(kind, error, trace)
+            return
+        with self._stack:
+            self._finish()
+
+    def add(self, episode: Episode) -> None:
+        """Append one episode.
+
+        Raises:
+            StoreError: If its arrays disagree in length, hold values that are not finite, or its id is taken.
+        """
+        self._check(episode)
+        rows = np.zeros(len(episode) + 1, STEP)
+        rows["episode"] = len(self._episodes)
+        rows["step"] = np.arange(len(rows))
+        rows["stamp_ns"] = episode.stamps_ns
+        rows["proprio"] = episode.proprio
+        rows["requested"][:-1] = episode.requested
+        rows["executed"][:-1] = episode.executed
+        rows["reward"][:-1] = label_rewards(len(episode), episode.success, self.card.last_n)
+        rows["is_last"][-1] = True
+        pixels = np.ascontiguousarray(episode.frames).data
+        self._frames.write(pixels)
+        self._hash.update(pixels)
+        self._steps.append(rows)
+        self._ids.add(episode.id)
+        entry = {"id": episode.id, "task": episode.task, "start": self._rows, "length": len(episode)}
+        entry |= {key: getattr(episode, key) for key in ("outcome", "operator", "source", "seed")}
+        self._episodes.append(entry)
+        self._rows += len(rows)
+
+    def _check(self, episode: Episode) -> None:
+        size = len(episode) + 1
+        shapes = {
+            "frames": (size, self.card.image_height, self.card.image_width, 3),
+            "stamps_ns": (size,),
+            "proprio": (size, 7),
+            "requested": (size - 1, 7),
+            "executed": (size - 1, 7),
+        }
+        for name, wanted in shapes.items():
+            found = getattr(episode, name).shape
+            if found != wanted:
+                raise StoreError(f"episode {episode.id}: {name} has shape {found}, expected {wanted}")
+        if episode.frames.dtype != np.uint8:
+            raise StoreError(f"episode {episode.id}: frames are {episode.frames.dtype}, expected uint8")
+        if size == 1:
+            raise StoreError(f"episode {episode.id} has no actions")
+        for name in ("proprio", "requested", "executed"):
+            if not np.isfinite(getattr(episode, name)).all():
+                raise StoreError(f"episode {episode.id}: {name} holds values that are not finite")
+        if episode.id in self._ids:
+            raise StoreError(f"episode id {episode.id!r} occurs twice in {self.path}")
+
+    def _finish(self) -> None:
+        if not self._episodes:
+            raise StoreError(f"{self.path}: no episode to write; the store would be empty")
+        self._frames.seek(0)
+        self._frames.write(_npy_header((self._rows, self.card.image_height, self.card.image_width, 3)))
+        self._frames.close()
+        np.save(self.folder / "steps.npy", np.concatenate(self._steps), allow_pickle=False)
+        (self.folder / "episodes.json").write_text(json.dumps(self._episodes, indent=1) + "\n")
+        (self.folder / "card.yaml").write_text(yaml.safe_dump(self._described(), sort_keys=False))
+
+    def _described(self) -> dict[str, Any]:
+        card = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self.card).items()}
+        tasks = Counter(str(entry["task"]) for entry in self._episodes)
+        return {
+            "format_version": FORMAT_VERSION,
+            **card,
+            "tasks": dict(sorted(tasks.items())),
+            "episodes": len(self._episodes),
+            "steps": self._rows - len(self._episodes),
+            "sha256": {
+                "pixels": self._hash.hexdigest(),  # of the frames' bytes, without the .npy header
+                "steps": sha256(self.folder / "steps.npy"),
+                "episodes": sha256(self.folder / "episodes.json"),
+            },
+        }
+
+
+def _npy_header(shape: tuple[int, ...]) -> bytes:
+    """Return a .npy header of fixed length, so that it can be rewritten once the number of rows is known."""
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+    return (
+        b"\x93NUMPY\x01\x00"
+        + (_HEADER_BYTES - 10).to_bytes(2, "little")
+        + text.ljust(_HEADER_BYTES - 11).encode()
+        + b"\n"
+    )
+
+
+@dataclass(frozen=True)
+class EpisodeEntry:
+    """One line of `episodes.json`."""
+
+    id: str
+    task: str
+    start: int  # row of its first observation
+    length: int  # T: transitions
+    outcome: str
+    operator: str = ""
+    source: str = ""
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class EpisodeStore:
+    """A store opened for reading; `frames` stays on disk and is mapped into memory.
+
+    Open one with `EpisodeStore.open`.
+    """
+
+    path: Path
+    card: Card
+    entries: tuple[EpisodeEntry, ...]
+    frames: np.ndarray  # (N, H, W, 3) uint8, memory-mapped, read-only
+    steps: np.ndarray  # (N,) of STEP
+    fingerprint: str  # SHA-256 of card.yaml, which itself lists the SHA-256 of the contents
+    _pixels_sha256: str = field(repr=False, default="")
+
+    @classmethod
+    def open(cls, path: Path | str) -> EpisodeStore:
+        """Open and check a store.
+
+        The pixels are not read; `check_pixels` does that.
+
+        Raises:
+            StoreError: If it is missing, of another format or version, truncated, altered or empty.
+        """
+        path = Path(path)
+        described = _read_card(path)
+        for name in ("steps.npy", "episodes.json"):
+            _check_hash(path, name, described["sha256"][name.split(".")[0]])
+        frames, steps = _load_array(path / "frames.npy", mapped=True), _load_array(path / "steps.npy", mapped=False)
+        card = _card_of(described)
+        shape = (len(steps), card.image_height, card.image_width, 3)
+        if steps.dtype != STEP or frames.shape != shape or frames.dtype != np.uint8:
+            raise StoreError(f"{path}: frames.npy is {frames.dtype} {frames.shape}, expected uint8 {shape}")
+        entries = tuple(EpisodeEntry(**entry) for entry in json.loads((path / "episodes.json").read_text()))
+        _check_tiling(path, entries, steps)
+        return cls(path, card, entries, frames, steps, sha256(path / "card.yaml"), described["sha256"]["pixels"])
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Task names, sorted."""
+        return tuple(sorted({entry.task for entry in self.entries}))
+
+    @property
+    def actions(self) -> np.ndarray:
+        """The command learnt from, shape (N, 7), float32; zero on rows without an action."""
+        return self.steps[self.card.command]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[Episode]:
+        return (self.episode(index) for index in range(len(self)))
+
+    def episode(self, index: int) -> Episode:
+        """Return one episode; its frames are a view of the mapped file."""
+        entry = self.entries[index]
+        rows = slice(entry.start, entry.start + entry.length + 1)
+        steps = self.steps[rows]
+        return Episode(
+            id=entry.id,
+            task=entry.task,
+            frames=self.frames[rows],
+            stamps_ns=steps["stamp_ns"],
+            proprio=steps["proprio"],
+            requested=steps["requested"][:-1],
+            executed=steps["executed"][:-1],
+            outcome=entry.outcome,
+            operator=entry.operator,
+            source=entry.source,
+            seed=entry.seed,
+        )
+
+    def check_pixels(self) -> None:
+        """Read every pixel and compare with the card; raises StoreError if they were altered."""
+        digest = hashlib.sha256()
+        for start in range(0, len(self.frames), 1024):
+            digest.update(np.ascontiguousarray(self.frames[start : start + 1024]).data)
+        if digest.hexdigest() != self._pixels_sha256:
+            raise StoreError(f"{self.path / 'frames.npy'}: pixels do not match card.yaml; copy or export it again")
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    file = path / "card.yaml"
+    if not file.is_file():
+        raise StoreError(
+            f"{path} is not an episode store: it has no card.yaml (make one with `ptr export` or `ptr collect`)"
+        )
+    try:
+        described = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StoreError(f"{file} cannot be read: {error}") from error
+    version = described.get("format_version") if isinstance(described, dict) else None
+    if version != FORMAT_VERSION:
+        raise StoreError(f"{file}: format_version is {version!r}, this version reads {FORMAT_VERSION}")
+    missing = ({each.name for each in fields(Card)} | {"sha256"}) - set(described)
+    if missing:
+        raise StoreError(f"{file} lacks {', '.join(sorted(missing))}")
+    return described
+
+
+def _card_of(described: dict[str, Any]) -> Card:
+    values: dict[str, Any] = {each.name: described[each.name] for each in fields(Card)}
+    for key, value in values.items():
+        values[key] = tuple(value) if isinstance(value, list) else value
+    return Card(**values)
+
+
+def _check_hash(path: Path, name: str, expected: str) -> None:
+    file = path / name
+    if not file.is_file():
+        raise StoreError(f"{path} lacks {name}; the store is incomplete")
+    if (found := sha256(file)) != expected:
+        raise StoreError(f"{file}: SHA-256 is {found[:12]}…, card.yaml says {expected[:12]}…; truncated or altered")
+
+
+def _load_array(file: Path, *, mapped: bool) -> np.ndarray:
+    try:
+        return np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise StoreError(f"{file} is truncated or not an array: {error}") from error
+    except FileNotFoundError as error:
+        raise StoreError(f"{file.parent} lacks {file.name}; the store is incomplete") from error
+
+
+def _check_tiling(path: Path, entries: tuple[EpisodeEntry, ...], steps: np.ndarray) -> None:
+    if not entries:
+        raise StoreError(f"{path} holds no episode; record or collect some first")
+    lengths = np.array([entry.length + 1 for entry in entries])
+    ends = np.cumsum(lengths)
+    starts = np.array([entry.start for entry in entries])
+    if (starts != ends - lengths).any() or ends[-1] != len(steps) or not steps["is_last"][ends - 1].all():
+        raise StoreError(f"{path}: episodes.json does not describe the {len(steps)} rows of steps.npy")
+
+
+@dataclass
+class TaskRegistry:
+    """Task names and their ids: an ordered list that is only ever appended to.
+
+    `width` (the length of the one-hot task id) is fixed before pre-training, with free slots for
+    the targets, so that an id never changes its meaning. The official code sorts the names instead,
+    which renumbers the tasks when one is added.
+    """
+
+    width: int
+    names: list[str] = field(default_factory=list)
+
+    @classmethod
+    def for_tasks(cls, names: list[str], reserve: int) -> TaskRegistry:
+        """Return a registry of distinct names in the order given and `reserve` free slots."""
+        distinct = list(dict.fromkeys(names))
+        return cls(len(distinct) + reserve, distinct)
+
+    def claim(self, name: str) -> int:
+        """Return the id of a task, giving it the next free slot if it is new.
+
+        Raises:
+            TrainingError: If no slot is free.
+        """
+        if name not in self.names:
+            if len(self.names) == self.width:
+                raise TrainingError(
+                    f"no free slot for task {name!r}: all {self.width} are taken by {', '.join(self.names)}; "
+                    "pre-train with a larger `reserve`"
+                )
+            self.names.append(name)
+        return self.names.index(name)
+
+    def id(self, name: str) -> int:
+        """Return the id of a known task; raises TrainingError listing the known ones."""
+        if name not in self.names:
+            raise TrainingError(f"unknown task {name!r}; known: {', '.join(self.names)}")
+        return self.names.index(name)
+
+    def save(self, path: Path) -> None:
+        """Write the registry as YAML."""
+        path.write_text(yaml.safe_dump({"width": self.width, "names": self.names}, sort_keys=False))
+
+    @classmethod
+    def load(cls, path: Path) -> TaskRegistry:
+        """Read a registry written by `save`."""
+        if not path.is_file():
+            raise TrainingError(f"{path.parent} has no {path.name}; is it a run folder?")
+        return cls(**yaml.safe_load(path.read_text()))
