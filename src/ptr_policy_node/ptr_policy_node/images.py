@@ -1,16 +1,158 @@
 """From a camera's bytes to the network's image: decoding and the one resize function.
 
 The exporter, the simulator and the policy node all call `resize_area`, so that training and
-deployment see the same pixels.
+deployment see the same pixels. ROS is not imported: images are read straight from the serialised
+message or from any object with the fields of sensor_msgs/Image.
 """
 
 from __future__ import annotations
 
+import array
+import struct
+from dataclasses import dataclass
+from typing import Any
+
 import cv2
 import numpy as np
 
+from .spec import PtrError
+
 RESIZE_NAME = "cv2.INTER_AREA"
 """Name of the kernel of `resize_area`, written into every episode store and bundle."""
+
+ENCODINGS: dict[str, tuple[int, int | None]] = {
+    "rgb8": (3, None),
+    "bgr8": (3, cv2.COLOR_BGR2RGB),
+    "mono8": (1, cv2.COLOR_GRAY2RGB),
+    "yuv422": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUY2),
+}
+"""Encodings of sensor_msgs/Image that can be decoded: bytes a pixel, and OpenCV's conversion to RGB."""
+
+IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+
+
+class ImageError(PtrError):
+    """An image message cannot be decoded."""
+
+
+class EncodingError(ImageError):
+    """An image message has an encoding that is not supported; so will all others of its topic."""
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """The fields of a sensor_msgs/Image; the pixels stay where they were received."""
+
+    stamp_ns: int
+    height: int
+    width: int
+    encoding: str
+    step: int  # bytes from one row to the next
+    data: np.ndarray  # (step * height,) uint8
+
+    @classmethod
+    def from_message(cls, message: Any) -> RawImage:
+        """Return the view of a message from rclpy or rosbags."""
+        stamp = message.header.stamp
+        return cls(
+            stamp.sec * 1_000_000_000 + stamp.nanosec,
+            message.height,
+            message.width,
+            message.encoding,
+            message.step,
+            np.frombuffer(message.data, np.uint8),
+        )
+
+    @classmethod
+    def from_cdr(cls, buffer: bytes | memoryview) -> RawImage:
+        """Return the view of a serialised message.
+
+        Raises:
+            ImageError: If the message is truncated.
+        """
+        reader = _CdrReader(buffer)
+        stamp_ns, _ = reader.header()
+        height, width, encoding = reader.unsigned(), reader.unsigned(), reader.string()
+        reader.position += 1  # is_bigendian: says nothing about one-byte channels
+        return cls(stamp_ns, height, width, encoding, reader.unsigned(), reader.octets())
+
+    def rgb(self) -> np.ndarray:
+        """Return the picture, shape (height, width, 3), uint8 RGB; for rgb8 a view without copy.
+
+        Raises:
+            EncodingError: If the encoding is not one of `ENCODINGS`.
+            ImageError: If the sizes do not fit together.
+        """
+        if self.encoding not in ENCODINGS:
+            raise EncodingError(
+                f"image encoding {self.encoding!r} is not supported; set the camera driver to one of: "
+                f"{', '.join(ENCODINGS)}"
+            )
+        depth, conversion = ENCODINGS[self.encoding]
+        if not self.height * self.width or self.step < self.width * depth or len(self.data) < self.step * self.height:
+            raise ImageError(
+                f"image of {self.width}x{self.height} {self.encoding} with step {self.step} "
+                f"has {len(self.data)} bytes; expected {max(self.step, self.width * depth) * self.height}"
+            )
+        rows = self.data[: self.step * self.height].reshape(self.height, self.step)
+        pixels = rows[:, : self.width * depth].reshape(self.height, self.width, depth)
+        if conversion is None:
+            return pixels
+        try:
+            return cv2.cvtColor(pixels, conversion)
+        except cv2.error as error:  # for instance an odd width in yuv422
+            raise ImageError(f"image of {self.width}x{self.height} {self.encoding}: {error}") from error
+
+
+def decode(buffer: bytes | memoryview, type_name: str) -> np.ndarray:
+    """Return the picture of a serialised image message.
+
+    Args:
+        buffer: CDR bytes as received.
+        type_name: One of `IMAGE_TYPES`.
+
+    Returns:
+        Picture, shape (H, W, 3), uint8 RGB.
+
+    Raises:
+        EncodingError: If the encoding is not supported.
+        ImageError: If the message or its JPEG data is damaged.
+    """
+    if type_name == "sensor_msgs/msg/Image":
+        return RawImage.from_cdr(buffer).rgb()
+    reader = _CdrReader(buffer)
+    reader.header()
+    return decode_compressed(reader.string(), reader.octets())
+
+
+def decode_compressed(encoding: str, data: np.ndarray | bytes | array.array) -> np.ndarray:
+    """Return the picture of a sensor_msgs/CompressedImage, shape (H, W, 3), uint8 RGB.
+
+    Args:
+        encoding: Its field `format`, for instance "jpeg" or "rgb8; jpeg compressed bgr8".
+        data: Its field `data`.
+    """
+    if ("jpeg" not in encoding and "jpg" not in encoding and "png" not in encoding) or "Depth" in encoding:
+        raise EncodingError(f"compressed image format {encoding!r} is not supported; allowed: jpeg, png")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        raise ImageError(f"compressed image ({encoding}, {len(data)} bytes) is damaged")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def fill_message(message: Any, image: np.ndarray) -> None:
+    """Put a picture into a sensor_msgs/Image as rgb8; the header is left alone.
+
+    Args:
+        message: The message to fill.
+        image: Picture, shape (H, W, 3), uint8 RGB.
+    """
+    message.height, message.width = image.shape[:2]
+    message.encoding = "rgb8"
+    message.is_bigendian = 0
+    message.step = 3 * image.shape[1]
+    message.data = array.array("B", image.tobytes())  # a numpy array would be copied element by element
 
 
 def resize_area(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -27,3 +169,46 @@ def resize_area(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if image.shape[:2] == (height, width):
         return image
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def stamp_of(buffer: bytes | memoryview) -> int:
+    """Return the header stamp [ns] of any serialised message whose first field is a std_msgs/Header."""
+    return _CdrReader(buffer).stamp()
+
+
+class _CdrReader:
+    """Walks the fields of one CDR message; they are aligned to their size after the 4 bytes of encapsulation."""
+
+    def __init__(self, buffer: bytes | memoryview) -> None:
+        self.buffer = memoryview(buffer)
+        self.position = 4
+        self.order = "<" if len(self.buffer) < 2 or self.buffer[1] & 1 else ">"
+
+    def stamp(self) -> int:
+        seconds, nanoseconds = self._unpack("iI")
+        return seconds * 1_000_000_000 + nanoseconds
+
+    def header(self) -> tuple[int, str]:
+        return self.stamp(), self.string()
+
+    def unsigned(self) -> int:
+        self.position = (self.position + 3) & ~3
+        return self._unpack("I")[0]
+
+    def string(self) -> str:
+        return self._take(self.unsigned()).tobytes().rstrip(b"\0").decode("utf-8", "replace")
+
+    def octets(self) -> np.ndarray:
+        return np.frombuffer(self._take(self.unsigned()), np.uint8)
+
+    def _unpack(self, kinds: str) -> tuple[int, ...]:
+        return struct.unpack(self.order + kinds, self._take(struct.calcsize(self.order + kinds)))
+
+    def _take(self, size: int) -> memoryview:
+        taken = self.buffer[self.position : self.position + size]
+        if len(taken) < size:
+            raise ImageError(
+                f"message of {len(self.buffer)} bytes is truncated: a field ends at {self.position + size}"
+            )
+        self.position += size
+        return taken
