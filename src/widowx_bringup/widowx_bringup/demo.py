@@ -1,0 +1,249 @@
+"""`ptr demo`: the whole loop on a simulated arm, one command after the other, each one shown and timed."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import shlex
+import shutil
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ptr_policy_node.files import atomic_file
+from ptr_policy_node.spec import PtrError
+
+from .doctor import versions
+
+RECORD = "demo.json"
+STOP_TIMEOUT = 15.0  # [s] for an interrupted command to save what it has
+
+
+class DemoError(PtrError):
+    """A stage of the demonstration failed."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything a demonstration does."""
+
+    episodes_per_task: int
+    demonstrations: int  # for training; held-out ones come on top
+    held_out: int
+    clone_steps: int  # behaviour cloning, the warm start of PTR and the whole pre-training of BC
+    pretrain_steps: int  # on prior data, clone_steps included
+    finetune_steps: int
+    rollouts: int  # per method
+    max_steps: int  # of a rollout
+    real_time_factor: float
+
+
+PLANS = {
+    "full": Plan(60, 10, 4, 2000, 2400, 400, 20, 40, 2.5),
+    "smoke": Plan(2, 2, 2, 20, 40, 20, 1, 15, 2.5),
+}
+
+METHODS = ("ptr", "bc", "target-only")
+
+
+@dataclass
+class Stage:
+    """Commands of one step of the loop: chains run at the same time, the commands of a chain in order."""
+
+    name: str
+    chains: list[list[list[str]]]
+    seconds: float = 0.0
+    done: bool = False
+
+
+@dataclass
+class Demo:
+    """A demonstration run: its plan, its stages and where it writes."""
+
+    out: Path
+    preset: str
+    task: str
+    seed: int
+    plan: Plan
+    versions: dict[str, str] = field(default_factory=versions)
+    stages: list[Stage] = field(default_factory=list)
+
+    def save(self) -> None:
+        """Write the record of the run, from which the report is made and an interrupted run resumes."""
+        record = asdict(self) | {"out": str(self.out)}
+        with atomic_file(self.out / RECORD) as path:
+            path.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def build_stages(out: Path, task: str, seed: int, plan: Plan) -> list[Stage]:
+    """Return the loop as commands of `ptr`."""
+    prior, bags, target = str(out / "prior"), str(out / "bags"), str(out / "target")
+    demonstrations = plan.demonstrations + plan.held_out
+    collect = ["collect", "--tasks", "prior", "--episodes-per-task", str(plan.episodes_per_task)]
+    record = ["record", "--task", task, "--episodes", str(demonstrations), "--seed", str(seed + 1)]
+    evaluate = ["evaluate", "--task", task, "--rollouts", str(plan.rollouts), "--seed", str(seed + 2)]
+    for method in METHODS:
+        evaluate += ["--policy", f"{method}={out / method / 'bundle'}"]
+    return [
+        Stage("collect prior data", [[[*collect, "--seed", str(seed), "--out", prior]]]),
+        Stage(
+            "record demonstrations",
+            [[[*record, "--out", bags, "--real-time-factor", str(plan.real_time_factor)]]],
+        ),
+        Stage("export", [[["export", bags, "--out", target]]]),
+        Stage("train, select, bundle", _training(out, task, seed, plan)),
+        Stage(
+            "evaluate",
+            [
+                [
+                    [
+                        *evaluate,
+                        "--max-steps",
+                        str(plan.max_steps),
+                        "--real-time-factor",
+                        str(plan.real_time_factor),
+                        "--out",
+                        str(out / "evaluation"),
+                    ]
+                ]
+            ],
+        ),
+    ]
+
+
+def _training(out: Path, task: str, seed: int, plan: Plan) -> list[list[list[str]]]:
+    """Return two chains of equal length in time: PTR on one core, both baselines on the other."""
+    prior, target = str(out / "prior"), str(out / "target")
+
+    def pretrain(method: str, config: str) -> list[str]:
+        steps = ["--steps", str(plan.pretrain_steps), "--set", f"clone_steps={plan.clone_steps}"]
+        where = ["--data", prior, "--target-task", task, "--out", str(out / method / "pretrain")]
+        return ["pretrain", "--config", config, *where, *steps, "--seed", str(seed)]
+
+    def finetune(method: str, steps: int, source: list[str]) -> list[str]:
+        where = ["--target", target, "--out", str(out / method / "finetune")]
+        return ["finetune", *source, *where, "--holdout", str(plan.held_out), "--steps", str(steps)]
+
+    def deploy(method: str) -> list[list[str]]:
+        run = str(out / method / "finetune")
+        return [["select", run], ["bundle", run, "--out", str(out / method / "bundle")]]
+
+    def source(method: str) -> list[str]:
+        return ["--from", str(out / method / "pretrain"), "--prior", prior]
+
+    alone = finetune("target-only", plan.pretrain_steps + plan.finetune_steps, ["--config", "demo_ptr"])
+    return [
+        [pretrain("ptr", "demo_ptr"), finetune("ptr", plan.finetune_steps, source("ptr")), *deploy("ptr")],
+        [
+            pretrain("bc", "demo_bc"),
+            finetune("bc", plan.finetune_steps, source("bc")),
+            *deploy("bc"),
+            alone,
+            *deploy("target-only"),
+        ],
+    ]
+
+
+async def run_stage(stage: Stage, log_folder: Path) -> None:
+    """Run a stage's chains side by side; the first one shows its output, the others write a log.
+
+    Raises:
+        DemoError: If a command fails; the other chains are stopped first.
+    """
+    logs = [None, *(log_folder / f"{stage.name.split(',')[0]}-{i}.log" for i in range(1, len(stage.chains)))]
+    chains = [asyncio.create_task(_run_chain(*pair)) for pair in zip(stage.chains, logs, strict=True)]
+    try:
+        await asyncio.gather(*chains)
+    finally:
+        for chain in chains:
+            chain.cancel()
+        await asyncio.gather(*chains, return_exceptions=True)
+
+
+async def _run_chain(commands: list[list[str]], log: Path | None) -> None:
+    with contextlib.ExitStack() as stack:
+        output = stack.enter_context(log.open("wb")) if log else None
+        for command in commands:
+            print(f"  $ ptr {shlex.join(command)}{f'   > {log}' if log else ''}", flush=True)
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "ptr_training.cli", *command, stdout=output, stderr=output
+            )
+            try:
+                status = await process.wait()
+            finally:
+                if process.returncode is None:
+                    await _stop(process)
+            if status:
+                raise DemoError(
+                    f"`ptr {shlex.join(command)}` ended with status {status}{f'; see {log}' if log else ''}"
+                )
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    """Let a command end as on Ctrl-C, so that it saves what it has and stops its own processes."""
+    process.send_signal(signal.SIGINT)
+    try:
+        await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
+    except asyncio.TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def load_or_start(out: Path, preset: str, task: str, seed: int) -> Demo:
+    """Return the demonstration to run in `out`: an interrupted one of the same kind goes on, else a new one.
+
+    Raises:
+        DemoError: If `out` holds something that is not a demonstration run.
+    """
+    plan = PLANS[preset]
+    stages = build_stages(out, task, seed, plan)
+    if out.exists() and any(out.iterdir()):
+        if not (out / RECORD).exists():
+            raise DemoError(f"{out} holds other files; give another --out, or empty it")
+        old = json.loads((out / RECORD).read_text())
+        done = {stage["name"]: stage for stage in old["stages"] if stage["done"]}
+        same = (old["preset"], old["task"], old["seed"], old["versions"]) == (preset, task, seed, versions())
+        if same and len(done) < len(stages):
+            for stage in stages:
+                if stage.name in done:
+                    stage.seconds, stage.done = done[stage.name]["seconds"], True
+            print(f"{out}: goes on after {len(done)} finished stages (remove the folder to start over)")
+            return Demo(out, preset, task, seed, plan, stages=stages)
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    return Demo(out, preset, task, seed, plan, stages=stages)
+
+
+def run(demo: Demo) -> None:
+    """Run what is left of a demonstration."""
+    demo.save()
+    for number, stage in enumerate(demo.stages, 1):
+        if stage.done:
+            continue
+        print(f"\n[{number}/{len(demo.stages)}] {stage.name}", flush=True)
+        started = time.monotonic()
+        asyncio.run(run_stage(stage, demo.out))
+        stage.seconds, stage.done = time.monotonic() - started, True
+        demo.save()
+        print(f"  {stage.name}: {stage.seconds:.0f} s", flush=True)
+
+
+def main(argv: list[str]) -> int:
+    """Run the whole loop in simulation: prior data, demonstrations, training, rollouts, report."""
+    from .report import write_report
+    from .tasks import TARGET_TASK
+
+    parser = argparse.ArgumentParser(prog="ptr demo", description=main.__doc__)
+    parser.add_argument("--preset", choices=sorted(PLANS), default="full", help="how much of everything")
+    parser.add_argument("--task", default=TARGET_TASK, help="the new task (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"))
+    options = parser.parse_args(argv)
+    demo = load_or_start(options.out, options.preset, options.task, options.seed)
+    run(demo)
+    print(f"\nreport: {write_report(demo.out)}")
+    return 0
