@@ -1,0 +1,45 @@
+# The commands for people; each sets up what it needs first (scripts/setup).
+
+SHELL := bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench lock clean
+
+PRESET ?= full# of the demo: full or smoke
+ARGS ?=# further arguments: make test ARGS="-k bundle"
+
+BIN := .venv/bin
+# A simulated arm never talks to another machine's.
+export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
+
+# A ROS sourced in the calling shell would mix its libraries with those of .venv.
+ifdef ROS_DISTRO
+unexport PYTHONPATH LD_LIBRARY_PATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
+endif
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+setup: ## install everything into .venv: packages, ROS 2 Jazzy, messages (PYTHON=…, TORCH_INDEX=…: see scripts/setup)
+	@scripts/setup
+
+demo: setup ## teach a simulated arm a new task and report on it: runs/demo/report.html (PRESET=smoke: a quick pass)
+	@$(BIN)/ptr demo --preset $(PRESET) --out runs/demo $(ARGS)
+
+test: setup ## run the tests (ARGS="-k bundle": some of them)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## lint, formatting, import directions, types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+bench: setup ## measure the figures of docs/performance.md
+	@$(BIN)/python scripts/bench.py $(ARGS)
+
+lock: setup ## resolve requirements/*.in into requirements/lock.txt, for every supported Python
+	@$(BIN)/python -m pip install -q uv
+	@$(BIN)/uv pip compile -q --universal --python-version 3.10 --excludes requirements/cuda.txt --annotation-style line \
+		--custom-compile-command "make lock" requirements/*.in --output-file requirements/lock.txt $(ARGS)
+
+clean: ## remove what set-up, build and tests made; runs/ stays
+	rm -rf .venv build install log .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*/*.egg-info
