@@ -19,5 +19,8 @@ IMAGES = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 NEWEST_IMAGE = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 """For a subscriber that wants the newest picture only; matches `IMAGES`."""
 
+NEWEST_STATE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+"""For a subscriber that wants the newest state only; matches `STATE`."""
+
 CLOCK = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
 """Simulated time, as every node's time source subscribes to it."""

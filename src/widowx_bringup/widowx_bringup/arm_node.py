@@ -1,0 +1,386 @@
+"""The arm on the ROS graph: executes commands, publishes its state, holds when something is wrong.
+
+The same node drives the simulated and the real arm; only the `Arm` it is handed differs.
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import mujoco
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import Point, Pose, Quaternion
+from ptr_policy_node.node import Health, now_ns, parameter, publish_diagnostics, run, to_ns, to_stamp
+from ptr_policy_node.spec import (
+    BASE_FRAME,
+    CONTROL_RATE,
+    JOINT_NAMES,
+    TOPIC_ARM_STATE,
+    TOPIC_COMMAND,
+    TOPIC_EPISODE_EVENT,
+    TOPIC_EXECUTED,
+    TOPIC_JOINT_STATES,
+    PtrError,
+)
+from rclpy.node import Node
+from rclpy.task import Future as RosFuture
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+
+from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
+from ptr_policy_node import qos
+
+from .arm import Arm, ArmError, JointTarget
+from .controller import ArmSnapshot, EefController
+from .guard import CommandGuard
+from .kinematics import pose_from_proprio
+from .limits import gate_joints
+
+STATE_RATE = 20.0
+"""Rate of arm/state and joint_states [Hz]."""
+
+FINGER_CLOSED, FINGER_OPEN = 0.010, 0.035
+"""Finger positions that stand for gripper openings 0 and 1 [m]."""
+
+START_POSE = (0.30, 0.0, 0.15, 0.0, 0.0, 0.0)
+"""Where `arm/go_to_start` brings the gripper, open: x, y, z [m], roll, pitch, yaw [rad]; BridgeData's start."""
+
+START_SPEED = 0.5
+"""Fastest joint on the way there [rad/s]."""
+
+
+Device = Callable[[Node], tuple[Arm, EefController]]
+"""Makes an arm and its controller; declares the parameters it needs on the node it is handed."""
+
+
+class DeviceThread(threading.Thread):
+    """Does everything that touches the device, one job after the other, so that no callback ever waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__(name="device", daemon=True)
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Future] | None] = queue.SimpleQueue()
+
+    def submit(self, job: Callable[[], Any]) -> Future:
+        """Queue a job; its result or exception appears in the returned future."""
+        future: Future = Future()
+        self._jobs.put((job, future))
+        return future
+
+    def stop(self) -> None:
+        """Finish the jobs queued so far and end the thread."""
+        self._jobs.put(None)
+        if self.is_alive():
+            self.join(timeout=5.0)
+
+    def run(self) -> None:
+        """Work until stopped."""
+        while self.work(timeout=None):
+            pass
+
+    def work(self, timeout: float | None) -> bool:
+        """Do the next job, waiting at most `timeout` seconds for one; return false once stopped.
+
+        Raises:
+            queue.Empty: If no job came within `timeout`.
+        """
+        item = self._jobs.get(timeout=timeout) if timeout is None or timeout > 0 else self._jobs.get_nowait()
+        if item is None:
+            return False
+        job, future = item
+        try:
+            future.set_result(job())
+        except Exception as error:
+            future.set_exception(error)
+        return True
+
+
+class ArmNode(Node):
+    """ROS side of one arm. All device work and all of the guard happen in the device thread."""
+
+    def __init__(
+        self,
+        name: str,
+        make_device: Device,
+        make_thread: Callable[[], DeviceThread] = DeviceThread,
+        **options: Any,
+    ) -> None:
+        """Connect the arm and offer it.
+
+        Args:
+            name: Default node name.
+            make_device: See `Device`.
+            make_thread: Makes the thread that works on the device; in the simulation's, time passes as well.
+            options: Passed on to `rclpy.node.Node`.
+        """
+        super().__init__(name, **options)
+        period = 1.0 / CONTROL_RATE
+        self.guard = CommandGuard(
+            max_age=parameter(self, "max_command_age", period, "oldest command executed [s]"),
+            max_silence=parameter(self, "max_command_silence", 2 * period, "longest pause within an episode [s]"),
+            resume_on_start=parameter(self, "resume_on_start", False, "whether the START of an episode ends a hold"),
+        )
+        self._frame = parameter(self, "base_frame", BASE_FRAME, "frame of poses and commands")
+        self.arm, self.controller = make_device(self)
+        self._fault = ""
+        self._start_joints: np.ndarray | None = None  # where the arm is on its way to
+        self._pending: Future | None = None
+        self._snapshot: ArmSnapshot | None = None
+        self.arm.connect()
+        self.controller.reset()
+        self._create_interfaces()
+        self.device = make_thread()
+        self.device.start()
+
+    def _create_interfaces(self) -> None:
+        self._state = self.create_publisher(ArmState, TOPIC_ARM_STATE, qos.STATE)
+        self._joints = self.create_publisher(JointState, TOPIC_JOINT_STATES, qos.STATE)
+        self._executed = self.create_publisher(EefCommand, TOPIC_EXECUTED, qos.COMMANDS)
+        self.create_subscription(EefCommand, TOPIC_COMMAND, self._on_command, qos.COMMANDS)
+        self.create_subscription(EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS)
+        self.serve("arm/hold", lambda: self._hold("stopped by the operator (arm/hold)"))
+        self.serve("arm/enable", self._enable)
+        self.serve("arm/go_to_start", self._go_to_start)
+        self.create_timer(1.0 / STATE_RATE, self._on_tick)
+        publish_diagnostics(self, self.arm.features.name, self.health)
+
+    def destroy_node(self) -> None:
+        """Stop the device thread and let go of the arm."""
+        self.device.stop()
+        self.arm.disconnect()
+        super().destroy_node()
+
+    def now_ns(self) -> int:
+        """Return the time on the clock that stamps commands and states."""
+        return now_ns(self)
+
+    def device_stamp_ns(self, stamp_ns: int) -> int:
+        """Return a stamp of the device on the clock of `now_ns`."""
+        return stamp_ns
+
+    # --- callbacks: they only hand jobs to the device thread ------------------------------------------------
+
+    def serve(self, name: str, job: Callable[[], str]) -> None:
+        """Offer a Trigger service that does `job` in the device thread and answers with the text it returns."""
+
+        async def answer(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            response.success, response.message = await self.ask(job)
+            return response
+
+        self.create_service(Trigger, name, answer)
+
+    async def ask(self, job: Callable[[], str]) -> tuple[bool, str]:
+        """Do a job in the device thread without blocking the executor; return success and what to tell."""
+        done = RosFuture()
+
+        def finish(future: Future) -> None:
+            done.set_result(None)
+            if self.executor is not None:
+                self.executor.wake()
+
+        work = self.device.submit(job)
+        work.add_done_callback(finish)
+        await done
+        try:
+            return True, work.result()
+        except PtrError as error:
+            return False, str(error)
+
+    def _on_command(self, message: EefCommand) -> None:
+        self._submit(lambda: self._execute(message))
+
+    def _on_event(self, event: EpisodeEvent) -> None:
+        if event.event == EpisodeEvent.START:
+            self._submit(lambda: self._start(event.episode_id))
+        else:
+            self._submit(lambda: self.guard.end(event.episode_id))
+
+    def _on_tick(self) -> None:
+        if self._pending is None or self._pending.done():  # a slow device gets no second tick on top
+            self._pending = self._submit(self._step)
+
+    def _submit(self, job: Callable[[], object]) -> Future:
+        future = self.device.submit(job)
+        future.add_done_callback(self._report)
+        return future
+
+    def _report(self, future: Future) -> None:
+        if (error := future.exception()) is not None:
+            self.get_logger().error(f"{type(error).__name__}: {error}")
+
+    # --- jobs: they run in the device thread ----------------------------------------------------------------
+
+    def _start(self, episode: str) -> None:
+        self.guard.start(episode)
+        if not self.guard.holding:
+            self.controller.reset()
+
+    def _execute(self, request: EefCommand) -> None:
+        self._check_publishers()
+        action = np.asarray(request.action, dtype=np.float64)
+        refusal = self.guard.check(action, to_ns(request.header.stamp), self.now_ns())
+        if refusal:
+            self.get_logger().warning(f"rejected: {refusal}", throttle_duration_sec=1.0)
+            if not np.isfinite(action).all():  # whoever computes NaN once is not to be trusted with the next step
+                self._hold(refusal)
+            return
+        try:
+            execution = self.controller.execute(action)
+        except ArmError as error:
+            self._fail(error)
+            return
+        self.guard.clipped += execution.clipped
+        self.guard.rejected += execution.rejected
+        if execution.reason:
+            verdict = "rejected" if execution.rejected else "clipped"
+            self.get_logger().info(f"{verdict}: {execution.reason}", throttle_duration_sec=1.0)
+        self._publish_executed(request, execution.executed)
+
+    def _publish_executed(self, request: EefCommand, executed: np.ndarray) -> None:
+        message = EefCommand(observation_stamp=request.observation_stamp, source=request.source, action=executed)
+        message.header.stamp = to_stamp(self.now_ns())
+        message.header.frame_id = self._frame
+        self._executed.publish(message)
+
+    def _step(self) -> None:
+        self._check_publishers()
+        if silence := self.guard.silence(self.now_ns()):
+            self._hold(silence)
+        try:
+            self._snapshot = self.controller.state()
+            self._fault = ""
+            self._move_on(self._snapshot)
+        except ArmError as error:
+            self._fail(error)
+        if self._snapshot is not None:
+            self._publish_state(self._snapshot)
+
+    def _check_publishers(self) -> None:
+        if self.count_publishers(TOPIC_COMMAND) <= 1 or self.guard.holding:
+            return
+        senders = self.get_publishers_info_by_topic(TOPIC_COMMAND)
+        names = sorted(f"{sender.node_namespace.rstrip('/')}/{sender.node_name}" for sender in senders)
+        if len(names) > 1:
+            self._hold(f"{len(names)} nodes publish {TOPIC_COMMAND}: {', '.join(names)}; stop all but one")
+
+    def _hold(self, reason: str) -> str:
+        if self.guard.hold(reason):
+            self.get_logger().error(f"holding: {reason}")
+        self.arm.hold()
+        return f"holding: {self.guard.reason}"
+
+    def _fail(self, error: ArmError) -> None:
+        self._fault = str(error)
+        if self.guard.hold(f"fault: {error}"):
+            self.get_logger().error(f"holding after a fault: {error}")
+            self.arm.hold()
+
+    def _enable(self) -> str:
+        self.guard.enable()
+        self.controller.reset()
+        return "enabled"
+
+    def _go_to_start(self) -> str:
+        if self.guard.holding:
+            raise ArmError(f"arm is holding: {self.guard.reason}; call arm/enable first")
+        solution = self.controller.kinematics.inverse(
+            pose_from_proprio(np.asarray(START_POSE)), self.controller.state().joints
+        )
+        if not solution.success:
+            raise ArmError(f"no joints within the limits reach the start pose {START_POSE}")
+        self._start_joints = solution.joints
+        self.guard.busy = "moving to its start pose"
+        return self.guard.busy
+
+    def _move_on(self, snapshot: ArmSnapshot) -> None:
+        """Take the next part of the way to the start pose; every part passes the gate."""
+        if self._start_joints is None or not self.guard.busy:
+            return
+        reach = START_SPEED * self.controller.limits.profile_time
+        way = self._start_joints - snapshot.joints
+        target = gate_joints(snapshot.joints + np.clip(way, -reach, reach), snapshot.joints, self.controller.limits)
+        if target.positions is None:
+            raise ArmError(target.reason)
+        self.arm.send(JointTarget(target.positions, 1.0))
+        if np.abs(way).max() < 0.02:
+            self.guard.busy, self._start_joints = "", None
+            self.controller.reset()
+
+    def _publish_state(self, snapshot: ArmSnapshot) -> None:
+        state = ArmState(
+            joint_positions=snapshot.joints,
+            joint_velocities=snapshot.velocities,
+            eef_pose=_pose(snapshot.T_base_eef),
+            proprio=snapshot.proprio,
+            status=self._status(),
+            reason=self._fault or self.guard.reason or self.guard.busy,
+            clipped=self.guard.clipped,
+            held=self.guard.held,
+            rejected=self.guard.rejected,
+        )
+        state.header.stamp = to_stamp(self.device_stamp_ns(snapshot.stamp_ns))
+        state.header.frame_id = self._frame
+        self._state.publish(state)
+        self._joints.publish(_joint_state(state))
+
+    def _status(self) -> int:
+        if self._fault:
+            return ArmState.STATUS_FAULT
+        return ArmState.STATUS_HOLDING if self.guard.holding else ArmState.STATUS_OK
+
+    def health(self) -> Health:
+        """Return the entry of /diagnostics."""
+        guard = self.guard
+        counts = {"clipped": guard.clipped, "held": guard.held, "rejected": guard.rejected}
+        if self._fault:
+            return Health(DiagnosticStatus.ERROR, self._fault, counts)
+        if guard.holding:
+            return Health(DiagnosticStatus.WARN, f"holding: {guard.reason}", counts)
+        return Health(values=counts)
+
+
+def _pose(T_base_eef: np.ndarray) -> Pose:
+    quaternion = np.empty(4)  # w, x, y, z
+    mujoco.mju_mat2Quat(quaternion, np.ascontiguousarray(T_base_eef[:3, :3]).reshape(9))
+    w, x, y, z = quaternion.tolist()
+    px, py, pz = T_base_eef[:3, 3].tolist()
+    return Pose(position=Point(x=px, y=py, z=pz), orientation=Quaternion(w=w, x=x, y=y, z=z))
+
+
+def _joint_state(state: ArmState) -> JointState:
+    """Return the six joints and both fingers under the names of the URDF, so that robot_state_publisher moves them."""
+    finger = FINGER_CLOSED + state.proprio[6] * (FINGER_OPEN - FINGER_CLOSED)
+    return JointState(
+        header=state.header,
+        name=[*JOINT_NAMES, "left_finger", "right_finger"],
+        position=[*state.joint_positions, finger, -finger],
+        velocity=[*state.joint_velocities, 0.0, 0.0],
+    )
+
+
+DEVICES: dict[str, Device] = {}
+"""Kinds of real arm; another one needs a function here and nothing else. The simulated arm is in simulation.py."""
+
+
+def main() -> int:
+    """Run the arm node over a real arm."""
+
+    def make_device(node: Node) -> tuple[Arm, EefController]:
+        device = parameter(node, "device", "", f"kind of arm: {', '.join(DEVICES) or 'none in this version'}")
+        if device not in DEVICES:
+            raise ArmError(
+                f"device {device!r} is no kind of arm known here; there are: {', '.join(DEVICES) or 'none yet'}. "
+                "The Interbotix driver is not part of this version; start `simulation` for a simulated arm"
+            )
+        return DEVICES[device](node)
+
+    return run(lambda: ArmNode("arm_node", make_device))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

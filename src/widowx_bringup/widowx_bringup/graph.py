@@ -1,0 +1,226 @@
+"""Which nodes run, with which parameters and remappings: described once, as data.
+
+`launch/*.launch.py` turns it into `launch_ros` actions, `processes.py` into processes where `launch` is not installed.
+Values that several nodes share are arguments here; what concerns one node alone is in `config/*.yaml`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ptr_policy_node.spec import TOPIC_COMMAND, TOPIC_EXECUTED, PtrError
+
+BRINGUP, POLICY = "widowx_bringup", "ptr_policy_node"
+
+
+class GraphError(PtrError):
+    """The graph asked for does not exist or an argument has an impossible value."""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One launch argument. Values are text, as on the command line."""
+
+    name: str
+    description: str
+    default: str | None = None  # None: must be given
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One node to start; its name is the executable's."""
+
+    package: str
+    executable: str
+    config: str  # file below config/
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # on top of the file's
+    remappings: tuple[tuple[str, str], ...] = ()
+    namespace: str = ""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A set of nodes that run together.
+
+    Attributes:
+        name: What `ptr up` calls it.
+        description: One sentence.
+        arguments: Everything that can be chosen.
+        nodes: Makes the nodes from a complete set of values.
+    """
+
+    name: str
+    description: str
+    arguments: tuple[Argument, ...]
+    nodes: Callable[[Mapping[str, str]], list[NodeSpec]]
+
+    def resolve(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Complete the values given with the defaults.
+
+        Raises:
+            GraphError: If an argument is unknown, missing or not one of its choices.
+        """
+        known = {argument.name: argument for argument in self.arguments}
+        for name in given:
+            if name not in known:
+                raise GraphError(f"{self.name} has no argument {name!r}; there are: {', '.join(known)}")
+        values = {name: given.get(name, argument.default) for name, argument in known.items()}
+        for name, value in values.items():
+            if value is None:
+                raise GraphError(f"{self.name} needs {name}:=…  ({known[name].description})")
+            if known[name].choices and value not in known[name].choices:
+                raise GraphError(f"{name}:={value} is not possible; choose from: {', '.join(known[name].choices)}")
+        return {name: value for name, value in values.items() if value is not None}
+
+
+SHARED = (
+    Argument("use_sim", "simulated arm, cameras and time instead of the real ones", "true", ("true", "false")),
+    Argument("robot_name", "namespace of all nodes", "wx250s"),
+    Argument("camera", "name of the camera the policy looks through", "over_shoulder"),
+    Argument("width", "its picture width [pixels]", "640"),
+    Argument("height", "its picture height [pixels]", "480"),
+    Argument("camera_rate", "its pictures per second [Hz]", "30.0"),
+    Argument("real_time_factor", "simulated seconds per second of real time", "1.0"),
+    Argument("bag_directory", "folder that receives one bag per episode", "bags"),
+)
+POLICY_ARGUMENTS = (
+    Argument("policy", "bundle folder of the policy"),
+    Argument("task", "task where the START of an episode names none", ""),
+)
+RECORD = Argument("record", "whether every episode becomes a bag", "true", ("true", "false"))
+
+
+def _camera(values: Mapping[str, str]) -> dict[str, Any]:
+    return {"camera": values["camera"], "width": int(values["width"]), "height": int(values["height"])}
+
+
+def _world(values: Mapping[str, str]) -> list[NodeSpec]:
+    """Return arm and camera."""
+    if values["use_sim"] != "true":
+        raise GraphError(
+            "use_sim:=false needs the Interbotix driver, which is not part of this version yet; use use_sim:=true"
+        )
+    rate = float(values["camera_rate"])
+    simulation = {"real_time_factor": float(values["real_time_factor"]), "world_rate": rate, "resume_on_start": True}
+    camera = {**_camera(values), "rate": rate, "device": "simulator"}
+    return [
+        NodeSpec(BRINGUP, "simulation", "arm.yaml", simulation),
+        NodeSpec(BRINGUP, "camera_node", "cameras.yaml", camera),
+    ]
+
+
+def _policy(values: Mapping[str, str], remappings: tuple[tuple[str, str], ...] = ()) -> NodeSpec:
+    parameters = {
+        "bundle": str(Path(values["policy"]).absolute()),
+        "camera": values["camera"],
+        "task": values["task"],
+        "autostart": True,
+    }
+    return NodeSpec(POLICY, "policy_node", "policy.yaml", parameters, remappings)
+
+
+def _recorder(values: Mapping[str, str]) -> NodeSpec:
+    parameters = {"directory": str(Path(values["bag_directory"]).absolute()), "camera": values["camera"]}
+    return NodeSpec(BRINGUP, "recorder_node", "recorder.yaml", parameters)
+
+
+def _placed(nodes: list[NodeSpec], values: Mapping[str, str], use_sim_time: bool) -> list[NodeSpec]:
+    """Return the nodes in their namespace and on their clock."""
+    return [
+        NodeSpec(
+            node.package,
+            node.executable,
+            node.config,
+            {**node.parameters, "use_sim_time": use_sim_time},
+            node.remappings,
+            values["robot_name"],
+        )
+        for node in nodes
+    ]
+
+
+def _eval_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
+    nodes = [*_world(values), _policy(values)]
+    if values["record"] == "true":
+        nodes.append(_recorder(values))
+    return _placed(nodes, values, values["use_sim"] == "true")
+
+
+def _record_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
+    nodes = [*_world(values), NodeSpec(BRINGUP, "scripted_teleop", "teleop.yaml"), _recorder(values)]
+    return _placed(nodes, values, values["use_sim"] == "true")
+
+
+def _replay_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
+    player = {"bag": str(Path(values["bag"]).absolute()), "rate": float(values["rate"])}
+    away_from_the_arm = ((TOPIC_COMMAND, "replay/command"), (TOPIC_EXECUTED, "replay/executed"))
+    nodes = [NodeSpec(BRINGUP, "bag_player", "player.yaml", player), _policy(values, away_from_the_arm)]
+    return _placed(nodes, values, True)
+
+
+_BY_NAME = {argument.name: argument for argument in SHARED}
+
+GRAPHS = {
+    graph.name: graph
+    for graph in (
+        Graph(
+            "eval",
+            "arm, camera, policy and recorder",
+            (*POLICY_ARGUMENTS, *SHARED, RECORD),
+            _eval_nodes,
+        ),
+        Graph("record", "arm, camera, teleoperation and recorder", SHARED, _record_nodes),
+        Graph(
+            "replay",
+            "a recorded bag into the policy; no arm is there to move",
+            (
+                Argument("bag", "folder of the bag to play"),
+                *POLICY_ARGUMENTS,
+                Argument("rate", "seconds of the bag per second of real time", "1.0"),
+                _BY_NAME["robot_name"],
+                _BY_NAME["camera"],
+            ),
+            _replay_nodes,
+        ),
+    )
+}
+
+
+def find_graph(name: str) -> Graph:
+    """Return a graph by name.
+
+    Raises:
+        GraphError: If there is none.
+    """
+    if name not in GRAPHS:
+        raise GraphError(f"there is no graph {name!r}; there are: {', '.join(GRAPHS)}")
+    return GRAPHS[name]
+
+
+def config_folder() -> Path:
+    """Return the folder of the parameter files: installed in share/, or that of the source tree."""
+    source = Path(__file__).resolve().parents[3] / "config"
+    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
+        installed = Path(prefix) / "share" / BRINGUP / "config"
+        if prefix and installed.is_dir():
+            return installed
+    if not source.is_dir():
+        raise GraphError(f"no folder config/ in {source.parent} nor in share/{BRINGUP} of AMENT_PREFIX_PATH")
+    return source
+
+
+TRANSPORT = "LARGE_DATA?max_msg_size=2MB&sockets_size=16MB&non_blocking=true&tcp_negotiation_timeout=50"
+"""Fast DDS: images of 900 kB cross processes without loss; docs/performance.md has the figures."""
+
+
+def environment(values: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment variables every node of a graph needs on top of the inherited ones."""
+    variables = {"FASTDDS_BUILTIN_TRANSPORTS": os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", TRANSPORT)}
+    if values.get("use_sim", "true") == "true":  # a simulated arm must not talk to a real one elsewhere
+        variables["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    return variables

@@ -1,0 +1,104 @@
+"""When a command may reach the arm and when the arm must hold. No ROS, no device: times come as arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+FUTURE_TOLERANCE = 0.05
+"""How far a stamp may lie ahead of our clock [s]: two processes see simulated time a tick apart."""
+
+
+@dataclass
+class CommandGuard:
+    """Refuses commands and notices silence; remembers why the arm holds, and counts.
+
+    Written by the device thread only; the reason and the counters may be read from any thread.
+
+    Attributes:
+        max_age: Oldest command that is still executed [s].
+        max_silence: Longest pause between two commands of an episode [s].
+        resume_on_start: Whether the START of an episode ends a hold (simulation) or only `enable` does (real arm).
+    """
+
+    max_age: float
+    max_silence: float
+    resume_on_start: bool = False
+    reason: str = ""
+    busy: str = ""  # why commands have to wait although nothing is wrong
+    clipped: int = 0
+    held: int = 0
+    rejected: int = 0
+    episode: str = ""
+    _last_accepted_ns: int | None = None
+
+    @property
+    def holding(self) -> bool:
+        """Whether the arm holds its measured position."""
+        return bool(self.reason)
+
+    def check(self, action: np.ndarray, stamp_ns: int, now_ns: int) -> str:
+        """Accept or refuse a command.
+
+        Args:
+            action: The requested step, shape (7,) expected.
+            stamp_ns: When it was issued.
+            now_ns: The time now, on the same clock.
+
+        Returns:
+            Why it is refused (and counted); empty when it may be executed.
+        """
+        refusal = self._refusal(np.asarray(action, dtype=np.float64), (now_ns - stamp_ns) * 1e-9)
+        if refusal:
+            self.rejected += 1
+        else:
+            self._last_accepted_ns = now_ns
+        return refusal
+
+    def _refusal(self, action: np.ndarray, age: float) -> str:
+        if action.shape != (7,):
+            return f"command has {action.size} numbers; it must have 7"
+        if not np.isfinite(action).all():
+            return f"command is not finite: {action.tolist()}"
+        if age > self.max_age:
+            return f"command is {age:.3f} s old; at most {self.max_age:g} s are allowed"
+        if age < -FUTURE_TOLERANCE:
+            return f"command is stamped {-age:.3f} s in the future: the sender's clock differs from the arm's"
+        if self.holding:
+            return f"arm is holding: {self.reason}"
+        return f"arm is {self.busy}" if self.busy else ""
+
+    def silence(self, now_ns: int) -> str:
+        """Return why the arm must hold because nobody commands it any more; empty when all is well."""
+        if not self.episode or self.holding or self._last_accepted_ns is None:
+            return ""
+        pause = (now_ns - self._last_accepted_ns) * 1e-9
+        if pause <= self.max_silence:
+            return ""
+        return f"no command for {pause:.2f} s during an episode; at most {self.max_silence:g} s are allowed"
+
+    def hold(self, reason: str) -> bool:
+        """Remember that the arm holds; return whether it did not hold before (then the hold is counted)."""
+        if self.holding:
+            return False
+        self.reason, self.busy = reason, ""
+        self.held += 1
+        return True
+
+    def enable(self) -> None:
+        """Let commands pass again."""
+        self.reason = ""
+        self._last_accepted_ns = None
+
+    def start(self, episode: str) -> None:
+        """An episode begins: silence counts from its first command on."""
+        self.episode = episode
+        self._last_accepted_ns = None
+        if self.resume_on_start:
+            self.enable()
+
+    def end(self, episode: str) -> None:
+        """The episode is over; an end of another episode says nothing about the running one."""
+        if episode == self.episode:
+            self.episode = ""

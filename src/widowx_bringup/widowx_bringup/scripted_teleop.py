@@ -1,0 +1,82 @@
+"""A scripted teleoperator: sees the true scene of the simulation and asks for steps as a person would."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+
+from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
+from ptr_policy_node import qos
+from ptr_policy_node.node import now_ns, parameter, run, to_ns, to_stamp
+from ptr_policy_node.observation import ArmInput, Inputs, StepSchedule
+from ptr_policy_node.spec import BASE_FRAME, CONTROL_RATE, TOPIC_ARM_STATE, TOPIC_COMMAND, TOPIC_EPISODE_EVENT
+
+from .camera_node import TOPIC_WORLD
+from .expert import Expert
+from .simulator import World
+from .tasks import TaskError, parse_task
+
+
+class ScriptedTeleop(Node):
+    """Publishes commands between the START of an episode and its end, one per control period."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__("scripted_teleop", **options)
+        self._noise = parameter(self, "noise", 0.15, "standard deviation of the noise, as a part of the longest step")
+        self._world = World()
+        self._expert: Expert | None = None
+        self._episode = ""
+        self._inputs = Inputs(max_image_age=0.2, max_state_age=0.2)
+        self._schedule = StepSchedule(CONTROL_RATE)
+        self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
+        self.create_subscription(JointState, TOPIC_WORLD, self._on_world, qos.NEWEST_STATE)
+        self.create_subscription(ArmState, TOPIC_ARM_STATE, self._on_arm, qos.STATE)
+        self.create_subscription(EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS)
+
+    def _on_event(self, event: EpisodeEvent) -> None:
+        if event.event == EpisodeEvent.START:
+            self._start(event)
+        elif event.episode_id == self._episode:
+            self._expert = None
+
+    def _start(self, event: EpisodeEvent) -> None:
+        try:
+            task = parse_task(event.task)
+        except TaskError as error:
+            self._expert = None
+            self.get_logger().error(str(error))
+            return
+        seed = np.frombuffer(event.episode_id.encode(), np.uint8)  # an episode's noise is its own
+        self._expert = Expert(self._world, task, np.random.default_rng(seed), self._noise)
+        self._episode = event.episode_id
+        self._inputs.start(to_ns(event.header.stamp))
+        self._schedule.restart()
+
+    def _on_arm(self, state: ArmState) -> None:
+        problem = "" if state.status == ArmState.STATUS_OK else f"arm: {state.reason}"
+        self._inputs.arm = ArmInput(to_ns(state.header.stamp), np.asarray(state.proprio), problem)
+
+    def _on_world(self, message: JointState) -> None:
+        stamp_ns = to_ns(message.header.stamp)
+        self._inputs.image_ns = stamp_ns
+        if self._expert is None or self._inputs.problem(now_ns(self)) or not self._schedule.take(stamp_ns):
+            return
+        self._world.set_state(np.asarray(message.position))
+        assert self._inputs.arm is not None
+        action = self._expert.act(self._inputs.arm.proprio)
+        command = EefCommand(action=action, source=EefCommand.SOURCE_SCRIPT, observation_stamp=message.header.stamp)
+        command.header.stamp = to_stamp(now_ns(self))
+        command.header.frame_id = BASE_FRAME
+        self._commands.publish(command)
+
+
+def main() -> int:
+    """Run the scripted teleoperator."""
+    return run(ScriptedTeleop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""`ptr up`: start a graph of nodes where `ros2 launch` is not installed."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from .graph import GRAPHS, Argument, GraphError, environment, find_graph
+from .processes import Processes
+
+
+def main(argv: list[str]) -> int:
+    """Start the nodes of a graph: ptr up eval|record|replay [name:=value …]."""
+    parser = argparse.ArgumentParser(
+        prog="ptr up",
+        description="Start the nodes of a graph, as `ros2 launch` would; Ctrl-C ends them all.",
+        epilog=_overview(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("graph", choices=sorted(GRAPHS))
+    parser.add_argument("values", nargs="*", metavar="name:=value")
+    parser.add_argument("--log", type=Path, help="folder for the nodes' logs (default: runs/log/<time>)")
+    arguments = parser.parse_args(argv)
+    graph = find_graph(arguments.graph)
+    values = graph.resolve(parse_values(arguments.values))
+    log = arguments.log or Path("runs", "log", time.strftime("%Y%m%d-%H%M%S"))
+    stop_on_terminate()
+    with Processes(graph.nodes(values), log, environment(values), print) as processes:
+        try:
+            return abs(processes.wait())
+        except KeyboardInterrupt:
+            return 130
+
+
+def parse_values(words: list[str]) -> dict[str, str]:
+    """Return the mapping of words `name:=value`.
+
+    Raises:
+        GraphError: If a word has no `:=`.
+    """
+    for word in words:
+        if ":=" not in word:
+            raise GraphError(f"{word!r} is no argument; write name:=value")
+    return dict(word.split(":=", 1) for word in words)
+
+
+def stop_on_terminate() -> None:
+    """Have SIGTERM unwind this process, so that its nodes end with it."""
+
+    def leave(number: int, _: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGHUP, leave)
+
+
+def _overview() -> str:
+    lines = []
+    for graph in GRAPHS.values():
+        lines += [f"{graph.name}: {graph.description}", *map(_line, graph.arguments), ""]
+    return "\n".join(lines)
+
+
+def _line(argument: Argument) -> str:
+    default = "required" if argument.default is None else f"default {argument.default!r}"
+    choices = f"; {' or '.join(argument.choices)}" if argument.choices else ""
+    return f"  {argument.name:<18} {argument.description} ({default}{choices})"
