@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 import yaml
+
 from ptr_policy_node.spec import PtrError
 
 from .graph import NodeSpec, config_folder
@@ -60,13 +61,13 @@ class Processes:
         if importlib.util.find_spec("rclpy") is None:
             raise PtrError(f"rclpy is not installed for {sys.executable}; run `make setup` or source ROS 2")
         self._specs = specs
-        self._log_folder = log_folder
+        self.log_folder = log_folder
         self._environment = {**os.environ, **_wheel_environment(), **environment, "PYTHONUNBUFFERED": "1"}
         self._show = show
         self._running: list[_Running] = []
 
     def __enter__(self) -> Processes:
-        self._log_folder.mkdir(parents=True, exist_ok=True)
+        self.log_folder.mkdir(parents=True, exist_ok=True)
         try:
             for spec in self._specs:
                 self._running.append(self._start(spec))
@@ -112,7 +113,7 @@ class Processes:
                 running.reader.join(timeout=1.0)
 
     def _start(self, spec: NodeSpec) -> _Running:
-        parameters = self._log_folder / f"{spec.executable}.yaml"
+        parameters = self.log_folder / f"{spec.executable}.yaml"
         parameters.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(spec.parameters)}}))
         process = subprocess.Popen(
             command_line(spec, parameters),
@@ -125,7 +126,7 @@ class Processes:
             start_new_session=True,  # Ctrl-C in the terminal is ours to pass on, in order
             preexec_fn=_end_with_parent,
         )
-        running = _Running(spec, process, self._log_folder / f"{spec.executable}.log")
+        running = _Running(spec, process, self.log_folder / f"{spec.executable}.log")
         running.reader = threading.Thread(target=self._copy_output, args=(running,), daemon=True)
         running.reader.start()
         return running
