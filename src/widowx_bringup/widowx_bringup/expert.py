@@ -1,0 +1,116 @@
+"""The scripted demonstrator: sees the true poses, asks for end-effector steps as a person would."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ptr_policy_node.spec import ACTION_HIGH, ACTION_LOW
+
+from .simulator import FINGER_CLOSED, FINGER_OPEN, World
+from .tasks import CONTAINERS, OBJECTS, Task
+
+LONGEST_STEP = 0.04  # [m]
+LONGEST_TURN = 0.2  # [rad]
+HOVER = 0.078  # end-effector height from which it goes down on an object [m]
+GRASP = 0.009  # height above the object's centre at which it closes [m]
+CARRY = 0.095  # end-effector height at which an object travels [m]
+OPEN, CLOSED = 1.0, 0.0
+RELEASED = 0.75  # gripper reading from which nothing is held
+
+
+class Expert:
+    """Picks the task's object up and puts it into the container, at 5 Hz.
+
+    Every step follows from the scene and the measured pose alone, not from a plan: after a slip, a push or a wrong
+    step it goes back to what the new situation asks for.
+
+    Args:
+        world: The true scene; another process shows it with `World.set_state`.
+        task: What to do.
+        rng: Source of the noise.
+        noise: Standard deviation of the noise as a part of the longest step; 0 also switches recovery bursts off.
+        burst: Probability that a step begins one to three random moves, gripper included, to recover from.
+    """
+
+    def __init__(
+        self, world: World, task: Task, rng: np.random.Generator, noise: float = 0.15, burst: float = 0.04
+    ) -> None:
+        self._world = world
+        self._object, self._container = OBJECTS[task.object], CONTAINERS[task.container]
+        self._rng = rng
+        self._noise = noise
+        self._burst = burst if noise > 0 else 0.0
+        self._burst_left = 0
+        self._burst_action = np.zeros(7)
+        # Reading of a gripper closed on the object, with 2 mm to spare.
+        self._closed_on_it = (self._object.half_size[1] + 0.002 - FINGER_CLOSED) / (FINGER_OPEN - FINGER_CLOSED)
+
+    def act(self, proprio: np.ndarray) -> np.ndarray:
+        """Return the next step, shape (7,), for the measured proprioception (7,)."""
+        proprio = np.asarray(proprio, dtype=float)
+        delivered = self._delivered()
+        if self._burst_left == 0 and not delivered and self._rng.random() < self._burst:
+            self._burst_left = int(self._rng.integers(1, 4))
+            self._burst_action = self._random_step()
+        if self._burst_left > 0:
+            self._burst_left -= 1
+            return self._burst_action.copy()
+        goal, yaw, gripper = self._decide(proprio)
+        step = goal - proprio[:3]
+        step *= min(1.0, LONGEST_STEP / max(float(np.linalg.norm(step)), 1e-9))
+        turn = np.clip(yaw - proprio[5], -LONGEST_TURN, LONGEST_TURN)
+        # A person's hand trembles less when it goes slowly.
+        spread = self._noise * (0.25 + 0.75 * float(np.linalg.norm(step)) / LONGEST_STEP)
+        step += spread * LONGEST_STEP * self._rng.standard_normal(3)
+        turn += spread * LONGEST_TURN * self._rng.standard_normal()
+        return np.clip(np.array([*step, 0.0, 0.0, turn, gripper]), ACTION_LOW, ACTION_HIGH)
+
+    def _delivered(self) -> bool:
+        """Tell whether the object lies in the container, held or not."""
+        thing, _ = self._world.object_pose(self._object.name)
+        offset = thing - self._world.container_position(self._container.name)
+        lift = offset[2] - self._container.floor - self._object.half_size[2]
+        return bool(np.hypot(*offset[:2]) < 0.6 * self._container.half_size and abs(lift) < 0.006)
+
+    def _random_step(self) -> np.ndarray:
+        step = self._rng.uniform(-LONGEST_STEP, LONGEST_STEP, 3)
+        turn = self._rng.uniform(-LONGEST_TURN, LONGEST_TURN)
+        return np.array([*step, 0.0, 0.0, turn, float(self._rng.integers(2))])
+
+    def _decide(self, proprio: np.ndarray) -> tuple[np.ndarray, float, float]:
+        """Return where to go (3,) [m], the yaw wanted [rad] and the gripper command."""
+        eef, yaw, opening = proprio[:3], proprio[5], proprio[6]
+        thing, thing_yaw = self._world.object_pose(self._object.name)
+        place = self._world.container_position(self._container.name)
+        offset = eef - thing
+        beside = float(np.hypot(*offset[:2]))
+        away = float(np.hypot(*(thing[:2] - place[:2])))
+        if self._delivered():
+            return self._release(eef, opening), yaw, OPEN
+        if beside < 0.016 and abs(offset[2]) < 0.024 and 0.25 < opening < self._closed_on_it:
+            return self._carry(eef, offset, place, away), yaw, CLOSED
+        if beside < 0.014 and offset[2] < 0.017 and opening < 1.3:
+            return eef, yaw, CLOSED
+        wanted = 0.0 if self._object.is_cylinder else (thing_yaw + np.pi / 4) % (np.pi / 2) - np.pi / 4
+        aligned = beside < 0.011 and abs(wanted - yaw) < 0.15
+        if opening < 0.85 or (not aligned and beside > 0.02):
+            return self._come_over(eef, thing, opening), wanted, OPEN
+        return np.array([*thing[:2], thing[2] + GRASP if aligned else max(HOVER, eef[2])]), wanted, OPEN
+
+    def _release(self, eef: np.ndarray, opening: float) -> np.ndarray:
+        """Stay until the fingers are open, then withdraw upwards."""
+        return eef if opening < RELEASED else np.array([*eef[:2], CARRY])
+
+    def _carry(self, eef: np.ndarray, offset: np.ndarray, place: np.ndarray, away: float) -> np.ndarray:
+        """Lift, travel above everything, and set down in the middle of the container."""
+        if away < 0.02:
+            return place + offset + [0, 0, self._container.floor + self._object.half_size[2] - 0.002]
+        if eef[2] < CARRY - 0.03:
+            return np.array([*eef[:2], CARRY])
+        return np.array([*(place + offset)[:2], CARRY])
+
+    def _come_over(self, eef: np.ndarray, thing: np.ndarray, opening: float) -> np.ndarray:
+        """Rise if low, else travel to above the object."""
+        if eef[2] < HOVER - 0.015:
+            return np.array([*eef[:2], HOVER])
+        return np.array([*thing[:2], HOVER])
