@@ -85,14 +85,14 @@ class BagWriter:
         self._schemas: dict[str, int] = {}
         if self.path.exists():
             raise RecordingError(f"{self.path} exists already; a bag is never overwritten")
+        if self.partial.exists():
+            raise RecordingError(f"{self.partial} exists: run `ptr recover {directory}` first")
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self.partial.mkdir()
             self._file = (self.partial / f"{name}_0.mcap").open("wb")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # tells `recover` that this one is alive
             self._write_metadata()
-        except FileExistsError as error:
-            raise RecordingError(f"{self.partial} exists: run `ptr recover {directory}` first") from error
         except OSError as error:
             raise RecordingError(f"cannot record into {directory}: {error}") from error
         self._mcap = McapWriter(self._file, chunk_bytes, CompressionType.NONE)
