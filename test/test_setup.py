@@ -1,0 +1,143 @@
+"""scripts/setup on machines that lack something, and the lock it installs."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TOOLS = "bash cat cut date dirname env find flock grep id mkdir rm sed sha256sum sort tail uname xargs"
+REQUIREMENTS = sorted((ROOT / "requirements").glob("*.in"))
+OURS = {"ptr_msgs", "ptr_policy_node", "ptr_training", "widowx_bringup"}
+# Packages of ROS 2: from the wheels of requirements/ros.in, or from an installed ROS.
+ROS = re.compile(r"rclpy|launch|launch_ros|ament_index_python|rosidl_\w+|\w+_(msgs|interfaces|srvs)")
+STANDARD_FROM_3_14 = {"compression"}
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A copy of what the script reads, in a path with a space."""
+    clone = tmp_path / "a clone"
+    for part in ("scripts", "requirements", "src/ptr_msgs"):
+        shutil.copytree(ROOT / part, clone / part)
+    return clone
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """A PATH of the tools that every Linux has, and a Python; tests put their own commands in front."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for tool in TOOLS.split():
+        found = shutil.which(tool)
+        assert found, tool
+        (folder / tool).symlink_to(found)
+    (folder / "python3").symlink_to(Path(sys.base_prefix, "bin", "python3"))
+    return folder
+
+
+def command(machine: Path, name: str, script: str) -> None:
+    (machine / name).unlink(missing_ok=True)
+    (machine / name).write_text(f"#!/bin/bash\n{script}\n")
+    (machine / name).chmod(0o755)
+
+
+def set_up(clone: Path, machine: Path, **variables: str) -> str:
+    """Run the script where it must fail, and return what it said."""
+    done = subprocess.run(
+        [clone / "scripts/setup"],
+        env={"PATH": str(machine), "HOME": str(clone), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert not (clone / ".venv").exists()
+    return done.stderr
+
+
+def test_another_architecture_is_named(clone: Path, machine: Path) -> None:
+    command(machine, "uname", '[ "$1" = -m ] && echo aarch64 || echo Linux')
+    assert "this machine is Linux on aarch64" in set_up(clone, machine)
+
+
+def test_a_python_that_is_too_old_is_named_with_what_would_do(clone: Path, machine: Path) -> None:
+    command(machine, "python3", '[ "$1" = --version ] && echo Python 3.9.2 || exit 1')
+    said = set_up(clone, machine)
+    assert "python3: Python 3.9.2" in said
+    assert "3.10" in said
+    assert "PYTHON=" in said
+
+
+def test_a_named_python_is_not_replaced_by_another(clone: Path, machine: Path) -> None:
+    command(machine, "mine", '[ "$1" = --version ] && echo Python 3.14.0 || exit 1')
+    assert "mine: Python 3.14.0" in set_up(clone, machine, PYTHON="mine")
+
+
+def test_a_missing_compiler_is_named_with_the_line_that_installs_it(clone: Path, machine: Path) -> None:
+    command(machine, "id", "echo 1000")
+    said = set_up(clone, machine)
+    assert "a C++ compiler" in said
+    assert re.search(r"sudo apt-get install .*g\+\+", said)
+
+
+def test_root_is_told_when_apt_fails(clone: Path, machine: Path) -> None:
+    command(machine, "id", "echo 0")
+    command(machine, "apt-get", "exit 100")
+    said = set_up(clone, machine)
+    assert "apt could not install" in said
+    assert "a C++ compiler" in said
+
+
+@pytest.mark.skipif(not (ROOT / ".venv/.done/ours").exists(), reason="scripts/setup has not made this environment")
+def test_a_second_run_has_nothing_to_do() -> None:
+    environment = {**os.environ, "PYTHON": "/no/python"}  # were there something to do, it would fail
+    done = subprocess.run(
+        [ROOT / "scripts/setup"], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), "run make setup first"
+
+
+def third_party_imports() -> set[str]:
+    """Return the top-level modules that our packages import and Python does not bring."""
+    found: set[str] = set()
+    for file in ROOT.glob("src/*/*/**/*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found.update(alias.name.split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.split(".")[0])
+    return {name for name in found - sys.stdlib_module_names - STANDARD_FROM_3_14 - OURS if not ROS.fullmatch(name)}
+
+
+def normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def required(file: Path) -> set[str]:
+    """Return the distributions that a requirements file names."""
+    lines = (line.split("#")[0] for line in file.read_text(encoding="utf-8").splitlines())
+    return {normalised(re.split(r"[\s=<>;]", line)[0]) for line in lines if line.strip()}
+
+
+def test_everything_imported_is_required_by_name() -> None:
+    named = set[str]().union(*map(required, REQUIREMENTS))
+    providers = packages_distributions()
+    provided = {name for name in third_party_imports() if named & set(map(normalised, providers.get(name, [name])))}
+    assert third_party_imports() - provided == set()
+
+
+@pytest.mark.parametrize("file", REQUIREMENTS, ids=lambda file: file.name)
+def test_the_lock_pins_every_requirement(file: Path) -> None:
+    lock = ROOT / "requirements/lock.txt"
+    assert required(file) - required(lock) == set()
+    assert all("==" in line for line in lock.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
