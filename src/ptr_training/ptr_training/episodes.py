@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import yaml
+
 from ptr_policy_node.files import atomic_folder, sha256
 from ptr_policy_node.images import RESIZE_NAME
 from ptr_policy_node.spec import ACTION_HIGH, ACTION_LOW, ACTION_NAMES, CONTROL_RATE, PtrError

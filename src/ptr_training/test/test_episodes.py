@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from ptr_policy_node.spec import PtrError
 from ptr_training.episodes import (
     Card,

@@ -1,0 +1,253 @@
+"""Conservative Q-learning as PTR uses it (paper §4.1; official code `jaxrl2/agents/cql_encodersep_parallel`).
+
+With its defaults `CQLConfig` trains what the official launch scripts train. Where they disagree with the
+paper's text the scripts are followed; the fields say which. What neither does is off by default and
+marked "departure": it is what makes the method work within minutes on a CPU (`docs/learning.md`).
+
+Every image is encoded once per network: augmentation happens before the encoder and group norm does not
+couple a batch, so the samples of a state can share its latent. The official code tiles images instead, for
+19 forward-equivalents an update where 9 suffice; the losses are the same.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ptr_training.episodes import TrainingError
+from ptr_training.networks import Critic, Deployed, ImageEncoder, NetworkConfig, polyak_, sample_actions
+from ptr_training.replay import Batch, Problem
+
+from .agent import Agent, Metrics, adam
+
+
+@dataclass(frozen=True)
+class CQLConfig:
+    """Hyper-parameters; the names of the terms are those of the paper and of the official code."""
+
+    discount: float = 0.96
+    reward_scale: float = 11.0  # trained reward = scale * (0 or 1) + shift: -1 and +10. Paper: 1 and 0
+    reward_shift: float = -1.0
+    polyak: float = 0.005
+    alpha: float = 10.0  # weight of the conservative term
+    min_q_version: str = "v3"  # v3: importance-weighted logsumexp; v2: plain logsumexp; v1: policy mean (paper §4.1)
+    n_policy_actions: int = 4  # actions of the conservative term: of the policy at s,
+    n_random_actions: int = 4  # uniform,
+    n_next_actions: int = 0  # of the policy at s' (original CQL),
+    n_batch_actions: int = 0  # demonstrated elsewhere in the batch. Departure: hard negatives inside the data's support
+    n_backup_actions: int = 4  # target: the best of as many policy actions at s'
+    clamp_target: bool = False  # departure: keep targets within the returns that can occur
+    actor_lr: float = 1e-4
+    critic_lr: float = 3e-4
+    temperature_lr: float = 3e-4
+    initial_temperature: float = 1.0
+    shared_encoder: bool = False  # departure: actor and critic share one encoder, trained by both losses in one step
+    clone_steps: int = 0  # departure here, done by COG: clone behaviour for as many steps before
+    clone_lr: float = 1e-3
+    bc_weight: float = 0.0  # departure: squared error of the mode in the actor's loss
+
+    def __post_init__(self) -> None:
+        if self.min_q_version not in ("v1", "v2", "v3"):
+            raise TrainingError(f"agent.min_q_version is {self.min_q_version!r}; it must be v1, v2 or v3")
+
+
+def backup(q_next: Tensor, rewards: Tensor, masks: Tensor, discount: float) -> Tensor:
+    """Return TD targets r + γ m max_k min_j Q_j(s', a'_k); there is no entropy term.
+
+    Args:
+        q_next: Target Q of actions at s', shape (E, B, K).
+        rewards: Trained rewards, shape (B,).
+        masks: 1 - terminal, shape (B,); a terminal step has no bootstrap.
+        discount: γ.
+    """
+    return rewards + discount * masks * q_next.amin(0).amax(1)
+
+
+def conservative_gap(
+    q_data: Tensor, q_actions: Tensor, log_densities: Tensor, n_policy: int, version: str = "v3"
+) -> Tensor:
+    """Return mean over heads and batch of L_j - Q_j(s, a), what the conservative term drives down.
+
+    v3: L_j = logsumexp_k (Q_j(s, a_k) - log density of a_k); v2 the same without densities; v1 the mean of Q
+    over policy actions, the form written in the paper. Neither divides by the number of actions.
+
+    Args:
+        q_data: Q of the demonstrated actions, shape (E, B).
+        q_actions: Q of the sampled actions, those of the policy first, shape (E, B, K).
+        log_densities: Of the distribution each action was drawn from, shape (B, K); constants.
+        n_policy: How many are the policy's at s.
+        version: v1, v2 or v3.
+    """
+    if version == "v1":
+        return (q_actions[:, :, :n_policy].mean(2) - q_data).mean()
+    weighted = q_actions - log_densities if version == "v3" else q_actions
+    return (weighted.logsumexp(2) - q_data).mean()
+
+
+class CQL(Agent):
+    """Twin Q heads on one encoder, a tanh-Gaussian actor on its own (or on the same one), automatic temperature."""
+
+    Config = CQLConfig
+    config: CQLConfig
+
+    def __init__(self, config: CQLConfig, network: NetworkConfig, problem: Problem, augmentation: Any) -> None:
+        super().__init__(config, network, problem, augmentation)
+        self.critic_encoder = self.encoder if config.shared_encoder else ImageEncoder(network, problem)
+        self.critic = Critic(network, problem)
+        self.target_encoder = copy.deepcopy(self.critic_encoder).requires_grad_(False)
+        self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(config.initial_temperature)))
+        self.target_entropy = -float(sum(problem.action_active))
+
+    def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        encoder, policy = list(self.encoder.parameters()), list(self.policy.parameters())
+        critic = [*self.critic_encoder.parameters(), *self.critic.parameters()]
+        c = self.config
+        return {
+            "cloning": adam([*encoder, *policy], c.clone_lr),
+            "critic": adam(critic, c.critic_lr),
+            "actor": adam(policy if c.shared_encoder else [*encoder, *policy], c.actor_lr),
+            "temperature": adam([self.log_temperature], c.temperature_lr),
+        }
+
+    def deployed(self) -> Deployed:
+        return Deployed(
+            self.problem,
+            self.encoder,
+            self.policy,
+            squashed=True,
+            critic_encoder=self.critic_encoder,
+            critic=self.critic,
+        )
+
+    def update(self, batch: Batch) -> Metrics:
+        """Take one gradient step: of cloning during the warm start, of CQL afterwards."""
+        cloning = self.steps < self.config.clone_steps
+        metrics = self._clone(batch) if cloning else self._improve(batch)
+        self.steps += 1
+        if cloning and self.steps == self.config.clone_steps:
+            self._end_warm_start()
+        return metrics
+
+    # Warm start -----------------------------------------------------------------------------------
+
+    def _clone(self, batch: Batch) -> Metrics:
+        task = self._one_hot(batch.task)
+        latent = self._encode(self.encoder, self._augment(batch.images), task)
+        mean, _ = self.policy(latent, batch.proprio, task)
+        loss = self._imitation_error(torch.tanh(mean), batch)
+        self._step(loss, "cloning")
+        return {"loss": loss.detach(), "bc_error": loss.detach()}
+
+    def _end_warm_start(self) -> None:
+        """Let the critic see with the cloned encoder."""
+        for encoder in (self.critic_encoder, self.target_encoder):
+            encoder.load_state_dict(self.encoder.state_dict())
+
+    # CQL ------------------------------------------------------------------------------------------
+
+    def _improve(self, batch: Batch) -> Metrics:
+        """One update of critic, target, actor and temperature, in the official order."""
+        images, next_images, task = (
+            self._augment(batch.images),
+            self._augment(batch.next_images),
+            self._one_hot(batch.task),
+        )
+        latent = self._encode(self.encoder, images, task)
+        mean, log_std = self.policy(latent, batch.proprio, task)
+        target, next_actions = self._target(batch, next_images, task)
+        candidates = self._candidates(batch, mean.detach(), log_std.detach(), next_actions)
+        shared = self.config.shared_encoder
+        critic_latent = latent if shared else self._encode(self.critic_encoder, images, task)
+        critic_loss, metrics = self._critic_loss(batch, critic_latent, task, target, candidates)
+        if shared:
+            # one backward pass through the encoder; the actor's loss uses the critic of before this step
+            actor_loss, entropy, more = self._actor_loss(batch, mean, log_std, critic_latent.detach(), task)
+            self._step(critic_loss + actor_loss, "critic", "actor")
+            self._move_targets()
+        else:
+            self._step(critic_loss, "critic")
+            self._move_targets()
+            with torch.no_grad():
+                critic_latent = self._encode(self.critic_encoder, images, task)
+            actor_loss, entropy, more = self._actor_loss(batch, mean, log_std, critic_latent, task)
+            self._step(actor_loss, "actor")
+        self._step(self.log_temperature.exp() * (entropy - self.target_entropy), "temperature")
+        return {**metrics, **more, "temperature": self.log_temperature.detach().exp(), "entropy": entropy}
+
+    @torch.no_grad()
+    def _target(self, batch: Batch, next_images: Tensor, task: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Return the TD targets (B,) and the policy's actions at s' with their log densities."""
+        c = self.config
+        count = max(c.n_backup_actions, c.n_next_actions)
+        latent = self._encode(self.encoder, next_images, task)
+        mean, log_std = self.policy(latent, batch.next_proprio, task)
+        actions, log_pi = sample_actions(mean, log_std, self.active, count, self.generator)
+        target_latent = self._encode(self.target_encoder, next_images, task)
+        q_next = self.target_critic(target_latent, task, actions[:, : c.n_backup_actions])
+        rewards = c.reward_scale * batch.rewards + c.reward_shift
+        target = backup(q_next, rewards, 1.0 - batch.rewards, c.discount)
+        if c.clamp_target:
+            never, done = c.reward_shift / (1.0 - c.discount), c.reward_scale + c.reward_shift
+            target = target.clamp(min(never, done), max(never, done))
+        return target, (actions[:, : c.n_next_actions], log_pi[:, : c.n_next_actions])
+
+    @torch.no_grad()
+    def _candidates(
+        self, batch: Batch, mean: Tensor, log_std: Tensor, next_actions: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the actions (B, K, 7) of the conservative term and their log densities (B, K)."""
+        c, size, generator = self.config, len(mean), self.generator
+        actions, log_densities = sample_actions(mean, log_std, self.active, c.n_policy_actions, generator)
+        n_uniform = c.n_random_actions + c.n_batch_actions
+        uniform = 2.0 * torch.rand((size, c.n_random_actions, 7), generator=generator, device=mean.device) - 1.0
+        shift = torch.randint(1, size, (size, c.n_batch_actions), generator=generator, device=mean.device)
+        others = batch.actions[(torch.arange(size, device=mean.device)[:, None] + shift) % size]
+        # demonstrated actions are weighted as if they were uniform: their density is not known
+        log_uniform = torch.full((size, n_uniform), -math.log(2.0) * float(-self.target_entropy), device=mean.device)
+        return (
+            torch.cat([actions, next_actions[0], uniform, others], 1),
+            torch.cat([log_densities, next_actions[1], log_uniform], 1),
+        )
+
+    def _critic_loss(
+        self, batch: Batch, latent: Tensor, task: Tensor, target: Tensor, candidates: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Metrics]:
+        c = self.config
+        actions, log_densities = candidates
+        q = self.critic(latent, task, torch.cat([batch.actions[:, None], actions], 1))  # data and samples in one call
+        q_data, q_actions = q[:, :, 0], q[:, :, 1:]
+        td_loss = ((q_data - target) ** 2).mean()  # the paper's formula has a factor 1/2, the code none
+        gap = conservative_gap(q_data, q_actions, log_densities, c.n_policy_actions, c.min_q_version)
+        loss = td_loss + c.alpha * gap
+        n_known = c.n_policy_actions + c.n_next_actions
+        values = {
+            "loss": loss,
+            "td_loss": td_loss,
+            "conservative_gap": gap,
+            "q_data": q_data.mean(),
+            "q_policy": q_actions[:, :, : c.n_policy_actions].mean(),
+            "q_random": q_actions[:, :, n_known : n_known + c.n_random_actions].mean(),
+        }
+        return loss, {name: value.detach() for name, value in values.items()}
+
+    def _actor_loss(
+        self, batch: Batch, mean: Tensor, log_std: Tensor, critic_latent: Tensor, task: Tensor
+    ) -> tuple[Tensor, Tensor, Metrics]:
+        """Return the actor's loss, the entropy of the policy and what to log."""
+        action, log_pi = sample_actions(mean, log_std, self.active, 1, self.generator)
+        q = self.critic(critic_latent, task, action, frozen=True).amin(0)
+        error = self._imitation_error(torch.tanh(mean), batch)
+        temperature = self.log_temperature.detach().exp()
+        loss = (temperature * log_pi - q).mean() + self.config.bc_weight * error
+        metrics = {"actor_loss": loss.detach(), "bc_error": error.detach(), "action_std": log_std.detach().exp().mean()}
+        return loss, -log_pi.detach().mean(), metrics
+
+    def _move_targets(self) -> None:
+        polyak_(self.target_encoder, self.critic_encoder, self.config.polyak)
+        polyak_(self.target_critic, self.critic, self.config.polyak)

@@ -1,0 +1,111 @@
+"""Checkpoints: everything needed to go on training bit for bit, in one file that is complete or absent."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ptr_policy_node.files import atomic_file
+
+from .agents import AGENTS, Agent
+from .augment import Augmentation
+from .config import Config, from_dict
+from .episodes import Card, TaskRegistry, TrainingError
+from .replay import Problem
+
+FORMAT_VERSION = 1
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint is missing, truncated, of another version or of another run."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State of a training stage after `step` of its gradient steps."""
+
+    step: int
+    config: Config
+    problem: Problem
+    tasks: TaskRegistry
+    card: Card  # of the data learnt from: camera, action and image pipeline
+    data: dict[str, Any]  # what the run learns from, with fingerprints; see train.py
+    agent: dict[str, Any]  # Agent.state()
+    sampler: torch.Tensor  # state of the replay's generator
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        values |= {name: asdict(values[name]) for name in ("problem", "tasks", "card")}
+        values |= {"config": self.config.to_dict(), "format_version": FORMAT_VERSION}
+        with atomic_file(path) as temporary:
+            torch.save(values, temporary)
+
+    def build_agent(self, device: torch.device) -> Agent:
+        """Return the agent in the state that was saved."""
+        agent = build_agent(self.config, self.problem, device)
+        agent.load_state(self.agent)
+        return agent
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint file.
+
+    Raises:
+        CheckpointError: If it is missing, truncated, not a checkpoint or of another version.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint {path}")
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path} is truncated or not a checkpoint ({reason}); use an earlier one") from error
+    version = values.pop("format_version", None) if isinstance(values, dict) else None
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{path}: format_version is {version!r}, this version reads {FORMAT_VERSION}")
+    values["config"] = from_dict(values["config"])
+    values["problem"] = Problem(**values["problem"])
+    values["tasks"] = TaskRegistry(**values["tasks"])
+    values["card"] = Card(**values["card"])
+    return Checkpoint(**values)
+
+
+def build_agent(config: Config, problem: Problem, device: torch.device) -> Agent:
+    """Return a new agent; its weights depend on `config.seed` alone."""
+    torch.manual_seed(config.seed)
+    augmentation = Augmentation(config.augment.shift, config.augment.jitter)
+    agent = AGENTS[config.agent_name](config.agent, config.network, problem, augmentation)
+    agent.start(device, config.seed, bf16=config.bf16)
+    return agent
+
+
+def list_checkpoints(run: Path) -> dict[int, Path]:
+    """Return the checkpoints of a run folder by step, in order."""
+    found = {}
+    for path in (run / "checkpoints").glob("step_*.pt"):
+        if match := re.fullmatch(r"step_(\d+)", path.stem):
+            found[int(match[1])] = path
+    return dict(sorted(found.items()))
+
+
+def find_checkpoint(where: Path, step: int | None = None) -> Path:
+    """Return a checkpoint file: `where` itself, or of a run folder that of `step` or the newest.
+
+    Raises:
+        CheckpointError: If there is none, naming the steps there are.
+    """
+    if where.is_file():
+        return where
+    found = list_checkpoints(where)
+    if not found:
+        raise CheckpointError(f"{where} is neither a checkpoint nor a run folder with checkpoints/step_N.pt")
+    if step is not None and step not in found:
+        raise CheckpointError(f"{where} has no checkpoint of step {step}; there are: {', '.join(map(str, found))}")
+    return found[max(found) if step is None else step]

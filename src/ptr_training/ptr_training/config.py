@@ -1,0 +1,164 @@
+"""Training configuration: typed dataclasses, a YAML preset over their defaults, `--set` over both."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import yaml
+
+from .agents import AGENTS
+from .episodes import TrainingError
+from .networks import NetworkConfig
+
+PRESETS = Path("config/train")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Image augmentation, drawn anew for s and for s'."""
+
+    shift: int = 4  # pixels
+    jitter: bool = True
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """How long a stage of training runs and what it keeps."""
+
+    steps: int = 160_000
+    checkpoint_every: int = 20_000
+    keep: int = 2  # newest checkpoints kept; 0 keeps all
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(StageConfig):
+    """The second stage."""
+
+    keep: int = 0  # `ptr select` compares them all
+    mix: float = 0.9  # fraction of prior transitions in a batch (paper §4.1: τ)
+    holdout: int = 3  # target demonstrations kept from training, for `ptr select`
+
+
+@dataclass(frozen=True)
+class Config:
+    """One experiment; the defaults are the official launch settings."""
+
+    agent: Any  # the Config of one of AGENTS, chosen by `name`
+    agent_name: str = "cql"
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    pretrain: StageConfig = field(default_factory=StageConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    batch_size: int = 64
+    reserve: int = 4  # free task ids for targets not yet named
+    min_action_std: float = 0.0  # action dimensions that vary less (scale -1..1) are not learnt
+    log_every: int = 100
+    seed: int = 0
+    device: str = "auto"  # auto, cpu, cuda
+    threads: int = 0  # of the CPU; 0 leaves the choice to PyTorch
+    bf16: bool = False  # encoders in bfloat16
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as `from_dict` reads them."""
+        values = asdict(self)
+        name = values.pop("agent_name")
+        return {"agent": {"name": name, **values.pop("agent")}, **_plain(values)}
+
+    def save(self, path: Path) -> None:
+        """Write the resolved configuration as YAML."""
+        path.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False))
+
+
+def from_dict(values: dict[str, Any]) -> Config:
+    """Return the configuration described by nested plain values.
+
+    Raises:
+        TrainingError: For an unknown key (naming the nearest), an unknown agent or a value of the wrong type.
+    """
+    values = dict(values)
+    agent = dict(values.pop("agent", {}))
+    name = agent.pop("name", "cql")
+    if name not in AGENTS:
+        raise TrainingError(f"unknown agent {name!r}; there are: {', '.join(sorted(AGENTS))}")
+    config = _build(Config, {**values, "agent": None, "agent_name": name}, "")
+    return dataclasses.replace(config, agent=_build(AGENTS[name].Config, agent, "agent."))
+
+
+def load_config(preset: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a preset (a YAML file, or the name of one in config/train) and apply `key=value` overrides."""
+    return from_dict(_overridden(_read(preset), overrides))
+
+
+def override(config: Config, overrides: Sequence[str]) -> Config:
+    """Return the configuration with `key=value` overrides applied; keys are dotted, values are YAML."""
+    return from_dict(_overridden(config.to_dict(), overrides))
+
+
+def _read(preset: str | Path) -> dict[str, Any]:
+    path = Path(preset)
+    if not path.is_file() and path.suffix == "":
+        path = PRESETS / f"{preset}.yaml"
+    if not path.is_file():
+        there = ", ".join(sorted(each.stem for each in PRESETS.glob("*.yaml"))) or "none here"
+        raise TrainingError(f"no configuration {str(preset)!r}; give a YAML file or one of {PRESETS}: {there}")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise TrainingError(f"{path}: {error}") from error
+    if not isinstance(values, dict):
+        raise TrainingError(f"{path} holds {type(values).__name__}, expected sections such as agent and network")
+    return values
+
+
+def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    values = _plain(values)
+    for each in overrides:
+        key, equals, text = each.partition("=")
+        if not equals:
+            raise TrainingError(f"--set {each!r}: write key=value, for example agent.alpha=5")
+        *sections, last = key.strip().split(".")
+        place = values
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise TrainingError(f"--set {each!r}: {section} is a value, not a section")
+        place[last] = yaml.safe_load(text)
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """Copy nested values, tuples as lists."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def _build(kind: type[T], values: dict[str, Any], prefix: str) -> T:
+    hints = get_type_hints(kind)
+    for key in values:
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, 1)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(hints)}"
+            raise TrainingError(f"unknown configuration key {prefix}{key}; {hint}")
+    return kind(**{key: _convert(hints[key], value, prefix + key) for key, value in values.items()})
+
+
+def _convert(kind: Any, value: Any, key: str) -> Any:
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        return _build(kind, value, key + ".")  # type: ignore[arg-type]
+    if get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(_convert(get_args(kind)[0], each, key) for each in value)
+    if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML reads 1e-3 as text
+        except ValueError:
+            pass
+    if kind is Any or (isinstance(kind, type) and type(value) is kind):
+        return value
+    raise TrainingError(f"{key} is {value!r}; expected {getattr(kind, '__name__', kind)}")
