@@ -152,7 +152,8 @@ def _eval_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
 
 
 def _record_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
-    nodes = [*_world(values), NodeSpec(BRINGUP, "scripted_teleop", "teleop.yaml"), _recorder(values)]
+    teleop = NodeSpec(BRINGUP, "scripted_teleop", "teleop.yaml", {"camera": values["camera"]})
+    nodes = [*_world(values), teleop, _recorder(values)]
     return _placed(nodes, values, values["use_sim"] == "true")
 
 
@@ -214,13 +215,11 @@ def config_folder() -> Path:
     return source
 
 
-TRANSPORT = "LARGE_DATA?max_msg_size=2MB&sockets_size=16MB&non_blocking=true&tcp_negotiation_timeout=50"
-"""Fast DDS: images of 900 kB cross processes without loss; docs/performance.md has the figures."""
-
-
 def environment(values: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables every node of a graph needs on top of the inherited ones."""
-    variables = {"FASTDDS_BUILTIN_TRANSPORTS": os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", TRANSPORT)}
+    """Return the environment variables every process of a graph needs on top of the inherited ones."""
+    humble = os.environ.get("ROS_DISTRO") == "humble"
+    profiles = str(config_folder() / ("fastdds_humble.xml" if humble else "fastdds.xml"))
+    variables = {"FASTRTPS_DEFAULT_PROFILES_FILE": os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE", profiles)}
     if values.get("use_sim", "true") == "true":  # a simulated arm must not talk to a real one elsewhere
-        variables["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        variables |= {"ROS_LOCALHOST_ONLY": "1"} if humble else {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     return variables

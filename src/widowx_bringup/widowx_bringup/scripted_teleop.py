@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
 
 import numpy as np
 from rclpy.node import Node
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import CameraInfo, JointState
 
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
 from ptr_policy_node import qos
 from ptr_policy_node.node import now_ns, parameter, run, to_ns, to_stamp
 from ptr_policy_node.observation import ArmInput, Inputs, StepSchedule
-from ptr_policy_node.spec import BASE_FRAME, CONTROL_RATE, TOPIC_ARM_STATE, TOPIC_COMMAND, TOPIC_EPISODE_EVENT
+from ptr_policy_node.spec import (
+    BASE_FRAME,
+    CONTROL_RATE,
+    TOPIC_ARM_STATE,
+    TOPIC_COMMAND,
+    TOPIC_EPISODE_EVENT,
+    camera_info_topic,
+)
 
 from .camera_node import TOPIC_WORLD
 from .expert import Expert
 from .simulator import World
 from .tasks import TaskError, parse_task
+
+KEPT_STATES = 30
+"""World states that wait for their picture."""
 
 
 class ScriptedTeleop(Node):
@@ -29,10 +40,13 @@ class ScriptedTeleop(Node):
         self._world = World()
         self._expert: Expert | None = None
         self._episode = ""
+        self._states: OrderedDict[int, JointState] = OrderedDict()  # newest world states by stamp
         self._inputs = Inputs(max_image_age=0.2, max_state_age=0.2)
         self._schedule = StepSchedule(CONTROL_RATE)
         self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
-        self.create_subscription(JointState, TOPIC_WORLD, self._on_world, qos.NEWEST_STATE)
+        camera = parameter(self, "camera", "over_shoulder", "camera whose pictures the commands answer")
+        self.create_subscription(JointState, TOPIC_WORLD, self._on_world, qos.STATE)
+        self.create_subscription(CameraInfo, camera_info_topic(camera), self._on_picture, qos.IMAGES)
         self.create_subscription(ArmState, TOPIC_ARM_STATE, self._on_arm, qos.STATE)
         self.create_subscription(EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS)
 
@@ -60,14 +74,23 @@ class ScriptedTeleop(Node):
         self._inputs.arm = ArmInput(to_ns(state.header.stamp), np.asarray(state.proprio), problem)
 
     def _on_world(self, message: JointState) -> None:
-        stamp_ns = to_ns(message.header.stamp)
+        self._states[to_ns(message.header.stamp)] = message
+        while len(self._states) > KEPT_STATES:
+            self._states.popitem(last=False)
+
+    def _on_picture(self, picture: CameraInfo) -> None:
+        """Take a step on the scene that a picture shows, so that every command answers a picture that exists."""
+        stamp_ns = to_ns(picture.header.stamp)
         self._inputs.image_ns = stamp_ns
-        if self._expert is None or self._inputs.problem(now_ns(self)) or not self._schedule.take(stamp_ns):
+        state = self._states.get(stamp_ns)
+        if self._expert is None or state is None or self._inputs.problem(now_ns(self)):
             return
-        self._world.set_state(np.asarray(message.position))
+        if not self._schedule.take(stamp_ns):
+            return
+        self._world.set_state(np.asarray(state.position))
         assert self._inputs.arm is not None
         action = self._expert.act(self._inputs.arm.proprio)
-        command = EefCommand(action=action, source=EefCommand.SOURCE_SCRIPT, observation_stamp=message.header.stamp)
+        command = EefCommand(action=action, source=EefCommand.SOURCE_SCRIPT, observation_stamp=picture.header.stamp)
         command.header.stamp = to_stamp(now_ns(self))
         command.header.frame_id = BASE_FRAME
         self._commands.publish(command)

@@ -7,14 +7,15 @@ import sys
 import time
 from collections.abc import Callable
 
-from ptr_policy_node.node import Health, parameter, run, to_stamp
-from ptr_policy_node.spec import PtrError
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
+from ptr_msgs.msg import EefCommand
 from ptr_msgs.srv import ResetScene
 from ptr_policy_node import qos
+from ptr_policy_node.node import Health, parameter, run, to_ns, to_stamp
+from ptr_policy_node.spec import CONTROL_RATE, PtrError
 
 from .arm_node import ArmNode, DeviceThread
 from .camera_node import TOPIC_WORLD
@@ -29,6 +30,10 @@ TICK = 0.01
 
 LATEST_START = 0.1
 """A world that falls further behind the wall clock than this [s] slows down instead of catching up in a burst."""
+
+
+LONGEST_ANSWER_NS = round((1 / CONTROL_RATE + 0.06) * 1e9)
+"""Simulated time from the picture that one command answers to the arrival of the next command [ns]."""
 
 
 class WorldThread(DeviceThread):
@@ -76,11 +81,16 @@ class SimulationNode(ArmNode):
     def _make_thread(self) -> WorldThread:
         self._factor = parameter(self, "real_time_factor", 1.0, "simulated seconds per second of real time")
         rate = parameter(self, "world_rate", 30.0, f"states per second on {TOPIC_WORLD}, the camera's rate [Hz]")
+        self._patience = parameter(self, "patience", 2.0, "real time for which the world waits for a late command [s]")
         self._simulated = self.get_parameter("use_sim_time").value
         if self._factor <= 0 or (self._factor != 1.0 and not self._simulated):
             raise PtrError(f"real_time_factor {self._factor} is not possible; positive, and 1 without use_sim_time")
+        if rate < CONTROL_RATE or rate % CONTROL_RATE:
+            raise PtrError(f"world_rate {rate:g} Hz is not possible; choose a multiple of {CONTROL_RATE:g} Hz")
         self._state_period_ns = round(1e9 / rate)
         self._next_state_ns = self.world.time_ns
+        self._expected_ns: int | None = None  # when the next command of the running episode should be there
+        self._waiting_since: float | None = None
         self._measured = (time.monotonic(), self.world.time_ns)
         self._clock_publisher = self.create_publisher(Clock, "/clock", qos.CLOCK)
         self._world_publisher = self.create_publisher(JointState, TOPIC_WORLD, qos.STATE)
@@ -103,12 +113,37 @@ class SimulationNode(ArmNode):
     # --- jobs: they run in the device thread ----------------------------------------------------------------
 
     def _tick(self) -> None:
+        if self._must_wait():
+            return
         self.world.advance(TICK)
         if self._simulated:
             self._clock_publisher.publish(Clock(clock=to_stamp(self.world.time_ns)))
         if self.world.time_ns >= self._next_state_ns:
             self._next_state_ns += self._state_period_ns
             self._publish_world()
+
+    def _must_wait(self) -> bool:
+        """Return whether time stands still for a command that is on its way.
+
+        Faster than real time, or on a busy computer, a policy would otherwise be late through no fault of its own.
+        """
+        if not self._simulated or not self.guard.episode or self._expected_ns is None or self.guard.holding:
+            return False
+        if self.world.time_ns < self._expected_ns:
+            self._waiting_since = None
+            return False
+        now = time.monotonic()
+        self._waiting_since = self._waiting_since or now
+        return now - self._waiting_since < self._patience
+
+    def _start(self, episode: str) -> None:
+        super()._start(episode)
+        self._expected_ns = None
+
+    def _execute(self, request: EefCommand) -> None:
+        super()._execute(request)
+        answered = to_ns(request.observation_stamp) or self.world.time_ns
+        self._expected_ns = answered + LONGEST_ANSWER_NS
 
     def _publish_world(self) -> None:
         message = JointState(position=self.world.state().tolist())
