@@ -281,6 +281,11 @@ class Session:
             with contextlib.suppress(SessionError):
                 self._wait(lambda seen=seen: self._executed > seen, 0.5, "no command")
 
+    def counters(self) -> tuple[int, int, int]:
+        """Return how many commands were clipped, holds begun and commands rejected since the arm node started."""
+        arm = self._newest[TOPIC_ARM_STATE]
+        return arm.clipped, arm.held, arm.rejected
+
     def solved(self) -> bool:
         """Ask the simulation whether the task is solved."""
         from std_srvs.srv import Trigger
