@@ -20,6 +20,7 @@ from ptr_policy_node.spec import PtrError
 from .doctor import versions
 
 RECORD = "demo.json"
+CAMERA = {"width": 320, "height": 240, "camera_rate": 15.0}  # smaller than a real one, so that two cores suffice
 STOP_TIMEOUT = 15.0  # [s] for an interrupted command to save what it has
 
 
@@ -34,17 +35,18 @@ class Plan:
     episodes_per_task: int
     demonstrations: int  # for training; held-out ones come on top
     held_out: int
-    clone_steps: int  # behaviour cloning, the warm start of PTR and the whole pre-training of BC
+    clone_steps: int  # behaviour cloning, the warm start of PTR
     pretrain_steps: int  # on prior data, clone_steps included
     finetune_steps: int
+    checkpoints: int  # of the fine-tuning, to choose from
     rollouts: int  # per method
     max_steps: int  # of a rollout
     real_time_factor: float
 
 
 PLANS = {
-    "full": Plan(60, 10, 4, 2000, 2400, 400, 20, 40, 2.5),
-    "smoke": Plan(2, 2, 2, 20, 40, 20, 1, 15, 2.5),
+    "full": Plan(60, 10, 4, 2000, 2400, 400, 8, 20, 40, 2.5),
+    "smoke": Plan(2, 2, 2, 10, 20, 10, 2, 1, 15, 2.5),
 }
 
 METHODS = ("ptr", "bc", "target-only")
@@ -52,10 +54,14 @@ METHODS = ("ptr", "bc", "target-only")
 
 @dataclass
 class Stage:
-    """Commands of one step of the loop: chains run at the same time, the commands of a chain in order."""
+    """Commands of one step of the loop: chains run at the same time, the commands of a chain in order.
+
+    What is in `discard` is removed before the stage starts, for the case that an earlier run was interrupted in it.
+    """
 
     name: str
     chains: list[list[list[str]]]
+    discard: list[str] = field(default_factory=list)
     seconds: float = 0.0
     done: bool = False
 
@@ -82,70 +88,56 @@ class Demo:
 def build_stages(out: Path, task: str, seed: int, plan: Plan) -> list[Stage]:
     """Return the loop as commands of `ptr`."""
     prior, bags, target = str(out / "prior"), str(out / "bags"), str(out / "target")
-    demonstrations = plan.demonstrations + plan.held_out
-    collect = ["collect", "--tasks", "prior", "--episodes-per-task", str(plan.episodes_per_task)]
-    record = ["record", "--task", task, "--episodes", str(demonstrations), "--seed", str(seed + 1)]
-    evaluate = ["evaluate", "--task", task, "--rollouts", str(plan.rollouts), "--seed", str(seed + 2)]
+    factor = ["--real-time-factor", str(plan.real_time_factor)]
+    collect = ["collect", "--episodes-per-task", str(plan.episodes_per_task), "--seed", str(seed), "--out", prior]
+    episodes = ["--episodes", str(plan.demonstrations + plan.held_out)]
+    record = ["record", "--task", task, *episodes, "--seed", str(seed), *factor, "--out", bags]
+    camera = [f"{name}:={value}" for name, value in CAMERA.items()]
+    evaluate = ["evaluate", "--task", task, "--rollouts", str(plan.rollouts), "--max-steps", str(plan.max_steps)]
     for method in METHODS:
         evaluate += ["--policy", f"{method}={out / method / 'bundle'}"]
+    evaluate += ["--seed", str(seed), *factor, "--out", str(out / "evaluation")]
+    bundles = [str(out / method / "bundle") for method in METHODS]
     return [
-        Stage("collect prior data", [[[*collect, "--seed", str(seed), "--out", prior]]]),
-        Stage(
-            "record demonstrations",
-            [[[*record, "--out", bags, "--real-time-factor", str(plan.real_time_factor)]]],
-        ),
+        Stage("collect prior data", [[collect]]),
+        Stage("record demonstrations", [[[*record, *camera]]], discard=[bags]),
         Stage("export", [[["export", bags, "--out", target]]]),
-        Stage("train, select, bundle", _training(out, task, seed, plan)),
-        Stage(
-            "evaluate",
-            [
-                [
-                    [
-                        *evaluate,
-                        "--max-steps",
-                        str(plan.max_steps),
-                        "--real-time-factor",
-                        str(plan.real_time_factor),
-                        "--out",
-                        str(out / "evaluation"),
-                    ]
-                ]
-            ],
-        ),
+        Stage("train, select, bundle", _training(out, task, seed, plan), discard=bundles),
+        Stage("evaluate", [[evaluate]]),
     ]
 
 
 def _training(out: Path, task: str, seed: int, plan: Plan) -> list[list[list[str]]]:
-    """Return two chains of equal length in time: PTR on one core, both baselines on the other."""
+    """Return two chains of about equal length in time: PTR on one core, both baselines on the other."""
     prior, target = str(out / "prior"), str(out / "target")
+    warm_start = ["--set", f"agent.clone_steps={plan.clone_steps}"]
 
-    def pretrain(method: str, config: str) -> list[str]:
-        steps = ["--steps", str(plan.pretrain_steps), "--set", f"clone_steps={plan.clone_steps}"]
-        where = ["--data", prior, "--target-task", task, "--out", str(out / method / "pretrain")]
-        return ["pretrain", "--config", config, *where, *steps, "--seed", str(seed)]
+    def pretrain(method: str, config: str, *options: str) -> list[str]:
+        where = ["--data", prior, "--target-task", task, "--out", str(out / method / "pretrain"), "--resume"]
+        return ["pretrain", "--config", config, *where, "--steps", str(plan.pretrain_steps), *_seed(seed), *options]
 
-    def finetune(method: str, steps: int, source: list[str]) -> list[str]:
-        where = ["--target", target, "--out", str(out / method / "finetune")]
-        return ["finetune", *source, *where, "--holdout", str(plan.held_out), "--steps", str(steps)]
+    def finetune(method: str, steps: int, *source: str) -> list[str]:
+        where = ["--target", target, "--out", str(out / method / "finetune"), "--resume"]
+        every = ["--set", f"finetune.checkpoint_every={max(1, steps // plan.checkpoints)}"]
+        return ["finetune", *source, *where, "--holdout", str(plan.held_out), "--steps", str(steps), *every]
+
+    def from_pretrained(method: str) -> list[str]:
+        return finetune(method, plan.finetune_steps, "--from", str(out / method / "pretrain"), "--prior", prior)
 
     def deploy(method: str) -> list[list[str]]:
         run = str(out / method / "finetune")
         return [["select", run], ["bundle", run, "--out", str(out / method / "bundle")]]
 
-    def source(method: str) -> list[str]:
-        return ["--from", str(out / method / "pretrain"), "--prior", prior]
-
-    alone = finetune("target-only", plan.pretrain_steps + plan.finetune_steps, ["--config", "demo_ptr"])
+    steps = plan.pretrain_steps + plan.finetune_steps
+    alone = finetune("target-only", steps, "--config", "demo_ptr") + warm_start + _seed(seed)
     return [
-        [pretrain("ptr", "demo_ptr"), finetune("ptr", plan.finetune_steps, source("ptr")), *deploy("ptr")],
-        [
-            pretrain("bc", "demo_bc"),
-            finetune("bc", plan.finetune_steps, source("bc")),
-            *deploy("bc"),
-            alone,
-            *deploy("target-only"),
-        ],
+        [pretrain("ptr", "demo_ptr", *warm_start), from_pretrained("ptr"), *deploy("ptr")],
+        [pretrain("bc", "demo_bc"), from_pretrained("bc"), *deploy("bc"), alone, *deploy("target-only")],
     ]
+
+
+def _seed(seed: int) -> list[str]:
+    return ["--seed", str(seed)]
 
 
 async def run_stage(stage: Stage, log_folder: Path) -> None:
@@ -225,6 +217,8 @@ def run(demo: Demo) -> None:
         if stage.done:
             continue
         print(f"\n[{number}/{len(demo.stages)}] {stage.name}", flush=True)
+        for leftover in stage.discard:
+            shutil.rmtree(leftover, ignore_errors=True)
         started = time.monotonic()
         asyncio.run(run_stage(stage, demo.out))
         stage.seconds, stage.done = time.monotonic() - started, True
