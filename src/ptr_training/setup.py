@@ -17,7 +17,7 @@ setup(
     entry_points={
         "console_scripts": ["ptr = ptr_training.cli:main"],
         "ptr.commands": [
-            "export = ptr_training.bags:main",
+            "export = ptr_training.bag_export:main",
             "pretrain = ptr_training.train:pretrain",
             "finetune = ptr_training.train:finetune",
             "select = ptr_training.select:main",
