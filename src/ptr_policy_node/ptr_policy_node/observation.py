@@ -20,8 +20,8 @@ class StepSchedule:
 
     def __init__(self, rate: float) -> None:
         self.period_ns = round(1e9 / rate)
-        self._tolerance_ns = self.period_ns // 10  # a camera of 30 Hz jitters by less, and its next picture is later
         self._due_ns: int | None = None
+        self._previous_ns: int | None = None
 
     def restart(self) -> None:
         """Let the next picture be the first step's."""
@@ -29,9 +29,11 @@ class StepSchedule:
 
     def take(self, stamp_ns: int) -> bool:
         """Return whether a step falls on the picture of this stamp; missed steps are not made up for."""
-        if self._due_ns is None:
-            self._due_ns = stamp_ns
-        if stamp_ns < self._due_ns - self._tolerance_ns:
+        if self._due_ns is None or self._previous_ns is None:
+            self._due_ns = self._previous_ns = stamp_ns
+        interval, self._previous_ns = stamp_ns - self._previous_ns, stamp_ns
+        early = min(interval // 2, self.period_ns // 10)  # nearer to the due time than the next picture will be
+        if stamp_ns < self._due_ns - early:
             return False
         self._due_ns += self.period_ns
         if self._due_ns <= stamp_ns:

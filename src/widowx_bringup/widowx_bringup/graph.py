@@ -117,7 +117,7 @@ def _world(values: Mapping[str, str]) -> list[NodeSpec]:
 def _policy(values: Mapping[str, str], remappings: tuple[tuple[str, str], ...] = ()) -> NodeSpec:
     parameters = {
         "bundle": str(Path(values["policy"]).absolute()),
-        "camera": values["camera"],
+        **_camera(values),
         "task": values["task"],
         "autostart": True,
     }
@@ -185,6 +185,8 @@ GRAPHS = {
                 Argument("rate", "seconds of the bag per second of real time", "1.0"),
                 _BY_NAME["robot_name"],
                 _BY_NAME["camera"],
+                _BY_NAME["width"],
+                _BY_NAME["height"],
             ),
             _replay_nodes,
         ),

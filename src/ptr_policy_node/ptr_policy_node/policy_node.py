@@ -1,0 +1,260 @@
+"""The deployed policy on the ROS graph: picture and arm state in, one command per control step out.
+
+A lifecycle node. It loads and checks its bundle when configured (PyTorch is not imported before), and commands
+only while it is active, an episode is running, and picture and arm state are fresh.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from sensor_msgs.msg import Image
+
+from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState
+
+from . import qos
+from .images import RawImage, stamp_of
+from .node import Health, now_ns, parameter, publish_diagnostics, run, to_ns, to_stamp
+from .observation import ArmInput, Inputs, StepSchedule
+from .spec import (
+    BASE_FRAME,
+    CONTROL_RATE,
+    TOPIC_ARM_STATE,
+    TOPIC_COMMAND,
+    TOPIC_EPISODE_EVENT,
+    TOPIC_POLICY_STATE,
+    PtrError,
+    image_topic,
+)
+
+if TYPE_CHECKING:
+    from .bundle import Policy
+
+NO_NUMBERS = float("nan")
+
+
+class PolicyNode(LifecycleNode):
+    """ROS wiring of one policy."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__("policy_node", **options)
+        self._bundle = parameter(self, "bundle", "", "folder of the bundle")
+        self._camera = parameter(self, "camera", "over_shoulder", "camera the policy looks through")
+        self._width = parameter(self, "width", 640, "its picture width [pixels]")
+        self._height = parameter(self, "height", 480, "its picture height [pixels]")
+        self._default_task = parameter(self, "task", "", "task where the START of an episode names none")
+        self._threads = parameter(self, "threads", 1, "CPU threads of PyTorch")
+        self.autostart = parameter(self, "autostart", False, "configure and activate without being told")
+        self._inputs = Inputs(
+            max_image_age=parameter(self, "max_image_age", 0.2, "oldest picture acted on [s]"),
+            max_state_age=parameter(self, "max_state_age", 0.2, "oldest arm state acted on [s]"),
+        )
+        self._schedule = StepSchedule(CONTROL_RATE)
+        self._policy: Policy | None = None
+        self._active = False
+        self._episode = ""  # id; empty while idle
+        self._task = ""
+        self._refusal = ""  # why the running episode cannot be acted on
+        self._stepped_ns = 0
+        self._last = PolicyState()
+        publish_diagnostics(self, "policy", self.health)
+
+    # --- lifecycle ------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Configure and activate.
+
+        Raises:
+            PtrError: If the bundle is refused; the message says why.
+        """
+        if self.trigger_configure() != TransitionCallbackReturn.SUCCESS:
+            raise PtrError(f"policy refused: {self._refusal}")
+        self.trigger_activate()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load and check the bundle; without a good one the node stays unconfigured."""
+        from .bundle import CameraSpec, load_bundle
+
+        try:
+            camera = CameraSpec(self._camera, self._width, self._height)
+            self._policy = load_bundle(Path(self._bundle), camera=camera, rate=CONTROL_RATE, threads=self._threads)
+            if self._default_task:
+                self._policy.task_id(self._default_task)
+        except (PtrError, OSError) as error:
+            self._refusal = str(error)
+            self.get_logger().error(f"policy refused: {error}")
+            return TransitionCallbackReturn.FAILURE
+        self._refusal = ""
+        self._connect()
+        self.get_logger().info(f"bundle {self._policy.bundle_id}: {self._policy.info.agent}, checked")
+        return super().on_configure(state)
+
+    def _connect(self) -> None:
+        assert self._policy is not None
+        self._commands = self.create_lifecycle_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
+        self._states = self.create_lifecycle_publisher(PolicyState, TOPIC_POLICY_STATE, qos.STATE)
+        image = image_topic(self._camera)
+        self._inputs_subscribed = [
+            self.create_subscription(ArmState, TOPIC_ARM_STATE, self._on_arm, qos.STATE),
+            self.create_subscription(EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS),
+            # Serialised: a picture is decoded only when a step falls on it.
+            self.create_subscription(Image, image, self._on_image, qos.NEWEST_IMAGE, raw=True),
+        ]
+        self._timer = self.create_timer(1.0 / self._policy.info.rate, self._on_tick)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Begin to listen to episodes."""
+        self._active = True
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Publish nothing any more; a running episode is not resumed."""
+        self._active = False
+        self._episode = ""
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Forget the bundle."""
+        self._disconnect()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Forget the bundle, if there is one."""
+        self._active = False
+        self._disconnect()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _disconnect(self) -> None:
+        if self._policy is None:
+            return
+        self._policy = None
+        self.destroy_timer(self._timer)
+        for subscription in self._inputs_subscribed:
+            self.destroy_subscription(subscription)
+        for publisher in (self._commands, self._states):
+            self.destroy_lifecycle_publisher(publisher)
+
+    # --- callbacks ------------------------------------------------------------------------------------------
+
+    def _on_event(self, event: EpisodeEvent) -> None:
+        if not self._active:
+            return
+        if event.event == EpisodeEvent.START:
+            self._start_episode(event)
+        elif event.episode_id == self._episode:
+            self._episode = ""
+
+    def _start_episode(self, event: EpisodeEvent) -> None:
+        assert self._policy is not None
+        self._episode = event.episode_id
+        self._task = event.task or self._default_task
+        self._stepped_ns = to_ns(event.header.stamp)
+        self._inputs.start(self._stepped_ns)
+        self._schedule.restart()
+        try:
+            self._policy.task_id(self._task)
+            self._refusal = ""
+        except PtrError as error:
+            self._refusal = str(error)
+            self.get_logger().error(self._refusal)
+
+    def _on_arm(self, state: ArmState) -> None:
+        problem = "" if state.status == ArmState.STATUS_OK else f"arm does not take commands: {state.reason}"
+        self._inputs.arm = ArmInput(to_ns(state.header.stamp), np.asarray(state.proprio), problem)
+
+    def _on_image(self, buffer: bytes) -> None:
+        """Take a step if one falls on this picture."""
+        stamp_ns = stamp_of(buffer)
+        self._inputs.image_ns = stamp_ns
+        if not self._active or not self._episode or stamp_ns < self._inputs.start_ns:
+            return
+        if not self._schedule.take(stamp_ns):
+            return
+        if problem := self._refusal or self._inputs.problem(now_ns(self)):
+            self._publish_state(PolicyState.STATUS_WAITING, problem)
+        else:
+            self._step(RawImage.from_cdr(buffer))
+
+    def _on_tick(self) -> None:
+        """Say once per control period what the node is doing when no step falls on a picture."""
+        now = now_ns(self)
+        if not self._active or now - self._stepped_ns < 1.5 * self._schedule.period_ns:
+            return
+        if self._episode:
+            self._publish_state(
+                PolicyState.STATUS_WAITING, self._refusal or self._inputs.problem(now) or "no new image"
+            )
+        else:
+            self._publish_state(PolicyState.STATUS_IDLE, "")
+
+    def _step(self, image: RawImage) -> None:
+        assert self._policy is not None
+        assert self._inputs.arm is not None
+        decision = self._policy.act(image.rgb(), self._inputs.arm.proprio, self._task)
+        command = EefCommand(
+            action=decision.action.astype(np.float64),
+            source=EefCommand.SOURCE_POLICY,
+            observation_stamp=to_stamp(image.stamp_ns),
+        )
+        sent_ns = now_ns(self)
+        command.header.stamp = to_stamp(sent_ns)
+        command.header.frame_id = BASE_FRAME
+        self._commands.publish(command)
+        self._publish_state(PolicyState.STATUS_ACTING, "", decision.q, decision.std, (sent_ns - image.stamp_ns) * 1e-9)
+
+    def _publish_state(
+        self,
+        status: int,
+        reason: str,
+        q: np.ndarray | None = None,
+        std: np.ndarray | None = None,
+        latency: float = NO_NUMBERS,
+    ) -> None:
+        assert self._policy is not None
+        self._stepped_ns = now_ns(self)
+        self._last = PolicyState(
+            q_values=np.full(2, NO_NUMBERS) if q is None else q.astype(np.float64),
+            policy_std=np.full(7, NO_NUMBERS) if std is None else std.astype(np.float64),
+            latency=latency,
+            bundle_id=self._policy.bundle_id,
+            task=self._task,
+            status=status,
+            reason=reason,
+        )
+        self._last.header.stamp = to_stamp(self._stepped_ns)
+        self._states.publish(self._last)
+
+    def health(self) -> Health:
+        """Return the entry of /diagnostics."""
+        values = {
+            "bundle": self._policy.bundle_id if self._policy else "",
+            "episode": self._episode,
+            "latency": f"{self._last.latency:.3f}",
+        }
+        if self._refusal:
+            return Health(DiagnosticStatus.ERROR, self._refusal, values)
+        if self._episode and self._last.reason:
+            return Health(DiagnosticStatus.WARN, self._last.reason, values)
+        return Health(message="active" if self._active else "not active", values=values)
+
+
+def make_node() -> PolicyNode:
+    """Return the node, started if its parameter `autostart` says so."""
+    node = PolicyNode()
+    if node.autostart:
+        node.start()
+    return node
+
+
+def main() -> int:
+    """Run the policy node."""
+    return run(make_node)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,309 @@
+"""The policy node over real DDS: when it acts, when it waits, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(1 + os.getpid() % 99)}
+rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from lifecycle_msgs.msg import State  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+
+from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState  # noqa: E402
+from ptr_policy_node import qos  # noqa: E402
+from ptr_policy_node.bundle import BundleInfo, CameraSpec, load_bundle, write_bundle  # noqa: E402
+from ptr_policy_node.images import fill_message, resize_area  # noqa: E402
+from ptr_policy_node.node import to_stamp  # noqa: E402
+from ptr_policy_node.policy_node import PolicyNode  # noqa: E402
+from ptr_policy_node.spec import PtrError, image_topic  # noqa: E402
+
+TASK = "put the red cube on the white plate"
+CAMERA = CameraSpec("front", 64, 48)
+SECOND = 1_000_000_000
+
+
+class Brightness(torch.nn.Module):
+    """Moves by the picture's brightness, so that a test can tell which picture was acted on."""
+
+    @torch.jit.export
+    def act(self, image: torch.Tensor, proprio: torch.Tensor, task: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        step = image.float().mean((1, 2, 3))[:, None] / 255 * 0.05
+        action = torch.cat([step.expand(-1, 3), torch.zeros_like(proprio[:, :3]), proprio[:, 6:].clamp(0, 1)], 1)
+        return action, torch.full_like(action, 0.01)
+
+    @torch.jit.export
+    def q(self, image: torch.Tensor, proprio: torch.Tensor, task: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return action[:, :2] * 10
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bundle") / "bundle"
+    module = torch.jit.script(Brightness())
+    images = np.random.default_rng(0).integers(0, 256, (2, CAMERA.height, CAMERA.width, 3), np.uint8)
+    resized = np.stack([resize_area(image, (16, 16)) for image in images])
+    proprio, task = np.zeros((2, 7), np.float32), np.zeros(2, np.int64)
+    inputs = [torch.from_numpy(value) for value in (resized, proprio, task)]
+    action, _ = module.act(*inputs)
+    golden = {
+        "image": images, "proprio": proprio, "task": task, "resized": resized,
+        "action": action.numpy(), "q": module.q(*inputs, action).numpy(),
+    }  # fmt: skip
+    info = BundleInfo("test", CAMERA, 16, 16, 5.0, (TASK,), "executed", {}, {}, "test")
+    write_bundle(path, info, module.save, golden)
+    return path
+
+
+class Rig:
+    """The node under test, and everybody it talks to."""
+
+    def __init__(self, bundle: Path, **overrides: object) -> None:
+        values = {"bundle": str(bundle), "camera": CAMERA.name, "width": CAMERA.width, "height": CAMERA.height}
+        self.node = PolicyNode(parameter_overrides=[Parameter(k, value=v) for k, v in {**values, **overrides}.items()])
+        self.probe = rclpy.create_node("probe")
+        self.images = self.probe.create_publisher(Image, image_topic(CAMERA.name), qos.IMAGES)
+        self.arms = self.probe.create_publisher(ArmState, "arm/state", qos.STATE)
+        self.events = self.probe.create_publisher(EpisodeEvent, "episode/event", qos.EVENTS)
+        self.commands: list[EefCommand] = []
+        self.states: list[PolicyState] = []
+        self.probe.create_subscription(EefCommand, "arm/command", self.commands.append, qos.COMMANDS)
+        self.probe.create_subscription(PolicyState, "policy/state", self.states.append, qos.STATE)
+        self.executor = SingleThreadedExecutor()
+        for node in (self.node, self.probe):
+            self.executor.add_node(node)
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.probe.destroy_node()
+
+    def start(self) -> None:
+        self.node.start()
+        publishers = (self.images, self.arms, self.events)
+        self.until(lambda: all(publisher.get_subscription_count() for publisher in publishers))
+
+    def until(self, condition: Callable[[], object], limit: float = 10.0) -> None:
+        deadline = time.monotonic() + limit
+        while not condition():
+            assert time.monotonic() < deadline, "the condition was not met in time"
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def event(self, event: int, task: str = TASK, episode: str = "e") -> None:
+        message = EpisodeEvent(episode_id=episode, event=event, task=task)
+        message.header.stamp = to_stamp(time.time_ns())
+        self.events.publish(message)
+
+    def feed(
+        self,
+        *,
+        image_age: float = 0.0,
+        state_age: float = 0.0,
+        brightness: int = 128,
+        status: int = 0,
+        reason: str = "",
+    ) -> int:
+        now = time.time_ns()
+        state = ArmState(status=status, reason=reason)
+        state.header.stamp = to_stamp(now - round(state_age * SECOND))
+        self.arms.publish(state)
+        image = Image()
+        fill_message(image, np.full((CAMERA.height, CAMERA.width, 3), brightness, np.uint8))
+        stamp_ns = now - round(image_age * SECOND)
+        image.header.stamp = to_stamp(stamp_ns)
+        self.images.publish(image)
+        return stamp_ns
+
+    def feed_until(self, condition: Callable[[], object], **what: object) -> None:
+        def fed() -> object:
+            if not condition():
+                self.feed(**what)
+                return False
+            return True
+
+        self.until(fed)
+
+
+@pytest.fixture
+def rig(bundle: Path) -> Iterator[Rig]:
+    rclpy.init()
+    rig = Rig(bundle)
+    try:
+        yield rig
+    finally:
+        rig.close()
+        rclpy.shutdown()
+
+
+def test_acts_between_start_and_end_only(rig: Rig) -> None:
+    rig.start()
+    rig.feed_until(lambda: any(state.status == PolicyState.STATUS_IDLE for state in rig.states))
+    assert rig.commands == []
+    rig.event(EpisodeEvent.START)
+    rig.feed_until(lambda: len(rig.commands) >= 3)
+    rig.event(EpisodeEvent.STOP)
+    count = len(rig.states)
+    rig.feed_until(lambda: PolicyState.STATUS_IDLE in [state.status for state in rig.states[count:]])
+    sent = len(rig.commands)
+    count = len(rig.states)
+    rig.feed_until(lambda: len(rig.states) > count + 2)
+    assert len(rig.commands) == sent
+
+
+def test_commands_answer_a_picture_at_the_bundles_rate(rig: Rig) -> None:
+    rig.start()
+    rig.event(EpisodeEvent.START)
+    rig.feed_until(lambda: len(rig.commands) >= 5, brightness=255)
+    answered = [command.observation_stamp.sec * SECOND + command.observation_stamp.nanosec for command in rig.commands]
+    assert (
+        np.diff(answered).min() > 0.17 * SECOND
+    )  # never faster than the rate; how much slower is the computer's matter
+    assert np.allclose(rig.commands[0].action[:3], 0.05, atol=1e-6)
+    assert rig.commands[0].source == EefCommand.SOURCE_POLICY
+
+
+def test_policy_state_tells_values_latency_and_bundle(rig: Rig, bundle: Path) -> None:
+    rig.start()
+    rig.event(EpisodeEvent.START)
+    rig.feed_until(lambda: any(state.status == PolicyState.STATUS_ACTING for state in rig.states), brightness=255)
+    state = next(state for state in rig.states if state.status == PolicyState.STATUS_ACTING)
+    assert np.allclose(state.q_values, 0.5, atol=1e-5)
+    assert np.allclose(state.policy_std, 0.01)
+    assert 0.0 < state.latency < 0.2
+    assert state.bundle_id == load_bundle(bundle).bundle_id
+    assert state.task == TASK
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ({"image_age": 0.5}, "image is"),
+        ({"state_age": 0.5}, "arm state is"),
+        ({"status": ArmState.STATUS_HOLDING, "reason": "operator"}, "arm does not take commands: operator"),
+    ],
+)
+def test_input_that_is_late_or_unusable_stops_the_policy(rig: Rig, what: dict[str, object], reason: str) -> None:
+    rig.start()
+    rig.event(EpisodeEvent.START)
+    rig.feed_until(lambda: rig.commands and rig.states)
+    rig.feed_until(lambda: rig.states[-1].reason.startswith(reason), **what)
+    sent = len(rig.commands)
+    rig.feed_until(lambda: [s.status for s in rig.states[-3:]] == [PolicyState.STATUS_WAITING] * 3, **what)
+    assert len(rig.commands) == sent
+    rig.feed_until(lambda: len(rig.commands) > sent)  # goes on once the input is good again
+
+
+def test_silent_camera_stops_the_policy(rig: Rig) -> None:
+    rig.start()
+    rig.event(EpisodeEvent.START)
+    rig.feed_until(lambda: rig.commands and rig.states)
+    rig.until(lambda: rig.states[-1].reason.startswith("image is"))
+    assert rig.states[-1].status == PolicyState.STATUS_WAITING
+
+
+def test_unknown_task_is_refused_with_the_known_ones(rig: Rig) -> None:
+    rig.start()
+    rig.event(EpisodeEvent.START, task="fold the towel")
+    rig.feed_until(lambda: rig.states and rig.states[-1].status == PolicyState.STATUS_WAITING)
+    assert "unknown task 'fold the towel'" in rig.states[-1].reason
+    assert TASK in rig.states[-1].reason
+    assert rig.commands == []
+
+
+def test_picture_of_another_size_ends_the_node(rig: Rig) -> None:
+    rig.start()
+    rig.event(EpisodeEvent.START)
+    image = Image()
+    fill_message(image, np.zeros((24, 32, 3), np.uint8))
+
+    def send() -> bool:
+        rig.arms.publish(ArmState(header=image.header))
+        rig.images.publish(image)
+        return False
+
+    def stamped() -> bool:
+        image.header.stamp = to_stamp(time.time_ns())
+        return send()
+
+    with pytest.raises(PtrError, match=r"\(24, 32, 3\).*\(48, 64, 3\)"):
+        rig.until(stamped)
+    assert rig.commands == []
+
+
+def test_deactivate_stops_publishing(rig: Rig) -> None:
+    rig.start()
+    rig.event(EpisodeEvent.START)
+    rig.feed_until(lambda: rig.commands and len(rig.states) >= len(rig.commands))
+    rig.node.trigger_deactivate()
+    sent, told = len(rig.commands), len(rig.states)
+    deadline = time.monotonic() + 0.6  # three control periods
+    rig.feed_until(lambda: time.monotonic() > deadline)
+    assert (len(rig.commands), len(rig.states)) == (sent, told)
+
+
+def test_cleanup_forgets_the_bundle_and_configure_loads_it_again(rig: Rig) -> None:
+    rig.start()
+    rig.node.trigger_deactivate()
+    rig.node.trigger_cleanup()
+    rig.start()
+    rig.event(EpisodeEvent.START)
+    rig.feed_until(lambda: rig.commands)
+
+
+def test_refused_bundle_leaves_the_node_unconfigured(bundle: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "bundle"
+    broken.mkdir()
+    for file in bundle.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    values = json.loads((broken / "bundle.json").read_text())
+    (broken / "bundle.json").write_text(json.dumps({**values, "format_version": 99}))
+    rclpy.init()
+    rig = Rig(broken)
+    try:
+        with pytest.raises(PtrError, match="format version is 99"):
+            rig.node.start()
+        assert rig.node._state_machine.current_state[0] == State.PRIMARY_STATE_UNCONFIGURED
+    finally:
+        rig.close()
+        rclpy.shutdown()
+
+
+def run_node(*parameters: str) -> subprocess.CompletedProcess[str]:
+    arguments = [word for parameter in parameters for word in ("-p", parameter)]
+    return subprocess.run(
+        [sys.executable, "-m", "ptr_policy_node.policy_node", "--ros-args", *arguments],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+def test_autostart_with_a_wrong_camera_ends_with_one_error(bundle: Path) -> None:
+    result = run_node("autostart:=true", f"bundle:={bundle}", "camera:=front", "width:=640", "height:=480")
+    assert result.returncode == 2
+    assert "camera size is (64, 48) in the bundle, (640, 480) here" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_unknown_parameter_is_refused() -> None:
+    result = run_node("bundel:=x")
+    assert result.returncode == 2
+    assert "no parameter 'bundel'" in result.stderr
+
+
+def test_torch_is_not_imported_before_the_node_is_configured() -> None:
+    code = (
+        "import sys, rclpy; from ptr_policy_node.policy_node import PolicyNode; rclpy.init(); PolicyNode(); "
+        "assert 'torch' not in sys.modules; assert 'ptr_training' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
