@@ -96,7 +96,14 @@ def build_stages(out: Path, task: str, seed: int, plan: Plan) -> list[Stage]:
     evaluate = ["evaluate", "--task", task, "--rollouts", str(plan.rollouts), "--max-steps", str(plan.max_steps)]
     for method in METHODS:
         evaluate += ["--policy", f"{method}={out / method / 'bundle'}"]
-    evaluate += ["--seed", str(seed), *factor, "--out", str(out / "evaluation")]
+    evaluate += [
+        "--seed",
+        str(seed),
+        *factor,
+        "--out",
+        str(out / "evaluation"),
+        f"camera_rate:={CAMERA['camera_rate']}",
+    ]
     bundles = [str(out / method / "bundle") for method in METHODS]
     return [
         Stage("collect prior data", [[collect]]),

@@ -11,7 +11,7 @@ import argparse
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,6 +25,7 @@ from ptr_policy_node.spec import CONTROL_RATE, PtrError, image_topic
 from .doctor import versions
 from .results import STRIP_FRAMES, Rollout, read_results, summarise, table, write_film_strip, write_results
 from .tasks import TARGET_TASK, draw_layout, parse_task
+from .up import parse_values, stop_on_terminate
 
 if TYPE_CHECKING:
     from .session import Session
@@ -145,7 +146,7 @@ class GraphRunner:
 
 
 @contextlib.contextmanager
-def open_runner(method: Method, plan: Plan, out: Path, real_time_factor: float) -> Iterator[Runner]:
+def open_runner(method: Method, plan: Plan, out: Path, arguments: Mapping[str, str]) -> Iterator[Runner]:
     """Yield what runs one method's rollouts; nodes are started before and ended afterwards."""
     if not plan.over_ros:
         yield InProcessRunner(method.bundle)
@@ -160,22 +161,21 @@ def open_runner(method: Method, plan: Plan, out: Path, real_time_factor: float) 
         "camera": camera.name,
         "width": str(camera.width),
         "height": str(camera.height),
-        "camera_rate": "15.0",
-        "real_time_factor": str(real_time_factor),
+        **arguments,
         "bag_directory": str(out / "bags" / method.name),
     }
     with open_session("eval", values, out / "log" / method.name) as session:
         yield GraphRunner(session, out)
 
 
-def evaluate(methods: Sequence[Method], plan: Plan, out: Path, *, real_time_factor: float = 1.0) -> list[Rollout]:
+def evaluate(methods: Sequence[Method], plan: Plan, out: Path, arguments: Mapping[str, str]) -> list[Rollout]:
     """Carry out what is missing of an evaluation; every finished rollout is on disk before the next begins.
 
     Args:
         methods: Policies; all see the same scenes.
         plan: What to evaluate.
         out: Folder for results, bags and film strips.
-        real_time_factor: Simulated seconds per second of real time, over ROS.
+        arguments: Further arguments of the graph, over ROS.
 
     Returns:
         All rollouts, those found on disk included.
@@ -189,7 +189,7 @@ def evaluate(methods: Sequence[Method], plan: Plan, out: Path, *, real_time_fact
         missing = [index for index in range(plan.rollouts) if (method.name, index) not in done]
         if not missing:
             continue
-        with open_runner(method, plan, out, real_time_factor) as runner:
+        with open_runner(method, plan, out, arguments) as runner:
             bar = tqdm(missing, desc=method.name, unit="rollout")
             for index in bar:
                 strip = f"strips/{method.name}_{index:03d}.jpg"
@@ -256,18 +256,17 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--in-process", action="store_true", help="without ROS: quicker, no bags")
     parser.add_argument("--real-time-factor", type=float, default=1.0, help="simulated seconds per second, over ROS")
     parser.add_argument("--out", type=Path, required=True, help="folder for results; an interrupted evaluation goes on")
+    parser.add_argument("values", nargs="*", metavar="name:=value", help="arguments of the graph (ptr up --help)")
     options = parser.parse_args(argv)
     if options.rollouts < 1 or options.max_steps < 1:
         raise EvaluationError(f"--rollouts and --max-steps must be >= 1; found {options.rollouts}, {options.max_steps}")
-    if not options.in_process:
-        from .up import stop_on_terminate
-
-        stop_on_terminate()
+    stop_on_terminate()
     task = parse_task(options.task).name
     plan = Plan(task, options.rollouts, options.seed, options.max_steps, not options.in_process)
     methods = [parse_method(text) for text in options.policy]
     out = options.out.absolute()
-    rollouts = evaluate(methods, plan, out, real_time_factor=options.real_time_factor)
+    arguments = {"real_time_factor": str(options.real_time_factor), **parse_values(options.values)}
+    rollouts = evaluate(methods, plan, out, arguments)
     print(f"\n{table(summarise(rollouts))}\n\n{out}: results.csv, results.json, scenes.json, strips/", end="")
     print(", bags/" if plan.over_ros else "")
     return 0
