@@ -19,6 +19,7 @@ from tqdm import tqdm
 from ptr_policy_node.spec import PtrError
 from ptr_training.episodes import REWARDED_STEPS, Card, Episode, EpisodeWriter
 
+from .rendering import choose_backend
 from .tasks import draw_layout, parse_task, prior_tasks
 
 CAMERA = "over_shoulder"
@@ -130,6 +131,7 @@ def demonstrations(tasks: Sequence[str], per_task: int, settings: Settings, work
 
 def collect(tasks: Sequence[str], per_task: int, settings: Settings, workers: int, out: Path) -> Counter[str]:
     """Write a store of demonstrations; return how many attempts failed, per task."""
+    choose_backend()  # fails here rather than in every worker
     (camera_height, camera_width), (height, width) = settings.camera_size, settings.image_size
     card = Card(
         name=out.name,

@@ -8,7 +8,7 @@ import numpy as np
 
 from .arm import Arm, JointReading, JointTarget
 from .kinematics import Kinematics, proprio_from_pose, step_between, step_target
-from .limits import Limits, clip_action, clip_workspace, gate_joints, implausible
+from .limits import Gated, Limits, clip_action, clip_workspace, distance_outside, gate_joints, implausible
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,9 @@ class EefController:
             return self._reject(reading, reason)
         measured = self.kinematics.forward(reading.positions)
         last = measured if self._target is None else self._target
-        base = measured if self._rebase else last
-        target, boxed = clip_workspace(step_target(step, measured, base), self.limits)
-        solution = self.kinematics.inverse(target, reading.positions)
-        if not solution.success:
-            return self._reject(reading, "no joints within the limits reach the target")
-        gated = gate_joints(solution.joints, reading.positions, self.limits)
+        wanted = step_target(step, measured, measured if self._rebase else last)
+        target, boxed = clip_workspace(wanted, self.limits)
+        gated = self._solve(target, measured, reading.positions)
         if gated.positions is None:
             return self._reject(reading, gated.reason)
         sent = self.arm.send(JointTarget(gated.positions, float(step[6])))
@@ -111,6 +108,22 @@ class EefController:
         self.clipped += bool(reasons)
         executed = np.append(step_between(target, measured, last), sent.gripper)
         return Execution(executed, bool(reasons), False, reasons)
+
+    def _solve(self, target: np.ndarray, measured: np.ndarray, joints: np.ndarray) -> Gated:
+        """Find the joints of a target pose and pass them through the gate."""
+        outside = distance_outside(measured, self.limits)
+        if outside > self.limits.workspace_tolerance:
+            return Gated(None, reason=f"the end effector is {outside:.2f} m outside the workspace box")
+        solution = self.kinematics.inverse(target, joints)
+        if not solution.success:
+            return Gated(None, reason="no joints within the limits reach the target")
+        gated = gate_joints(solution.joints, joints, self.limits)
+        # A way shortened in joint space does not end on the straight line between the poses.
+        if gated.positions is not None and gated.clipped:
+            strayed = distance_outside(self.kinematics.forward(gated.positions), self.limits)
+            if strayed > outside + 1e-3:
+                return Gated(None, reason="a step slow enough for the joints would leave the workspace box")
+        return gated
 
     def _reject(self, reading: JointReading, reason: str) -> Execution:
         self.rejected += 1

@@ -12,7 +12,7 @@ from .tasks import CONTAINERS, OBJECTS, Task
 LONGEST_STEP = 0.04  # [m]
 LONGEST_TURN = 0.2  # [rad]
 HOVER = 0.078  # end-effector height from which it goes down on an object [m]
-GRASP = 0.009  # height above the object's centre at which it closes [m]
+GRASP = 0.011  # height above the object's centre at which it closes [m]
 CARRY = 0.095  # end-effector height at which an object travels [m]
 OPEN, CLOSED = 1.0, 0.0
 RELEASED = 0.75  # gripper reading from which nothing is held
@@ -87,9 +87,9 @@ class Expert:
         away = float(np.hypot(*(thing[:2] - place[:2])))
         if self._delivered():
             return self._release(eef, opening), yaw, OPEN
-        if beside < 0.016 and abs(offset[2]) < 0.024 and 0.25 < opening < self._closed_on_it:
+        if beside < 0.016 and abs(offset[2]) < 0.026 and 0.25 < opening < self._closed_on_it:
             return self._carry(eef, offset, place, away), yaw, CLOSED
-        if beside < 0.014 and offset[2] < 0.017 and opening < 1.3:
+        if beside < 0.014 and offset[2] < 0.019 and opening < 1.3:
             return eef, yaw, CLOSED
         wanted = 0.0 if self._object.is_cylinder else (thing_yaw + np.pi / 4) % (np.pi / 2) - np.pi / 4
         aligned = beside < 0.011 and abs(wanted - yaw) < 0.15

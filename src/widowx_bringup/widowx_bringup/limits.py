@@ -37,6 +37,7 @@ class Limits:
     profile_time: float = 0.25  # duration of the time profile of one target [s]
     profile_acceleration_time: float = 0.10  # of which it speeds up, and slows down, for this long [s]
     reading_tolerance: float = 0.06  # a measured joint may lie this far outside the limits [rad]
+    workspace_tolerance: float = 0.05  # steps start at most this far outside the workspace box [m]
 
     def __post_init__(self) -> None:
         for low, high in ((self.workspace_low, self.workspace_high), (self.joint_low, self.joint_high)):
@@ -93,6 +94,12 @@ def clip_workspace(T_base_eef: np.ndarray, limits: Limits) -> tuple[np.ndarray, 
     target = T_base_eef.copy()
     target[:3, 3] = inside
     return target, clipped
+
+
+def distance_outside(T_base_eef: np.ndarray, limits: Limits) -> float:
+    """Return how far a pose lies outside the workspace box along the worst axis [m]; 0 inside."""
+    p = T_base_eef[:3, 3]
+    return float(np.max([limits.workspace_low - p, p - limits.workspace_high, np.zeros(3)]))
 
 
 def implausible(measured: np.ndarray, limits: Limits) -> str:

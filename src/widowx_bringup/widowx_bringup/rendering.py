@@ -6,12 +6,14 @@ import ctypes.util
 import importlib
 import os
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import mujoco
 import numpy as np
 
 from ptr_policy_node.spec import PtrError
+
+if TYPE_CHECKING:  # importing mujoco fails when MUJOCO_GL is wrong, before that can be told in our words
+    import mujoco
 
 BACKENDS = {"egl": "libegl1 and libegl-mesa0", "osmesa": "libosmesa6"}
 """Value of MUJOCO_GL -> Debian and Ubuntu packages that have it."""
@@ -70,6 +72,8 @@ class Renderer:
     """
 
     def __init__(self, model: mujoco.MjModel, height: int, width: int) -> None:
+        import mujoco
+
         limit = model.vis.global_
         if not (0 < height <= limit.offheight and 0 < width <= limit.offwidth):
             raise RenderingError(
@@ -96,6 +100,8 @@ class Renderer:
 
     def draw(self, data: mujoco.MjData, camera: int) -> np.ndarray:
         """Return what the model's camera number `camera` sees, shape (height, width, 3) uint8 RGB."""
+        import mujoco
+
         eye = mujoco.MjvCamera()
         eye.type, eye.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, camera
         everything = mujoco.mjtCatBit.mjCAT_ALL.value

@@ -20,6 +20,7 @@ FINGER_CLOSED, FINGER_OPEN = 0.010, 0.035
 _START_SEED = np.array([0.0, 0.0, 0.2, 0.0, 1.37, 0.0])  # joints near the start poses [rad]
 _SETTLED_SPEED = 0.02  # [m/s]
 _SETTLED_TIME_NS = 200_000_000
+_OPENED = 0.5  # gripper opening from which an object counts as released
 
 
 class SimulatorError(PtrError):
@@ -302,7 +303,8 @@ class World:
         across = np.hypot(*offset[:2]) if place.is_plate else np.abs(offset[:2]).max()
         rests = abs(offset[2] - place.floor - thing.half_size[2]) < 0.008
         still = np.linalg.norm(self.data.qvel[index.qvel][:3]) < _SETTLED_SPEED
-        return bool(across < place.half_size and rests and still) and not self._touched(index.geom)
+        inside = bool(across < place.half_size and rests and still)
+        return inside and self.gripper > _OPENED and not self._touched(index.geom)
 
     def _touched(self, geom: int) -> bool:
         """Tell whether a finger touches an object."""
