@@ -104,7 +104,9 @@ def export(bags: Sequence[Path], out: Path, options: ReadOptions, workers: int =
     """
     if out.exists():
         raise StoreError(f"{out} exists already; choose another folder or remove it first")
-    with contextlib.closing(_read_all(bags, options, workers or _worthwhile(bags))) as results:
+    workers = workers or _worthwhile(bags)
+    options = replace(options, threads=max(1, _cores() // workers))
+    with contextlib.closing(_read_all(bags, options, workers)) as results:
         head = list(_up_to_first_episode(results))
         first = head[-1]
         card = Card(
@@ -176,7 +178,11 @@ def _check_camera(bag: Path, result: BagEpisodes, card: Card) -> None:
 def _worthwhile(bags: Sequence[Path]) -> int:
     """Return how many processes are worth starting."""
     size = sum(file.stat().st_size for bag in bags for file in ([bag] if bag.is_file() else bag.glob("*")))
-    return max(1, min(os.cpu_count() or 1, len(bags), size // BYTES_PER_WORKER))
+    return max(1, min(_cores(), len(bags), size // BYTES_PER_WORKER))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _read_all(bags: Sequence[Path], options: ReadOptions, workers: int) -> Generator[BagEpisodes, None, None]:

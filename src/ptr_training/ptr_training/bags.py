@@ -21,9 +21,11 @@ How messages become steps (arithmetic in `alignment.py`):
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +56,7 @@ _CAMERA_TOPIC = re.compile(r"(?:^|/)camera/([^/]+)/image_raw(?:/compressed)?$")
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the bag itself does not say."""
+    """How to read bags, and what they do not say themselves."""
 
     image_size: int = 64  # height and width of the stored images [pixels]
     camera: str = ""  # name or topic; by default the one the bag was recorded for, or its only one
@@ -62,6 +64,7 @@ class ReadOptions:
     task: str = ""  # of bags without episode events
     outcome: str = "success"  # of bags without episode events
     check_crc: bool = False
+    threads: int = 1  # that decode and resize images
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def read_episodes(path: Path, options: ReadOptions) -> BagEpisodes:
             "episodes": [_described(segment) for segment in segments],
         }
         episodes = [reading.episode(segment, segment.steps) for segment in segments if segment.steps]
-        return BagEpisodes(episodes, reading.camera, reading.camera_size, audit)
+        return BagEpisodes(episodes, reading.camera, reading.camera_size(), audit)
 
 
 @dataclass
@@ -108,6 +111,7 @@ class _Segment:
     discarded: bool = False
     refusal: str = ""
     steps: Steps | None = None
+    frames: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0, 3), np.uint8))  # (T + 1, H, W, 3)
     commands: np.ndarray = field(default_factory=lambda: np.array([], int))  # indices into the command stream
     executed: np.ndarray = field(default_factory=lambda: np.array([], int))  # what was executed of each, or -1
 
@@ -126,7 +130,7 @@ class _Reading:
     def __init__(self, bag: Bag, options: ReadOptions) -> None:
         self.bag = bag
         self.options = options
-        self.camera_size = (0, 0)
+        self._sizes: dict[tuple[int, int], int] = {}  # width and height of images -> the first such message
         prefix = _namespace(bag)
         cameras = _cameras(bag)
         self.camera = _choose_camera(bag, cameras, options.camera)
@@ -136,7 +140,6 @@ class _Reading:
         self.commands = self.streams[prefix + TOPIC_COMMAND]
         self.executed = self.streams.get(prefix + TOPIC_EXECUTED, self.commands)
         self.events = self.streams.get(prefix + TOPIC_EPISODE_EVENT)
-        self._frames: dict[int, np.ndarray] = {}
         self._proprio: dict[int, np.ndarray] = {}
 
     def _load(self, topics: list[str], image_topic: str) -> dict[str, Stream]:
@@ -210,8 +213,7 @@ class _Reading:
         while True:
             for segment in segments:
                 self._align(segment, requested, executed)
-            steps = [segment.steps for segment in segments if segment.steps]
-            if self._decode_images(steps) and self._decode_states(steps):
+            if self._decode_states(segments) and self._decode_images(segments):
                 return  # else something turned out to be damaged: again without it
 
     def _command_values(self, stream: Stream) -> _CommandValues:
@@ -268,37 +270,49 @@ class _Reading:
 
     # --- observations ---------------------------------------------------------------------------------------
 
-    def _decode_images(self, aligned: Iterable[Steps]) -> bool:
-        """Decode and resize the images of some steps; return false if one is damaged."""
-        needed = {index for steps in aligned for index in steps.images.tolist()} - self._frames.keys()
-        good = True
-        messages = self.bag.messages([self.images.topic]) if needed else ()
-        for index, (topic, _, data) in enumerate(messages):
-            if index not in needed:
-                continue
-            try:
-                self._frames[index] = self._resized(decode(data, self.images.type_name), index)
-            except EncodingError as error:
-                raise BagError(f"{self.bag.path}: {topic}, message {index}: {error}") from error
-            except ImageError:
-                self.images.fates[index] = Fate.UNDECODABLE
-                good = False
-        return good
+    def _decode_images(self, segments: Iterable[_Segment]) -> bool:
+        """Decode and resize the images of all steps; return false if one is damaged."""
+        rows: dict[int, list[np.ndarray]] = {}  # where each image goes; twice where two steps share it
+        size = self.options.image_size
+        for segment in segments:
+            if segment.steps is not None:
+                segment.frames = np.empty((len(segment.steps) + 1, size, size, 3), np.uint8)
+                for row, index in zip(segment.frames, segment.steps.images.tolist(), strict=True):
+                    rows.setdefault(index, []).append(row)
+        messages = self.bag.messages([self.images.topic]) if rows else iter(())
+        needed = ((index, data) for index, (_, _, data) in enumerate(messages) if index in rows)
+        with ThreadPoolExecutor(self.options.threads) as pool:  # OpenCV lets go of the interpreter
+            while batch := list(itertools.islice(needed, 16 * self.options.threads)):
+                for (index, _), image in zip(batch, pool.map(self._decode_image, batch), strict=True):
+                    for row in rows[index]:
+                        row[:] = image
+        return not (self.images.fates[list(rows)] == Fate.UNDECODABLE).any()
 
-    def _resized(self, image: np.ndarray, index: int) -> np.ndarray:
-        size = (image.shape[1], image.shape[0])
-        if self.camera_size not in ((0, 0), size):
-            raise BagError(
-                f"{self.bag.path}: {self.images.topic}, message {index} is {size[0]}x{size[1]} pixels, "
-                f"others are {self.camera_size[0]}x{self.camera_size[1]}; a bag must keep one camera size"
-            )
-        self.camera_size = size
+    def _decode_image(self, message: tuple[int, bytes | memoryview]) -> np.ndarray | int:
+        """Return one image resized; a damaged one gets that fate, and 0."""
+        index, data = message
+        try:
+            image = decode(data, self.images.type_name)
+        except EncodingError as error:
+            raise BagError(f"{self.bag.path}: {self.images.topic}, message {index}: {error}") from error
+        except ImageError:
+            self.images.fates[index] = Fate.UNDECODABLE
+            return 0
+        self._sizes.setdefault((image.shape[1], image.shape[0]), index)
         return resize_area(image, (self.options.image_size, self.options.image_size))
 
-    def _decode_states(self, aligned: Iterable[Steps]) -> bool:
-        """Decode the arm states of some steps; return false if one is damaged or not finite."""
+    def camera_size(self) -> tuple[int, int]:
+        """Return width and height of the images used [pixels]; (0, 0) if there were none."""
+        if len(self._sizes) > 1:
+            found = ", ".join(f"message {index} is {width}x{height}" for (width, height), index in self._sizes.items())
+            raise BagError(f"{self.bag.path}: {self.images.topic}: {found} pixels; a bag must keep one camera size")
+        return next(iter(self._sizes), (0, 0))
+
+    def _decode_states(self, segments: Iterable[_Segment]) -> bool:
+        """Decode the arm states of all steps; return false if one is damaged or not finite."""
+        steps = [segment.steps for segment in segments if segment.steps]
         good = True
-        for index in {index for steps in aligned for index in steps.states.tolist()} - self._proprio.keys():
+        for index in {index for each in steps for index in each.states.tolist()} - self._proprio.keys():
             message = self._decode(self.states, index)
             if message is not None and np.isfinite(message.proprio).all():
                 self._proprio[index] = np.asarray(message.proprio)
@@ -346,7 +360,7 @@ class _Reading:
         return Episode(
             id=segment.id,
             task=segment.task,
-            frames=np.stack([self._frames[index] for index in steps.images.tolist()]),
+            frames=segment.frames,
             stamps_ns=self.images.stamps[steps.images],
             proprio=np.stack([self._proprio[index] for index in steps.states.tolist()]),
             requested=steps.requested,
