@@ -36,10 +36,12 @@ check: setup ## lint, formatting, import directions, types
 bench: setup ## measure the figures of docs/performance.md
 	@$(BIN)/python scripts/bench.py $(ARGS)
 
-lock: setup ## resolve requirements/*.in into requirements/lock.txt, for every supported Python
+LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.10 --excludes requirements/cuda.txt \
+	--annotation-style line --custom-compile-command "make lock" $(ARGS)
+lock: setup ## resolve requirements/*.in for every supported Python: lock.txt, and robot.txt beside an installed ROS
 	@$(BIN)/python -m pip install -q uv
-	@$(BIN)/uv pip compile -q --universal --python-version 3.10 --excludes requirements/cuda.txt --annotation-style line \
-		--custom-compile-command "make lock" requirements/*.in --output-file requirements/lock.txt $(ARGS)
+	@$(LOCK) $(filter-out requirements/robot.in,$(wildcard requirements/*.in)) -o requirements/lock.txt
+	@$(LOCK) requirements/robot.in -o requirements/robot.txt
 
 clean: ## remove what set-up, build and tests made; runs/ stays
 	rm -rf .venv build install log .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*/*.egg-info

@@ -10,15 +10,18 @@ import subprocess
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 TOOLS = "bash cat cut date dirname env find flock grep id mkdir rm sed sha256sum sort tail uname xargs"
 REQUIREMENTS = sorted((ROOT / "requirements").glob("*.in"))
-OURS = {"ptr_msgs", "ptr_policy_node", "ptr_training", "widowx_bringup"}
-# Packages of ROS 2: from the wheels of requirements/ros.in, or from an installed ROS.
-ROS = re.compile(r"rclpy|launch|launch_ros|ament_index_python|rosidl_\w+|\w+_(msgs|interfaces|srvs)")
+PACKAGES = [ROOT / "src" / name for name in ("ptr_policy_node", "ptr_training", "widowx_bringup")]
+# Packages of ROS 2, from wheels or an installed ROS, and ours.
+ROS = re.compile(r"rclpy|launch|launch_ros|ament_index_python|\w+_(msgs|interfaces|srvs)|ptr_\w+|widowx_bringup")
+ROSDEP = {"cv2": "python3-opencv", "matplotlib": "python3-matplotlib", "numpy": "python3-numpy"}
+ROSDEP |= {"tqdm": "python3-tqdm", "yaml": "python3-yaml"}
 STANDARD_FROM_3_14 = {"compression"}
 
 
@@ -107,16 +110,16 @@ def test_a_second_run_has_nothing_to_do() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), "run make setup first"
 
 
-def third_party_imports() -> set[str]:
-    """Return the top-level modules that our packages import and Python does not bring."""
+def imports(package: Path) -> set[str]:
+    """Return the top-level modules that a package imports and Python does not bring."""
     found: set[str] = set()
-    for file in ROOT.glob("src/*/*/**/*.py"):
+    for file in package.joinpath(package.name).rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 found.update(alias.name.split(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 found.add(node.module.split(".")[0])
-    return {name for name in found - sys.stdlib_module_names - STANDARD_FROM_3_14 - OURS if not ROS.fullmatch(name)}
+    return found - sys.stdlib_module_names - STANDARD_FROM_3_14 - {package.name}
 
 
 def normalised(name: str) -> str:
@@ -129,11 +132,20 @@ def required(file: Path) -> set[str]:
     return {normalised(re.split(r"[\s=<>;]", line)[0]) for line in lines if line.strip()}
 
 
-def test_everything_imported_is_required_by_name() -> None:
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_everything_imported_is_required_by_name(package: Path) -> None:
     named = set[str]().union(*map(required, REQUIREMENTS))
     providers = packages_distributions()
-    provided = {name for name in third_party_imports() if named & set(map(normalised, providers.get(name, [name])))}
-    assert third_party_imports() - provided == set()
+    others = {name for name in imports(package) if not ROS.fullmatch(name)}
+    assert {name for name in others if not named & set(map(normalised, providers.get(name, [name])))} == set()
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_the_manifest_names_what_ros_and_apt_have_to_bring(package: Path) -> None:
+    manifest = ElementTree.parse(package / "package.xml").getroot()
+    depends = {element.text for element in manifest if element.tag in ("depend", "exec_depend")}
+    expected = {ROSDEP.get(name, name) for name in imports(package) if ROS.fullmatch(name) or name in ROSDEP}
+    assert expected - depends == set()
 
 
 @pytest.mark.parametrize("file", REQUIREMENTS, ids=lambda file: file.name)
