@@ -1,0 +1,573 @@
+"""Bags to episodes and stores. The bags are written by the rosbags library, in every storage it knows."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+from ptr_policy_node.images import resize_area
+from ptr_policy_node.spec import PtrError
+from ptr_training import bag_export, cli
+from ptr_training.bag_reader import Bag
+from ptr_training.bags import BagEpisodes, ReadOptions, read_episodes
+from ptr_training.episodes import EpisodeStore
+from ptr_training.mcap_reader import BagError
+
+MESSAGES = Path(__file__).parents[2] / "ptr_msgs" / "msg"
+STORE = get_typestore(Stores.ROS2_JAZZY)
+for file in sorted(MESSAGES.glob("*.msg")):
+    STORE.register(get_types_from_msg(file.read_text(), f"ptr_msgs/msg/{file.stem}"))
+MS = 1_000_000
+START, SUCCESS, FAILURE, DISCARD, STOP = 1, 2, 3, 4, 5
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+STATE, COMMAND, EVENT = "ptr_msgs/msg/ArmState", "ptr_msgs/msg/EefCommand", "ptr_msgs/msg/EpisodeEvent"
+SIZE = (24, 32)  # height, width of the camera
+READ = ReadOptions(image_size=8)
+
+
+def make(kind: str, *fields: Any) -> Any:
+    return STORE.types[kind](*fields)
+
+
+def time(stamp_ns: int) -> Any:
+    return make("builtin_interfaces/msg/Time", stamp_ns // 10**9, stamp_ns % 10**9)
+
+
+def header(stamp_ns: int, frame: str = "base_link") -> Any:
+    return make("std_msgs/msg/Header", time(stamp_ns), frame)
+
+
+def picture(number: int) -> np.ndarray:
+    """Image number `number`: its number in the first pixels, noise elsewhere."""
+    image = np.random.default_rng(number).integers(0, 256, (*SIZE, 3), np.uint8)
+    image[:8, :8] = number % 256
+    return image
+
+
+@dataclass
+class Message:
+    topic: str
+    stamp: int
+    value: Any
+    log_time: int
+    raw: bytes | None = None  # instead of the value's bytes
+
+
+@dataclass
+class Script:
+    """What happens in a bag: filled by the methods below, then written by `write`."""
+
+    namespace: str = ""
+    messages: list[Message] = field(default_factory=list)
+
+    def add(self, topic: str, stamp: int, value: Any, delay: int = 0) -> None:
+        self.messages.append(Message(f"{self.namespace}/{topic}", stamp, value, stamp + delay))
+
+    def image(self, number: int, stamp: int, *, topic: str = "camera/front/image_raw", encoding: str = "rgb8") -> None:
+        pixels = picture(number)
+        value = make(IMAGE, header(stamp, "front"), *SIZE, encoding, 0, 3 * SIZE[1], pixels.reshape(-1))
+        self.add(topic, stamp, value)
+
+    def state(self, number: int, stamp: int) -> None:
+        pose = make(
+            "geometry_msgs/msg/Pose",
+            make("geometry_msgs/msg/Point", 0.0, 0.0, 0.0),
+            make("geometry_msgs/msg/Quaternion", 0.0, 0.0, 0.0, 1.0),
+        )
+        proprio = np.full(7, number / 100)
+        self.add(
+            "arm/state", stamp, make(STATE, header(stamp), np.zeros(6), np.zeros(6), pose, proprio, 0, "", 0, 0, 0)
+        )
+
+    def command(self, number: int, stamp: int, observed: int = 0, executed: bool = True) -> None:
+        action = np.array([number / 1000, 0, 0, 0, 0, 0, number % 2], float)
+        self.add("arm/command", stamp, make(COMMAND, header(stamp), time(observed), action, 2))
+        if executed:
+            action = action * np.array([0.5] * 6 + [1.0])
+            self.add("arm/executed", stamp + 5 * MS, make(COMMAND, header(stamp + 5 * MS), time(observed), action, 2))
+
+    def event(self, kind: int, stamp: int, episode: str = "e1", task: str = "put red in bowl", text: str = "") -> None:
+        self.add("episode/event", stamp, make(EVENT, header(stamp), episode, kind, task, text))
+
+    def episode(self, begin: int, steps: int, *, name: str = "e1", end: int = SUCCESS, events: bool = True) -> None:
+        """Images at 30 Hz, states at 20 Hz, commands at 5 Hz; everything numbered from 0."""
+        length = steps * 200 * MS
+        if events:
+            self.event(START, begin, name, text="seed=12 and more")
+        for number in range(steps * 6 + 2):
+            self.image(number, begin + number * 1000 * MS // 30)
+        for number in range(steps * 4 + 1):
+            self.state(number, begin + number * 50 * MS)
+        for number in range(steps):
+            stamp = begin + (10 + 200 * number) * MS
+            self.command(number, stamp)
+        if events and end:
+            self.event(end, begin + length + 30 * MS, name)
+
+
+def write(
+    path: Path,
+    script: Script,
+    *,
+    storage: StoragePlugin = StoragePlugin.MCAP,
+    compression: CompressionMode = CompressionMode.NONE,
+    custom: dict[str, str] | None = None,
+) -> Path:
+    """Write a script as a bag, in the order of log times."""
+    writer = Writer(path, version=8, storage_plugin=storage)
+    if compression != CompressionMode.NONE:
+        writer.set_compression(compression, CompressionFormat.ZSTD)
+    for key, value in (custom or {}).items():
+        writer.set_custom_data(key, value)
+    with writer:
+        connections: dict[str, Any] = {}
+        for message in sorted(script.messages, key=lambda each: each.log_time):
+            kind = message.value.__msgtype__
+            if message.topic not in connections:
+                connections[message.topic] = writer.add_connection(message.topic, kind, typestore=STORE)
+            data = bytes(STORE.serialize_cdr(message.value, kind)) if message.raw is None else message.raw
+            writer.write(connections[message.topic], message.log_time, data)
+    return path
+
+
+def fates(result: BagEpisodes, topic: str) -> dict[str, int]:
+    return result.audit["topics"][topic]["fates"]
+
+
+def check_sums(bag: Path, result: BagEpisodes) -> None:
+    """Every message of every topic has one fate."""
+    with Bag(bag) as opened:
+        counts: dict[str, int] = dict.fromkeys(opened.types, 0)
+        for topic, _, _ in opened.messages(opened.types):
+            counts[topic] += 1
+    assert {topic: sum(entry["fates"].values()) for topic, entry in result.audit["topics"].items()} == counts
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+STORAGES = [
+    (StoragePlugin.MCAP, CompressionMode.NONE),
+    (StoragePlugin.MCAP, CompressionMode.STORAGE),
+    (StoragePlugin.SQLITE3, CompressionMode.NONE),
+    (StoragePlugin.SQLITE3, CompressionMode.MESSAGE),
+    (StoragePlugin.SQLITE3, CompressionMode.FILE),
+]
+
+
+@pytest.mark.parametrize(("storage", "compression"), STORAGES)
+@pytest.mark.parametrize("namespace", ["", "/wx250s"])
+def test_episode_comes_back_from_every_storage(
+    tmp_path: Path, namespace: str, storage: StoragePlugin, compression: CompressionMode
+) -> None:
+    script = Script(namespace)
+    begin = 10**18
+    script.episode(begin, steps=5)
+    custom = {"operator": "Ada", "camera": "front"}
+    bag = write(tmp_path / "bag", script, storage=storage, compression=compression, custom=custom)
+    result = read_episodes(bag, READ)
+    [episode] = result.episodes
+    assert (episode.id, episode.task, episode.outcome) == ("e1", "put red in bowl", "success")
+    assert (episode.operator, episode.source, episode.seed, len(episode)) == ("Ada", "bag", 12, 5)
+    assert (result.camera, result.camera_size) == ("front", (32, 24))
+    numbers = [0, 6, 12, 18, 24, 30]  # the newest images when the commands were given, and one period later
+    np.testing.assert_array_equal(episode.frames, [resize_area(picture(number), (8, 8)) for number in numbers])
+    np.testing.assert_array_equal(episode.stamps_ns, [begin + number * 1000 * MS // 30 for number in numbers])
+    np.testing.assert_allclose(episode.proprio[:, 0], np.array([0, 4, 8, 12, 16, 20]) / 100)
+    np.testing.assert_allclose(episode.requested[:, 0], np.arange(5) / 1000)
+    np.testing.assert_allclose(episode.executed[:, 0], np.arange(5) / 2000)
+    assert fates(result, f"{namespace}/arm/command") == {"used": 5}
+    assert fates(result, f"{namespace}/camera/front/image_raw") == {"used": 6, "superseded": 25, "outside episode": 1}
+    check_sums(bag, result)
+
+
+def test_header_stamps_count_and_not_the_order_of_arrival(tmp_path: Path) -> None:
+    results = []
+    for name, jitter in (("orderly", 0), ("jumbled", 400)):
+        script = Script()
+        script.episode(10**18, steps=8)
+        rng = np.random.default_rng(3)
+        for message in script.messages:
+            message.log_time += int(rng.integers(0, jitter + 1)) * MS
+        results.append(read_episodes(write(tmp_path / name, script), READ).episodes[0])
+    for name in ("frames", "stamps_ns", "proprio", "requested", "executed"):
+        np.testing.assert_array_equal(getattr(results[0], name), getattr(results[1], name))
+
+
+def test_command_that_answers_an_image_gets_that_image(tmp_path: Path, script: Script) -> None:
+    begin = 10**18
+    script.event(START, begin)
+    stamps = [begin + number * 1000 * MS // 30 for number in range(40)]
+    for number, stamp in enumerate(stamps):
+        script.image(number, stamp)
+        script.state(number, stamp)
+    for number, answered in enumerate((2, 8, 14, 20)):
+        script.command(number, stamps[answered] + 90 * MS, observed=stamps[answered])
+    script.event(FAILURE, begin + 1200 * MS)
+    [episode] = read_episodes(write(tmp_path / "bag", script), READ).episodes
+    assert episode.stamps_ns[:-1].tolist() == [stamps[number] for number in (2, 8, 14, 20)]
+    np.testing.assert_allclose(episode.executed[:, 0], np.arange(4) / 2000)
+    assert episode.outcome == "failure"
+
+
+def test_several_episodes_are_split_by_their_events(tmp_path: Path, script: Script) -> None:
+    second = 10**9
+    script.episode(10 * second, steps=4, name="a")
+    script.episode(20 * second, steps=5, name="b", end=DISCARD)
+    script.episode(30 * second, steps=6, name="c", end=FAILURE)
+    script.episode(40 * second, steps=3, name="d", end=0)  # no end event; the next START ends it
+    script.episode(41 * second, steps=4, name="e", end=STOP)
+    script.event(SUCCESS, 60 * second, "unheard of")
+    script.episode(70 * second, steps=4, name="f", end=0)  # the recording ends before it does
+    script.command(99, 65 * second)
+    bag = write(tmp_path / "bag", script)
+    result = read_episodes(bag, READ)
+    found = [(episode.id, len(episode), episode.outcome) for episode in result.episodes]
+    assert found == [
+        ("a", 4, "success"),
+        ("c", 6, "failure"),
+        ("d", 3, "stop"),
+        ("e", 4, "stop"),
+        ("f", 4, "interrupted"),
+    ]
+    assert fates(result, "/arm/command") == {"used": 21, "discarded": 5, "outside episode": 1}
+    assert fates(result, "/arm/executed") == {"used": 21, "discarded": 5, "outside episode": 1}
+    assert fates(result, "/episode/event") == {"used": 10, "unmatched": 1}
+    assert {entry["id"]: entry.get("refused") for entry in result.audit["episodes"]}["b"] == "discarded by the operator"
+    check_sums(bag, result)
+
+
+def test_bag_of_plain_ros2_bag_record_takes_task_and_outcome_from_the_user(tmp_path: Path, script: Script) -> None:
+    script.episode(10**18, steps=4, events=False)
+    bag = write(tmp_path / "mine", script, storage=StoragePlugin.SQLITE3)
+    with pytest.raises(BagError, match="no episode events; say what was done with --task"):
+        read_episodes(bag, READ)
+    [episode] = read_episodes(bag, ReadOptions(image_size=8, task="fold", outcome="failure")).episodes
+    assert (episode.id, episode.task, episode.outcome) == ("mine", "fold", "failure")
+
+
+def test_task_of_the_user_does_not_override_the_events(tmp_path: Path, script: Script) -> None:
+    script.episode(10**18, steps=4)
+    with pytest.raises(BagError, match=r"names its tasks on /episode/event; leave --task out"):
+        read_episodes(write(tmp_path / "bag", script), ReadOptions(task="fold"))
+
+
+def strip_definitions(bag: Path) -> None:
+    """Make an SQLite bag look like one of Humble, which stores no message definitions."""
+    [database] = bag.glob("*.db3")
+    with sqlite3.connect(database) as connection:
+        connection.execute("DROP TABLE message_definitions")
+        connection.execute("UPDATE schema SET schema_version = 3")
+    connection.close()
+
+
+def test_bag_without_definitions_takes_the_installed_ones_or_says_how(
+    tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script.episode(10**18, steps=4)
+    bag = write(tmp_path / "bag", script, storage=StoragePlugin.SQLITE3)
+    strip_definitions(bag)
+    monkeypatch.setattr("sys.prefix", str(tmp_path / "nowhere"))
+    monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
+    with pytest.raises(BagError, match=r"does not define ptr_msgs/msg/\w+, and ptr_msgs is not installed.*setup file"):
+        read_episodes(bag, READ)
+    share = tmp_path / "workspace" / "share" / "ptr_msgs"
+    share.mkdir(parents=True)
+    (share / "msg").symlink_to(MESSAGES)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path / "workspace"))
+    assert len(read_episodes(bag, READ).episodes[0]) == 4
+
+
+def test_compressed_images_are_decoded(tmp_path: Path, script: Script) -> None:
+    script.episode(10**18, steps=4)
+    for message in script.messages:
+        if message.topic.endswith("image_raw"):
+            pixels = message.value.data.reshape(*SIZE, 3)
+            _, png = cv2.imencode(".png", pixels[..., ::-1])
+            message.topic += "/compressed"
+            message.value = make(COMPRESSED, message.value.header, "rgb8; png compressed bgr8", png.reshape(-1))
+    result = read_episodes(write(tmp_path / "bag", script), READ)
+    assert result.camera == "front"
+    np.testing.assert_array_equal(result.episodes[0].frames[1], resize_area(picture(6), (8, 8)))
+
+
+def test_camera_is_the_one_recorded_for_or_the_one_asked_for(tmp_path: Path, script: Script) -> None:
+    script.episode(10**18, steps=4)
+    for number in range(30):
+        script.image(200 + number, 10**18 + number * 33 * MS, topic="camera/wrist/image_raw")
+        script.image(100 + number, 10**18 + number * 33 * MS, topic="blue/image_raw")
+    bag = write(tmp_path / "bag", script)
+    with pytest.raises(BagError, match=r"several cameras; choose with --camera from: /blue/image_raw, front, wrist"):
+        read_episodes(bag, READ)
+    with pytest.raises(BagError, match=r"has no camera 'side'; choose with --camera from: /blue/image_raw, front"):
+        read_episodes(bag, ReadOptions(camera="side"))
+    result = read_episodes(bag, ReadOptions(image_size=8, camera="wrist"))
+    np.testing.assert_array_equal(result.episodes[0].frames[0], resize_area(picture(200), (8, 8)))
+    assert fates(result, "/camera/front/image_raw") == {"other camera": 26}
+    assert read_episodes(bag, ReadOptions(camera="/blue/image_raw")).camera == "/blue/image_raw"
+    marked = write(tmp_path / "marked", script, custom={"camera": "front"})
+    assert read_episodes(marked, READ).camera == "front"
+
+
+def break_message(script: Script, topic: str, number: int, raw: Callable[[bytes], bytes]) -> None:
+    message = [message for message in script.messages if message.topic == topic][number]
+    message.raw = raw(bytes(STORE.serialize_cdr(message.value, message.value.__msgtype__)))
+
+
+def test_damaged_messages_are_counted_and_replaced_by_the_one_before(tmp_path: Path, script: Script) -> None:
+    script.episode(10**18, steps=5)
+    images = "/camera/front/image_raw"
+    break_message(script, images, 6, lambda data: data[:-100])
+    break_message(script, images, 7, lambda data: data[:3])
+    break_message(script, "/arm/state", 8, lambda data: data[:40])
+    bag = write(tmp_path / "bag", script)
+    result = read_episodes(bag, READ)
+    [episode] = result.episodes
+    np.testing.assert_array_equal(episode.frames[1], resize_area(picture(5), (8, 8)))
+    np.testing.assert_allclose(episode.proprio[:, 0], np.array([0, 4, 7, 12, 16, 20]) / 100)
+    assert fates(result, images)["undecodable"] == 2
+    assert fates(result, "/arm/state")["undecodable"] == 1
+    check_sums(bag, result)
+
+
+def test_values_that_are_not_finite_never_reach_an_episode(tmp_path: Path, script: Script) -> None:
+    script.episode(10**18, steps=5)
+    by_topic: dict[str, list[Any]] = {}
+    for message in script.messages:
+        by_topic.setdefault(message.topic, []).append(message.value)
+    by_topic["/arm/state"][4].proprio[2] = np.nan
+    by_topic["/arm/command"][2].action[0] = np.inf
+    by_topic["/arm/executed"][3].action[0] = np.nan
+    bag = write(tmp_path / "bag", script)
+    result = read_episodes(bag, READ)
+    [episode] = result.episodes
+    assert np.isfinite(episode.proprio).all()
+    np.testing.assert_allclose(episode.requested[:, 0], np.array([0, 1, 0, 3, 4]) / 1000)  # the arm held still
+    np.testing.assert_allclose(episode.executed[:, 0], np.array([0, 1, 0, 0, 4]) / 2000)
+    assert fates(result, "/arm/command") == {"used": 4, "not finite": 1}
+    assert fates(result, "/arm/executed") == {"used": 3, "unmatched": 1, "not finite": 1}
+    assert result.audit["episodes"][0]["held"] == 1
+    assert result.audit["episodes"][0]["not executed"] == 1
+    check_sums(bag, result)
+
+
+def test_images_without_stamp_take_their_time_of_arrival(tmp_path: Path, script: Script) -> None:
+    script.episode(10**18, steps=4)
+    for message in script.messages:
+        if message.topic.endswith("image_raw"):
+            message.value.header = header(0)
+    result = read_episodes(write(tmp_path / "bag", script), READ)
+    np.testing.assert_array_equal(result.episodes[0].frames[1], resize_area(picture(6), (8, 8)))
+    assert result.audit["topics"]["/camera/front/image_raw"]["without stamp"] == 26
+
+
+def test_hole_in_the_images_refuses_the_episode_and_says_so(tmp_path: Path, script: Script) -> None:
+    script.episode(10**18, steps=10, name="holed")
+    script.messages = [
+        message
+        for message in script.messages
+        if not (message.topic.endswith("image_raw") and 600 * MS < message.stamp - 10**18 < 1400 * MS)
+    ]
+    script.episode(2 * 10**18, steps=4, name="good")
+    bag = write(tmp_path / "bag", script)
+    result = read_episodes(bag, READ)
+    assert [episode.id for episode in result.episodes] == ["good"]
+    assert "the newest image is" in result.audit["episodes"][0]["refused"]
+    assert fates(result, "/arm/command") == {"used": 4, "refused": 10}
+    check_sums(bag, result)
+
+
+def test_topics_that_say_nothing_are_accounted_for(tmp_path: Path, script: Script) -> None:
+    script.episode(10**18, steps=4)
+    text = make("std_msgs/msg/String", "hello")
+    for topic in ("joint_states", "sim/world", "chatter"):
+        script.add(topic, 10**18, text)
+    bag = write(tmp_path / "bag", script)
+    result = read_episodes(bag, READ)
+    assert fates(result, "/joint_states") == fates(result, "/sim/world") == {"not needed": 1}
+    assert fates(result, "/chatter") == {"unknown topic": 1}
+    check_sums(bag, result)
+
+
+def without(script: Script, *suffixes: str) -> Script:
+    script.messages = [message for message in script.messages if not message.topic.endswith(suffixes)]
+    return script
+
+
+def test_bags_that_lack_something_are_refused_by_name(tmp_path: Path) -> None:
+    missing = {
+        "image_raw": "holds no images; its topics are /arm/command, /arm/executed, /arm/state, /episode/event",
+        "arm/command": "holds no commands: none of its topics ends in arm/command|holds no commands: no topic ends in",
+        "arm/state": "holds no /arm/state",
+        "arm/executed": "holds no /arm/executed; export it with --command requested",
+    }
+    for number, (suffix, message) in enumerate(missing.items()):
+        script = Script()
+        script.episode(10**18, steps=4)
+        bag = write(tmp_path / f"bag{number}", without(script, suffix))
+        with pytest.raises(BagError, match=f"bag{number} ({message})"):
+            read_episodes(bag, READ)
+    result = read_episodes(tmp_path / "bag3", ReadOptions(image_size=8, command="requested"))
+    np.testing.assert_array_equal(result.episodes[0].executed, result.episodes[0].requested)
+
+
+def test_wrong_encoding_names_bag_topic_and_message(tmp_path: Path, script: Script) -> None:
+    script.episode(10**18, steps=4)
+    script.messages = [message for message in script.messages if not message.topic.endswith("image_raw")]
+    for number in range(26):
+        script.image(number, 10**18 + number * 33 * MS, encoding="16UC1")
+    with pytest.raises(BagError, match=r"bag: /camera/front/image_raw, message 0: .*'16UC1'.*rgb8, bgr8, mono8"):
+        read_episodes(write(tmp_path / "bag", script), READ)
+
+
+def test_two_arms_in_one_bag_are_refused(tmp_path: Path) -> None:
+    script = Script("/left")
+    script.episode(10**18, steps=4)
+    script.namespace = "/right"
+    script.command(1, 10**18)
+    with pytest.raises(BagError, match="several arms, /left/arm/command, /right/arm/command"):
+        read_episodes(write(tmp_path / "bag", script), READ)
+
+
+def test_wrong_type_on_a_known_topic_is_refused(tmp_path: Path, script: Script) -> None:
+    script.episode(10**18, steps=4)
+    without(script, "arm/state").add("arm/state", 10**18, make("std_msgs/msg/String", "hello"))
+    with pytest.raises(BagError, match=r"/arm/state is a std_msgs/msg/String, expected ptr_msgs/msg/ArmState"):
+        read_episodes(write(tmp_path / "bag", script), READ)
+
+
+def test_paths_that_are_no_bags_are_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.txt").write_text("hello")
+    (tmp_path / ".e1.partial").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "metadata.yaml").write_text("rosbag2_bagfile_information: [")
+    wanted = {
+        "nothing": "does not exist",
+        "empty": "is not a bag: it has no metadata.yaml",
+        "text.txt": "is not a bag: expected a folder with metadata.yaml, a .mcap or a .db3 file",
+        ".e1.partial": "is an interrupted recording; `ptr recover",
+        "broken": "cannot be read",
+    }
+    for name, message in wanted.items():
+        with pytest.raises(BagError, match=message):
+            Bag(tmp_path / name)
+
+
+@pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_damaged_storage_is_refused_by_name(tmp_path: Path, script: Script, storage: StoragePlugin) -> None:
+    script.episode(10**18, steps=4)
+    bag = write(tmp_path / "bag", script, storage=storage)
+    [file] = [file for file in bag.iterdir() if file.suffix in (".mcap", ".db3")]
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BagError, match=r"bag.*(truncated|damaged)"):
+        read_episodes(bag, READ)
+    file.unlink()
+    with pytest.raises(BagError, match=rf"{file.name} does not exist, but .*metadata.yaml names it"):
+        read_episodes(bag, READ)
+
+
+def test_single_mcap_file_is_a_bag_too(tmp_path: Path, script: Script) -> None:
+    script.episode(10**18, steps=4)
+    [file] = write(tmp_path / "bag", script).glob("*.mcap")
+    assert len(read_episodes(file, READ).episodes[0]) == 4
+
+
+# --- the store and the command ------------------------------------------------------------------------------
+
+
+def make_bags(folder: Path, count: int) -> Path:
+    for number in range(count):
+        script = Script()
+        script.episode((1 + number) * 10**15, steps=4 + number, name=f"e{number}")
+        write(folder / f"bag{number}", script, custom={"camera": "front"})
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_store_has_the_episodes_rewards_sources_and_audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bags = make_bags(tmp_path / "bags", 3)
+    (bags / ".e9.partial").mkdir()
+    assert cli.main(["export", str(bags), "--out", str(tmp_path / "store"), "--image-size", "8"]) == 0
+    store = EpisodeStore.open(tmp_path / "store")
+    store.check_pixels()
+    assert [(entry.id, entry.length, entry.source) for entry in store.entries] == [
+        ("e0", 4, "bag0"),
+        ("e1", 5, "bag1"),
+        ("e2", 6, "bag2"),
+    ]
+    assert (store.card.camera, store.card.camera_width, store.card.camera_height) == ("front", 32, 24)
+    np.testing.assert_array_equal(store.steps["reward"][:5], [0, 1, 1, 1, 0])
+    audit = json.loads((tmp_path / "store" / "audit.json").read_text())
+    sources = [{"name": bag["name"], "sha256": bag["sha256"]} for bag in audit["bags"]]
+    assert list(store.card.sources) == sources
+    assert len({source["sha256"] for source in sources}) == 3
+    for bag in audit["bags"]:
+        assert all(sum(topic["fates"].values()) == topic["messages"] for topic in bag["topics"].values())
+    printed = capsys.readouterr().out
+    assert "3 bags, 3 episodes (3 success), 15 steps" in printed
+    assert "1 interrupted recordings left out; `ptr recover" in printed
+
+
+def test_export_is_the_same_to_the_byte_whatever_the_number_of_processes(tmp_path: Path) -> None:
+    bags = sorted(make_bags(tmp_path / "bags", 3).iterdir())
+    stores = []
+    for name, workers in (("a", 1), ("b", 1), ("c", 2)):
+        bag_export.export(bags, tmp_path / name / "store", READ, workers)
+        stores.append(contents(tmp_path / name / "store"))
+    assert stores[0] == stores[1] == stores[2]
+    assert set(stores[0]) == {"audit.json", "card.yaml", "episodes.json", "frames.npy", "steps.npy"}
+
+
+def test_bad_bag_among_good_ones_leaves_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bags = make_bags(tmp_path / "bags", 3)
+    (bags / "bag1" / "bag1.mcap").write_bytes(b"")
+    for workers in ("1", "2"):
+        status = cli.main(["export", str(bags), "--out", str(tmp_path / "store"), "--workers", workers])
+        assert status == 2
+        assert "bag1.mcap is empty" in capsys.readouterr().err
+        assert [path.name for path in tmp_path.iterdir()] == ["bags"]
+
+
+def test_bags_of_different_cameras_do_not_mix(tmp_path: Path) -> None:
+    bags = make_bags(tmp_path / "bags", 1)
+    script = Script()
+    script.episode(10**18, steps=4, name="other")
+    for message in script.messages:
+        message.topic = message.topic.replace("front", "side")
+    write(bags / "other", script)
+    with pytest.raises(BagError, match="other has camera side of 32x24 pixels, the bags before it front of 32x24"):
+        bag_export.export(bag_export.find_bags([bags]), tmp_path / "store", READ)
+
+
+def test_nothing_to_export_is_refused_with_the_reasons(tmp_path: Path, script: Script) -> None:
+    script.episode(10**18, steps=4, end=DISCARD)
+    bag = write(tmp_path / "bag", script)
+    with pytest.raises(PtrError, match="no bag holds an episode that can be used: discarded by the operator"):
+        bag_export.export([bag], tmp_path / "store", READ)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BagError, match="neither a bag nor a folder of bags"):
+        bag_export.find_bags([tmp_path / "empty"])
+
+
+def test_existing_store_is_not_overwritten(tmp_path: Path) -> None:
+    bags = make_bags(tmp_path / "bags", 1)
+    (tmp_path / "store").mkdir()
+    with pytest.raises(PtrError, match="store exists already"):
+        bag_export.export(bag_export.find_bags([bags]), tmp_path / "store", READ)
