@@ -37,7 +37,7 @@ class Limits:
     profile_time: float = 0.25  # duration of the time profile of one target [s]
     profile_acceleration_time: float = 0.10  # of which it speeds up, and slows down, for this long [s]
     reading_tolerance: float = 0.06  # a measured joint may lie this far outside the limits [rad]
-    workspace_tolerance: float = 0.05  # steps start at most this far outside the workspace box [m]
+    workspace_tolerance: float = 0.10  # steps start at most this far outside the workspace box [m]
 
     def __post_init__(self) -> None:
         for low, high in ((self.workspace_low, self.workspace_high), (self.joint_low, self.joint_high)):
