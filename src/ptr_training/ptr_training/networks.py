@@ -347,7 +347,7 @@ class Deployed(nn.Module):
 
     @torch.jit.export
     def act(self, image: Tensor, proprio: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the action (B, 7) [m, rad, 0..1] and, to first order, its deviation (B, 7)."""
+        """Return the action (B, 7) [m, rad, 0..1] and, to first order, its deviation (B, 7), NaN if deterministic."""
         one_hot = F.one_hot(task, self.n_tasks).to(torch.float32)
         mean, log_std = self.policy(self.encoder(self._scaled(image), one_hot), proprio, one_hot)
         if self.squashed:
@@ -355,7 +355,7 @@ class Deployed(nn.Module):
             std = log_std.exp() * (1.0 - mode * mode)
         else:
             mode = mean.clamp(-1.0, 1.0)
-            std = torch.zeros_like(mean)
+            std = torch.full_like(mean, float("nan"))
         half = (self.high - self.low) / 2.0
         action = torch.where(self.active, self.low + (mode + 1.0) * half, self.rest)
         return action, torch.where(self.active, std * half, torch.zeros_like(std))

@@ -1,0 +1,332 @@
+"""The bundle: a deployed policy with everything that must fit before it may move an arm.
+
+A folder of `policy.pt` (TorchScript), `bundle.json` and `golden.npz`; the format is fixed in `docs/design.md`.
+Nothing here needs ROS, and PyTorch is imported only when a bundle is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .files import atomic_folder, sha256
+from .images import RESIZE_NAME, resize_area
+from .spec import ACTION_HIGH, ACTION_LOW, ACTION_NAMES, BASE_FRAME, PROPRIO_NAMES, PtrError
+
+FORMAT_VERSION = 1
+GRIPPER_SENSE = "0 closed, 1 open"
+GOLDEN_NAMES = ("image", "proprio", "task", "resized", "action", "q")
+ACTION_TOLERANCE = 1e-4  # of a dimension's range: other CPUs sum in another order
+Q_TOLERANCE = 1e-3  # absolute, and relative where |Q| > 1
+PIXEL_TOLERANCE = 1  # resized images may differ by rounding between versions of OpenCV
+
+
+class BundleError(PtrError):
+    """A bundle is incomplete, altered, or does not fit this robot; the message names what."""
+
+
+@dataclass(frozen=True)
+class CameraSpec:
+    """The camera a policy learnt from."""
+
+    name: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class BundleInfo:
+    """What `bundle.json` says about a policy."""
+
+    agent: str
+    camera: CameraSpec
+    image_height: int
+    image_width: int
+    rate: float  # [Hz]
+    tasks: tuple[str, ...]  # position = task id
+    command: str  # which command was learnt from: requested or executed
+    data: Mapping[str, Any]  # training data with SHA-256
+    checkpoint: Mapping[str, Any]  # run and step
+    code_version: str
+    resize: str = RESIZE_NAME
+    action_names: tuple[str, ...] = ACTION_NAMES
+    action_low: tuple[float, ...] = tuple(ACTION_LOW.tolist())
+    action_high: tuple[float, ...] = tuple(ACTION_HIGH.tolist())
+    frame: str = BASE_FRAME
+    gripper: str = GRIPPER_SENSE
+    proprio_names: tuple[str, ...] = PROPRIO_NAMES
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the contents of `bundle.json`, less the hashes."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "agent": self.agent,
+            "action": {
+                "names": list(self.action_names),
+                "low": list(self.action_low),
+                "high": list(self.action_high),
+                "frame": self.frame,
+                "gripper": self.gripper,
+                "command": self.command,
+            },
+            "proprio": list(self.proprio_names),
+            "camera": {"name": self.camera.name, "width": self.camera.width, "height": self.camera.height},
+            "image": {"resize": self.resize, "height": self.image_height, "width": self.image_width},
+            "rate": self.rate,
+            "tasks": list(self.tasks),
+            "data": dict(self.data),
+            "checkpoint": dict(self.checkpoint),
+            "code_version": self.code_version,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> BundleInfo:
+        """Return what `to_json` described; raises KeyError or TypeError if something is missing."""
+        action, image = values["action"], values["image"]
+        return cls(
+            agent=values["agent"],
+            camera=CameraSpec(**values["camera"]),
+            image_height=image["height"],
+            image_width=image["width"],
+            resize=image["resize"],
+            rate=values["rate"],
+            tasks=tuple(values["tasks"]),
+            command=action["command"],
+            data=values["data"],
+            checkpoint=values["checkpoint"],
+            code_version=values["code_version"],
+            action_names=tuple(action["names"]),
+            action_low=tuple(action["low"]),
+            action_high=tuple(action["high"]),
+            frame=action["frame"],
+            gripper=action["gripper"],
+            proprio_names=tuple(values["proprio"]),
+        )
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a policy wants to do."""
+
+    action: np.ndarray  # (7,) robot units, see spec.ACTION_NAMES
+    std: np.ndarray  # (7,) same units; NaN for a deterministic policy
+    q: np.ndarray  # (2,) value of the action by both critics; NaN without critic
+
+
+def write_bundle(
+    path: Path | str,
+    info: BundleInfo,
+    save_module: Callable[[str], None],
+    golden: Mapping[str, np.ndarray],
+    *,
+    overwrite: bool = False,
+) -> str:
+    """Write a bundle and return its id.
+
+    Args:
+        path: Folder to make.
+        info: What the policy needs and where it came from.
+        save_module: Writes the TorchScript module to the file name given.
+        golden: `image` (G, H, W, 3) uint8 of camera size, `proprio` (G, 7), `task` (G,), and the
+            `resized`, `action` (G, 7) and `q` (G, 2) that follow from them.
+        overwrite: Replace an existing folder.
+    """
+    with atomic_folder(path, overwrite=overwrite) as folder:
+        save_module(str(folder / "policy.pt"))
+        arrays: dict[str, Any] = {name: golden[name] for name in GOLDEN_NAMES}
+        np.savez_compressed(folder / "golden.npz", **arrays)
+        hashes = {name: sha256(folder / name) for name in ("policy.pt", "golden.npz")}
+        text = json.dumps({**info.to_json(), "sha256": hashes}, indent=1) + "\n"
+        (folder / "bundle.json").write_text(text)
+    return _bundle_id(text.encode())
+
+
+def load_bundle(
+    path: Path | str, *, camera: CameraSpec | None = None, rate: float | None = None, threads: int = 1
+) -> Policy:
+    """Load a bundle after checking everything that must fit.
+
+    Args:
+        path: The bundle's folder.
+        camera: The camera that will be used; None: not known yet (`Policy.act` still checks the size).
+        rate: Control rate of the robot [Hz]; None: whatever the bundle wants.
+        threads: CPU threads of PyTorch in this process.
+
+    Raises:
+        BundleError: For the first thing that does not fit, with the value found and the value expected.
+    """
+    path = Path(path)
+    values, bundle_id = _read_json(path)
+    _check_files(path, values)
+    try:
+        info = BundleInfo.from_json(values)
+    except (KeyError, TypeError) as error:
+        raise BundleError(f"{path / 'bundle.json'} is incomplete: {error}") from error
+    _check_contract(path, info, camera, rate)
+    policy = Policy(info, bundle_id, _load_module(path / "policy.pt", threads))
+    _check_golden(path, policy)
+    return policy
+
+
+class Policy:
+    """A checked policy, ready to act; made by `load_bundle`."""
+
+    def __init__(self, info: BundleInfo, bundle_id: str, module: Any) -> None:
+        import torch
+
+        self.info = info
+        self.bundle_id = bundle_id
+        self.latency_ms = float("nan")  # of the last `act`
+        self._module = module
+        self._torch = torch
+
+    def act(self, image: np.ndarray, proprio: np.ndarray, task: str) -> Decision:
+        """Return the policy's action and its value.
+
+        Args:
+            image: RGB image of the bundle's camera, shape (H, W, 3), uint8.
+            proprio: Measured state, shape (7,), see spec.PROPRIO_NAMES.
+            task: One of `info.tasks`.
+
+        Raises:
+            BundleError: If the image has another size or type, the state is not finite, the task is
+                unknown, or the policy's action is not finite.
+        """
+        started = time.perf_counter()
+        camera = self.info.camera
+        if image.shape != (camera.height, camera.width, 3) or image.dtype != np.uint8:
+            raise BundleError(
+                f"image is {image.dtype} {image.shape}, the bundle expects uint8 ({camera.height}, {camera.width}, 3) "
+                f"of camera {camera.name!r}"
+            )
+        if np.shape(proprio) != (7,) or not np.isfinite(proprio).all():
+            raise BundleError(f"proprio is {np.asarray(proprio)}, expected 7 finite values")
+        resized = resize_area(image, (self.info.image_height, self.info.image_width))
+        decision = self.act_on(resized, np.asarray(proprio, np.float32), self.task_id(task))
+        if not np.isfinite(decision.action).all():
+            raise BundleError(f"the policy's action is not finite: {decision.action}")
+        self.latency_ms = 1e3 * (time.perf_counter() - started)
+        return decision
+
+    def task_id(self, task: str) -> int:
+        """Return the id of a task; raises BundleError listing those the policy knows."""
+        if task not in self.info.tasks:
+            raise BundleError(f"unknown task {task!r}; this bundle knows: {', '.join(map(repr, self.info.tasks))}")
+        return self.info.tasks.index(task)
+
+    def act_on(self, resized: np.ndarray, proprio: np.ndarray, task: int) -> Decision:
+        """Return the module's raw outputs for one image already resized."""
+        torch = self._torch
+        with torch.inference_mode():
+            inputs = (
+                torch.from_numpy(np.ascontiguousarray(resized))[None],
+                torch.from_numpy(np.asarray(proprio, np.float32))[None],
+                torch.tensor([task]),
+            )
+            action, std = self._module.act(*inputs)
+            q = self._module.q(*inputs, action)
+        return Decision(action[0].numpy(), std[0].numpy(), q[0].numpy())
+
+
+def _read_json(path: Path) -> tuple[dict[str, Any], str]:
+    for name in ("bundle.json", "policy.pt", "golden.npz"):
+        if not (path / name).is_file():
+            raise BundleError(f"{path} is not a bundle: it has no {name} (make one with `ptr bundle`)")
+    content = (path / "bundle.json").read_bytes()
+    try:
+        values = json.loads(content)
+    except ValueError as error:
+        raise BundleError(f"{path / 'bundle.json'} is truncated or not JSON: {error}") from error
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if version != FORMAT_VERSION:
+        raise BundleError(f"{path}: format version is {version!r}, expected {FORMAT_VERSION}; export the bundle again")
+    return values, _bundle_id(content)
+
+
+def _bundle_id(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def _check_files(path: Path, values: Mapping[str, Any]) -> None:
+    for name in ("policy.pt", "golden.npz"):
+        expected, found = values.get("sha256", {}).get(name), sha256(path / name)
+        if found != expected:
+            raise BundleError(
+                f"{path / name}: checksum is {found[:12]}…, expected {str(expected)[:12]}…; copy it again"
+            )
+
+
+def _check_contract(path: Path, info: BundleInfo, camera: CameraSpec | None, rate: float | None) -> None:
+    """Compare the bundle with the constants of this code and with the robot's devices."""
+    ours: dict[str, tuple[object, object]] = {
+        "action names": (info.action_names, ACTION_NAMES),
+        "action low": (info.action_low, tuple(ACTION_LOW.tolist())),
+        "action high": (info.action_high, tuple(ACTION_HIGH.tolist())),
+        "action frame": (info.frame, BASE_FRAME),
+        "gripper sense": (info.gripper, GRIPPER_SENSE),
+        "proprio names": (info.proprio_names, PROPRIO_NAMES),
+        "image pipeline": (info.resize, RESIZE_NAME),
+    }
+    if camera is not None:
+        ours["camera name"] = (info.camera.name, camera.name)
+        ours["camera size"] = ((info.camera.width, info.camera.height), (camera.width, camera.height))
+    if rate is not None:
+        ours["rate"] = (info.rate, rate)
+    for what, (found, expected) in ours.items():
+        if found != expected:
+            raise BundleError(f"{path}: {what} is {found!r} in the bundle, {expected!r} here")
+
+
+def _load_module(file: Path, threads: int) -> Any:
+    import torch
+
+    torch.set_num_threads(threads)
+    try:
+        module = torch.jit.load(str(file), map_location="cpu").eval()
+        return torch.jit.freeze(module, preserved_attrs=["act", "q"])
+    except (RuntimeError, ValueError) as error:
+        raise BundleError(f"{file} is not a TorchScript policy: {str(error).splitlines()[0]}") from error
+
+
+def _check_golden(path: Path, policy: Policy) -> None:
+    """Recompute the golden outputs; this also warms the module up."""
+    try:
+        with np.load(path / "golden.npz", allow_pickle=False) as file:
+            golden = {name: file[name] for name in GOLDEN_NAMES}
+    except (ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{path / 'golden.npz'} is truncated or incomplete: {error}") from error
+    if len(golden["image"]) == 0:
+        raise BundleError(f"{path / 'golden.npz'} holds no golden image")
+    span = np.subtract(policy.info.action_high, policy.info.action_low)
+    size = (policy.info.image_height, policy.info.image_width)
+    for index, image in enumerate(golden["image"]):
+        expected = {name: golden[name][index] for name in GOLDEN_NAMES}
+        decision = policy.act_on(expected["resized"], expected["proprio"], int(expected["task"]))
+        pixels = np.abs(resize_area(image, size).astype(int) - expected["resized"]).max()
+        scale = max(1.0, float(np.nanmax(np.abs(expected["q"]), initial=0.0)))
+        differences = {
+            "resized image": (pixels, PIXEL_TOLERANCE),
+            "action": (np.abs((decision.action - expected["action"]) / span).max(), ACTION_TOLERANCE),
+            "Q": (_difference(decision.q, expected["q"]), Q_TOLERANCE * scale),
+        }
+        for what, (found, allowed) in differences.items():
+            if not found <= allowed:
+                raise BundleError(
+                    f"{path}: golden {what} {index} differs by {found:.3g}, at most {allowed:.3g} is expected: "
+                    "this computer does not reproduce the policy"
+                )
+
+
+def _difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """Return the largest difference; NaN is equal to NaN and nothing else."""
+    if np.isnan(found).tolist() != np.isnan(expected).tolist():
+        return float("inf")
+    return float(np.nanmax(np.abs(found - expected), initial=0.0))

@@ -1,0 +1,52 @@
+"""A toy world for learning: a picture of a dot, and the step towards the middle as the action."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptr_training.episodes import Card, Episode, EpisodeWriter
+
+SIZE = 16
+MakeStore = Callable[..., Path]
+
+
+def toy_episode(name: str, task: str, seed: int, length: int = 8, outcome: str = "success") -> Episode:
+    """A dot that moves to the middle of the picture; dx and dy follow from where it is."""
+    rng = np.random.default_rng(seed)
+    place = rng.uniform(-1, 1, 2)
+    frames = np.zeros((length + 1, SIZE, SIZE, 3), np.uint8)
+    actions = np.zeros((length, 7), np.float32)
+    for t in range(length + 1):
+        row, column = np.clip(((place + 1) / 2 * (SIZE - 3)).round().astype(int), 0, SIZE - 3)
+        frames[t, row : row + 3, column : column + 3] = 255
+        if t < length:
+            actions[t, :2] = -0.04 * place
+            actions[t, 6] = float(t >= length - 3)
+            place = place * 0.6
+    proprio = rng.normal(size=(length + 1, 7)).astype(np.float32) * 0.1
+    stamps = np.arange(length + 1) * 200_000_000
+    return Episode(name, task, frames, stamps, proprio, actions, actions, outcome, seed=seed)
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> MakeStore:
+    """Return a function that writes a toy store and returns its folder."""
+
+    def make(name: str, tasks: tuple[str, ...] = ("a", "b"), per_task: int = 3, **changes: object) -> Path:
+        values = {"camera": "front", "camera_width": 48, "camera_height": 32, "image_height": SIZE, "image_width": SIZE}
+        with EpisodeWriter(tmp_path / name, Card(name, **(values | changes))) as writer:  # type: ignore[arg-type]
+            for number in range(per_task * len(tasks)):
+                task = tasks[number % len(tasks)]
+                writer.add(toy_episode(f"{task}-{number}", task, hash_free_seed(name, number)))
+        return tmp_path / name
+
+    return make
+
+
+def hash_free_seed(name: str, number: int) -> int:
+    """Return a seed that depends on both and not on the process."""
+    return sum(name.encode()) * 1000 + number
