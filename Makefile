@@ -33,8 +33,8 @@ check: setup ## lint, formatting, import directions, types
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
-bench: setup ## measure the figures of docs/performance.md
-	@$(BIN)/python scripts/bench.py $(ARGS)
+bench: setup ## measure the figures of docs/performance.md (minutes; best on an idle machine)
+	@for file in bench/*_bench.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || exit; done
 
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.10 --excludes requirements/cuda.txt \
 	--annotation-style line --custom-compile-command "make lock" $(ARGS)

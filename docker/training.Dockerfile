@@ -1,4 +1,4 @@
-# Training: plain Python, no ROS. Build from the repository (with GPU: --build-arg TORCH_INDEX=https://pypi.org/simple):
+# Training: plain Python, no ROS. Build from the repository (with GPU: see TORCH_INDEX):
 #   docker compose -f docker/compose.yaml build training
 FROM python:3.12-slim
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+
 from ptr_policy_node.files import atomic_file, atomic_folder, sha256
 from ptr_policy_node.spec import PtrError
 
