@@ -1,6 +1,7 @@
-# Training: plain Python, no ROS. Build from the repository (with GPU: see TORCH_INDEX):
+# Training: plain Python, no ROS. Build from the repository:
 #   docker compose -f docker/compose.yaml build training
 FROM python:3.12-slim
+# Any index of PyTorch builds; without it, pip takes the CUDA build.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 WORKDIR /ptr
