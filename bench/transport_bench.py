@@ -56,7 +56,7 @@ def receive(rate: float, count: int, ready: Connection, raw: bool) -> tuple[np.n
     latencies: list[int] = []
 
     def take(message: Image | bytes) -> None:
-        stamp_ns = stamp_of(message) if raw else to_ns(message.header.stamp)
+        stamp_ns = stamp_of(message) if isinstance(message, bytes) else to_ns(message.header.stamp)
         latencies.append(time.time_ns() - stamp_ns)
 
     rclpy.init()

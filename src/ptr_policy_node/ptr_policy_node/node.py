@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,10 +15,13 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 
 from . import qos
 from .spec import TOPIC_DIAGNOSTICS, PtrError
+
+RCLError = rclpy_implementation.RCLError
 
 
 def to_ns(stamp: Time) -> int:
@@ -118,7 +122,12 @@ def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> in
         else:
             node.get_logger().fatal(str(error))
         return 2
+    except RCLError:
+        if rclpy.ok():  # else a callback was publishing at the moment of the shutdown
+            raise
     finally:
+        # A second Ctrl-C, from the terminal or from ros2 launch passing it on, must not cut the cleaning up short.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()

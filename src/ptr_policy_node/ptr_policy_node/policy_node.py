@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -41,7 +41,7 @@ NO_NUMBERS = float("nan")
 class PolicyNode(LifecycleNode):
     """ROS wiring of one policy."""
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__("policy_node", **options)
         self._bundle = parameter(self, "bundle", "", "folder of the bundle")
         self._camera = parameter(self, "camera", "over_shoulder", "camera the policy looks through")
@@ -87,7 +87,8 @@ class PolicyNode(LifecycleNode):
                 self._policy.task_id(self._default_task)
         except (PtrError, OSError) as error:
             self._refusal = str(error)
-            self.get_logger().error(f"policy refused: {error}")
+            if not self.autostart:  # else the process ends with this error
+                self.get_logger().error(f"policy refused: {error}")
             return TransitionCallbackReturn.FAILURE
         self._refusal = ""
         self._connect()

@@ -16,6 +16,13 @@ import mujoco
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Point, Pose, Quaternion
+from rclpy.node import Node
+from rclpy.task import Future as RosFuture
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+
+from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
+from ptr_policy_node import qos
 from ptr_policy_node.node import Health, now_ns, parameter, publish_diagnostics, run, to_ns, to_stamp
 from ptr_policy_node.spec import (
     BASE_FRAME,
@@ -28,13 +35,6 @@ from ptr_policy_node.spec import (
     TOPIC_JOINT_STATES,
     PtrError,
 )
-from rclpy.node import Node
-from rclpy.task import Future as RosFuture
-from sensor_msgs.msg import JointState
-from std_srvs.srv import Trigger
-
-from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
-from ptr_policy_node import qos
 
 from .arm import Arm, ArmError, JointTarget
 from .controller import ArmSnapshot, EefController
@@ -64,6 +64,7 @@ class DeviceThread(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(name="device", daemon=True)
+        self.error: Exception | None = None  # what ended the thread before its time
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Future] | None] = queue.SimpleQueue()
 
     def submit(self, job: Callable[[], Any]) -> Future:
@@ -80,6 +81,13 @@ class DeviceThread(threading.Thread):
 
     def run(self) -> None:
         """Work until stopped."""
+        try:
+            self.loop()
+        except Exception as error:
+            self.error = error
+
+    def loop(self) -> None:
+        """Work until stopped; an exception ends the thread and, soon after, the node."""
         while self.work(timeout=None):
             pass
 
@@ -334,7 +342,13 @@ class ArmNode(Node):
         return ArmState.STATUS_HOLDING if self.guard.holding else ArmState.STATUS_OK
 
     def health(self) -> Health:
-        """Return the entry of /diagnostics."""
+        """Return the entry of /diagnostics.
+
+        Raises:
+            PtrError: If the device thread has ended; the node must not seem to be well without it.
+        """
+        if self.device.error is not None:
+            raise PtrError(f"device thread ended: {self.device.error}") from self.device.error
         guard = self.guard
         counts = {"clipped": guard.clipped, "held": guard.held, "rejected": guard.rejected}
         if self._fault:

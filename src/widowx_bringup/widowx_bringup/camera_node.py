@@ -9,16 +9,17 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
-from ptr_policy_node.images import fill_message
-from ptr_policy_node.node import Health, now_ns, parameter, publish_diagnostics, run, to_ns, to_stamp
-from ptr_policy_node.spec import camera_info_topic, image_topic
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from ptr_policy_node import qos
+from ptr_policy_node.images import fill_message
+from ptr_policy_node.node import Health, now_ns, parameter, publish_diagnostics, run, to_ns, to_stamp
+from ptr_policy_node.spec import camera_info_topic, image_topic
 
 from .camera import Camera, CameraError, CameraFeatures, Frame
 from .opencv_camera import OpenCvCamera
@@ -64,7 +65,7 @@ class RenderedCamera:
 class CameraNode(Node):
     """ROS side of one camera."""
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__("camera_node", **options)
         features = CameraFeatures(
             name=parameter(self, "camera", "front", "name of the camera, part of its topics"),
@@ -77,7 +78,7 @@ class CameraNode(Node):
         self._max_age = parameter(self, "max_age", 0.5, "oldest picture that is still published [s]")
         self._last_stamp_ns = -1
         self._published: deque[float] = deque(maxlen=32)
-        self._problem = "no picture yet"
+        self._problem = ""
         self._image = self.create_publisher(Image, image_topic(features.name), qos.IMAGES)
         self._info = self.create_publisher(CameraInfo, camera_info_topic(features.name), qos.IMAGES)
         if device not in DEVICES:
@@ -96,7 +97,6 @@ class CameraNode(Node):
             frame = self.camera.read_latest(self._max_age)
         except CameraError as error:
             self._problem = str(error)
-            self.get_logger().error(self._problem, throttle_duration_sec=5.0)
             return
         self._problem = ""
         if frame.stamp_ns == self._last_stamp_ns:
@@ -109,8 +109,11 @@ class CameraNode(Node):
     def health(self) -> Health:
         """Return the entry of /diagnostics: rate [Hz, real time] and age of the newest picture [s]."""
         times = [moment for moment in self._published if moment > time.monotonic() - 2.0]
+        known = self._problem
         if not times:
             self.publish_newest()  # asks the device what is wrong
+        if known and known == self._problem:  # and not just because everything is still starting
+            self.get_logger().error(known, throttle_duration_sec=5.0)
         rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
         values = {"rate": f"{rate:.1f}", "age": f"{(now_ns(self) - self._last_stamp_ns) * 1e-9:.3f}"}
         if self._problem or not times:

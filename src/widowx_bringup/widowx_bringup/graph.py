@@ -29,6 +29,16 @@ class Argument:
     description: str
     default: str | None = None  # None: must be given
     choices: tuple[str, ...] = ()
+    kind: Callable[[str], object] = str  # raises ValueError for a text that cannot be its value
+
+    def check(self, value: str) -> None:
+        """Raise GraphError if `value` is impossible."""
+        if self.choices and value not in self.choices:
+            raise GraphError(f"{self.name}:={value} is not possible; choose from: {', '.join(self.choices)}")
+        try:
+            self.kind(value)
+        except ValueError as error:
+            raise GraphError(f"{self.name}:={value} is not possible ({self.description}): {error}") from error
 
 
 @dataclass(frozen=True)
@@ -73,19 +83,25 @@ class Graph:
         for name, value in values.items():
             if value is None:
                 raise GraphError(f"{self.name} needs {name}:=…  ({known[name].description})")
-            if known[name].choices and value not in known[name].choices:
-                raise GraphError(f"{name}:={value} is not possible; choose from: {', '.join(known[name].choices)}")
+            known[name].check(value)
         return {name: value for name, value in values.items() if value is not None}
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError("it must be positive")
+    return value
 
 
 SHARED = (
     Argument("use_sim", "simulated arm, cameras and time instead of the real ones", "true", ("true", "false")),
     Argument("robot_name", "namespace of all nodes", "wx250s"),
     Argument("camera", "name of the camera the policy looks through", "over_shoulder"),
-    Argument("width", "its picture width [pixels]", "640"),
-    Argument("height", "its picture height [pixels]", "480"),
-    Argument("camera_rate", "its pictures per second [Hz]", "30.0"),
-    Argument("real_time_factor", "simulated seconds per second of real time", "1.0"),
+    Argument("width", "its picture width [pixels]", "640", kind=int),
+    Argument("height", "its picture height [pixels]", "480", kind=int),
+    Argument("camera_rate", "its pictures per second [Hz]", "30.0", kind=_positive),
+    Argument("real_time_factor", "simulated seconds per second of real time", "1.0", kind=_positive),
     Argument("bag_directory", "folder that receives one bag per episode", "bags"),
 )
 POLICY_ARGUMENTS = (
@@ -158,7 +174,7 @@ def _record_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
 
 
 def _replay_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
-    player = {"bag": str(Path(values["bag"]).absolute()), "rate": float(values["rate"])}
+    player = {"bag": str(Path(values["bag"]).absolute()), "rate": float(values["rate"]), "camera": values["camera"]}
     away_from_the_arm = ((TOPIC_COMMAND, "replay/command"), (TOPIC_EXECUTED, "replay/executed"))
     nodes = [NodeSpec(BRINGUP, "bag_player", "player.yaml", player), _policy(values, away_from_the_arm)]
     return _placed(nodes, values, True)
@@ -182,7 +198,7 @@ GRAPHS = {
             (
                 Argument("bag", "folder of the bag to play"),
                 *POLICY_ARGUMENTS,
-                Argument("rate", "seconds of the bag per second of real time", "1.0"),
+                Argument("rate", "seconds of the bag per second of real time", "1.0", kind=_positive),
                 _BY_NAME["robot_name"],
                 _BY_NAME["camera"],
                 _BY_NAME["width"],

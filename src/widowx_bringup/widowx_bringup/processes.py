@@ -88,13 +88,19 @@ class Processes:
             if status is not None:
                 raise NodeDiedError(_obituary(running, status))
 
-    def wait(self) -> int:
-        """Wait until a node ends; return its exit status."""
+    def wait(self) -> tuple[str, int]:
+        """Wait until a node ends; return its name and exit status, negative for a signal.
+
+        What the others print from then on is in the logs only.
+        """
         while True:
             for running in self._running:
                 status = running.process.poll()
                 if status is not None:
-                    return status
+                    assert running.reader is not None
+                    running.reader.join(timeout=1.0)
+                    self._show = None
+                    return running.spec.executable, status
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -161,9 +167,14 @@ def command_line(spec: NodeSpec, parameters: Path) -> list[str]:
 def _obituary(running: _Running, status: int) -> str:
     if running.reader is not None:
         running.reader.join(timeout=1.0)  # its last lines are the ones that matter
-    how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
     lines = "".join(f"\n  {line}" for line in running.last_lines)
-    return f"{running.spec.executable} {how}; its last lines (all of them in {running.log}):{lines}"
+    how = describe_status(status)
+    return f"{running.spec.executable} ended ({how}); its last lines (all of them in {running.log}):{lines}"
+
+
+def describe_status(status: int) -> str:
+    """Return an exit status in words; negative ones stand for a signal."""
+    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
 
 _prctl = ctypes.CDLL(None).prctl

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
+from typing import Any
 
 import numpy as np
 from rclpy.node import Node
@@ -34,7 +35,7 @@ KEPT_STATES = 30
 class ScriptedTeleop(Node):
     """Publishes commands between the START of an episode and its end, one per control period."""
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__("scripted_teleop", **options)
         self._noise = parameter(self, "noise", 0.15, "standard deviation of the noise, as a part of the longest step")
         self._world = World()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import threading
@@ -147,7 +148,7 @@ class Session:
             (EefCommand, TOPIC_EXECUTED, qos.COMMANDS),
             (CameraInfo, camera_info_topic(self.values["camera"]), qos.IMAGES),
         ):
-            node.create_subscription(kind, topic, lambda message, topic=topic: self._on(topic, message), profile)
+            node.create_subscription(kind, topic, functools.partial(self._on, topic), profile)
 
     def close(self) -> None:
         """Leave the graph."""
@@ -176,7 +177,7 @@ class Session:
         if "policy" in self.values:
             topics.append(TOPIC_POLICY_STATE)
         for topic in topics:
-            self._wait(lambda topic=topic: topic in self._newest, START_LIMIT, f"nothing arrives on {topic}")
+            self._wait(functools.partial(self._newest.__contains__, topic), START_LIMIT, f"nothing arrives on {topic}")
         listeners = 2 + self._records  # the arm, and who acts
         self._wait(
             lambda: self._events.get_subscription_count() >= listeners, START_LIMIT, "not all nodes hear the events"
@@ -238,8 +239,8 @@ class Session:
         try:
             success, reason = self._watch(start_ns, max_steps)
             if success and linger:
-                enough = self._executed + linger
-                self._wait(lambda: self._executed >= enough, ANSWER_LIMIT, "no command was executed after success")
+                enough = functools.partial(self._past, self._executed + linger - 1)
+                self._wait(enough, ANSWER_LIMIT, "no command was executed after success")
             kept = EpisodeEvent.FAILURE if keep_failure else EpisodeEvent.DISCARD
             event = EpisodeEvent.SUCCESS if success else kept
         finally:
@@ -261,7 +262,7 @@ class Session:
             raise SessionError(f"scene not set: {answer.message}")
         for topic in (TOPIC_ARM_STATE, camera_info_topic(self.values["camera"])):
             self._newest.pop(topic, None)
-            self._wait(lambda topic=topic: topic in self._newest, ANSWER_LIMIT, f"nothing arrives on {topic}")
+            self._wait(functools.partial(self._newest.__contains__, topic), ANSWER_LIMIT, f"nothing arrives on {topic}")
 
     def _watch(self, start_ns: int, max_steps: int) -> tuple[bool, str]:
         """Return whether the task was solved, and why the episode is over."""
@@ -279,12 +280,15 @@ class Session:
             if seen >= max_steps or self._now_ns() - start_ns > limit_ns:
                 return False, f"not solved within {max_steps} steps"
             with contextlib.suppress(SessionError):
-                self._wait(lambda seen=seen: self._executed > seen, 0.5, "no command")
+                self._wait(functools.partial(self._past, seen), 0.5, "no command")
 
     def counters(self) -> tuple[int, int, int]:
         """Return how many commands were clipped, holds begun and commands rejected since the arm node started."""
         arm = self._newest[TOPIC_ARM_STATE]
         return arm.clipped, arm.held, arm.rejected
+
+    def _past(self, steps: int) -> bool:
+        return self._executed > steps
 
     def solved(self) -> bool:
         """Ask the simulation whether the task is solved."""

@@ -6,6 +6,7 @@ import queue
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
@@ -51,7 +52,7 @@ class WorldThread(DeviceThread):
         self._tick = tick
         self._period = period
 
-    def run(self) -> None:
+    def loop(self) -> None:
         """Work and tick until stopped."""
         due = time.monotonic()
         while self._work_until(due):
@@ -70,7 +71,7 @@ class WorldThread(DeviceThread):
 class SimulationNode(ArmNode):
     """An arm node whose arm is simulated; adds the clock, the world's state, reset and verdict."""
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, **options: Any) -> None:
         self.world = World(epoch_ns=time.time_ns())  # so that the bags of two runs do not overlap in time
         super().__init__("simulation", self._make_device, self._make_thread, **options)
 

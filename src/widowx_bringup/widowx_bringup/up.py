@@ -11,7 +11,7 @@ from types import FrameType
 from typing import NoReturn
 
 from .graph import GRAPHS, Argument, GraphError, environment, find_graph
-from .processes import Processes
+from .processes import Processes, describe_status
 
 
 def main(argv: list[str]) -> int:
@@ -32,9 +32,11 @@ def main(argv: list[str]) -> int:
     stop_on_terminate()
     with Processes(graph.nodes(values), log, environment(values), print) as processes:
         try:
-            return abs(processes.wait())
+            name, status = processes.wait()
         except KeyboardInterrupt:
             return 130
+        print(f"{name} ended ({describe_status(status)}), so the others are ended too; logs: {log}", file=sys.stderr)
+        return status if status >= 0 else 128 - status
 
 
 def parse_values(words: list[str]) -> dict[str, str]:

@@ -1,0 +1,8 @@
+"""A recorded bag into the policy, no arm moves: ros2 launch widowx_bringup replay.launch.py bag:=BAG policy:=BUNDLE"""
+
+from widowx_bringup.ros_launch import LaunchDescription, describe
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Describe the graph `replay` of widowx_bringup/graph.py."""
+    return describe("replay")

@@ -1,0 +1,8 @@
+"""Arm, camera, teleoperation and recorder: ros2 launch widowx_bringup teleop_record.launch.py"""
+
+from widowx_bringup.ros_launch import LaunchDescription, describe
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Describe the graph `record` of widowx_bringup/graph.py."""
+    return describe("record")

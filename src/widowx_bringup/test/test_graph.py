@@ -1,0 +1,128 @@
+"""The description of the graphs: complete, consistent with the nodes and the parameter files, and checked."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from widowx_bringup.graph import GRAPHS, Graph, GraphError, NodeSpec, config_folder, environment, find_graph
+
+GIVEN = {"eval": {"policy": "bundle"}, "record": {}, "replay": {"policy": "bundle", "bag": "bag"}}
+"""What each graph cannot do without."""
+
+OF_ROS = {"use_sim_time"}
+"""Parameters every node has."""
+
+
+def nodes_of(name: str, **given: str) -> list[NodeSpec]:
+    graph = find_graph(name)
+    return graph.nodes(graph.resolve({**GIVEN[name], **given}))
+
+
+def all_nodes() -> list[Any]:
+    return [pytest.param(node, id=f"{name}-{node.executable}") for name in GRAPHS for node in nodes_of(name)]
+
+
+def source_of(node: NodeSpec) -> Path:
+    spec = importlib.util.find_spec(node.package)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return Path(spec.submodule_search_locations[0]) / f"{node.executable}.py"
+
+
+def declared_parameters(source: Path) -> set[str]:
+    """Return the names in the calls `parameter(node, "name", …)` of a module and of the arm node it may build on."""
+    names = set()
+    for call in ast.walk(ast.parse(source.read_text())):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "parameter":
+            names.add(ast.literal_eval(call.args[1]))
+    if source.name == "simulation.py":
+        names |= declared_parameters(source.with_name("arm_node.py"))
+    return names
+
+
+@pytest.mark.parametrize("node", all_nodes())
+def test_every_parameter_of_the_graph_is_known_to_its_node(node: NodeSpec) -> None:
+    assert set(node.parameters) <= declared_parameters(source_of(node)) | OF_ROS
+
+
+@pytest.mark.parametrize("node", all_nodes())
+def test_every_parameter_in_config_is_known_to_its_node(node: NodeSpec) -> None:
+    file = yaml.safe_load((config_folder() / node.config).read_text())
+    in_file = set(file[f"/**/{node.executable}"]["ros__parameters"])
+    assert in_file <= declared_parameters(source_of(node))
+    assert not in_file & set(node.parameters), "a value lives in one place"
+
+
+@pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
+def test_every_argument_is_described_and_its_default_allowed(graph: Graph) -> None:
+    for argument in graph.arguments:
+        assert len(argument.description) > 5
+        if argument.default is not None:
+            argument.check(argument.default)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_every_argument_changes_something(name: str) -> None:
+    other = {"use_sim": None, "record": "false", "real_time_factor": "2.0", "rate": "2.0", "camera_rate": "15.0"}
+    other |= {"width": "64", "height": "48"}
+    for argument in find_graph(name).arguments:
+        value = other.get(argument.name, "elsewhere")
+        if value is not None:
+            assert nodes_of(name, **{argument.name: value}) != nodes_of(name), argument.name
+
+
+def test_all_nodes_are_in_the_robots_namespace() -> None:
+    assert {node.namespace for name in GRAPHS for node in nodes_of(name, robot_name="left")} == {"left"}
+
+
+def test_replay_has_no_arm_and_sends_commands_elsewhere() -> None:
+    nodes = {node.executable: node for node in nodes_of("replay")}
+    assert set(nodes) == {"bag_player", "policy_node"}
+    assert dict(nodes["policy_node"].remappings)["arm/command"] == "replay/command"
+
+
+def test_recording_can_be_left_out() -> None:
+    assert "recorder_node" not in [node.executable for node in nodes_of("eval", record="false")]
+
+
+def test_real_robot_is_refused_until_its_driver_is_there() -> None:
+    with pytest.raises(GraphError, match="Interbotix driver"):
+        nodes_of("eval", use_sim="false")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"polcy": "x"}, "no argument 'polcy'; there are: policy"),
+        ({}, "eval needs policy:="),
+        ({"policy": "x", "use_sim": "yes"}, "choose from: true, false"),
+        ({"policy": "x", "width": "wide"}, "width:=wide"),
+        ({"policy": "x", "camera_rate": "0"}, "positive"),
+    ],
+)
+def test_impossible_arguments_are_refused(given: dict[str, str], message: str) -> None:
+    with pytest.raises(GraphError, match=message):
+        find_graph("eval").resolve(given)
+
+
+def test_unknown_graph_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(GraphError, match="eval, record, replay"):
+        find_graph("nonsense")
+
+
+def test_simulation_stays_on_this_machine() -> None:
+    values = find_graph("record").resolve({})
+    assert environment(values).get("ROS_AUTOMATIC_DISCOVERY_RANGE") == "LOCALHOST"
+    assert Path(environment(values)["FASTRTPS_DEFAULT_PROFILES_FILE"]).is_file()
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_every_graph_has_a_launch_file(graph: str) -> None:
+    texts = [file.read_text() for file in (config_folder().parent / "launch").glob("*.launch.py")]
+    assert sum(f'describe("{graph}")' in text for text in texts) == 1
