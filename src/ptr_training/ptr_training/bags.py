@@ -356,7 +356,7 @@ class _Reading:
 
     def episode(self, segment: _Segment, steps: Steps) -> Episode:
         """Return a segment as an episode."""
-        seed = re.search(r"\bseed=(\d+)", segment.text)
+        seed = re.search(r"\bseed[ =](\d+)", segment.text)
         return Episode(
             id=segment.id,
             task=segment.task,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -29,11 +30,12 @@ from sensor_msgs.msg import Image
 
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
 from ptr_policy_node import qos
-from ptr_policy_node.images import fill_message
+from ptr_policy_node.images import fill_message, resize_area
 from ptr_policy_node.node import to_stamp
+from ptr_training.bags import ReadOptions, read_episodes
 from widowx_bringup import bag_writer
 
-PICTURE = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(6, 8, 3)
+PICTURE = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
 TIME_LIMIT = 20.0
 
 
@@ -74,7 +76,7 @@ class Robot:
     def move(self) -> None:
         """Publish one image, state and command."""
         self.step += 1
-        stamp = to_stamp(self.step * 50_000_000)
+        stamp = to_stamp(self.node.get_clock().now().nanoseconds)
         image, state, command = Image(), ArmState(), EefCommand()
         image.header.stamp = state.header.stamp = command.header.stamp = stamp
         fill_message(image, PICTURE)
@@ -83,7 +85,9 @@ class Robot:
         self.commands.publish(command)
 
     def say(self, event: int, episode: str) -> None:
-        self.events.publish(EpisodeEvent(event=event, episode_id=episode, task="put red in bowl", text="seed=3"))
+        message = EpisodeEvent(event=event, episode_id=episode, task="put red in bowl", text="seed 3")
+        message.header.stamp = self.node.get_clock().now().to_msg()
+        self.events.publish(message)
 
     def connected(self) -> bool:
         publishers = (self.images, self.states, self.commands, self.events)
@@ -107,11 +111,11 @@ def start(robot: Robot, tmp_path: Path) -> Iterator[Callable[..., subprocess.Pop
     """Starts a recorder into tmp_path/bags and waits until everything is connected."""
     processes = []
 
-    def begin(directory: Path = tmp_path / "bags") -> subprocess.Popen:
-        parameters = [f"directory:={directory}", "camera:=front", "operator:=Ada"]
+    def begin(directory: Path = tmp_path / "bags", before: Callable[[], None] | None = None) -> subprocess.Popen:
+        parameters = [f"directory:={directory}", "camera:=front", "operator:=Ada", "chunk_bytes:=300000"]
         flags = [word for parameter in parameters for word in ("-p", parameter)]
         command = [sys.executable, "-m", "widowx_bringup.recorder_node", "--ros-args", "-r", "__ns:=/wx", *flags]
-        process = subprocess.Popen(command)
+        process = subprocess.Popen(command, preexec_fn=before)
         processes.append(process)
         robot.wait(lambda: robot.connected() and robot.status)
         return process
@@ -161,7 +165,7 @@ def test_episode_becomes_one_complete_bag(robot: Robot, start: Callable, tmp_pat
         "outcome": "success",
         "control_rate": "5.0",
         "camera": "front",
-        "text": "seed=3",
+        "text": "seed 3",
         "dropped": "0",
     }
     assert custom.items() >= wanted.items()
@@ -177,6 +181,11 @@ def test_episode_becomes_one_complete_bag(robot: Robot, start: Callable, tmp_pat
         [event] = [decode(data, c.msgtype) for c, _, data in reader.messages() if c.topic.endswith("event")][:1]
         assert event.event == EpisodeEvent.START
         assert all("reliability" in str(c.ext.offered_qos_profiles) for c in reader.connections)  # type: ignore[union-attr]
+    read = read_episodes(bag, ReadOptions(image_size=16, command="requested"))
+    [episode] = read.episodes
+    assert (episode.id, episode.outcome, episode.seed) == ("e1", "success", 3)
+    np.testing.assert_array_equal(episode.frames[0], resize_area(PICTURE, (16, 16)))
+    assert {topic: sum(entry["fates"].values()) for topic, entry in read.audit["topics"].items()} == found
     assert stop(process, signal.SIGINT) == 0
 
 
@@ -238,3 +247,24 @@ def test_episode_that_cannot_be_recorded_is_said_on_diagnostics_and_the_node_liv
     assert robot.status is not None
     assert "cannot record into" in robot.status.message
     assert process.poll() is None
+
+
+def small_disk() -> None:
+    """Let no file of this process grow beyond 2 MB."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, 2 << 20))
+
+
+def test_disk_that_fills_up_stops_the_recording_but_not_the_node(robot: Robot, start: Callable, tmp_path: Path) -> None:
+    process, bags = start(before=small_disk), tmp_path / "bags"
+    robot.say(EpisodeEvent.START, "e1")
+    robot.wait(lambda: robot.status and robot.status.level == DiagnosticStatus.ERROR, moving=True)
+    assert robot.status is not None
+    assert "e1: recording stopped: [Errno 27] File too large" in robot.status.message
+    robot.say(EpisodeEvent.SUCCESS, "e1")
+    record_a_little(robot, "e2")
+    robot.say(EpisodeEvent.DISCARD, "e2")
+    robot.wait(lambda: robot.values.get("state") == "idle")
+    assert process.poll() is None
+    assert [path.name for path in bags.iterdir()] == [".e1.partial"]
+    bag_writer.recover([str(bags)])
+    assert counts(bags / "e1")["/wx/arm/command"] >= 2

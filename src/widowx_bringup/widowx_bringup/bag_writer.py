@@ -164,16 +164,11 @@ class BagWriter:
         self._counts[topic.name] = 0
 
     def _described(self) -> dict[str, Any]:
-        span = {
-            "starting_time": {"nanoseconds_since_epoch": self.first_ns},
-            "duration": {"nanoseconds": self.last_ns - self.first_ns},
-            "message_count": self.messages,
-        }
         file = f"{self.path.name}_0.mcap"
         return {
             "version": METADATA_VERSION,
             "storage_identifier": "mcap",
-            **span,
+            **self._span(),
             "topics_with_message_count": [
                 {
                     "topic_metadata": {
@@ -190,9 +185,16 @@ class BagWriter:
             "compression_format": "",
             "compression_mode": "",
             "relative_file_paths": [file],
-            "files": [{"path": file, **span}],
+            "files": [{"path": file, **self._span()}],
             "custom_data": self.custom,
             "ros_distro": os.environ.get("ROS_DISTRO", ""),
+        }
+
+    def _span(self) -> dict[str, Any]:
+        return {
+            "starting_time": {"nanoseconds_since_epoch": self.first_ns},
+            "duration": {"nanoseconds": self.last_ns - self.first_ns},
+            "message_count": self.messages,
         }
 
     def _write_metadata(self) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
+from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
@@ -74,6 +75,7 @@ class RecorderNode(Node):
 
     def __init__(self) -> None:
         super().__init__("recorder_node")
+        self._log = self.get_logger()
         self._directory = Path(parameter(self, "directory", "bags", "folder that receives one bag per episode"))
         camera = parameter(self, "camera", "over_shoulder", "name of the camera the policy looks through")
         others = parameter(self, "other_cameras", [""], "names of further cameras to record")
@@ -88,6 +90,7 @@ class RecorderNode(Node):
         self._writer: BackgroundWriter | None = None
         self._finishing: list[BackgroundWriter] = []
         self._error = ""
+        self._told: set[str] = set()  # errors of writers that were reported
         self._bags = 0
         self._subscribe()
         publish_diagnostics(self, "recorder", self._health)
@@ -128,7 +131,7 @@ class RecorderNode(Node):
             self._start(event)
             self._put(source, data, now_ns(self), always=True)
         elif not self._episode or event.episode_id != self._episode or self._outcome:
-            self.get_logger().warning(f"event {event.event} of episode {event.episode_id!r} ignored: not recording it")
+            self._log.warning(f"event {event.event} of episode {event.episode_id!r} ignored: not recording it")
         elif event.event == EpisodeEvent.DISCARD:
             self._discard()
         elif event.event in OUTCOMES:
@@ -136,7 +139,7 @@ class RecorderNode(Node):
             self._outcome = OUTCOMES[event.event]
             self._linger = self.create_timer(LINGER, self._finish, clock=Clock(clock_type=ClockType.STEADY_TIME))
         else:
-            self.get_logger().warning(f"event {event.event} of episode {event.episode_id!r} ignored: unknown")
+            self._log.warning(f"event {event.event} of episode {event.episode_id!r} ignored: unknown")
 
     def _put(self, source: _Source, data: bytes, stamp_ns: int, *, always: bool = False) -> None:
         if self._writer is None:
@@ -156,11 +159,11 @@ class RecorderNode(Node):
 
     def _start(self, event: EpisodeEvent) -> None:
         if event.episode_id == self._episode and self._episode:
-            self.get_logger().warning(f"episode {self._episode} is being recorded already")
+            self._log.warning(f"episode {self._episode} is being recorded already")
             return
         if self._episode:
             if not self._outcome:
-                self.get_logger().warning(f"episode {self._episode} has no end event; closed as stop")
+                self._log.warning(f"episode {self._episode} has no end event; closed as stop")
             self._finish("stop")
         custom = {
             "episode_id": event.episode_id,
@@ -180,7 +183,7 @@ class RecorderNode(Node):
         self._error = ""
         self._episode = event.episode_id
         self._writer = BackgroundWriter(bag, self._queue_bytes)
-        self.get_logger().info(f"recording episode {self._episode} ({event.task})")
+        self._log.info(f"recording episode {self._episode} ({event.task})")
         self._write_pre_roll()
 
     def _write_pre_roll(self) -> None:
@@ -201,7 +204,7 @@ class RecorderNode(Node):
         self._writer, self._episode, self._outcome = None, "", ""
 
     def _discard(self) -> None:
-        self.get_logger().info(f"episode {self._episode} thrown away")
+        self._log.info(f"episode {self._episode} thrown away")
         if self._writer is not None:
             self._writer.discard()
             self._finishing.append(self._writer)
@@ -209,22 +212,22 @@ class RecorderNode(Node):
 
     def _fail(self, reason: str) -> None:
         self._error = reason
-        self.get_logger().error(reason)
+        self._log.error(reason)
 
     # --- state ----------------------------------------------------------------------------------------------
 
     def _collect(self) -> None:
         """Take note of the bags that are complete or failed meanwhile."""
+        for writer in filter(None, [*self._finishing, self._writer]):
+            if writer.error and writer.error not in self._told:
+                self._told.add(writer.error)
+                self._fail(writer.error)
         for writer in [writer for writer in self._finishing if not writer.running]:
             self._finishing.remove(writer)
             if writer.path is not None:
                 self._bags += 1
                 lost = f", {writer.dropped.total()} dropped" if writer.dropped else ""
-                self.get_logger().info(f"{writer.path}: {writer.bag.messages} messages{lost}")
-            elif writer.error:
-                self._fail(writer.error)
-        if self._writer is not None and self._writer.error and self._writer.error != self._error:
-            self._fail(self._writer.error)
+                self._log.info(f"{writer.path}: {writer.bag.messages} messages{lost}")
 
     def _health(self) -> Health:
         self._collect()
@@ -253,6 +256,7 @@ class RecorderNode(Node):
         self._finish("interrupted")
         for writer in list(self._finishing):
             writer.join()
+        self._log = get_logger("recorder")  # the node's own would publish, which is over once ROS is shut down
         self._collect()
         super().destroy_node()
 
