@@ -1,0 +1,180 @@
+"""Cameras: a video file through OpenCV, the simulated world drawn in another node, and both over real DDS."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+os.environ |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(1 + os.getpid() % 99)}
+rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from sensor_msgs.msg import CameraInfo, Image, JointState  # noqa: E402
+
+from ptr_policy_node import qos  # noqa: E402
+from ptr_policy_node.images import RawImage  # noqa: E402
+from ptr_policy_node.node import to_ns, to_stamp  # noqa: E402
+from widowx_bringup.camera import CameraError, CameraFeatures  # noqa: E402
+from widowx_bringup.camera_node import CameraNode  # noqa: E402
+from widowx_bringup.opencv_camera import OpenCvCamera  # noqa: E402
+from widowx_bringup.simulator import World  # noqa: E402
+from widowx_bringup.tasks import TARGET_TASK, draw_layout  # noqa: E402
+
+FEATURES = CameraFeatures("over_shoulder", 64, 48, 30.0)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A film of 40 pictures, of which each is a little redder than the one before."""
+    path = str(tmp_path_factory.mktemp("video") / "film.avi")
+    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"MJPG"), FEATURES.rate, (FEATURES.width, FEATURES.height))
+    for index in range(40):
+        picture = np.zeros((FEATURES.height, FEATURES.width, 3), np.uint8)
+        picture[..., 2] = 6 * index  # OpenCV writes blue, green, red
+        writer.write(picture)
+    writer.release()
+    return path
+
+
+def wait_for(condition: Callable[[], object], limit: float = 10.0) -> None:
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < deadline, "the condition was not met in time"
+        time.sleep(0.01)
+
+
+def test_newest_frame_is_rgb_and_stamped(video: str) -> None:
+    camera = OpenCvCamera(FEATURES, video)
+    camera.connect()
+    try:
+        first = camera.read_latest()
+        wait_for(lambda: camera.read_latest().stamp_ns > first.stamp_ns + 300_000_000)
+        later = camera.read_latest()
+        assert later.image.shape == (48, 64, 3)
+        assert later.image[..., 0].mean() > first.image[..., 0].mean() + 5  # redder
+        assert later.image[..., 2].mean() < 10
+    finally:
+        camera.disconnect()
+
+
+def test_ended_device_is_an_error_once_its_frame_is_old(video: str) -> None:
+    camera = OpenCvCamera(CameraFeatures("c", 64, 48, 1000.0), video)
+    camera.connect()
+    try:
+        wait_for(lambda: camera._ended)
+        time.sleep(0.02)  # the age asked about below
+        with pytest.raises(CameraError, match="has ended or was unplugged"):
+            camera.read_latest(max_age=0.01)
+    finally:
+        camera.disconnect()
+
+
+@pytest.mark.parametrize(
+    ("features", "source", "message"),
+    [
+        (FEATURES, "nowhere.avi", "'nowhere.avi' cannot be opened; check `source`"),
+        (CameraFeatures("c", 640, 480, 30.0), None, "delivers 64x48, not 640x480; set `width` and `height`"),
+    ],
+)
+def test_unusable_device_is_refused(video: str, features: CameraFeatures, source: str | None, message: str) -> None:
+    with pytest.raises(CameraError, match=message):
+        OpenCvCamera(features, source or video).connect()
+
+
+class Rig:
+    """The node under test and a probe."""
+
+    def __init__(self, **overrides: Any) -> None:
+        values = {"camera": FEATURES.name, "width": FEATURES.width, "height": FEATURES.height, **overrides}
+        self.node = CameraNode(parameter_overrides=[Parameter(k, value=v) for k, v in values.items()])
+        self.probe = rclpy.create_node("probe")
+        self.images: list[Image] = []
+        self.infos: list[CameraInfo] = []
+        self.diagnostics: list[DiagnosticArray] = []
+        self.worlds = self.probe.create_publisher(JointState, "sim/world", qos.STATE)
+        self.probe.create_subscription(Image, "camera/over_shoulder/image_raw", self.images.append, qos.IMAGES)
+        self.probe.create_subscription(CameraInfo, "camera/over_shoulder/camera_info", self.infos.append, qos.IMAGES)
+        self.probe.create_subscription(DiagnosticArray, "/diagnostics", self.diagnostics.append, qos.STATE)
+        self.executor = SingleThreadedExecutor()
+        for node in (self.node, self.probe):
+            self.executor.add_node(node)
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.probe.destroy_node()
+
+    def until(self, condition: Callable[[], object], limit: float = 15.0) -> None:
+        deadline = time.monotonic() + limit
+        while not condition():
+            assert time.monotonic() < deadline, "the condition was not met in time"
+            self.executor.spin_once(timeout_sec=0.05)
+
+
+@pytest.fixture
+def ros() -> Iterator[None]:
+    rclpy.init()
+    yield
+    rclpy.shutdown()
+
+
+@pytest.mark.usefixtures("ros")
+def test_every_frame_of_a_device_is_published_once(video: str) -> None:
+    rig = Rig(device="opencv", source=video)
+    try:
+        rig.until(lambda: len(rig.images) >= 20)
+        stamps = [to_ns(image.header.stamp) for image in rig.images]
+        assert len(set(stamps)) == len(stamps)
+        redness = [RawImage.from_message(image).rgb()[..., 0].mean() for image in rig.images]
+        assert (np.diff(redness) > 0).all()
+        rig.until(lambda: len(rig.infos) >= 20)
+        assert (rig.infos[0].width, rig.infos[0].height) == (64, 48)
+    finally:
+        rig.close()
+
+
+@pytest.mark.usefixtures("ros")
+def test_lost_camera_is_on_diagnostics(video: str) -> None:
+    rig = Rig(device="opencv", source=video, rate=300.0)
+    try:
+        rig.until(lambda: any("has ended or was unplugged" in m.status[0].message for m in rig.diagnostics))
+        assert rig.diagnostics[-1].status[0].level == DiagnosticStatus.ERROR
+    finally:
+        rig.close()
+
+
+@pytest.mark.usefixtures("ros")
+def test_world_state_becomes_the_picture_the_simulator_would_draw() -> None:
+    world = World()
+    world.reset(draw_layout(TARGET_TASK, 1))
+    rig = Rig(device="simulator")
+    message = JointState(position=world.state().tolist())
+    message.header.stamp = to_stamp(12_345_678_901)
+    try:
+
+        def shown() -> bool:
+            rig.worlds.publish(message)
+            return bool(rig.images)
+
+        rig.until(shown)
+        assert to_ns(rig.images[0].header.stamp) == 12_345_678_901
+        expected = world.render("over_shoulder", FEATURES.height, FEATURES.width)
+        difference = np.abs(RawImage.from_message(rig.images[0]).rgb().astype(int) - expected)
+        assert difference.mean() < 0.5
+    finally:
+        rig.close()
+        world.close()
+
+
+@pytest.mark.usefixtures("ros")
+def test_unknown_kind_of_camera_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(CameraError, match="there are: simulator, opencv"):
+        Rig(device="polaroid")
