@@ -275,7 +275,7 @@ def test_world_waits_for_a_late_command_and_goes_on_without_it() -> None:
         message.header.stamp = message.observation_stamp = to_stamp(rig.node.now_ns())
         rig.commands.publish(message)
         rig.until(lambda: rig.executed)
-        rig.until(lambda: rig.node._waiting_since is not None)
+        rig.until(lambda: rig.node._pacing.waiting)
         stood = rig.node.world.time_ns
         assert rig.states[-1].status == ArmState.STATUS_OK
         rig.hold_until("no command for")  # after `patience`, time goes on and the silence is noticed

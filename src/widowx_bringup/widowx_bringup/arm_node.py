@@ -206,7 +206,7 @@ class ArmNode(Node):
         if event.event == EpisodeEvent.START:
             self._submit(lambda: self._start(event.episode_id))
         else:
-            self._submit(lambda: self.guard.end(event.episode_id))
+            self._submit(lambda: self._end(event.episode_id))
 
     def _on_tick(self) -> None:
         if self._pending is None or self._pending.done():  # a slow device gets no second tick on top
@@ -227,6 +227,9 @@ class ArmNode(Node):
         self.guard.start(episode)
         if not self.guard.holding:
             self.controller.reset()
+
+    def _end(self, episode: str) -> None:
+        self.guard.end(episode)
 
     def _execute(self, request: EefCommand) -> None:
         self._check_publishers()

@@ -122,7 +122,12 @@ def _world(values: Mapping[str, str]) -> list[NodeSpec]:
             "use_sim:=false needs the Interbotix driver, which is not part of this version yet; use use_sim:=true"
         )
     rate = float(values["camera_rate"])
-    simulation = {"real_time_factor": float(values["real_time_factor"]), "world_rate": rate, "resume_on_start": True}
+    simulation = {
+        "real_time_factor": float(values["real_time_factor"]),
+        "world_rate": rate,
+        "camera": values["camera"],
+        "resume_on_start": True,
+    }
     camera = {**_camera(values), "rate": rate, "device": "simulator"}
     return [
         NodeSpec(BRINGUP, "simulation", "arm.yaml", simulation),

@@ -10,19 +10,20 @@ from typing import Any
 
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import CameraInfo, JointState
 
 from ptr_msgs.msg import EefCommand
 from ptr_msgs.srv import ResetScene
 from ptr_policy_node import qos
 from ptr_policy_node.node import Health, parameter, run, to_ns, to_stamp
-from ptr_policy_node.spec import CONTROL_RATE, PtrError
+from ptr_policy_node.spec import CONTROL_RATE, PtrError, camera_info_topic
 
 from .arm_node import ArmNode, DeviceThread
 from .camera_node import TOPIC_WORLD
 from .controller import EefController
 from .kinematics import Kinematics
 from .limits import Limits
+from .pacing import Pacing
 from .simulator import SimulatedArm, World
 from .tasks import draw_layout
 
@@ -31,10 +32,6 @@ TICK = 0.01
 
 LATEST_START = 0.1
 """A world that falls further behind the wall clock than this [s] slows down instead of catching up in a burst."""
-
-
-LONGEST_ANSWER_NS = round((1 / CONTROL_RATE + 0.06) * 1e9)
-"""Simulated time from the picture that one command answers to the arrival of the next command [ns]."""
 
 
 class WorldThread(DeviceThread):
@@ -82,7 +79,8 @@ class SimulationNode(ArmNode):
     def _make_thread(self) -> WorldThread:
         self._factor = parameter(self, "real_time_factor", 1.0, "simulated seconds per second of real time")
         rate = parameter(self, "world_rate", 30.0, f"states per second on {TOPIC_WORLD}, the camera's rate [Hz]")
-        self._patience = parameter(self, "patience", 2.0, "real time for which the world waits for a late command [s]")
+        self._pacing = Pacing(parameter(self, "patience", 2.0, "real time the world waits for picture or command [s]"))
+        camera = parameter(self, "camera", "over_shoulder", "camera whose pictures the world waits for")
         self._simulated = self.get_parameter("use_sim_time").value
         if self._factor <= 0 or (self._factor != 1.0 and not self._simulated):
             raise PtrError(f"real_time_factor {self._factor} is not possible; positive, and 1 without use_sim_time")
@@ -90,11 +88,10 @@ class SimulationNode(ArmNode):
             raise PtrError(f"world_rate {rate:g} Hz is not possible; choose a multiple of {CONTROL_RATE:g} Hz")
         self._state_period_ns = round(1e9 / rate)
         self._next_state_ns = self.world.time_ns
-        self._expected_ns: int | None = None  # when the next command of the running episode should be there
-        self._waiting_since: float | None = None
         self._measured = (time.monotonic(), self.world.time_ns)
         self._clock_publisher = self.create_publisher(Clock, "/clock", qos.CLOCK)
         self._world_publisher = self.create_publisher(JointState, TOPIC_WORLD, qos.STATE)
+        self.create_subscription(CameraInfo, camera_info_topic(camera), self._on_picture, qos.IMAGES)
         self.create_service(ResetScene, "sim/reset", self._on_reset)
         self.serve("sim/outcome", self._outcome)
         return WorldThread(self._tick, TICK / self._factor)
@@ -107,6 +104,9 @@ class SimulationNode(ArmNode):
         """Return a stamp of the world on the system's clock, unless simulated time is the clock."""
         return stamp_ns if self._simulated else stamp_ns + time.time_ns() - self.world.time_ns
 
+    def _on_picture(self, picture: CameraInfo) -> None:
+        self._pacing.drawn(to_ns(picture.header.stamp))
+
     async def _on_reset(self, request: ResetScene.Request, response: ResetScene.Response) -> ResetScene.Response:
         response.success, response.message = await self.ask(lambda: self._reset(request.task, request.seed))
         return response
@@ -114,42 +114,37 @@ class SimulationNode(ArmNode):
     # --- jobs: they run in the device thread ----------------------------------------------------------------
 
     def _tick(self) -> None:
-        if self._must_wait():
+        if self._simulated and self._pacing.must_wait(self.world.time_ns, self._next_state_ns):
             return
-        self.world.advance(TICK)
-        if self._simulated:
-            self._clock_publisher.publish(Clock(clock=to_stamp(self.world.time_ns)))
         if self.world.time_ns >= self._next_state_ns:
             self._next_state_ns += self._state_period_ns
             self._publish_world()
-
-    def _must_wait(self) -> bool:
-        """Return whether time stands still for a command that is on its way.
-
-        Faster than real time, or on a busy computer, a policy would otherwise be late through no fault of its own.
-        """
-        if not self._simulated or not self.guard.episode or self._expected_ns is None or self.guard.holding:
-            return False
-        if self.world.time_ns < self._expected_ns:
-            self._waiting_since = None
-            return False
-        now = time.monotonic()
-        self._waiting_since = self._waiting_since or now
-        return now - self._waiting_since < self._patience
+        self.world.advance(TICK)
+        if self._simulated:
+            self._clock_publisher.publish(Clock(clock=to_stamp(self.world.time_ns)))
 
     def _start(self, episode: str) -> None:
         super()._start(episode)
-        self._expected_ns = None
+        self._pacing.expect_no_command()  # until the first one came
+
+    def _end(self, episode: str) -> None:
+        super()._end(episode)
+        self._pacing.expect_no_command()
 
     def _execute(self, request: EefCommand) -> None:
         super()._execute(request)
-        answered = to_ns(request.observation_stamp) or self.world.time_ns
-        self._expected_ns = answered + LONGEST_ANSWER_NS
+        if self.guard.episode and not self.guard.holding:
+            self._pacing.answered(to_ns(request.observation_stamp) or self.world.time_ns)
+
+    def _hold(self, reason: str) -> str:
+        self._pacing.expect_no_command()
+        return super()._hold(reason)
 
     def _publish_world(self) -> None:
         message = JointState(position=self.world.state().tolist())
         message.header.stamp = to_stamp(self.now_ns())
         self._world_publisher.publish(message)
+        self._pacing.show(to_ns(message.header.stamp))
 
     def _reset(self, task: str, seed: int) -> str:
         self.world.reset(draw_layout(task, seed))
