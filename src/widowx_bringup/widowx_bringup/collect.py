@@ -6,6 +6,7 @@ import argparse
 import multiprocessing
 import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -21,6 +22,7 @@ from ptr_training.episodes import REWARDED_STEPS, Card, Episode, EpisodeWriter
 
 from .rendering import choose_backend
 from .tasks import draw_layout, parse_task, prior_tasks
+from .up import stop_on_terminate
 
 CAMERA = "over_shoulder"
 MAX_STEPS = 60
@@ -102,8 +104,18 @@ _demonstrator: Demonstrator | None = None  # one per worker process
 def _start_worker(settings: Settings) -> None:
     global _demonstrator
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is answered by the parent
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.setdefault("LP_NUM_THREADS", "0")  # the software renderer must not start threads of its own
     _demonstrator = Demonstrator(settings)
+
+
+def _end_with_parent() -> None:
+    """End this worker when the parent was killed: nobody would take its episode any more."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _work(job: tuple[str, int]) -> Demonstration:
@@ -163,16 +175,16 @@ def _source(settings: Settings, failures: Counter[str]) -> dict[str, object]:
 
 def _size(text: str) -> tuple[int, int]:
     """Parse `240x320` (height x width) or `64` (both)."""
-    parts = text.lower().split("x")
-    height, width = parts if len(parts) == 2 else parts * 2
-    if not 8 <= int(height) <= 960 or not 8 <= int(width) <= 1280:
-        raise ValueError
-    return int(height), int(width)
+    height, _, width = text.lower().partition("x")
+    size = (_count(height), _count(width or height))
+    if not (8 <= size[0] <= 960 and 8 <= size[1] <= 1280):
+        raise argparse.ArgumentTypeError(f"{text}: height x width must be between 8x8 and 960x1280")
+    return size
 
 
-def _positive(text: str) -> int:
-    if int(text) < 1:
-        raise ValueError
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
 
 
@@ -182,14 +194,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--tasks", nargs="+", default=["prior"], metavar="TASK", help="task names, or `prior`: all but unseen objects"
     )
-    parser.add_argument("--episodes-per-task", type=_positive, default=60)
+    parser.add_argument("--episodes-per-task", type=_count, default=60)
     parser.add_argument("--seed", type=int, default=0, help="decides everything; the number of workers nothing")
     parser.add_argument("--out", type=Path, required=True, help="folder of the new store")
-    parser.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    parser.add_argument("--workers", type=_count, default=os.cpu_count() or 1, help="processes (default: all cores)")
     parser.add_argument("--image-size", type=_size, default=(64, 64), metavar="HxW", help="stored size (default: 64)")
     parser.add_argument("--camera-size", type=_size, default=(240, 320), metavar="HxW", help="drawn (default: 240x320)")
     parser.add_argument("--noise", type=float, default=0.15, help="of the longest step; 0: clean, no recovery")
     options = parser.parse_args(argv)
+    stop_on_terminate()
     if options.seed < 0 or not 0 <= options.noise <= 1:
         raise CollectError(f"--seed must be >= 0 and --noise in [0, 1]; found {options.seed} and {options.noise}")
     tasks = prior_tasks() if options.tasks == ["prior"] else [parse_task(name).name for name in options.tasks]
