@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from importlib.metadata import EntryPoint, entry_points
 
@@ -19,7 +20,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     verb, *rest = arguments
     if verb not in verbs:
-        print(f"ptr: no verb {verb!r}; there are: {', '.join(sorted(verbs))}", file=sys.stderr)
+        near = difflib.get_close_matches(verb, verbs, 1)
+        hint = f"did you mean {near[0]}? There" if near else "there"
+        print(f"ptr: no verb {verb!r}; {hint} are: {', '.join(sorted(verbs))}", file=sys.stderr)
         return 2
     try:
         return int(verbs[verb].load()(rest) or 0)

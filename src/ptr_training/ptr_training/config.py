@@ -64,6 +64,17 @@ class Config:
     threads: int = 0  # of the CPU; 0 leaves the choice to PyTorch
     bf16: bool = False  # encoders in bfloat16
 
+    def __post_init__(self) -> None:
+        mix = self.finetune.mix
+        if not 0.0 <= mix < 1.0:
+            raise TrainingError(f"finetune.mix is {mix}; it must be in [0, 1): the fraction of prior transitions")
+        counts = {"batch_size": self.batch_size, "log_every": self.log_every}
+        for stage in ("pretrain", "finetune"):
+            counts |= {f"{stage}.{name}": getattr(getattr(self, stage), name) for name in ("steps", "checkpoint_every")}
+        for name, value in counts.items():
+            if value < 1:
+                raise TrainingError(f"{name} is {value}; it must be at least 1")
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as `from_dict` reads them."""
         values = asdict(self)

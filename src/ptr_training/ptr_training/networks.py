@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .episodes import TrainingError
 from .replay import Problem
 
 ACTION_SIZE = 7
@@ -34,6 +35,10 @@ class NetworkConfig:
     hidden: tuple[int, ...] = (256, 256, 256)
     heads: int = 2
     standardize_proprio: bool = False  # by the mean and deviation of the first training data
+
+    def __post_init__(self) -> None:
+        if self.encoder not in ("small", *RESNET_BLOCKS):
+            raise TrainingError(f"network.encoder is {self.encoder!r}; it must be resnet18, resnet34 or small")
 
 
 def truncated_normal_(tensor: Tensor, variance: float) -> Tensor:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import yaml
 
 from ptr_training.episodes import Card, Episode, EpisodeWriter
 
 SIZE = 16
+torch.set_num_threads(1)  # the networks are tiny: threads would only wait for each other
 MakeStore = Callable[..., Path]
 
 
@@ -30,6 +34,29 @@ def toy_episode(name: str, task: str, seed: int, length: int = 8, outcome: str =
     proprio = rng.normal(size=(length + 1, 7)).astype(np.float32) * 0.1
     stamps = np.arange(length + 1) * 200_000_000
     return Episode(name, task, frames, stamps, proprio, actions, actions, outcome, seed=seed)
+
+
+@pytest.fixture
+def preset_values() -> dict[str, Any]:
+    """Return a configuration that trains in seconds, as a preset holds it."""
+    return {
+        "agent": {"name": "cql", "shared_encoder": True, "clone_steps": 3, "bc_weight": 10.0},
+        "network": {"encoder": "small", "film": True, "latent": 16, "hidden": [16], "spatial_features": 2},
+        "augment": {"shift": 1, "jitter": False},
+        "pretrain": {"steps": 6, "checkpoint_every": 3},
+        "finetune": {"steps": 4, "checkpoint_every": 2, "mix": 0.5, "holdout": 1},
+        "batch_size": 8,
+        "log_every": 2,
+        "threads": 1,
+    }
+
+
+@pytest.fixture
+def preset(tmp_path: Path, preset_values: dict[str, Any]) -> str:
+    """Return the path of that configuration."""
+    path = tmp_path / "preset.yaml"
+    path.write_text(yaml.safe_dump(preset_values))
+    return str(path)
 
 
 @pytest.fixture

@@ -1,0 +1,73 @@
+"""Configuration: presets, overrides, and mistakes that are refused with a hint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ptr_training.agents.bc import BCConfig
+from ptr_training.agents.cql import CQLConfig
+from ptr_training.config import Config, from_dict, load_config, override
+from ptr_training.episodes import TrainingError
+
+PRESETS = sorted((Path(__file__).parents[3] / "config" / "train").glob("*.yaml"))
+
+
+def test_defaults_are_the_launch_settings() -> None:
+    config = from_dict({})
+    assert config == Config(agent=CQLConfig())
+    assert (config.agent.alpha, config.agent.discount, config.agent.n_backup_actions) == (10.0, 0.96, 4)
+    assert (config.network.encoder, config.network.hidden, config.batch_size) == ("resnet34", (256, 256, 256), 64)
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_presets_load(path: Path) -> None:
+    assert load_config(path).agent_name in ("bc", "cql")
+
+
+def test_resolved_configuration_reads_back_equal(tmp_path: Path) -> None:
+    config = override(from_dict({}), ["agent.alpha=2", "network.hidden=[64, 32]", "finetune.mix=0.25"])
+    config.save(tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+    assert config.network.hidden == (64, 32)
+    assert isinstance(config.agent.alpha, float)
+
+
+def test_overrides_beat_the_preset_and_the_last_one_wins(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(yaml.safe_dump({"agent": {"name": "bc", "lr": 0.1}, "seed": 3}))
+    config = load_config(path, ["agent.lr=1e-3", "seed=4", "seed=5"])
+    assert config.agent == BCConfig(lr=1e-3)
+    assert config.seed == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("agent.alhpa=1", r"unknown configuration key agent.alhpa; did you mean agent.alpha\?"),
+        ("sede=1", r"unknown configuration key sede; did you mean seed\?"),
+        ("network.film=3", "network.film is 3; expected bool"),
+        ("finetune.steps=many", "finetune.steps is 'many'; expected int"),
+        ("agent.name=sac", "unknown agent 'sac'; there are: bc, cql"),
+        ("seed", "write key=value"),
+        ("seed.more=1", "seed is a value, not a section"),
+        ("agent.min_q_version=v9", "it must be v1, v2 or v3"),
+        ("network.encoder=vgg", "network.encoder is 'vgg'; it must be resnet18, resnet34 or small"),
+        ("finetune.mix=1.5", r"finetune.mix is 1.5; it must be in \[0, 1\)"),
+        ("batch_size=0", "batch_size is 0"),
+    ],
+)
+def test_mistakes_are_refused(change: str, message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        override(from_dict({}), [change])
+
+
+def test_missing_preset_names_those_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config" / "train").mkdir(parents=True)
+    (tmp_path / "config" / "train" / "mine.yaml").write_text("seed: 2\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_config("mine").seed == 2
+    with pytest.raises(TrainingError, match=r"no configuration .other..*mine"):
+        load_config("other")

@@ -1,0 +1,74 @@
+"""From checkpoint to bundle: the policy node's `Policy` acts as the agent does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from ptr_policy_node.bundle import CameraSpec, load_bundle
+from ptr_policy_node.images import resize_area
+from ptr_policy_node.spec import PtrError
+from ptr_training.checkpoint import find_checkpoint, load_checkpoint
+from ptr_training.export import main
+from ptr_training.train import finetune
+
+
+@pytest.fixture(params=["cql", "bc"])
+def run(request: pytest.FixtureRequest, tmp_path: Path, preset_values: dict[str, Any], make_store) -> Path:
+    if request.param == "bc":
+        preset_values["agent"] = {"name": "bc", "lr": 1e-3}
+    (tmp_path / "preset.yaml").write_text(yaml.safe_dump(preset_values))
+    target = make_store("target", tasks=("new",), per_task=4)
+    finetune(
+        ["--config", str(tmp_path / "preset.yaml"), "--target", str(target), "--out", str(tmp_path / request.param)]
+    )
+    return tmp_path / request.param
+
+
+def test_bundle_acts_as_the_agent(run: Path, tmp_path: Path) -> None:
+    main([str(run), "--out", str(tmp_path / "bundle")])
+    policy = load_bundle(tmp_path / "bundle", camera=CameraSpec("front", 48, 32), rate=5.0)
+    module = load_checkpoint(find_checkpoint(run)).build_agent(torch.device("cpu")).deployed().eval()
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        image, proprio = rng.integers(0, 256, (32, 48, 3), np.uint8), rng.normal(size=7)
+        decision = policy.act(image, proprio, "new")
+        inputs = (torch.from_numpy(resize_area(image, (16, 16)))[None], torch.tensor(proprio)[None].float())
+        with torch.no_grad():
+            action, std = module.act(*inputs, torch.tensor([0]))
+            q = module.q(*inputs, torch.tensor([0]), action)
+        np.testing.assert_allclose(decision.action, action[0], atol=1e-5)
+        np.testing.assert_allclose(decision.std, std[0], atol=1e-5)
+        np.testing.assert_allclose(decision.q, q[0], atol=1e-5)
+        assert np.isnan(decision.q).all() == (run.name == "bc")
+
+
+def test_bundle_says_where_it_came_from(run: Path, tmp_path: Path) -> None:
+    main([str(run), "--step", "2", "--out", str(tmp_path / "bundle")])
+    values = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
+    assert values["checkpoint"]["step"] == 2
+    assert values["agent"] == run.name
+    assert values["tasks"] == ["new"]
+    assert values["camera"] == {"name": "front", "width": 48, "height": 32}
+    assert values["data"]["target"]["sha256"] == json.loads((run / "data.json").read_text())["target"]["sha256"]
+
+
+def test_the_choice_of_select_is_exported(run: Path, tmp_path: Path) -> None:
+    (run / "select").mkdir()
+    (run / "select" / "choice.json").write_text('{"step": 0}')
+    main([str(run), "--out", str(tmp_path / "bundle")])
+    assert json.loads((tmp_path / "bundle" / "bundle.json").read_text())["checkpoint"]["step"] == 0
+
+
+def test_existing_bundle_is_kept(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    with pytest.raises(PtrError, match="exists already"):
+        main([str(run), "--out", str(tmp_path / "bundle")])
+    main([str(run), "--out", str(tmp_path / "bundle"), "--overwrite"])
+    load_bundle(tmp_path / "bundle")

@@ -1,0 +1,79 @@
+"""The choice of a checkpoint: rank correlation, the rule for each agent, and the files it writes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from ptr_training.episodes import TrainingError
+from ptr_training.select import Score, Trend, choose, main, score, spearman
+from ptr_training.train import finetune
+
+
+@pytest.fixture(params=["cql", "bc"])
+def run(request: pytest.FixtureRequest, tmp_path: Path, preset_values: dict[str, Any], make_store) -> Path:
+    values = preset_values
+    if request.param == "bc":
+        values["agent"] = {"name": "bc", "lr": 1e-3}
+    (tmp_path / "preset.yaml").write_text(yaml.safe_dump(values))
+    target = make_store("target", tasks=("new",), per_task=4)
+    finetune(
+        ["--config", str(tmp_path / "preset.yaml"), "--target", str(target), "--out", str(tmp_path / request.param)]
+    )
+    return tmp_path / request.param
+
+
+def test_correlation_is_one_for_any_rising_sequence() -> None:
+    assert spearman(np.array([0.0, 0.1, 5.0, 900.0])) == pytest.approx(1.0)
+    assert spearman(-np.arange(5.0)) == pytest.approx(-1.0)
+    assert spearman(np.ones(5)) == 0.0
+    assert np.isnan(spearman(np.array([1.0, np.nan])))
+
+
+def test_correlation_is_that_of_the_textbook() -> None:
+    # no ties: 1 - 6 sum d^2 / (n (n^2 - 1)), ranks 2 1 4 3 against 1 2 3 4
+    assert spearman(np.array([20.0, 10.0, 40.0, 30.0])) == pytest.approx(1 - 6 * 4 / (4 * 15))
+    assert spearman(np.array([1.0, 1.0, 2.0])) == pytest.approx(np.corrcoef([1.5, 1.5, 3], [1, 2, 3])[0, 1])
+
+
+def test_score_takes_the_smaller_head() -> None:
+    q = np.stack([np.arange(4.0), -np.arange(4.0)], 1)
+    result = score(5, [Trend("a", q, np.full(4, 0.5))])
+    assert (result.step, result.error) == (5, 0.5)
+    assert result.spearman == pytest.approx(-1.0)
+    assert result.rising == 0.0
+
+
+def test_rule_follows_the_agent() -> None:
+    scores = [Score(0, 0.2, 0.5, 0.1), Score(1, 0.9, 0.5, 0.4), Score(2, 0.9, 0.5, 0.2)]
+    assert choose(scores, by_q=True).step == 1
+    assert choose(scores, by_q=False).step == 0
+
+
+def test_selection_writes_trend_plot_and_choice(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([str(run)])
+    assert "<- chosen" in capsys.readouterr().out
+    choice = json.loads((run / "select" / "choice.json").read_text())
+    scores = json.loads((run / "select" / "q_trend.json").read_text())
+    assert [each["step"] for each in scores] == [0, 2, 4]
+    assert choice["step"] in (0, 2, 4)
+    assert ("squared error" in choice["rule"]) == (run.name == "bc")
+    rows = list(csv.DictReader((run / "select" / "q_trend.csv").open()))
+    assert len(rows) == 3 * 8  # checkpoints x steps of the one held-out demonstration
+    assert (run / "select" / "q_trend.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_another_store_is_refused(run: Path, make_store) -> None:
+    with pytest.raises(TrainingError, match="is not the store this run trained on"):
+        main([str(run), "--target", str(make_store("other", tasks=("new",), per_task=5))])
+
+
+def test_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="neither a checkpoint nor a run folder"):
+        main([str(tmp_path)])

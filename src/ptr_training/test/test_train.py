@@ -1,0 +1,182 @@
+"""The two training stages as a user runs them: folders, resuming, stopping, and refusals."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from ptr_training.checkpoint import CheckpointError, find_checkpoint, list_checkpoints, load_checkpoint
+from ptr_training.episodes import EpisodeStore, TrainingError
+from ptr_training.train import finetune, pretrain
+
+
+@pytest.fixture
+def pretrained(tmp_path: Path, preset: str, make_store) -> Path:
+    prior = str(make_store("prior"))
+    pretrain(["--config", preset, "--data", prior, "--target-task", "new", "--out", str(tmp_path / "pre")])
+    return tmp_path / "pre"
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(find_checkpoint(run)).agent["weights"]
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_pretraining_writes_a_run_folder(pretrained: Path) -> None:
+    assert list(list_checkpoints(pretrained)) == [3, 6]  # the newest two
+    tasks = yaml.safe_load((pretrained / "tasks.yaml").read_text())
+    assert tasks == {"width": 7, "names": ["a", "b", "new"]}
+    assert yaml.safe_load((pretrained / "config.yaml").read_text())["agent"]["clone_steps"] == 3
+    rows = list(csv.DictReader((pretrained / "metrics.csv").open()))
+    assert [int(row["step"]) for row in rows] == [2, 4, 6]
+    assert not rows[0]["q_data"]
+    assert float(rows[2]["q_data"]) == float(rows[2]["q_data"])
+    assert list(pretrained.glob("events.out.tfevents*"))
+
+
+def test_finetuning_keeps_ids_and_records_the_split(tmp_path: Path, pretrained: Path, make_store) -> None:
+    target = make_store("target", tasks=("new",), per_task=4)
+    where = ["--target", str(target), "--prior", str(tmp_path / "prior"), "--out", str(tmp_path / "fine")]
+    finetune(["--from", str(pretrained), *where, "--holdout", "2"])
+    fine = load_checkpoint(find_checkpoint(tmp_path / "fine"))
+    assert list(list_checkpoints(tmp_path / "fine")) == [0, 2, 4]
+    assert fine.tasks.id("new") == 2
+    assert fine.agent["steps"] == 10  # nothing is reset at the switch
+    data = json.loads((tmp_path / "fine" / "data.json").read_text())
+    split = data["target"]
+    assert len(split["train"]) == len(split["holdout"]) == 2
+    assert set(split["train"]) | set(split["holdout"]) == {each.id for each in EpisodeStore.open(target)}
+    assert data["prior"][0]["sha256"] == EpisodeStore.open(tmp_path / "prior").fingerprint
+    assert same(weights(pretrained), load_checkpoint(tmp_path / "fine" / "checkpoints" / "step_0.pt").agent["weights"])
+
+
+def test_training_on_demonstrations_alone(tmp_path: Path, preset: str, make_store) -> None:
+    target = make_store("target", tasks=("new",), per_task=4)
+    finetune(["--config", preset, "--target", str(target), "--out", str(tmp_path / "alone"), "--steps", "3"])
+    checkpoint = load_checkpoint(find_checkpoint(tmp_path / "alone"))
+    assert checkpoint.config.finetune.mix == 0.0
+    assert checkpoint.data["prior"] == []
+    assert checkpoint.step == 3
+
+
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, preset: str, make_store) -> None:
+    prior = ["--config", preset, "--data", str(make_store("prior"))]
+    pretrain([*prior, "--out", str(tmp_path / "whole")])
+    pretrain([*prior, "--out", str(tmp_path / "parts"), "--steps", "4"])
+    pretrain([*prior, "--out", str(tmp_path / "parts"), "--resume"])
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    for one, other in zip(
+        csv.DictReader((tmp_path / "whole" / "metrics.csv").open()),
+        csv.DictReader((tmp_path / "parts" / "metrics.csv").open()),
+        strict=True,
+    ):
+        assert one == other
+    before = (tmp_path / "parts" / "checkpoints" / "step_6.pt").stat().st_mtime_ns
+    pretrain([*prior, "--out", str(tmp_path / "parts"), "--resume"])  # complete: nothing to do
+    assert (tmp_path / "parts" / "checkpoints" / "step_6.pt").stat().st_mtime_ns == before
+
+
+def test_existing_run_is_not_overwritten(tmp_path: Path, pretrained: Path, preset: str) -> None:
+    with pytest.raises(TrainingError, match="holds a run already; add --resume"):
+        pretrain(["--config", preset, "--data", str(tmp_path / "prior"), "--out", str(pretrained)])
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--set", "agent.alpha=3"], r"agent.alpha was 10.0 in the run and is 3.0 now"),
+        (["--seed", "7"], "seed was 0 in the run and is 7 now"),
+    ],
+)
+def test_resuming_with_another_configuration_is_refused(
+    tmp_path: Path, pretrained: Path, preset: str, extra: list[str], message: str
+) -> None:
+    command = ["--config", preset, "--data", str(tmp_path / "prior"), "--target-task", "new", "--out", str(pretrained)]
+    with pytest.raises(TrainingError, match=message):
+        pretrain([*command, "--resume", *extra])
+
+
+def test_resuming_with_other_data_is_refused(tmp_path: Path, pretrained: Path, preset: str, make_store) -> None:
+    other = make_store("other")
+    with pytest.raises(TrainingError, match=r"data.prior.0.name was 'prior' in the run and is 'other' now"):
+        pretrain(
+            ["--config", preset, "--data", str(other), "--target-task", "new", "--out", str(pretrained), "--resume"]
+        )
+
+
+def test_too_few_demonstrations_are_refused(tmp_path: Path, pretrained: Path, make_store) -> None:
+    target = make_store("target", tasks=("new",), per_task=2)
+    with pytest.raises(TrainingError, match="2 successful demonstrations and 2 are to be held out"):
+        finetune(["--from", str(pretrained), "--target", str(target), "--holdout", "2", "--out", str(tmp_path / "f")])
+    assert not (tmp_path / "f").exists()
+
+
+def test_target_of_another_camera_is_refused(tmp_path: Path, pretrained: Path, make_store) -> None:
+    target = make_store("target", tasks=("new",), camera="wrist")
+    with pytest.raises(TrainingError, match="target has camera 'wrist', the pre-training data has 'front'"):
+        finetune(["--from", str(pretrained), "--target", str(target), "--out", str(tmp_path / "f")])
+
+
+def test_too_many_targets_are_refused_by_name(tmp_path: Path, pretrained: Path, make_store) -> None:
+    target = make_store("target", tasks=("n1", "n2", "n3", "n4", "n5"))
+    with pytest.raises(TrainingError, match="no free slot for task 'n5'"):
+        finetune(["--from", str(pretrained), "--target", str(target), "--out", str(tmp_path / "f")])
+
+
+def test_truncated_checkpoint_is_refused(tmp_path: Path, pretrained: Path) -> None:
+    path = find_checkpoint(pretrained)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="truncated or not a checkpoint"):
+        load_checkpoint(path)
+    (tmp_path / "foreign.pt").write_text("hello")
+    with pytest.raises(CheckpointError, match="truncated or not a checkpoint"):
+        load_checkpoint(tmp_path / "foreign.pt")
+
+
+def test_missing_checkpoint_names_those_there_are(tmp_path: Path, pretrained: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint of step 5; there are: 3, 6"):
+        find_checkpoint(pretrained, 5)
+    with pytest.raises(CheckpointError, match="neither a checkpoint nor a run folder"):
+        find_checkpoint(tmp_path)
+
+
+def test_interrupt_saves_a_checkpoint_and_ends_with_130(tmp_path: Path, preset: str, make_store) -> None:
+    out = tmp_path / "run"
+    command = [
+        sys.executable,
+        "-m",
+        "ptr_training.cli",
+        "pretrain",
+        "--config",
+        preset,
+        "--data",
+        str(make_store("prior")),
+    ]
+    process = subprocess.Popen([*command, "--steps", "100000", "--out", str(out)], stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not (out / "checkpoints" / "step_3.pt").exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    checkpoint = load_checkpoint(find_checkpoint(out))
+    assert checkpoint.agent["steps"] == checkpoint.step >= 3
+    assert not [path for path in out.rglob("*") if path.name.endswith(".partial")]
