@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
+import time as clock
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -571,3 +576,24 @@ def test_existing_store_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     with pytest.raises(PtrError, match="store exists already"):
         bag_export.export(bag_export.find_bags([bags]), tmp_path / "store", READ)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_interrupted_export_leaves_neither_store_nor_process(tmp_path: Path, workers: str) -> None:
+    bags = make_bags(tmp_path / "bags", 30)
+    command = [sys.executable, "-m", "ptr_training.cli", "export", str(bags), "--out", str(tmp_path / "store")]
+    process = subprocess.Popen([*command, "--workers", workers], stderr=subprocess.PIPE, start_new_session=True)
+    deadline = clock.monotonic() + 60
+    while not list(tmp_path.glob(".store.*")):  # it has begun to write
+        assert process.poll() is None
+        assert clock.monotonic() < deadline
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to the workers as well
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"ptr export: interrupted" in errors
+    assert b"Traceback" not in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["bags"]
+    with pytest.raises(ProcessLookupError):
+        while clock.monotonic() < deadline:
+            os.killpg(process.pid, 0)  # does nothing while one of its processes lives
+            clock.sleep(0.01)
