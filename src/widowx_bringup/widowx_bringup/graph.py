@@ -245,4 +245,5 @@ def environment(values: Mapping[str, str]) -> dict[str, str]:
     variables = {"FASTRTPS_DEFAULT_PROFILES_FILE": os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE", profiles)}
     if values.get("use_sim", "true") == "true":  # a simulated arm must not talk to a real one elsewhere
         variables |= {"ROS_LOCALHOST_ONLY": "1"} if humble else {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+        variables["LP_NUM_THREADS"] = "0"  # the software renderer's own threads are slower than none
     return variables

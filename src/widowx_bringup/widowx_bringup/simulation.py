@@ -125,7 +125,7 @@ class SimulationNode(ArmNode):
 
     def _start(self, episode: str) -> None:
         super()._start(episode)
-        self._pacing.expect_no_command()  # until the first one came
+        self._pacing.answered(self.world.time_ns)  # the first command is waited for as well
 
     def _end(self, episode: str) -> None:
         super()._end(episode)
