@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -73,7 +72,8 @@ class SameConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.padding < 0:
             x = same_pad(x, self.kernel, self.stride, 0.0)
-        return cast(Tensor, self.norm(self.conv(x)))
+        features: Tensor = self.norm(self.conv(x))  # `cast` is unknown to TorchScript
+        return features
 
 
 def same_pad(x: Tensor, kernel: int, stride: int, value: float) -> Tensor:
@@ -153,7 +153,8 @@ class ResNet(nn.Module):
     def forward(self, x: Tensor, task: Tensor) -> Tensor:
         x = F.relu(self.stem(x))
         x = F.max_pool2d(same_pad(x, 3, 2, -float("inf")), 3, 2)
-        return cast(Tensor, self.blocks(x))
+        features: Tensor = self.blocks(x)
+        return features
 
 
 class SpatialEmbedding(nn.Module):
