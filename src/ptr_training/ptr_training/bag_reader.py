@@ -5,6 +5,7 @@ Plain MCAP is read through a memory map (`mcap_reader`); everything else goes th
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import struct
@@ -21,6 +22,7 @@ from rosbags.interfaces import MessageDefinitionFormat
 from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
 
 from ptr_policy_node.files import sha256
 
@@ -67,7 +69,7 @@ class Bag:
         self.custom = {
             key: str(value) for key, value in (self._metadata.get("custom_data") or self._storage.custom or {}).items()
         }
-        self._types = get_typestore(Stores.EMPTY)
+        self._typestores: dict[str, Typestore] = {}
 
     def __enter__(self) -> Bag:
         return self
@@ -99,10 +101,10 @@ class Bag:
             DecodeError: If the bytes are no such message.
             BagError: If the type's definition is neither in the bag nor installed.
         """
-        if type_name not in self._types.types:
-            self._register(type_name)
+        if type_name not in self._typestores:
+            self._typestores[type_name] = self._typestore(type_name)
         try:
-            return self._types.deserialize_cdr(data, type_name)
+            return self._typestores[type_name].deserialize_cdr(data, type_name)
         except (SerdeError, AssertionError, IndexError, ValueError, struct.error) as error:
             raise DecodeError(f"{self.path}: a {type_name} of {len(data)} bytes cannot be decoded: {error}") from error
 
@@ -113,17 +115,11 @@ class Bag:
             digest.update((self.path / "metadata.yaml").read_bytes())
         return digest.hexdigest()
 
-    def _register(self, type_name: str) -> None:
-        """Make a type known: as the bag defines it, else as it is installed here."""
+    def _typestore(self, type_name: str) -> Typestore:
+        """Return a store with one type: as the bag defines it, else as it is installed here."""
         kind, text = self._storage.definitions.get(type_name, ("", ""))
         try:
-            if not kind:
-                types = _installed_types(type_name, self.path)
-            elif kind == "ros2idl":
-                types = _idl_types(text)
-            else:
-                types = get_types_from_msg(text, type_name)
-            self._types.register({name: fields for name, fields in types.items() if name not in self._types.types})
+            return _parsed(type_name, kind, text) if kind else _installed(type_name, self.path)
         except TypesysError as error:
             raise BagError(f"{self.path}: the definition of {type_name} cannot be read: {error}") from error
 
@@ -232,27 +228,33 @@ def _note_type(types: dict[str, str], topic: str, type_name: str, path: Path) ->
         raise BagError(f"{path}: topic {topic} has two types, {types[topic]} and {type_name}")
 
 
-def _idl_types(text: str) -> dict[str, Any]:
-    """Return the types of concatenated IDL files; in a bag each begins with a line "IDL: package/msg/Name"."""
+@functools.lru_cache(maxsize=64)
+def _parsed(type_name: str, kind: str, text: str) -> Typestore:
+    """Return a store with the types of one definition, parsed once for all bags that share it."""
     types: dict[str, Any] = {}
-    for part in filter(None, text.split("=" * 80 + "\n")):
-        types |= get_types_from_idl(part.split("\n", 1)[1] if part.startswith("IDL: ") else part)
-    return types
+    if kind == "ros2idl":  # concatenated files, each with a line "IDL: package/msg/Name" above it
+        for part in filter(None, text.split("=" * 80 + "\n")):
+            types |= get_types_from_idl(part.split("\n", 1)[1] if part.startswith("IDL: ") else part)
+    else:
+        types = dict(get_types_from_msg(text, type_name))
+    store = get_typestore(Stores.EMPTY)
+    store.register(types)
+    return store
 
 
-def _installed_types(type_name: str, path: Path) -> dict[str, Any]:
-    """Return the definition of a type that the bag does not define (SQLite bags of Humble define none)."""
-    types: dict[str, Any] = dict(get_typestore(Stores.ROS2_HUMBLE).fielddefs)
-    if type_name in types:
-        return types
+def _installed(type_name: str, path: Path) -> Typestore:
+    """Return a store with a type that the bag does not define (SQLite bags of Humble define none)."""
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    if type_name in store.types:
+        return store
     package, _, name = type_name.split("/")
     prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sys.prefix]
     for prefix in prefixes:
         folder = Path(prefix) / "share" / package / "msg"
         if (folder / f"{name}.msg").is_file():
             for file in sorted(folder.glob("*.msg")):
-                types |= get_types_from_msg(file.read_text(), f"{package}/msg/{file.stem}")
-            return types
+                store.register(get_types_from_msg(file.read_text(), f"{package}/msg/{file.stem}"))
+            return store
     raise BagError(
         f"{path} does not define {type_name}, and {package} is not installed below {', '.join(prefixes)}: "
         "source the workspace's setup file, or record with `ros2 bag record --storage mcap`"

@@ -49,6 +49,7 @@ TYPES = {
 }
 START, SUCCESS, FAILURE, DISCARD = 1, 2, 3, 4  # ptr_msgs/msg/EpisodeEvent
 OUTCOMES = {SUCCESS: "success", FAILURE: "failure"}
+IMAGES_PER_TURN = 16  # that one thread decodes before the next are read: bounds the memory of compressed bags
 FOREVER = int(np.iinfo(np.int64).max) - PERIOD_NS
 
 _CAMERA_TOPIC = re.compile(r"(?:^|/)camera/([^/]+)/image_raw(?:/compressed)?$")
@@ -280,26 +281,28 @@ class _Reading:
                 for row, index in zip(segment.frames, segment.steps.images.tolist(), strict=True):
                     rows.setdefault(index, []).append(row)
         messages = self.bag.messages([self.images.topic]) if rows else iter(())
-        needed = ((index, data) for index, (_, _, data) in enumerate(messages) if index in rows)
-        with ThreadPoolExecutor(self.options.threads) as pool:  # OpenCV lets go of the interpreter
-            while batch := list(itertools.islice(needed, 16 * self.options.threads)):
-                for (index, _), image in zip(batch, pool.map(self._decode_image, batch), strict=True):
-                    for row in rows[index]:
-                        row[:] = image
+        needed = ((index, data, rows[index]) for index, (_, _, data) in enumerate(messages) if index in rows)
+        threads = self.options.threads
+        with ThreadPoolExecutor(threads) as pool:  # OpenCV lets go of the interpreter
+            run = pool.map if threads > 1 else map
+            while batch := list(itertools.islice(needed, IMAGES_PER_TURN * threads)):
+                list(run(self._decode_some, [batch[part::threads] for part in range(threads)]))
         return not (self.images.fates[list(rows)] == Fate.UNDECODABLE).any()
 
-    def _decode_image(self, message: tuple[int, bytes | memoryview]) -> np.ndarray | int:
-        """Return one image resized; a damaged one gets that fate, and 0."""
-        index, data = message
-        try:
-            image = decode(data, self.images.type_name)
-        except EncodingError as error:
-            raise BagError(f"{self.bag.path}: {self.images.topic}, message {index}: {error}") from error
-        except ImageError:
-            self.images.fates[index] = Fate.UNDECODABLE
-            return 0
-        self._sizes.setdefault((image.shape[1], image.shape[0]), index)
-        return resize_area(image, (self.options.image_size, self.options.image_size))
+    def _decode_some(self, messages: Iterable[tuple[int, bytes | memoryview, list[np.ndarray]]]) -> None:
+        """Decode and resize images into their rows; the damaged ones get that fate."""
+        for index, data, rows in messages:
+            try:
+                image = decode(data, self.images.type_name)
+            except EncodingError as error:
+                raise BagError(f"{self.bag.path}: {self.images.topic}, message {index}: {error}") from error
+            except ImageError:
+                self.images.fates[index] = Fate.UNDECODABLE
+                continue
+            self._sizes.setdefault((image.shape[1], image.shape[0]), index)
+            small = resize_area(image, rows[0].shape[:2])
+            for row in rows:
+                row[:] = small
 
     def camera_size(self) -> tuple[int, int]:
         """Return width and height of the images used [pixels]; (0, 0) if there were none."""
