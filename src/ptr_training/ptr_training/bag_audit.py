@@ -27,7 +27,7 @@ class Fate(IntEnum):
     REFUSED = 4  # in an episode that was refused; the audit says why
     EARLY = 5  # command from before there was an observation
     LATE = 6  # command that no observation follows
-    DUPLICATE = 7  # command with the stamp of another
+    DUPLICATE = 7  # command with the stamp of another, or START of an episode that runs
     UNMATCHED = 8  # executed without a request, or event without a START
     NOT_FINITE = 9
     UNDECODABLE = 10

@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
         "--command", choices=("executed", "requested"), default="executed", help="which is learnt from [%(default)s]"
     )
     parser.add_argument("--camera", default="", metavar="NAME", help="where a bag holds several")
-    parser.add_argument("--task", default="", help="what was done, for bags without episode events")
+    parser.add_argument("--task", default="", help="what was done, for bags that do not say it")
     parser.add_argument(
         "--outcome",
         choices=("success", "failure", "stop"),

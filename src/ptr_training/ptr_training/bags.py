@@ -62,7 +62,7 @@ class ReadOptions:
     image_size: int = 64  # height and width of the stored images [pixels]
     camera: str = ""  # name or topic; by default the one the bag was recorded for, or its only one
     command: str = "executed"  # which command will be learnt from
-    task: str = ""  # of bags without episode events
+    task: str = ""  # of bags that do not name it
     outcome: str = "success"  # of bags without episode events
     check_crc: bool = False
     threads: int = 1  # that decode and resize images
@@ -175,8 +175,6 @@ class _Reading:
         """Return the episodes that the events mark, in their order; the whole bag where there are none."""
         if self.events is None:
             return [self._whole_bag()]
-        if self.options.task:
-            raise BagError(f"{self.bag.path} names its tasks on {self.events.topic}; leave --task out")
         segments: list[_Segment] = []
         running: _Segment | None = None
         for index in self.events.readable().tolist():
@@ -184,12 +182,15 @@ class _Reading:
                 continue
             stamp = int(self.events.stamps[index])
             self.events.fates[index] = Fate.USED
-            if event.event == START:
+            known = running is not None and running.id == event.episode_id
+            if event.event == START and known:
+                self.events.fates[index] = Fate.DUPLICATE
+            elif event.event == START:
                 if running is not None:
                     running.end, running.outcome = stamp, "stop"
-                running = _Segment(event.episode_id, event.task, stamp, text=event.text)
+                running = _Segment(event.episode_id, self._task(event.task), stamp, text=event.text)
                 segments.append(running)
-            elif running is not None and running.id == event.episode_id:
+            elif running is not None and known:
                 running.end, running.outcome = stamp, OUTCOMES.get(event.event, "stop")
                 running.discarded = event.event == DISCARD
                 running = None
@@ -200,11 +201,20 @@ class _Reading:
         return segments
 
     def _whole_bag(self) -> _Segment:
-        task = self.options.task or self.bag.custom.get("task", "")
-        if not task:
-            raise BagError(f"{self.bag.path} has no episode events; say what was done with --task")
         outcome = self.bag.custom.get("outcome", self.options.outcome)
-        return _Segment(self.bag.custom.get("episode_id", self.bag.name), task, 0, outcome=outcome)
+        name = self.bag.custom.get("episode_id", self.bag.name)
+        return _Segment(name, self._task(""), 0, outcome=outcome)
+
+    def _task(self, said: str) -> str:
+        """Return the task that an event names, else the bag's custom data, else the user."""
+        said = said or self.bag.custom.get("task", "")
+        if said and self.options.task not in ("", said):
+            raise BagError(
+                f"{self.bag.path} says its task is {said!r}, --task says {self.options.task!r}; leave it out"
+            )
+        if not said and not self.options.task:
+            raise BagError(f"{self.bag.path} does not say what was done; say it with --task")
+        return said or self.options.task
 
     def align(self, segments: list[_Segment]) -> None:
         """Find the steps of every episode and decode their observations."""

@@ -257,7 +257,7 @@ def test_several_episodes_are_split_by_their_events(tmp_path: Path, script: Scri
 def test_bag_of_plain_ros2_bag_record_takes_task_and_outcome_from_the_user(tmp_path: Path, script: Script) -> None:
     script.episode(10**18, steps=4, events=False)
     bag = write(tmp_path / "mine", script, storage=StoragePlugin.SQLITE3)
-    with pytest.raises(BagError, match="no episode events; say what was done with --task"):
+    with pytest.raises(BagError, match="does not say what was done; say it with --task"):
         read_episodes(bag, READ)
     [episode] = read_episodes(bag, ReadOptions(image_size=8, task="fold", outcome="failure")).episodes
     assert (episode.id, episode.task, episode.outcome) == ("mine", "fold", "failure")
@@ -265,8 +265,17 @@ def test_bag_of_plain_ros2_bag_record_takes_task_and_outcome_from_the_user(tmp_p
 
 def test_task_of_the_user_does_not_override_the_events(tmp_path: Path, script: Script) -> None:
     script.episode(10**18, steps=4)
-    with pytest.raises(BagError, match=r"names its tasks on /episode/event; leave --task out"):
-        read_episodes(write(tmp_path / "bag", script), ReadOptions(task="fold"))
+    bag = write(tmp_path / "bag", script)
+    with pytest.raises(BagError, match="says its task is 'put red in bowl', --task says 'fold'"):
+        read_episodes(bag, ReadOptions(task="fold"))
+
+
+def test_start_sent_twice_is_one_episode(tmp_path: Path, script: Script) -> None:
+    script.episode(10**18, steps=4)
+    script.event(START, 10**18 + 300 * MS)
+    result = read_episodes(write(tmp_path / "bag", script), READ)
+    assert [len(episode) for episode in result.episodes] == [4]
+    assert fates(result, "/episode/event") == {"used": 2, "duplicate": 1}
 
 
 def strip_definitions(bag: Path) -> None:
