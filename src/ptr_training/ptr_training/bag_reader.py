@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import os
 import struct
 import sys
@@ -105,6 +106,8 @@ class Bag:
             self._typestores[type_name] = self._typestore(type_name)
         try:
             return self._typestores[type_name].deserialize_cdr(data, type_name)
+        except KeyError as error:
+            raise BagError(f"{self.path}: the definition of {type_name} lacks {error}") from error
         except (SerdeError, AssertionError, IndexError, ValueError, struct.error) as error:
             raise DecodeError(f"{self.path}: a {type_name} of {len(data)} bytes cannot be decoded: {error}") from error
 
@@ -154,7 +157,7 @@ class _McapStorage:
 class _RosbagsStorage:
     """Any other storage, through the `rosbags` library."""
 
-    def __init__(self, path: Path, files: list[Path], stack: ExitStack) -> None:
+    def __init__(self, path: Path, files: list[Path], compressed: bool, stack: ExitStack) -> None:
         self.types: dict[str, str] = {}
         self.definitions: dict[str, tuple[str, str]] = {}
         self.counts: Counter[str] = Counter()
@@ -162,8 +165,9 @@ class _RosbagsStorage:
         self._path, self._files = path, files
         formats = {MessageDefinitionFormat.MSG: "ros2msg", MessageDefinitionFormat.IDL: "ros2idl"}
         with _rosbags_errors(path):
-            self._reader = stack.enter_context(Reader(path))
-            for connection in self._reader.connections:
+            # As a folder, topics whose quality of service differs between metadata.yaml and storage would be empty.
+            self._readers = [stack.enter_context(Reader(part)) for part in ([path] if compressed else files)]
+            for connection in itertools.chain.from_iterable(reader.connections for reader in self._readers):
                 _note_type(self.types, connection.topic, connection.msgtype, path)
                 self.counts[connection.topic] += connection.msgcount
                 if connection.msgdef.format in formats:
@@ -171,10 +175,11 @@ class _RosbagsStorage:
                     self.definitions[connection.msgtype] = definition
 
     def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
-        connections = [connection for connection in self._reader.connections if connection.topic in topics]
         with _rosbags_errors(self._path):
-            for connection, log_time, data in self._reader.messages(connections) if connections else ():
-                yield connection.topic, log_time, data
+            for reader in self._readers:
+                wanted = [connection for connection in reader.connections if connection.topic in topics]
+                for connection, log_time, data in reader.messages(wanted) if wanted else ():
+                    yield connection.topic, log_time, data
 
     def digest(self) -> bytes:
         return b"".join(bytes.fromhex(sha256(file)) for file in self._files)
@@ -220,7 +225,7 @@ def _open_storage(path: Path, metadata: dict[str, Any], check_crc: bool, stack: 
             raise BagError(f"{file} does not exist, but {path / 'metadata.yaml'} names it")
     if metadata["storage_identifier"] == "mcap" and not metadata.get("compression_mode"):
         return _McapStorage(files, check_crc, stack)
-    return _RosbagsStorage(path, files, stack)
+    return _RosbagsStorage(path, files, bool(metadata.get("compression_mode")), stack)
 
 
 def _note_type(types: dict[str, str], topic: str, type_name: str, path: Path) -> None:

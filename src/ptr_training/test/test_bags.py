@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import yaml
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
@@ -492,6 +493,19 @@ def test_damaged_storage_is_refused_by_name(tmp_path: Path, script: Script, stor
     file.unlink()
     with pytest.raises(BagError, match=rf"{file.name} does not exist, but .*metadata.yaml names it"):
         read_episodes(bag, READ)
+
+
+def test_bag_whose_metadata_names_another_quality_of_service_is_read(tmp_path: Path, script: Script) -> None:
+    script.episode(10**18, steps=4)
+    bag = write(tmp_path / "bag", script, storage=StoragePlugin.SQLITE3)
+    described = yaml.safe_load((bag / "metadata.yaml").read_text())
+    duration = {"sec": 0, "nsec": 0}
+    profile = {"history": 1, "depth": 10, "reliability": 1, "durability": 2, "deadline": duration, "lifespan": duration}
+    profile |= {"liveliness": 1, "liveliness_lease_duration": duration, "avoid_ros_namespace_conventions": False}
+    for topic in described["rosbag2_bagfile_information"]["topics_with_message_count"]:
+        topic["topic_metadata"]["offered_qos_profiles"] = yaml.safe_dump([profile])
+    (bag / "metadata.yaml").write_text(yaml.safe_dump(described))
+    assert len(read_episodes(bag, READ).episodes[0]) == 4
 
 
 def test_single_mcap_file_is_a_bag_too(tmp_path: Path, script: Script) -> None:
