@@ -69,7 +69,7 @@ class McapFile:
     Args:
         path: The file.
         check_crc: Compare every chunk with its CRC-32 while reading, where the writer stored one.
-        salvage: Read an unfinished file up to its last whole chunk; `damage` then says why it ended there.
+        salvage: Read an unfinished file up to its last whole chunk instead of refusing it.
 
     Raises:
         BagError: If it is missing, not MCAP, or (unless `salvage`) unfinished.
@@ -77,7 +77,6 @@ class McapFile:
 
     def __init__(self, path: Path, *, check_crc: bool = False, salvage: bool = False) -> None:
         self.path = path
-        self.damage = ""
         self._check_crc = check_crc or salvage
         self._salvage = salvage
         self._map = _map_file(path)
@@ -151,10 +150,9 @@ class McapFile:
                 else:
                     yield opcode, self._view[start:end]
             raise BagError(f"{self.path} has no end: the recording was interrupted; `ptr recover` restores it")
-        except BagError as error:
+        except BagError:
             if not self._salvage:
                 raise
-            self.damage = str(error)
 
     def _open_chunk(self, start: int, end: int) -> memoryview:
         """Return the records of the chunk whose body lies between two offsets, decompressed."""

@@ -113,7 +113,7 @@ def test_salvage_returns_a_prefix_whatever_is_left(tmp_path: Path, share: float)
     assert found == MESSAGES[: len(found)]
 
 
-def test_salvage_keeps_all_whole_chunks_and_says_why_it_stopped(tmp_path: Path) -> None:
+def test_salvage_keeps_all_whole_chunks(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mcap", MESSAGES)
     with path.open("rb") as opened:
         summary = make_reader(opened).get_summary()
@@ -123,7 +123,6 @@ def test_salvage_keeps_all_whole_chunks_and_says_why_it_stopped(tmp_path: Path) 
     with McapFile(path, salvage=True) as file:
         found = list(file.messages())
         assert len(found) == 1 + MESSAGES.index(next(m for m in MESSAGES if m[1] == chunks[3].message_end_time))
-        assert "truncated" in file.damage
 
 
 def test_altered_chunk_is_found_by_its_checksum(tmp_path: Path) -> None:

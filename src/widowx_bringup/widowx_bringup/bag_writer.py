@@ -14,11 +14,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
-import itertools
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from typing import Any
 import yaml
 from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
+from tqdm import tqdm
 
 from ptr_policy_node.spec import PtrError
 
@@ -256,9 +256,8 @@ def restore(partial: Path) -> str:
     if not _is_abandoned(file):
         return f"{partial}: left alone, it is still being recorded"
     shutil.rmtree(partial.with_name(f".{name}.recovering"), ignore_errors=True)  # of a restoration that was killed
-    topics, messages = _salvage(file) if file.is_file() and file.stat().st_size else ({}, iter(()))
-    first = next(messages, None)
-    if first is None:
+    topics, messages = _salvage(file)
+    if not messages:
         shutil.rmtree(partial)
         return f"{partial}: removed, not one whole chunk of it had reached the disk"
     custom = {"outcome": "interrupted"} | _custom_data(partial)
@@ -267,7 +266,7 @@ def restore(partial: Path) -> str:
         return f"{partial.parent / name}: was restored before"
     writer = BagWriter(partial.parent, name, custom, suffix="recovering")
     try:
-        for number, log_time, data in itertools.chain([first], messages):
+        for number, log_time, data in tqdm(messages, desc=name, unit=" messages", leave=False):
             writer.write(topics[number], bytes(data), log_time)
         path = writer.finish()
     except BaseException:
@@ -277,10 +276,12 @@ def restore(partial: Path) -> str:
     return f"{path}: restored {writer.messages} messages, {(writer.last_ns - writer.first_ns) / 1e9:.1f} s"
 
 
-def _salvage(file: Path) -> tuple[dict[int, Topic], Iterator[tuple[int, int, memoryview]]]:
+def _salvage(file: Path) -> tuple[dict[int, Topic], list[tuple[int, int, memoryview]]]:
     """Return the topics by channel and the messages of all whole chunks of an unfinished file."""
     from ptr_training.mcap_reader import McapFile  # not needed to record
 
+    if not file.is_file() or not file.stat().st_size:
+        return {}, []
     bag = McapFile(file, salvage=True)
     topics = {
         number: Topic(
@@ -292,7 +293,7 @@ def _salvage(file: Path) -> tuple[dict[int, Topic], Iterator[tuple[int, int, mem
         )
         for number, channel in bag.channels.items()
     }
-    return topics, bag.messages()
+    return topics, list(bag.messages())  # views of the file, so the list is small
 
 
 def _is_abandoned(file: Path) -> bool:
