@@ -1,11 +1,11 @@
 """Frames per second of `ptr export` against the rosbags library with the same resize, on raw 640x480 bags.
 
-Both read the same bag in the same run, in turns, and resize every one of its frames: the bag has one image per
+Both read the same bags in the same run, in turns, and resize every one of their frames: the bags have one image per
 control step. `ptr export` does more (state, commands, rewards, audit, store); the other only resizes.
 
-    python bench/export_bench.py [--frames 600] [--size 128] [--rounds 5]
+    python bench/export_bench.py [--bags 6] [--frames 100] [--size 128] [--rounds 5]
 
-"one core" binds both to one processor; otherwise `ptr export` resizes on as many as there are, as it does by default.
+"one core" binds both to one processor; otherwise `ptr export` uses as many as there are, as it does by default.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class Recording:
         self.writer.write(self.topics[topic], bytes(self.store.serialize_cdr(message, kind)), stamp_ns)
 
 
-def write_bag(directory: Path, frames: int) -> Path:
+def write_bag(directory: Path, name: str, frames: int) -> Path:
     """Write one episode with an image, four states, a command and its execution per control step."""
-    recording = Recording(directory, "raw")
+    recording = Recording(directory, name)
     pictures = np.random.default_rng(0).integers(0, 256, (8, 480 * 640 * 3), np.uint8)
     pose = recording.make["geometry_msgs/msg/Pose"](
         recording.make["geometry_msgs/msg/Point"](0.3, 0.0, 0.15),
@@ -84,32 +84,33 @@ def write_bag(directory: Path, frames: int) -> Path:
     return recording.writer.finish({"outcome": "success"})
 
 
-def read_with_rosbags(bag: Path, size: int) -> int:
+def read_with_rosbags(bags: list[Path], size: int) -> int:
     """Deserialise and resize every image with the rosbags library."""
     frames = 0
-    with AnyReader([bag]) as reader:
-        images = [connection for connection in reader.connections if connection.msgtype == IMAGE]
-        for connection, _, data in reader.messages(images):
-            message: Any = reader.deserialize(data, connection.msgtype)
-            resize_area(message.data.reshape(message.height, message.width, 3), (size, size))
-            frames += 1
+    for bag in bags:
+        with AnyReader([bag]) as reader:
+            images = [connection for connection in reader.connections if connection.msgtype == IMAGE]
+            for connection, _, data in reader.messages(images):
+                message: Any = reader.deserialize(data, connection.msgtype)
+                resize_area(message.data.reshape(message.height, message.width, 3), (size, size))
+                frames += 1
     return frames
 
 
-def read_with_export(bag: Path, size: int) -> int:
+def read_with_export(bags: list[Path], size: int) -> int:
     """Run all of `ptr export`, into a store that is thrown away."""
-    with tempfile.TemporaryDirectory(dir=bag.parent) as folder:
-        audits = export([bag], Path(folder) / "store", ReadOptions(image_size=size), workers=1)
+    with tempfile.TemporaryDirectory(dir=bags[0].parent) as folder:
+        audits = export(bags, Path(folder) / "store", ReadOptions(image_size=size))
     return sum(audit["topics"]["/camera/front/image_raw"]["fates"]["used"] for audit in audits)
 
 
-def rate(read: Callable[[Path, int], int], bag: Path, size: int, cores: int) -> float:
+def rate(read: Callable[[list[Path], int], int], bags: list[Path], size: int, cores: int) -> float:
     """Return frames per second of real time on that many cores."""
     every = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(every)[:cores])
     try:
         start = time.perf_counter()
-        return read(bag, size) / (time.perf_counter() - start)
+        return read(bags, size) / (time.perf_counter() - start)
     finally:
         os.sched_setaffinity(0, every)
 
@@ -117,18 +118,19 @@ def rate(read: Callable[[Path, int], int], bag: Path, size: int, cores: int) -> 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frames", type=int, default=600)
+    parser.add_argument("--bags", type=int, default=6)
+    parser.add_argument("--frames", type=int, default=100, help="of each bag")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     readers = {"rosbags": read_with_rosbags, "ptr export": read_with_export}
     with tempfile.TemporaryDirectory() as folder:
-        bag = write_bag(Path(folder), arguments.frames)
+        bags = [write_bag(Path(folder), f"bag{number}", arguments.frames) for number in range(arguments.bags)]
         for cores in sorted({1, len(os.sched_getaffinity(0))}):
             rates: dict[str, list[float]] = {name: [] for name in readers}
             for name in [*readers] * arguments.rounds:
-                rates[name].append(rate(readers[name], bag, arguments.size, cores))
+                rates[name].append(rate(readers[name], bags, arguments.size, cores))
             print(f"{cores} core{'s' * (cores > 1)}")
             for name, values in rates.items():
                 median, low, high = statistics.median(values), min(values), max(values)

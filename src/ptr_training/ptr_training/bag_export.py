@@ -12,7 +12,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +27,11 @@ from .bags import BagEpisodes, ReadOptions, read_episodes
 from .episodes import Card, EpisodeWriter, StoreError
 from .mcap_reader import BagError
 
-BYTES_PER_WORKER = 256 << 20
-"""Bags are shared out among processes only where each gets this much to do: starting one takes a second."""
+THREADS = 4
+"""Bags read at a time in one process: more would wait for the interpreter, which holds it a quarter of the time."""
+
+BYTES_PER_WORKER = 2 << 30
+"""Processes are started only where each gets this much to read, some seconds: starting one takes a second."""
 
 
 def main(argv: list[str]) -> int:
@@ -104,9 +107,7 @@ def export(bags: Sequence[Path], out: Path, options: ReadOptions, workers: int =
     """
     if out.exists():
         raise StoreError(f"{out} exists already; choose another folder or remove it first")
-    workers = workers or _worthwhile(bags)
-    options = replace(options, threads=max(1, _cores() // workers))
-    with contextlib.closing(_read_all(bags, options, workers)) as results:
+    with contextlib.closing(_read_all(bags, options, workers or _worthwhile(bags))) as results:
         head = list(_up_to_first_episode(results))
         first = head[-1]
         card = Card(
@@ -187,23 +188,28 @@ def _cores() -> int:
 
 def _read_all(bags: Sequence[Path], options: ReadOptions, workers: int) -> Generator[BagEpisodes, None, None]:
     """Yield what each bag gives, in the order of the bags, with a progress bar."""
-    read = functools.partial(read_episodes, options=options)
-    cv2.setNumThreads(1)  # bags are what is done in parallel
+    lanes = workers if workers > 1 else min(_cores(), len(bags), THREADS)
+    read = functools.partial(read_episodes, options=replace(options, threads=max(1, _cores() // lanes)))
     with tqdm(total=len(bags), unit="bag", desc="export") as bar, contextlib.ExitStack() as stack:
-        results: Iterable[BagEpisodes] = map(read, bags)
-        if workers > 1:
-            pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
-            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-            results = _in_order(pool, read, bags, ahead=2 * workers)
+        pool = _make_pool(workers, lanes)
+        stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         steps = 0
-        for result in results:
+        for result in _in_order(pool, read, bags, ahead=2 * lanes):
             steps += sum(len(episode) for episode in result.episodes)
             bar.set_postfix(steps=steps)
             bar.update()
             yield result
 
 
-def _in_order(pool: ProcessPoolExecutor, read: Any, bags: Sequence[Path], ahead: int) -> Iterator[BagEpisodes]:
+def _make_pool(workers: int, threads: int) -> Executor:
+    """Return a pool of several processes, else of threads in this one."""
+    if workers > 1:
+        return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    cv2.setNumThreads(1)  # whole images are what is done in parallel
+    return ThreadPoolExecutor(threads)
+
+
+def _in_order(pool: Executor, read: Any, bags: Sequence[Path], ahead: int) -> Iterator[BagEpisodes]:
     """Yield results in order while at most `ahead` bags are being read or wait in memory."""
     waiting: list[Future[BagEpisodes]] = []
     try:
