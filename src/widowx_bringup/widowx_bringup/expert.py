@@ -13,6 +13,7 @@ LONGEST_STEP = 0.04  # [m]
 LONGEST_TURN = 0.2  # [rad]
 HOVER = 0.078  # end-effector height from which it goes down on an object [m]
 GRASP = 0.011  # height above the object's centre at which it closes [m]
+FUNNEL = 2.0  # height above the grasp per distance beside it
 CARRY = 0.095  # end-effector height at which an object travels [m]
 OPEN, CLOSED = 1.0, 0.0
 RELEASED = 0.75  # gripper reading from which nothing is held
@@ -91,11 +92,11 @@ class Expert:
             return self._carry(eef, offset, place, away), yaw, CLOSED
         if beside < 0.014 and offset[2] < 0.019 and opening < 1.3:
             return eef, yaw, CLOSED
-        wanted = 0.0 if self._object.is_cylinder else (thing_yaw + np.pi / 4) % (np.pi / 2) - np.pi / 4
-        aligned = beside < 0.011 and abs(wanted - yaw) < 0.15
-        if opening < 0.85 or (not aligned and beside > 0.02):
-            return self._come_over(eef, thing, opening), wanted, OPEN
-        return np.array([*thing[:2], thing[2] + GRASP if aligned else max(HOVER, eef[2])]), wanted, OPEN
+        if opening < 0.85:
+            return self._come_over(eef, thing), 0.0, OPEN
+        # Down a funnel: the nearer above the object, the lower. Every step then follows from what a picture shows.
+        height = thing[2] + GRASP + FUNNEL * max(0.0, beside - 0.008)
+        return np.array([*thing[:2], min(height, HOVER)]), 0.0, OPEN
 
     def _release(self, eef: np.ndarray, opening: float) -> np.ndarray:
         """Stay until the fingers are open, then withdraw upwards."""
@@ -109,7 +110,7 @@ class Expert:
             return np.array([*eef[:2], CARRY])
         return np.array([*(place + offset)[:2], CARRY])
 
-    def _come_over(self, eef: np.ndarray, thing: np.ndarray, opening: float) -> np.ndarray:
+    def _come_over(self, eef: np.ndarray, thing: np.ndarray) -> np.ndarray:
         """Rise if low, else travel to above the object."""
         if eef[2] < HOVER - 0.015:
             return np.array([*eef[:2], HOVER])

@@ -75,6 +75,10 @@ OBJECT_AREA = (0.11, 0.06)
 CLEARANCE = 0.075
 """Smallest distance between the centres of two objects: an open finger fits between them [m]."""
 CONTAINER_JITTER = 0.015
+OBJECT_TURN = 0.1
+"""Largest turn of a cube [rad]; at 64 x 64 pixels a policy could not see more."""
+START_TURN = 0.4
+"""Largest turn of the gripper at the start [rad], which the policy has to take back."""
 START_AREA = (0.06, 0.10)
 START_HEIGHT = (0.12, 0.20)
 
@@ -157,12 +161,12 @@ def draw_layout(task: str, seed: int) -> Layout:
         if all(np.hypot(place[0] - x, place[1] - y) >= CLEARANCE for x, y in places):
             places.append(place)
     objects = {
-        name: (*place, 0.0 if OBJECTS[name].is_cylinder else float(rng.uniform(-0.5, 0.5)))
+        name: (*place, 0.0 if OBJECTS[name].is_cylinder else float(rng.uniform(-OBJECT_TURN, OBJECT_TURN)))
         for name, place in zip(names, places, strict=True)
     }
     jitter = (CONTAINER_JITTER, CONTAINER_JITTER)
     containers = {item.name: _uniform(rng, jitter, (CENTRE[0], item.side)) for item in CONTAINERS.values()}
-    start = (*_uniform(rng, START_AREA, CENTRE), float(rng.uniform(*START_HEIGHT)), float(rng.uniform(-0.2, 0.2)))
+    start = (*_uniform(rng, START_AREA, CENTRE), float(rng.uniform(*START_HEIGHT)), float(rng.uniform(-START_TURN, START_TURN)))
     return Layout(task, seed, objects, containers, start)
 
 
