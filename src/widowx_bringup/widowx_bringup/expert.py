@@ -81,7 +81,7 @@ class Expert:
     def _decide(self, proprio: np.ndarray) -> tuple[np.ndarray, float, float]:
         """Return where to go (3,) [m], the yaw wanted [rad] and the gripper command."""
         eef, yaw, opening = proprio[:3], proprio[5], proprio[6]
-        thing, thing_yaw = self._world.object_pose(self._object.name)
+        thing, _ = self._world.object_pose(self._object.name)
         place = self._world.container_position(self._container.name)
         offset = eef - thing
         beside = float(np.hypot(*offset[:2]))

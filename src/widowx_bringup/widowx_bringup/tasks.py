@@ -166,7 +166,8 @@ def draw_layout(task: str, seed: int) -> Layout:
     }
     jitter = (CONTAINER_JITTER, CONTAINER_JITTER)
     containers = {item.name: _uniform(rng, jitter, (CENTRE[0], item.side)) for item in CONTAINERS.values()}
-    start = (*_uniform(rng, START_AREA, CENTRE), float(rng.uniform(*START_HEIGHT)), float(rng.uniform(-START_TURN, START_TURN)))
+    place = _uniform(rng, START_AREA, CENTRE)
+    start = (*place, float(rng.uniform(*START_HEIGHT)), float(rng.uniform(-START_TURN, START_TURN)))
     return Layout(task, seed, objects, containers, start)
 
 
