@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -121,6 +120,15 @@ class Decision:
     q: np.ndarray  # (2,) value of the action by both critics; NaN without critic
 
 
+@dataclass(frozen=True)
+class Choice:
+    """An action before its value is known: it can be sent at once, and judged afterwards."""
+
+    action: np.ndarray  # (7,) robot units
+    std: np.ndarray  # (7,) same units
+    inputs: tuple[Any, ...]  # what the action follows from, as tensors
+
+
 def write_bundle(
     path: Path | str,
     info: BundleInfo,
@@ -184,12 +192,15 @@ class Policy:
 
         self.info = info
         self.bundle_id = bundle_id
-        self.latency_ms = float("nan")  # of the last `act`
         self._module = module
         self._torch = torch
 
     def act(self, image: np.ndarray, proprio: np.ndarray, task: str) -> Decision:
-        """Return the policy's action and its value.
+        """Return the policy's action and its value; see `choose`."""
+        return self._judged(self.choose(image, proprio, task))
+
+    def choose(self, image: np.ndarray, proprio: np.ndarray, task: str) -> Choice:
+        """Return the policy's action; `value` tells its value, which takes as long again.
 
         Args:
             image: RGB image of the bundle's camera, shape (H, W, 3), uint8.
@@ -200,7 +211,6 @@ class Policy:
             BundleError: If the image has another size or type, the state is not finite, the task is
                 unknown, or the policy's action is not finite.
         """
-        started = time.perf_counter()
         camera = self.info.camera
         if image.shape != (camera.height, camera.width, 3) or image.dtype != np.uint8:
             raise BundleError(
@@ -210,11 +220,17 @@ class Policy:
         if np.shape(proprio) != (7,) or not np.isfinite(proprio).all():
             raise BundleError(f"proprio is {np.asarray(proprio)}, expected 7 finite values")
         resized = resize_area(image, (self.info.image_height, self.info.image_width))
-        decision = self.act_on(resized, np.asarray(proprio, np.float32), self.task_id(task))
-        if not np.isfinite(decision.action).all():
-            raise BundleError(f"the policy's action is not finite: {decision.action}")
-        self.latency_ms = 1e3 * (time.perf_counter() - started)
-        return decision
+        choice = self._choose_on(resized, np.asarray(proprio, np.float32), self.task_id(task))
+        if not np.isfinite(choice.action).all():
+            raise BundleError(f"the policy's action is not finite: {choice.action}")
+        return choice
+
+    def value(self, choice: Choice) -> np.ndarray:
+        """Return what both critics think of a chosen action, shape (2,); NaN without critic."""
+        torch = self._torch
+        with torch.inference_mode():
+            q = self._module.q(*choice.inputs, torch.from_numpy(choice.action)[None])
+        return np.asarray(q[0].numpy())
 
     def task_id(self, task: str) -> int:
         """Return the id of a task; raises BundleError listing those the policy knows."""
@@ -224,6 +240,9 @@ class Policy:
 
     def act_on(self, resized: np.ndarray, proprio: np.ndarray, task: int) -> Decision:
         """Return the module's raw outputs for one image already resized."""
+        return self._judged(self._choose_on(resized, proprio, task))
+
+    def _choose_on(self, resized: np.ndarray, proprio: np.ndarray, task: int) -> Choice:
         torch = self._torch
         with torch.inference_mode():
             inputs = (
@@ -232,8 +251,10 @@ class Policy:
                 torch.tensor([task]),
             )
             action, std = self._module.act(*inputs)
-            q = self._module.q(*inputs, action)
-        return Decision(action[0].numpy(), std[0].numpy(), q[0].numpy())
+        return Choice(action[0].numpy(), std[0].numpy(), inputs)
+
+    def _judged(self, choice: Choice) -> Decision:
+        return Decision(choice.action, choice.std, self.value(choice))
 
 
 def _read_json(path: Path) -> tuple[dict[str, Any], str]:
@@ -291,6 +312,9 @@ def _load_module(file: Path, threads: int) -> Any:
     torch.set_num_threads(threads)
     try:
         module = torch.jit.load(str(file), map_location="cpu").eval()
+        for weights in module.parameters():
+            if weights.dim() == 4:  # convolutions: a third faster in a ResNet-34, with the same results
+                weights.data = weights.data.contiguous(memory_format=torch.channels_last)
         return torch.jit.freeze(module, preserved_attrs=["act", "q"])
     except (RuntimeError, ValueError) as error:
         raise BundleError(f"{file} is not a TorchScript policy: {str(error).splitlines()[0]}") from error

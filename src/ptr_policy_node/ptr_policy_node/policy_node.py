@@ -7,6 +7,7 @@ only while it is active, an episode is running, and picture and arm state are fr
 from __future__ import annotations
 
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +34,7 @@ from .spec import (
 )
 
 if TYPE_CHECKING:
-    from .bundle import Policy
-
-NO_NUMBERS = float("nan")
+    from .bundle import Choice, Policy
 
 
 class PolicyNode(LifecycleNode):
@@ -62,6 +61,7 @@ class PolicyNode(LifecycleNode):
         self._refusal = ""  # why the running episode cannot be acted on
         self._stepped_ns = 0
         self._last = PolicyState()
+        self._judging = ThreadPoolExecutor(max_workers=1, thread_name_prefix="critic")
         publish_diagnostics(self, "policy", self.health)
 
     # --- lifecycle ------------------------------------------------------------------------------------------
@@ -133,12 +133,18 @@ class PolicyNode(LifecycleNode):
     def _disconnect(self) -> None:
         if self._policy is None:
             return
+        self._judging.submit(bool).result()  # what was judged last is published before its publisher goes
         self._policy = None
         self.destroy_timer(self._timer)
         for subscription in self._inputs_subscribed:
             self.destroy_subscription(subscription)
         for publisher in (self._commands, self._states):
             self.destroy_lifecycle_publisher(publisher)
+
+    def destroy_node(self) -> None:
+        """Let the last values be computed."""
+        self._judging.shutdown()
+        super().destroy_node()
 
     # --- callbacks ------------------------------------------------------------------------------------------
 
@@ -177,7 +183,7 @@ class PolicyNode(LifecycleNode):
         if not self._schedule.take(stamp_ns):
             return
         if problem := self._refusal or self._inputs.problem(now_ns(self)):
-            self._publish_state(PolicyState.STATUS_WAITING, problem)
+            self._wait(problem)
         else:
             self._step(RawImage.from_cdr(buffer))
 
@@ -187,48 +193,58 @@ class PolicyNode(LifecycleNode):
         if not self._active or now - self._stepped_ns < 1.5 * self._schedule.period_ns:
             return
         if self._episode:
-            self._publish_state(
-                PolicyState.STATUS_WAITING, self._refusal or self._inputs.problem(now) or "no new image"
-            )
+            self._wait(self._refusal or self._inputs.problem(now) or "no new image")
         else:
-            self._publish_state(PolicyState.STATUS_IDLE, "")
+            self._publish_state(self._new_state(PolicyState.STATUS_IDLE))
 
     def _step(self, image: RawImage) -> None:
         assert self._policy is not None
         assert self._inputs.arm is not None
-        decision = self._policy.act(image.rgb(), self._inputs.arm.proprio, self._task)
+        choice = self._policy.choose(image.rgb(), self._inputs.arm.proprio, self._task)
+        sent_ns = now_ns(self)
         command = EefCommand(
-            action=decision.action.astype(np.float64),
+            action=choice.action.astype(np.float64),
             source=EefCommand.SOURCE_POLICY,
             observation_stamp=to_stamp(image.stamp_ns),
         )
-        sent_ns = now_ns(self)
         command.header.stamp = to_stamp(sent_ns)
         command.header.frame_id = BASE_FRAME
         self._commands.publish(command)
-        self._publish_state(PolicyState.STATUS_ACTING, "", decision.q, decision.std, (sent_ns - image.stamp_ns) * 1e-9)
+        state = self._new_state(PolicyState.STATUS_ACTING)
+        state.policy_std = choice.std.astype(np.float64)
+        state.latency = (sent_ns - image.stamp_ns) * 1e-9
+        self._judging.submit(self._judge, self._policy, choice, state).add_done_callback(self._report)
 
-    def _publish_state(
-        self,
-        status: int,
-        reason: str,
-        q: np.ndarray | None = None,
-        std: np.ndarray | None = None,
-        latency: float = NO_NUMBERS,
-    ) -> None:
+    def _judge(self, policy: Policy, choice: Choice, state: PolicyState) -> None:
+        """Publish what the critics think; in a thread of its own, so that no command waits for it."""
+        state.q_values = policy.value(choice).astype(np.float64)
+        self._publish_state(state)
+
+    def _report(self, judged: Future[None]) -> None:
+        if (error := judged.exception()) is not None:
+            self.get_logger().error(f"Q values: {error}")
+
+    def _wait(self, reason: str) -> None:
+        self._publish_state(self._new_state(PolicyState.STATUS_WAITING, reason))
+
+    def _new_state(self, status: int, reason: str = "") -> PolicyState:
         assert self._policy is not None
         self._stepped_ns = now_ns(self)
-        self._last = PolicyState(
-            q_values=np.full(2, NO_NUMBERS) if q is None else q.astype(np.float64),
-            policy_std=np.full(7, NO_NUMBERS) if std is None else std.astype(np.float64),
-            latency=latency,
+        state = PolicyState(
+            q_values=np.full(2, np.nan),
+            policy_std=np.full(7, np.nan),
+            latency=np.nan,
             bundle_id=self._policy.bundle_id,
             task=self._task,
             status=status,
             reason=reason,
         )
-        self._last.header.stamp = to_stamp(self._stepped_ns)
-        self._states.publish(self._last)
+        state.header.stamp = to_stamp(self._stepped_ns)
+        return state
+
+    def _publish_state(self, state: PolicyState) -> None:
+        self._last = state
+        self._states.publish(state)
 
     def health(self) -> Health:
         """Return the entry of /diagnostics."""

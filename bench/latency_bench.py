@@ -1,0 +1,180 @@
+"""Measure the policy node from image stamp to published command, over DDS, with untrained networks of real size.
+
+    .venv/bin/python bench/latency_bench.py --encoder small --seconds 60
+    .venv/bin/python bench/latency_bench.py --encoder resnet34 --seconds 60
+
+The node runs as its own process. This one plays the camera (640x480 rgb8 at 30 Hz) and the arm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ptr_policy_node.bundle import BundleInfo, CameraSpec, write_bundle
+from ptr_policy_node.images import resize_area
+from ptr_policy_node.spec import ACTION_HIGH, ACTION_LOW
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+    from widowx_bringup.processes import Processes
+
+CAMERA = CameraSpec("bench", 640, 480)
+TASK = "put the red cube on the white plate"
+STATE_RATE = 20.0  # [Hz]
+
+
+def make_bundle(path: Path, encoder: str, agent: str, size: int) -> None:
+    """Write the bundle of an untrained agent whose pictures are `size` pixels square."""
+    import torch
+
+    from ptr_training.agents import AGENTS
+    from ptr_training.checkpoint import build_agent
+    from ptr_training.config import Config
+    from ptr_training.networks import NetworkConfig
+    from ptr_training.replay import Problem
+
+    low, high = tuple(ACTION_LOW.tolist()), tuple(ACTION_HIGH.tolist())
+    problem = Problem(8, size, size, low, high, (True,) * 7, (0.0,) * 7, (0.0,) * 7, (1.0,) * 7)
+    config = Config(AGENTS[agent].Config(), agent, NetworkConfig(encoder=encoder))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        module = torch.jit.script(build_agent(config, problem, torch.device("cpu")).deployed().eval())
+    image = np.random.default_rng(0).integers(0, 256, (1, CAMERA.height, CAMERA.width, 3), np.uint8)
+    resized = resize_area(image[0], (size, size))[None]
+    proprio, task = np.zeros((1, 7), np.float32), np.zeros(1, np.int64)
+    inputs = [torch.from_numpy(value) for value in (resized, proprio, task)]
+    with torch.inference_mode():
+        action, _ = module.act(*inputs)
+        q = module.q(*inputs, action).numpy()
+    info = BundleInfo(agent, CAMERA, size, size, 5.0, (TASK,), "executed", {}, {}, "bench")
+    golden = {"image": image, "proprio": proprio, "task": task, "resized": resized, "action": action.numpy(), "q": q}
+    write_bundle(path, info, module.save, golden)
+
+
+class Robot:
+    """Plays camera and arm, and listens to the policy."""
+
+    def __init__(self, node: Node) -> None:
+        from sensor_msgs.msg import Image
+
+        from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState
+        from ptr_policy_node import qos
+        from ptr_policy_node.images import fill_message
+        from ptr_policy_node.node import to_ns
+        from ptr_policy_node.spec import image_topic
+
+        self.node = node
+        self.latencies: list[float] = []  # image stamp to header of the command [s]
+        self.arrivals: list[float] = []  # image stamp to arrival of the command here [s]
+        self.states: list[PolicyState] = []
+        self._image = Image()
+        picture = np.random.default_rng(1).integers(0, 256, (CAMERA.height, CAMERA.width, 3), np.uint8)
+        fill_message(self._image, picture)
+        self._images = node.create_publisher(Image, image_topic(CAMERA.name), qos.IMAGES)
+        self._arms = node.create_publisher(ArmState, "arm/state", qos.STATE)
+        self.events = node.create_publisher(EpisodeEvent, "episode/event", qos.EVENTS)
+        node.create_subscription(PolicyState, "policy/state", self.states.append, qos.STATE)
+
+        def take(command: EefCommand) -> None:
+            seen_ns = to_ns(command.observation_stamp)
+            self.latencies.append((to_ns(command.header.stamp) - seen_ns) * 1e-9)
+            self.arrivals.append((time.time_ns() - seen_ns) * 1e-9)
+
+        node.create_subscription(EefCommand, "arm/command", take, qos.COMMANDS)
+
+    def publish_image(self) -> None:
+        """Publish a picture taken now."""
+        self._image.header.stamp = self.node.get_clock().now().to_msg()
+        self._images.publish(self._image)
+
+    def publish_arm(self) -> None:
+        """Publish an arm state measured now."""
+        from ptr_msgs.msg import ArmState
+
+        state = ArmState()
+        state.header.stamp = self.node.get_clock().now().to_msg()
+        self._arms.publish(state)
+
+
+def measure(robot: Robot, policy: Processes, seconds: float, rate: float) -> None:
+    """Publish pictures at `rate` [Hz] and arm states for some seconds, within an episode."""
+    import rclpy
+
+    from ptr_msgs.msg import EpisodeEvent
+
+    while robot.events.get_subscription_count() == 0 or not robot.states:  # the policy is active
+        policy.check()
+        rclpy.spin_once(robot.node, timeout_sec=0.1)
+    start = EpisodeEvent(episode_id="bench", event=EpisodeEvent.START, task=TASK)
+    start.header.stamp = robot.node.get_clock().now().to_msg()
+    robot.events.publish(start)
+    begin, pictures, arms = time.monotonic(), 0, 0
+    while (now := time.monotonic() - begin) < seconds:
+        if now >= arms / STATE_RATE:
+            robot.publish_arm()
+            arms += 1
+        if now >= pictures / rate:
+            robot.publish_image()
+            pictures += 1
+        due = min(arms / STATE_RATE, pictures / rate)
+        rclpy.spin_once(robot.node, timeout_sec=max(0.0, due - (time.monotonic() - begin)))
+    rclpy.spin_once(robot.node, timeout_sec=0.5)
+
+
+def summary(values: list[float]) -> str:
+    """Return median, 99th percentile and largest of some times [s] in milliseconds."""
+    p50, p99, worst = np.percentile(np.array(values) * 1e3, (50, 99, 100))
+    return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {worst:.1f} ms"
+
+
+def main() -> int:
+    """Run the node against the played robot and print what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--encoder", choices=("small", "resnet34"), default="small")
+    parser.add_argument("--agent", choices=("cql", "bc"), default="cql")
+    parser.add_argument("--size", type=int, help="pixels of the network's picture (default: 64 small, 128 resnet34)")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--rate", type=float, default=30.0, help="of the camera [Hz]")
+    arguments = parser.parse_args()
+    os.environ.setdefault("ROS_DOMAIN_ID", "88")
+    from widowx_bringup.graph import NodeSpec, environment
+    from widowx_bringup.processes import Processes
+
+    os.environ.update(environment({}))
+    import rclpy
+
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = Path(folder, "bundle")
+        size = arguments.size or (64 if arguments.encoder == "small" else 128)
+        make_bundle(bundle, arguments.encoder, arguments.agent, size)
+        parameters: dict[str, Any] = {"bundle": str(bundle), "camera": CAMERA.name, "autostart": True}
+        spec = NodeSpec("ptr_policy_node", "policy_node", "policy.yaml", parameters)
+        with Processes([spec], Path(folder), {}) as policy:
+            rclpy.init()
+            robot = Robot(rclpy.create_node("bench_robot"))
+            measure(robot, policy, arguments.seconds, arguments.rate)
+            policy.check()
+            rclpy.shutdown()
+    acting = [state for state in robot.states if state.status == state.STATUS_ACTING]
+    wanted = int(arguments.seconds * 5)
+    print(
+        f"{arguments.agent}, {arguments.encoder} encoder, {size}x{size}: {len(robot.latencies)} commands of {wanted}, "
+        f"{sum(np.isfinite(state.q_values).all() for state in acting)} with Q values\n"
+        f"  image stamp to published command: {summary(robot.latencies)}\n"
+        f"  image stamp to arrival of the command: {summary(robot.arrivals)}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
