@@ -22,7 +22,6 @@ import numpy as np
 from ptr_policy_node.files import atomic_file
 
 from .episodes import Episode, EpisodeStore, TrainingError
-from .replay import normalize_actions
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
@@ -108,6 +107,8 @@ def held_out(run: Path, target: Path | None) -> list[Episode]:
 def evaluate(checkpoint: Checkpoint, episode: Episode) -> Trend:
     """Return a checkpoint's Q and error over one demonstration, computed in one batch."""
     import torch
+
+    from .replay import normalize_actions
 
     problem, length = checkpoint.problem, len(episode)
     module = checkpoint.build_agent(torch.device("cpu")).deployed().eval()

@@ -26,8 +26,8 @@ def test_overview_does_not_import_pytorch() -> None:
 
 
 def test_unknown_verb_lists_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["tarin"]) == 2
-    assert "no verb 'tarin'; did you mean" in capsys.readouterr().err
+    assert cli.main(["pretrian"]) == 2
+    assert "no verb 'pretrian'; did you mean pretrain" in capsys.readouterr().err
 
 
 def test_error_for_the_user_has_no_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
