@@ -58,6 +58,7 @@ class Config:
     batch_size: int = 64
     reserve: int = 4  # free task ids for targets not yet named
     min_action_std: float = 0.0  # action dimensions that vary less (scale -1..1) are not learnt
+    balance_actions: bool = False  # weigh the dimensions of the cloning loss by their inverse variance
     log_every: int = 100
     seed: int = 0
     device: str = "auto"  # auto, cpu, cuda

@@ -87,7 +87,10 @@ def same_pad(x: Tensor, kernel: int, stride: int, value: float) -> Tensor:
 
 
 class SmallEncoder(nn.Module):
-    """Four 3x3 convolutions, total stride 8, for training on a CPU; the task id may modulate two of them (FiLM)."""
+    """Four 3x3 convolutions, total stride 8, for training on a CPU; the task id may modulate two of them (FiLM).
+
+    Pixels are centred, which the ResNets leave to their first norm: it halves the steps until an object is found.
+    """
 
     channels = 64
 
@@ -101,11 +104,13 @@ class SmallEncoder(nn.Module):
         for layer in modulation:
             nn.init.zeros_(layer.weight)  # a task without data leaves the features as they are
         self.film = film
+        self.film_gain = 3.0  # on weights that start at zero, so that Adam's small steps move the modulation quickly
         self.convs, self.modulation = nn.ModuleList(convs), nn.ModuleList(modulation)
         self.norms = nn.ModuleList([nn.GroupNorm(GROUPS, o) for _, o, _ in sizes])
 
     def forward(self, x: Tensor, task: Tensor) -> Tensor:
-        film = [layer(task)[:, :, None, None] for layer in self.modulation]
+        film = [self.film_gain * layer(task)[:, :, None, None] for layer in self.modulation]
+        x = 4.0 * (x - 0.5)
         for index, (conv, norm) in enumerate(zip(self.convs, self.norms)):  # noqa: B905 (torch.jit has no strict=)
             x = norm(conv(x))
             if self.film and 1 <= index <= 2:

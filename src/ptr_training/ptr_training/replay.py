@@ -48,6 +48,7 @@ class Problem:
     action_rest: tuple[float, ...]  # value of the inactive dimensions, robot units
     proprio_mean: tuple[float, ...]
     proprio_std: tuple[float, ...]
+    action_weight: tuple[float, ...] = (1.0,) * 7  # of the squared error of cloning, mean 1 over the active dimensions
 
 
 def normalize_actions(actions: np.ndarray, low: Sequence[float], high: Sequence[float]) -> np.ndarray:
@@ -157,7 +158,7 @@ def check_suits(problem: Problem, card: Card, store: EpisodeStore) -> None:
             )
 
 
-def describe(stores: Sequence[EpisodeStore], n_tasks: int, min_action_std: float) -> Problem:
+def describe(stores: Sequence[EpisodeStore], n_tasks: int, min_action_std: float, balance: bool = False) -> Problem:
     """Return what the networks must know about these data.
 
     Args:
@@ -165,19 +166,24 @@ def describe(stores: Sequence[EpisodeStore], n_tasks: int, min_action_std: float
         n_tasks: Width of the task id.
         min_action_std: Dimensions that vary less, in units of the scaled action, are not learnt:
             a conservative critic would tell data from random actions by them alone.
+        balance: Weigh the dimensions of the cloning loss by the inverse of their variance. The gripper varies most and
+            hides the few centimetres that decide a grasp (docs/learning.md).
     """
     card = check_alike(stores)
     rows = [~store.steps["is_last"] for store in stores]
     actions = np.concatenate([store.actions[keep] for store, keep in zip(stores, rows, strict=True)])
     proprio = np.concatenate([store.steps["proprio"] for store in stores])
     deviation = normalize_actions(actions, card.action_low, card.action_high).std(0)
+    active = deviation >= min_action_std
+    weight = active / np.maximum(deviation, 1e-3) ** 2 if balance else active.astype(float)
     return Problem(
         n_tasks=n_tasks,
         height=card.image_height,
         width=card.image_width,
         action_low=card.action_low,
         action_high=card.action_high,
-        action_active=tuple((deviation >= min_action_std).tolist()),
+        action_active=tuple(active.tolist()),
+        action_weight=tuple((weight * (active.sum() / max(weight.sum(), 1e-9))).tolist()),
         action_rest=tuple(np.clip(actions.mean(0), card.action_low, card.action_high).tolist()),
         proprio_mean=tuple(proprio.mean(0).tolist()),
         proprio_std=tuple(np.maximum(proprio.std(0), 1e-2).tolist()),

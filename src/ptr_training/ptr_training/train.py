@@ -102,7 +102,7 @@ def start_pretraining(
 
     names = sorted({name for store in stores for name in store.tasks})
     registry = TaskRegistry.for_tasks([*names, *target_tasks], config.reserve)
-    problem = describe(stores, registry.width, config.min_action_std)
+    problem = describe(stores, registry.width, config.min_action_std, config.balance_actions)
     data = {"prior": [_source(store) for store in stores], "target": None, "from": None}
     prior = [Transitions(store, registry) for store in stores]
     replay = Replay(prior, [], mix=1.0, batch_size=config.batch_size, seed=config.seed)
@@ -133,7 +133,7 @@ def start_finetuning(
         start = dataclasses.replace(start, step=0, config=override(start.config, overrides), card=card)
     else:
         registry = TaskRegistry.for_tasks(list(target.tasks), origin.reserve)
-        problem = describe([target], registry.width, origin.min_action_std)
+        problem = describe([target], registry.width, origin.min_action_std, origin.balance_actions)
         start = _first_checkpoint(origin, problem, registry, target, {})
     for store in (target, *prior):
         for name in store.tasks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from typing import Any, cast
 
 import torch
@@ -36,6 +37,8 @@ class Agent(nn.Module, abc.ABC):
         self.policy = Policy(network, problem)
         self.active: Tensor  # (7,) 1 for the action dimensions that are learnt
         self.register_buffer("active", torch.tensor(problem.action_active).float())
+        self.weight: Tensor  # (7,) of the dimensions in the squared error of cloning
+        self.register_buffer("weight", torch.tensor(problem.action_weight).float() * self.active)
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.generator = torch.Generator()
         self.bf16 = False
@@ -86,8 +89,14 @@ class Agent(nn.Module, abc.ABC):
             return cast(Tensor, encoder(images, task)).float()
 
     def _imitation_error(self, actions: Tensor, batch: Batch) -> Tensor:
-        """Return the squared error over the learnt dimensions, mean over dimensions and batch."""
-        return (((actions - batch.actions) ** 2) * self.active).sum(1).mean() / self.active.sum()
+        """Return the weighted squared error (see `Problem.action_weight`), mean over dimensions and batch."""
+        return (((actions - batch.actions) ** 2) * self.weight).sum(1).mean() / self.active.sum()
+
+    def _decay(self, name: str, rate: float, steps: int) -> None:
+        """Set the learning rate of an optimiser: a cosine from `rate` to a tenth of it over `steps`, then constant."""
+        progress = min(1.0, self.steps / steps)
+        for group in self.optimizers[name].param_groups:
+            group["lr"] = rate * (0.55 + 0.45 * math.cos(math.pi * progress))
 
     def _step(self, loss: Tensor, *names: str) -> None:
         """Step the named optimisers along the gradient of `loss`."""

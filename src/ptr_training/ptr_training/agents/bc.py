@@ -17,6 +17,7 @@ class BCConfig:
     """Hyper-parameters of behaviour cloning."""
 
     lr: float = 3e-4
+    decay_steps: int = 0  # cosine decay to a tenth over as many steps, an option of the official code; 0: none
 
 
 class BC(Agent):
@@ -35,6 +36,8 @@ class BC(Agent):
 
     def update(self, batch: Batch) -> Metrics:
         """Take one gradient step on the squared error."""
+        if self.config.decay_steps:
+            self._decay("actor", self.config.lr, self.config.decay_steps)
         task = self._one_hot(batch.task)
         latent = self._encode(self.encoder, self._augment(batch.images), task)
         mean, _ = self.policy(latent, batch.proprio, task)

@@ -48,7 +48,7 @@ class CQLConfig:
     initial_temperature: float = 1.0
     shared_encoder: bool = False  # departure: actor and critic share one encoder, trained by both losses in one step
     clone_steps: int = 0  # departure here, done by COG: clone behaviour for as many steps before
-    clone_lr: float = 1e-3
+    clone_lr: float = 1e-3  # decays to a tenth
     bc_weight: float = 0.0  # departure: squared error of the mode in the actor's loss
 
     def __post_init__(self) -> None:
@@ -137,6 +137,7 @@ class CQL(Agent):
     # Warm start -----------------------------------------------------------------------------------
 
     def _clone(self, batch: Batch) -> Metrics:
+        self._decay("cloning", self.config.clone_lr, self.config.clone_steps)
         task = self._one_hot(batch.task)
         latent = self._encode(self.encoder, self._augment(batch.images), task)
         mean, _ = self.policy(latent, batch.proprio, task)
