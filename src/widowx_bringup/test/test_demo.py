@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from widowx_bringup.demo import PLANS, DemoError, Stage, build_stages, load_or_start, run_stage
 
 from widowx_bringup import demo
+from widowx_bringup.demo import PLANS, DemoError, Stage, build_stages, load_or_start, run_stage
 
 
 def verb(commands: list[list[str]]) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from widowx_bringup.demo import PLANS, load_or_start
 from widowx_bringup.report import ReportError, write_report
 from widowx_bringup.results import Rollout, write_film_strip, write_results

@@ -91,7 +91,8 @@ class Demonstrator:
             self._world,
             self._controller,
             self._camera,
-            lambda image, proprio: expert.act(proprio),
+            lambda image, proprio: expert.intend(proprio),
+            disturb=expert.disturb,
             max_steps=MAX_STEPS,
             image_size=self._settings.image_size,
             linger=REWARDED_STEPS - 1,
@@ -148,6 +149,7 @@ def collect(tasks: Sequence[str], per_task: int, settings: Settings, workers: in
     card = Card(
         name=out.name,
         camera=CAMERA,
+        command="requested",  # what the demonstrator wanted, without the noise
         camera_width=camera_width,
         camera_height=camera_height,
         image_height=height,

@@ -252,7 +252,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--task", default=TARGET_TASK, help="default: %(default)r")
     parser.add_argument("--rollouts", type=int, default=20, help="per policy (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="draws the scenes")
-    parser.add_argument("--max-steps", type=int, default=40, help="longest rollout in control steps")
+    parser.add_argument("--max-steps", type=int, default=50, help="longest rollout in control steps")
     parser.add_argument("--in-process", action="store_true", help="without ROS: quicker, no bags")
     parser.add_argument("--real-time-factor", type=float, default=1.0, help="simulated seconds per second, over ROS")
     parser.add_argument("--out", type=Path, required=True, help="folder for results; an interrupted evaluation goes on")

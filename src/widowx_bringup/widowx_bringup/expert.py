@@ -9,7 +9,7 @@ from ptr_policy_node.spec import ACTION_HIGH, ACTION_LOW
 from .simulator import FINGER_CLOSED, FINGER_OPEN, World
 from .tasks import CONTAINERS, OBJECTS, Task
 
-LONGEST_STEP = 0.04  # [m]
+LONGEST_STEP = 0.03  # [m]
 LONGEST_TURN = 0.2  # [rad]
 HOVER = 0.078  # end-effector height from which it goes down on an object [m]
 GRASP = 0.011  # height above the object's centre at which it closes [m]
@@ -47,24 +47,31 @@ class Expert:
         self._closed_on_it = (self._object.half_size[1] + 0.002 - FINGER_CLOSED) / (FINGER_OPEN - FINGER_CLOSED)
 
     def act(self, proprio: np.ndarray) -> np.ndarray:
-        """Return the next step, shape (7,), for the measured proprioception (7,)."""
-        proprio = np.asarray(proprio, dtype=float)
-        delivered = self._delivered()
-        if self._burst_left == 0 and not delivered and self._rng.random() < self._burst:
+        """Return the next step with noise, shape (7,), for the measured proprioception (7,)."""
+        return self.disturb(self.intend(proprio))
+
+    def intend(self, proprio: np.ndarray) -> np.ndarray:
+        """Return the step that the situation asks for, shape (7,)."""
+        goal, yaw, gripper = self._decide(np.asarray(proprio, dtype=float))
+        step = goal - proprio[:3]
+        step *= min(1.0, LONGEST_STEP / max(float(np.linalg.norm(step)), 1e-9))
+        turn = np.clip(yaw - proprio[5], -LONGEST_TURN, LONGEST_TURN)
+        return np.clip(np.array([*step, 0.0, 0.0, turn, gripper]), ACTION_LOW, ACTION_HIGH)
+
+    def disturb(self, intended: np.ndarray) -> np.ndarray:
+        """Return an intended step with noise, or now and then a random one instead."""
+        if self._burst_left == 0 and not self._delivered() and self._rng.random() < self._burst:
             self._burst_left = int(self._rng.integers(1, 4))
             self._burst_action = self._random_step()
         if self._burst_left > 0:
             self._burst_left -= 1
             return self._burst_action.copy()
-        goal, yaw, gripper = self._decide(proprio)
-        step = goal - proprio[:3]
-        step *= min(1.0, LONGEST_STEP / max(float(np.linalg.norm(step)), 1e-9))
-        turn = np.clip(yaw - proprio[5], -LONGEST_TURN, LONGEST_TURN)
         # A person's hand trembles less when it goes slowly.
-        spread = self._noise * (0.25 + 0.75 * float(np.linalg.norm(step)) / LONGEST_STEP)
-        step += spread * LONGEST_STEP * self._rng.standard_normal(3)
-        turn += spread * LONGEST_TURN * self._rng.standard_normal()
-        return np.clip(np.array([*step, 0.0, 0.0, turn, gripper]), ACTION_LOW, ACTION_HIGH)
+        spread = self._noise * (0.25 + 0.75 * float(np.linalg.norm(intended[:3])) / LONGEST_STEP)
+        tremble = np.zeros(7)
+        tremble[:3] = spread * LONGEST_STEP * self._rng.standard_normal(3)
+        tremble[5] = spread * LONGEST_TURN * self._rng.standard_normal()
+        return np.clip(intended + tremble, ACTION_LOW, ACTION_HIGH)
 
     def _delivered(self) -> bool:
         """Tell whether the object lies in the container, held or not."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from ptr_policy_node.files import atomic_file
 from ptr_policy_node.spec import PtrError
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+
 from ptr_policy_node.files import atomic_file
 from ptr_policy_node.spec import PtrError
 

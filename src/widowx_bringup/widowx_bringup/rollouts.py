@@ -25,6 +25,7 @@ def rollout(
     act: Act,
     *,
     max_steps: int,
+    disturb: Callable[[np.ndarray], np.ndarray] | None = None,
     image_size: tuple[int, int] | None = None,
     linger: int = 0,
 ) -> Episode:
@@ -36,6 +37,8 @@ def rollout(
         camera: Source of the images.
         act: The policy.
         max_steps: Longest episode.
+        disturb: Changes each action before it is executed, so that the episode also shows how to recover; what
+            `act` wanted is kept as the requested action (M. Laskey et al., DART, CoRL 2017).
         image_size: Height and width of the images that `act` sees and the episode keeps; None: the camera's.
         linger: Steps to go on once success has been seen; the last `linger + 1` transitions of a success then
             end in solved scenes.
@@ -66,7 +69,8 @@ def rollout(
     while len(requested) < max_steps and solved <= linger:
         action = np.asarray(act(frames[-1], proprio[-1]), dtype=np.float32)
         requested.append(action)
-        executed.append(controller.execute(action).executed.astype(np.float32))
+        command = action if disturb is None else disturb(action)
+        executed.append(controller.execute(command).executed.astype(np.float32))
         world.advance(1 / CONTROL_RATE)
         observe()
         solved = solved + 1 if world.success() else 0

@@ -79,8 +79,8 @@ OBJECT_TURN = 0.1
 """Largest turn of a cube [rad]; at 64 x 64 pixels a policy could not see more."""
 START_TURN = 0.4
 """Largest turn of the gripper at the start [rad], which the policy has to take back."""
-START_AREA = (0.06, 0.10)
-START_HEIGHT = (0.12, 0.20)
+START_AREA = (0.09, 0.14)
+START_HEIGHT = (0.14, 0.21)
 
 
 @dataclass(frozen=True)
