@@ -157,6 +157,15 @@ def write_bundle(
     return _bundle_id(text.encode())
 
 
+def read_info(path: Path | str) -> BundleInfo:
+    """Return what a bundle says of itself, without loading or checking the policy.
+
+    Raises:
+        BundleError: If the folder is not a complete bundle of this version.
+    """
+    return _read_json(Path(path))[0]
+
+
 def load_bundle(
     path: Path | str, *, camera: CameraSpec | None = None, rate: float | None = None, threads: int = 1
 ) -> Policy:
@@ -172,12 +181,8 @@ def load_bundle(
         BundleError: For the first thing that does not fit, with the value found and the value expected.
     """
     path = Path(path)
-    values, bundle_id = _read_json(path)
+    info, values, bundle_id = _read_json(path)
     _check_files(path, values)
-    try:
-        info = BundleInfo.from_json(values)
-    except (KeyError, TypeError) as error:
-        raise BundleError(f"{path / 'bundle.json'} is incomplete: {error}") from error
     _check_contract(path, info, camera, rate)
     policy = Policy(info, bundle_id, _load_module(path / "policy.pt", threads))
     _check_golden(path, policy)
@@ -257,7 +262,8 @@ class Policy:
         return Decision(choice.action, choice.std, self.value(choice))
 
 
-def _read_json(path: Path) -> tuple[dict[str, Any], str]:
+def _read_json(path: Path) -> tuple[BundleInfo, dict[str, Any], str]:
+    """Return the description, its JSON values and the bundle id."""
     for name in ("bundle.json", "policy.pt", "golden.npz"):
         if not (path / name).is_file():
             raise BundleError(f"{path} is not a bundle: it has no {name} (make one with `ptr bundle`)")
@@ -269,7 +275,10 @@ def _read_json(path: Path) -> tuple[dict[str, Any], str]:
     version = values.get("format_version") if isinstance(values, dict) else None
     if version != FORMAT_VERSION:
         raise BundleError(f"{path}: format version is {version!r}, expected {FORMAT_VERSION}; export the bundle again")
-    return values, _bundle_id(content)
+    try:
+        return BundleInfo.from_json(values), values, _bundle_id(content)
+    except (KeyError, TypeError) as error:
+        raise BundleError(f"{path / 'bundle.json'} is incomplete: {error}") from error
 
 
 def _bundle_id(content: bytes) -> str:
