@@ -108,7 +108,7 @@ def build_stages(out: Path, task: str, seed: int, plan: Plan) -> list[Stage]:
     return [
         Stage("collect prior data", [[collect]]),
         Stage("record demonstrations", [[[*record, *camera]]], discard=[bags]),
-        Stage("export", [[["export", bags, "--out", target]]]),
+        Stage("export", [[["export", bags, "--command", "requested", "--out", target]]]),
         Stage("train, select, bundle", _training(out, task, seed, plan), discard=bundles),
         Stage("evaluate", [[evaluate]]),
     ]
