@@ -154,8 +154,9 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def choose(scores: list[Score], by_q: bool) -> Score:
-    """Return the score of the checkpoint to deploy; of equal ones the earliest."""
-    return max(scores, key=lambda each: each.spearman) if by_q else min(scores, key=lambda each: each.error)
+    """Return the score of the checkpoint to deploy, of equal ones the earliest; step 0 saw no demonstration yet."""
+    tuned = [each for each in scores if each.step > 0] or scores
+    return max(tuned, key=lambda each: each.spearman) if by_q else min(tuned, key=lambda each: each.error)
 
 
 def table(scores: list[Score], best: Score) -> list[str]:

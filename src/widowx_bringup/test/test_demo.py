@@ -20,9 +20,9 @@ def verb(commands: list[list[str]]) -> list[str]:
 
 def test_the_loop_runs_from_prior_data_to_evaluation(tmp_path):
     stages = build_stages(tmp_path, "put the red cube on the blue plate", 0, PLANS["full"])
-    ptr, baselines = stages[3].chains
-    assert verb(ptr) == ["pretrain", "finetune", "select", "bundle"]
-    assert verb(baselines) == ["pretrain", "finetune", "select", "bundle", "finetune", "select", "bundle"]
+    ptr, bc, target_only = stages[3].chains
+    assert verb(ptr) == verb(bc) == ["pretrain", "finetune", "select", "bundle"]
+    assert verb(target_only) == ["finetune", "select", "bundle"]
     assert [verb(stage.chains[0])[0] for stage in stages] == ["collect", "record", "export", "pretrain", "evaluate"]
 
 
