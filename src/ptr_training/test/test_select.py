@@ -51,9 +51,14 @@ def test_score_takes_the_smaller_head() -> None:
 
 
 def test_rule_follows_the_agent() -> None:
-    scores = [Score(0, 0.2, 0.5, 0.1), Score(1, 0.9, 0.5, 0.4), Score(2, 0.9, 0.5, 0.2)]
-    assert choose(scores, by_q=True).step == 1
-    assert choose(scores, by_q=False).step == 0
+    scores = [Score(1, 0.2, 0.5, 0.1), Score(2, 0.9, 0.5, 0.4), Score(3, 0.9, 0.5, 0.2)]
+    assert choose(scores, by_q=True).step == 2
+    assert choose(scores, by_q=False).step == 1
+
+
+def test_a_checkpoint_that_saw_no_demonstration_is_never_chosen() -> None:
+    scores = [Score(0, 0.9, 0.5, 0.1), Score(1, 0.2, 0.5, 0.4)]
+    assert choose(scores, by_q=True).step == choose(scores, by_q=False).step == 1
 
 
 def test_selection_writes_trend_plot_and_choice(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
