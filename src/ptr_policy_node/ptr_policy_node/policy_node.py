@@ -6,7 +6,9 @@ only while it is active, an episode is running, and picture and arm state are fr
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +63,8 @@ class PolicyNode(LifecycleNode):
         self._refusal = ""  # why the running episode cannot be acted on
         self._stepped_ns = 0
         self._last = PolicyState()
-        self._judging = ThreadPoolExecutor(max_workers=1, thread_name_prefix="critic")
+        self._judged: Future[None] | None = None  # the step whose Q values are being computed
+        self._judging = ThreadPoolExecutor(max_workers=1, thread_name_prefix="critic", initializer=_step_back)
         publish_diagnostics(self, "policy", self.health)
 
     # --- lifecycle ------------------------------------------------------------------------------------------
@@ -213,7 +216,11 @@ class PolicyNode(LifecycleNode):
         state = self._new_state(PolicyState.STATUS_ACTING)
         state.policy_std = choice.std.astype(np.float64)
         state.latency = (sent_ns - image.stamp_ns) * 1e-9
-        self._judging.submit(self._judge, self._policy, choice, state).add_done_callback(self._report)
+        if self._judged is not None and not self._judged.done():  # a slow computer: this step's Q values stay NaN
+            self._publish_state(state)
+            return
+        self._judged = self._judging.submit(self._judge, self._policy, choice, state)
+        self._judged.add_done_callback(self._report)
 
     def _judge(self, policy: Policy, choice: Choice, state: PolicyState) -> None:
         """Publish what the critics think; in a thread of its own, so that no command waits for it."""
@@ -258,6 +265,11 @@ class PolicyNode(LifecycleNode):
         if self._episode and self._last.reason:
             return Health(DiagnosticStatus.WARN, self._last.reason, values)
         return Health(message="active" if self._active else "not active", values=values)
+
+
+def _step_back() -> None:
+    """Let the other threads of this process go first when cores are scarce."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + 5)
 
 
 def make_node() -> PolicyNode:
