@@ -12,7 +12,7 @@ class StepSchedule:
 
     Steps fall due at a fixed rate. Each is taken on the picture nearest to its due time rather than by a timer of its
     own: the command then answers a picture that has just been taken, and the rate is the camera's clock, which is
-    also the one that training data were aligned to.
+    also the one that training data were aligned to. However pictures come, two steps are at least half a period apart.
 
     Args:
         rate: Control rate [Hz].
@@ -21,7 +21,8 @@ class StepSchedule:
     def __init__(self, rate: float) -> None:
         self.period_ns = round(1e9 / rate)
         self._due_ns: int | None = None
-        self._previous_ns: int | None = None
+        self._previous_ns = 0  # stamp of the last picture
+        self._step_ns = 0  # stamp of the last picture that a step fell on
 
     def restart(self) -> None:
         """Let the next picture be the first step's."""
@@ -29,12 +30,14 @@ class StepSchedule:
 
     def take(self, stamp_ns: int) -> bool:
         """Return whether a step falls on the picture of this stamp; missed steps are not made up for."""
-        if self._due_ns is None or self._previous_ns is None:
+        if self._due_ns is None:
             self._due_ns = self._previous_ns = stamp_ns
+            self._step_ns = stamp_ns - self.period_ns
         interval, self._previous_ns = stamp_ns - self._previous_ns, stamp_ns
         early = min(interval // 2, self.period_ns // 10)  # nearer to the due time than the next picture will be
-        if stamp_ns < self._due_ns - early:
+        if stamp_ns < self._due_ns - early or stamp_ns - self._step_ns < self.period_ns // 2:
             return False
+        self._step_ns = stamp_ns
         self._due_ns += self.period_ns
         if self._due_ns <= stamp_ns:
             self._due_ns = stamp_ns + self.period_ns

@@ -44,6 +44,12 @@ def test_missed_steps_are_not_made_up_for() -> None:
     assert len(after) == 1
 
 
+@given(st.lists(st.floats(0.0, 1.0), min_size=2, max_size=200))
+def test_steps_never_follow_each_other_too_closely(pauses: list[float]) -> None:
+    steps = taken(StepSchedule(5.0), np.cumsum(np.array(pauses) * SECOND).astype(int).tolist())
+    assert np.diff(steps).min(initial=SECOND) >= SECOND // 10
+
+
 def test_restart_takes_the_next_picture() -> None:
     schedule = StepSchedule(5.0)
     assert schedule.take(0)

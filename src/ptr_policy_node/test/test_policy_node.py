@@ -162,14 +162,19 @@ def test_acts_between_start_and_end_only(rig: Rig) -> None:
     assert len(rig.commands) == sent
 
 
-def test_commands_answer_a_picture_at_the_bundles_rate(rig: Rig) -> None:
+def test_every_command_answers_another_picture(rig: Rig) -> None:
     rig.start()
     rig.event(EpisodeEvent.START)
-    rig.feed_until(lambda: len(rig.commands) >= 5, brightness=255)
+    fed: list[int] = []
+
+    def enough() -> bool:
+        fed.append(rig.feed(brightness=255))
+        return len(rig.commands) >= 5
+
+    rig.until(enough)
     answered = [command.observation_stamp.sec * SECOND + command.observation_stamp.nanosec for command in rig.commands]
-    assert (
-        np.diff(answered).min() > 0.17 * SECOND
-    )  # never faster than the rate; how much slower is the computer's matter
+    assert set(answered) <= set(fed)
+    assert answered == sorted(set(answered))
     assert np.allclose(rig.commands[0].action[:3], 0.05, atol=1e-6)
     assert rig.commands[0].source == EefCommand.SOURCE_POLICY
 
