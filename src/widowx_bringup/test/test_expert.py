@@ -7,7 +7,7 @@ from ptr_policy_node.spec import ACTION_HIGH, ACTION_LOW
 from ptr_training.episodes import Episode
 from widowx_bringup.camera import CameraFeatures, Frame
 from widowx_bringup.controller import EefController
-from widowx_bringup.expert import Expert
+from widowx_bringup.expert import Disturbance, Expert
 from widowx_bringup.kinematics import Kinematics
 from widowx_bringup.rollouts import rollout
 from widowx_bringup.simulator import SimulatedArm, SimulatorError, World
@@ -37,13 +37,14 @@ def world() -> World:
 
 def demonstrate(world: World, task: str, seed: int, noise: float, max_steps: int = 60, linger: int = 2) -> Episode:
     world.reset(draw_layout(task, seed))
-    expert = Expert(world, parse_task(task), np.random.default_rng(seed), noise=noise)
+    expert = Expert(world, parse_task(task))
     control = EefController(SimulatedArm(world), Kinematics())
     return rollout(
         world,
         control,
         NumberedCamera(world),
         lambda _, proprio: expert.act(proprio),
+        disturb=Disturbance(np.random.default_rng(seed), noise),
         max_steps=max_steps,
         linger=linger,
     )
@@ -72,7 +73,7 @@ def test_the_expert_goes_back_for_an_object_that_was_taken_from_its_fingers(worl
     layout = draw_layout(TARGET_TASK, 5)
     world.reset(layout)
     task = parse_task(TARGET_TASK)
-    expert = Expert(world, task, np.random.default_rng(0), noise=0.0)
+    expert = Expert(world, task)
     control = EefController(SimulatedArm(world), Kinematics())
     address = world.model.joint(task.object).qposadr[0]
     stolen = False

@@ -82,17 +82,17 @@ class Demonstrator:
         raise CollectError(f"{task!r}: the demonstrator failed {ATTEMPTS} times in a row; is the noise too large?")
 
     def _attempt(self, task: str, layout_seed: int, rng: np.random.Generator) -> Episode:
-        from .expert import Expert
+        from .expert import Disturbance, Expert
         from .rollouts import rollout
 
         self._world.reset(draw_layout(task, layout_seed))
-        expert = Expert(self._world, parse_task(task), rng, noise=self._settings.noise)
+        expert = Expert(self._world, parse_task(task))
         return rollout(
             self._world,
             self._controller,
             self._camera,
-            lambda image, proprio: expert.intend(proprio),
-            disturb=expert.disturb,
+            lambda image, proprio: expert.act(proprio),
+            disturb=Disturbance(rng, self._settings.noise),
             max_steps=MAX_STEPS,
             image_size=self._settings.image_size,
             linger=REWARDED_STEPS - 1,

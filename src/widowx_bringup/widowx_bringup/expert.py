@@ -19,6 +19,45 @@ OPEN, CLOSED = 1.0, 0.0
 RELEASED = 0.75  # gripper reading from which nothing is held
 
 
+class Disturbance:
+    """An arm that does not quite do what it is told, so that demonstrations also show how to recover.
+
+    What was wanted stays the label of the step (M. Laskey et al., DART, CoRL 2017).
+
+    Args:
+        rng: Source of the noise.
+        noise: Standard deviation as a part of the longest step; 0 switches the bursts off as well.
+        burst: Probability that a step begins one to three random moves, gripper included.
+    """
+
+    def __init__(self, rng: np.random.Generator, noise: float = 0.15, burst: float = 0.04) -> None:
+        self._rng = rng
+        self._noise = noise
+        self._burst = burst if noise > 0 else 0.0
+        self._burst_left = 0
+        self._burst_action = np.zeros(7)
+
+    def __call__(self, wanted: np.ndarray) -> np.ndarray:
+        """Return the step to carry out, shape (7,), for the one wanted (7,)."""
+        if self._burst_left == 0 and self._rng.random() < self._burst:
+            self._burst_left = int(self._rng.integers(1, 4))
+            self._burst_action = self._random_step()
+        if self._burst_left > 0:
+            self._burst_left -= 1
+            return self._burst_action.copy()
+        # Slow steps tremble less.
+        spread = self._noise * (0.25 + 0.75 * float(np.linalg.norm(wanted[:3])) / LONGEST_STEP)
+        tremble = np.zeros(7)
+        tremble[:3] = spread * LONGEST_STEP * self._rng.standard_normal(3)
+        tremble[5] = spread * LONGEST_TURN * self._rng.standard_normal()
+        return np.clip(wanted + tremble, ACTION_LOW, ACTION_HIGH)
+
+    def _random_step(self) -> np.ndarray:
+        step = self._rng.uniform(-LONGEST_STEP, LONGEST_STEP, 3)
+        turn = self._rng.uniform(-LONGEST_TURN, LONGEST_TURN)
+        return np.array([*step, 0.0, 0.0, turn, float(self._rng.integers(2))])
+
+
 class Expert:
     """Picks the task's object up and puts it into the container, at 5 Hz.
 
@@ -28,50 +67,21 @@ class Expert:
     Args:
         world: The true scene; another process shows it with `World.set_state`.
         task: What to do.
-        rng: Source of the noise.
-        noise: Standard deviation of the noise as a part of the longest step; 0 also switches recovery bursts off.
-        burst: Probability that a step begins one to three random moves, gripper included, to recover from.
     """
 
-    def __init__(
-        self, world: World, task: Task, rng: np.random.Generator, noise: float = 0.15, burst: float = 0.04
-    ) -> None:
+    def __init__(self, world: World, task: Task) -> None:
         self._world = world
         self._object, self._container = OBJECTS[task.object], CONTAINERS[task.container]
-        self._rng = rng
-        self._noise = noise
-        self._burst = burst if noise > 0 else 0.0
-        self._burst_left = 0
-        self._burst_action = np.zeros(7)
         # Reading of a gripper closed on the object, with 2 mm to spare.
         self._closed_on_it = (self._object.half_size[1] + 0.002 - FINGER_CLOSED) / (FINGER_OPEN - FINGER_CLOSED)
 
     def act(self, proprio: np.ndarray) -> np.ndarray:
-        """Return the next step with noise, shape (7,), for the measured proprioception (7,)."""
-        return self.disturb(self.intend(proprio))
-
-    def intend(self, proprio: np.ndarray) -> np.ndarray:
-        """Return the step that the situation asks for, shape (7,)."""
+        """Return the step that the situation asks for, shape (7,), for the measured proprioception (7,)."""
         goal, yaw, gripper = self._decide(np.asarray(proprio, dtype=float))
         step = goal - proprio[:3]
         step *= min(1.0, LONGEST_STEP / max(float(np.linalg.norm(step)), 1e-9))
         turn = np.clip(yaw - proprio[5], -LONGEST_TURN, LONGEST_TURN)
         return np.clip(np.array([*step, 0.0, 0.0, turn, gripper]), ACTION_LOW, ACTION_HIGH)
-
-    def disturb(self, intended: np.ndarray) -> np.ndarray:
-        """Return an intended step with noise, or now and then a random one instead."""
-        if self._burst_left == 0 and not self._delivered() and self._rng.random() < self._burst:
-            self._burst_left = int(self._rng.integers(1, 4))
-            self._burst_action = self._random_step()
-        if self._burst_left > 0:
-            self._burst_left -= 1
-            return self._burst_action.copy()
-        # A person's hand trembles less when it goes slowly.
-        spread = self._noise * (0.25 + 0.75 * float(np.linalg.norm(intended[:3])) / LONGEST_STEP)
-        tremble = np.zeros(7)
-        tremble[:3] = spread * LONGEST_STEP * self._rng.standard_normal(3)
-        tremble[5] = spread * LONGEST_TURN * self._rng.standard_normal()
-        return np.clip(intended + tremble, ACTION_LOW, ACTION_HIGH)
 
     def _delivered(self) -> bool:
         """Tell whether the object lies in the container, held or not."""
@@ -79,11 +89,6 @@ class Expert:
         offset = thing - self._world.container_position(self._container.name)
         lift = offset[2] - self._container.floor - self._object.half_size[2]
         return bool(np.hypot(*offset[:2]) < 0.6 * self._container.half_size and abs(lift) < 0.006)
-
-    def _random_step(self) -> np.ndarray:
-        step = self._rng.uniform(-LONGEST_STEP, LONGEST_STEP, 3)
-        turn = self._rng.uniform(-LONGEST_TURN, LONGEST_TURN)
-        return np.array([*step, 0.0, 0.0, turn, float(self._rng.integers(2))])
 
     def _decide(self, proprio: np.ndarray) -> tuple[np.ndarray, float, float]:
         """Return where to go (3,) [m], the yaw wanted [rad] and the gripper command."""

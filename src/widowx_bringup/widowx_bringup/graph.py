@@ -47,7 +47,7 @@ class NodeSpec:
 
     package: str
     executable: str
-    config: str  # file below config/
+    config: str = ""  # file below config/; empty: the node has none
     parameters: Mapping[str, Any] = field(default_factory=dict)  # on top of the file's
     remappings: tuple[tuple[str, str], ...] = ()
     namespace: str = ""
@@ -108,6 +108,9 @@ POLICY_ARGUMENTS = (
     Argument("policy", "bundle folder of the policy"),
     Argument("task", "task where the START of an episode names none", ""),
 )
+DISTURBANCE = Argument(
+    "disturbance", "noise of the simulated arm, a part of its longest step: demonstrations show how to recover", "0.15"
+)
 RECORD = Argument("record", "whether every episode becomes a bag", "true", ("true", "false"))
 
 
@@ -127,6 +130,7 @@ def _world(values: Mapping[str, str]) -> list[NodeSpec]:
         "world_rate": rate,
         "camera": values["camera"],
         "resume_on_start": True,
+        "disturbance": float(values.get("disturbance", "0.0")),
     }
     camera = {**_camera(values), "rate": rate, "device": "simulator"}
     return [
@@ -173,7 +177,7 @@ def _eval_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
 
 
 def _record_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
-    teleop = NodeSpec(BRINGUP, "scripted_teleop", "teleop.yaml", {"camera": values["camera"]})
+    teleop = NodeSpec(BRINGUP, "scripted_teleop", parameters={"camera": values["camera"]})
     nodes = [*_world(values), teleop, _recorder(values)]
     return _placed(nodes, values, values["use_sim"] == "true")
 
@@ -196,7 +200,7 @@ GRAPHS = {
             (*POLICY_ARGUMENTS, *SHARED, RECORD),
             _eval_nodes,
         ),
-        Graph("record", "arm, camera, teleoperation and recorder", SHARED, _record_nodes),
+        Graph("record", "arm, camera, teleoperation and recorder", (*SHARED, DISTURBANCE), _record_nodes),
         Graph(
             "replay",
             "a recorded bag into the policy; no arm is there to move",

@@ -159,7 +159,8 @@ def command_line(spec: NodeSpec, parameters: Path) -> list[str]:
         command += ["-r", f"__ns:=/{spec.namespace.strip('/')}"]
     for old, new in spec.remappings:
         command += ["-r", f"{old}:={new}"]
-    for file in (config_folder() / spec.config, parameters):
+    files = [config_folder() / spec.config] if spec.config else []
+    for file in (*files, parameters):
         command += ["--params-file", str(file)]
     return command
 

@@ -40,7 +40,7 @@ def _node(spec: NodeSpec) -> Node:
         package=spec.package,
         executable=spec.executable,
         namespace=spec.namespace,
-        parameters=[str(config_folder() / spec.config), dict(spec.parameters)],
+        parameters=[*([str(config_folder() / spec.config)] if spec.config else []), dict(spec.parameters)],
         remappings=list(spec.remappings),
         output="both",
         on_exit=Shutdown(reason=f"{spec.executable} ended"),  # no part of a robot goes on without the others

@@ -37,7 +37,6 @@ class ScriptedTeleop(Node):
 
     def __init__(self, **options: Any) -> None:
         super().__init__("scripted_teleop", **options)
-        self._noise = parameter(self, "noise", 0.1, "standard deviation of the hand's noise, as a part of the longest step")
         self._world = World()
         self._expert: Expert | None = None
         self._episode = ""
@@ -64,8 +63,7 @@ class ScriptedTeleop(Node):
             self._expert = None
             self.get_logger().error(str(error))
             return
-        seed = np.frombuffer(event.episode_id.encode(), np.uint8)  # an episode's noise is its own
-        self._expert = Expert(self._world, task, np.random.default_rng(seed), self._noise, burst=0.0)
+        self._expert = Expert(self._world, task)
         self._episode = event.episode_id
         self._inputs.start(to_ns(event.header.stamp))
         self._schedule.restart()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, JointState
@@ -21,6 +22,7 @@ from ptr_policy_node.spec import CONTROL_RATE, PtrError, camera_info_topic
 from .arm_node import ArmNode, DeviceThread
 from .camera_node import TOPIC_WORLD
 from .controller import EefController
+from .expert import Disturbance
 from .kinematics import Kinematics
 from .limits import Limits
 from .pacing import Pacing
@@ -80,6 +82,13 @@ class SimulationNode(ArmNode):
         self._factor = parameter(self, "real_time_factor", 1.0, "simulated seconds per second of real time")
         rate = parameter(self, "world_rate", 30.0, f"states per second on {TOPIC_WORLD}, the camera's rate [Hz]")
         self._pacing = Pacing(parameter(self, "patience", 2.0, "real time the world waits for picture or command [s]"))
+        self._disturbance = parameter(
+            self,
+            "disturbance",
+            0.0,
+            "noise of the arm itself, as a part of the longest step",
+        )
+        self._disturb = Disturbance(np.random.default_rng(0), self._disturbance)
         camera = parameter(self, "camera", "over_shoulder", "camera whose pictures the world waits for")
         self._simulated = self.get_parameter("use_sim_time").value
         if self._factor <= 0 or (self._factor != 1.0 and not self._simulated):
@@ -132,6 +141,9 @@ class SimulationNode(ArmNode):
         self._pacing.expect_no_command()
 
     def _execute(self, request: EefCommand) -> None:
+        wanted = np.asarray(request.action)
+        if self._disturbance > 0 and self.guard.episode and np.isfinite(wanted).all():
+            request.action = self._disturb(wanted)
         super()._execute(request)
         if self.guard.episode and not self.guard.holding:
             self._pacing.answered(to_ns(request.observation_stamp) or self.world.time_ns)
@@ -148,6 +160,7 @@ class SimulationNode(ArmNode):
 
     def _reset(self, task: str, seed: int) -> str:
         self.world.reset(draw_layout(task, seed))
+        self._disturb = Disturbance(np.random.default_rng(seed), self._disturbance)
         self.controller.reset()
         return f"{task}, seed {seed}"
 
