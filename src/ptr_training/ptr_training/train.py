@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import ctypes
 import dataclasses
 import json
 import signal
@@ -230,11 +231,20 @@ def _set_up(config: Config) -> torch.device:
 
     if config.threads:
         torch.set_num_threads(config.threads)
+    _keep_freed_memory()
     if config.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if config.device == "cuda" and not torch.cuda.is_available():
         raise TrainingError("device is cuda, but PyTorch finds no GPU; use --set device=cpu or install its CUDA build")
     return torch.device(config.device)
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse freed memory instead of giving it back: page faults took an eighth of a small CPU step."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+        libc.mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD; glibc takes no more
 
 
 def _describe_run(start: Checkpoint, out: Path) -> None:

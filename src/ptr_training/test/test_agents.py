@@ -88,6 +88,13 @@ def test_saved_agent_goes_on_bit_for_bit(name: str) -> None:
         }
 
 
+def test_learning_rate_of_the_configuration_beats_that_of_the_checkpoint() -> None:
+    slow, fast = make_agent({"name": "bc", "lr": 1e-4}), make_agent({"name": "bc", "lr": 1e-2})
+    slow.update(make_batch())
+    fast.load_state(slow.state())
+    assert fast.optimizers["actor"].param_groups[0]["lr"] == 1e-2
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_scripted_module_equals_the_agent(name: str) -> None:
     agent, batch = make_agent(VARIANTS[name]), make_batch()

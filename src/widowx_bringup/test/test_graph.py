@@ -51,7 +51,7 @@ def test_every_parameter_of_the_graph_is_known_to_its_node(node: NodeSpec) -> No
     assert set(node.parameters) <= declared_parameters(source_of(node)) | OF_ROS
 
 
-@pytest.mark.parametrize("node", [node for node in all_nodes() if node.config])
+@pytest.mark.parametrize("node", [each for each in all_nodes() if each.values[0].config])
 def test_every_parameter_in_config_is_known_to_its_node(node: NodeSpec) -> None:
     file = yaml.safe_load((config_folder() / node.config).read_text())
     in_file = set(file[f"/**/{node.executable}"]["ros__parameters"])

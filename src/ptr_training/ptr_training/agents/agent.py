@@ -71,10 +71,13 @@ class Agent(nn.Module, abc.ABC):
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned."""
+        """Take over what `state` returned; learning rates stay those of this agent's configuration."""
         self.load_state_dict(state["weights"])
         for name, optimizer in self.optimizers.items():
+            rates = [group["lr"] for group in optimizer.param_groups]
             optimizer.load_state_dict(state["optimizers"][name])
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
         self.generator.set_state(state["generator"].cpu())
         self.steps = state["steps"]
 
