@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 NAME = "ptr_training"
@@ -11,6 +13,7 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/train", sorted(map(str, Path("train").glob("*.yaml")))),  # a link to config/train
     ],
     install_requires=["ptr_policy_node", "numpy", "pyyaml"],
     python_requires=">=3.10",

@@ -7,12 +7,10 @@ import contextlib
 import functools
 import itertools
 import json
-import multiprocessing
 import os
-import signal
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +24,7 @@ from ptr_policy_node.spec import PtrError
 from .bags import BagEpisodes, ReadOptions, read_episodes
 from .episodes import Card, EpisodeWriter, StoreError
 from .mcap_reader import BagError
+from .workers import WorkerPool
 
 THREADS = 4
 """Bags read at a time in one process: more would wait for the interpreter, which holds it a quarter of the time."""
@@ -204,8 +203,8 @@ def _read_all(bags: Sequence[Path], options: ReadOptions, workers: int) -> Gener
 def _make_pool(workers: int, threads: int) -> Executor:
     """Return a pool of several processes, else of threads in this one."""
     if workers > 1:
-        return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
-    cv2.setNumThreads(1)  # whole images are what is done in parallel
+        return WorkerPool(workers, _resize_in_one_thread)
+    _resize_in_one_thread()
     return ThreadPoolExecutor(threads)
 
 
@@ -223,6 +222,5 @@ def _in_order(pool: Executor, read: Any, bags: Sequence[Path], ahead: int) -> It
         raise PtrError("a worker was killed, most likely for want of memory; try --workers 1") from error
 
 
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends its workers
-    cv2.setNumThreads(1)
+def _resize_in_one_thread() -> None:
+    cv2.setNumThreads(1)  # whole images are what is done in parallel

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import signal
 import sys
 from importlib.metadata import EntryPoint, entry_points
+from types import FrameType
+from typing import NoReturn
 
 from ptr_policy_node.spec import PtrError
 
@@ -24,6 +27,7 @@ def main(argv: list[str] | None = None) -> int:
         hint = f"did you mean {near[0]}? There" if near else "there"
         print(f"ptr: no verb {verb!r}; {hint} are: {', '.join(sorted(verbs))}", file=sys.stderr)
         return 2
+    _unwind_on_terminate()
     try:
         return int(verbs[verb].load()(rest) or 0)
     except PtrError as error:
@@ -35,6 +39,17 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"ptr {verb}: interrupted", file=sys.stderr)
         return 130
+
+
+def _unwind_on_terminate() -> None:
+    """Have SIGTERM and SIGHUP end a verb as Ctrl-C does: nothing is left half-written, and no process behind."""
+
+    def leave(number: int, _: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, leave)
 
 
 def _overview(verbs: dict[str, EntryPoint]) -> str:

@@ -15,7 +15,10 @@ from .agents import AGENTS
 from .episodes import TrainingError
 from .networks import NetworkConfig
 
-PRESETS = Path("config/train")
+_PARENTS = Path(__file__).resolve().parents
+PRESET_FOLDERS = (_PARENTS[3] / "config" / "train", _PARENTS[4] / "share" / "ptr_training" / "train")
+"""Where presets are: in the source tree, or installed (by pip or colcon) beside lib/python3.x/site-packages."""
+
 T = TypeVar("T")
 
 
@@ -114,11 +117,12 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
 
 def _read(preset: str | Path) -> dict[str, Any]:
     path = Path(preset)
-    if not path.is_file() and path.suffix == "":
-        path = PRESETS / f"{preset}.yaml"
+    presets = {file.stem: file for folder in reversed(PRESET_FOLDERS) for file in folder.glob("*.yaml")}
     if not path.is_file():
-        there = ", ".join(sorted(each.stem for each in PRESETS.glob("*.yaml"))) or "none here"
-        raise TrainingError(f"no configuration {str(preset)!r}; give a YAML file or one of {PRESETS}: {there}")
+        path = presets.get(str(preset), path)
+    if not path.is_file():
+        there = ", ".join(sorted(presets)) or "none found"
+        raise TrainingError(f"no configuration {str(preset)!r}; give a YAML file or the name of a preset: {there}")
     try:
         values = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:

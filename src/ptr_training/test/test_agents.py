@@ -243,6 +243,17 @@ def test_critic_starts_from_the_cloned_encoder() -> None:
             assert torch.equal(mine, other)
 
 
+def test_learning_rates_decay_after_the_warm_start_only() -> None:
+    agent = make_agent({"name": "cql", "shared_encoder": True, "clone_steps": 2, "decay_steps": 4})
+    rates = []
+    for step in range(9):
+        agent.update(make_batch(step))
+        rates.append([agent.optimizers[name].param_groups[0]["lr"] for name in ("critic", "actor")])
+    assert rates[:3] == [[3e-4, 1e-4]] * 3  # two of cloning, the first of CQL
+    assert rates[4] == pytest.approx([1.65e-4, 0.55e-4])  # half way
+    assert rates[6:] == [pytest.approx([3e-5, 1e-5])] * 3  # a tenth, and so it stays
+
+
 def test_low_entropy_raises_the_temperature() -> None:
     agent = make_agent({"name": "cql", "temperature_lr": 0.1})
     with torch.no_grad():

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from ptr_training import config
 from ptr_training.agents.bc import BCConfig
 from ptr_training.agents.cql import CQLConfig
 from ptr_training.config import Config, from_dict, load_config, override
@@ -64,10 +69,23 @@ def test_mistakes_are_refused(change: str, message: str) -> None:
         override(from_dict({}), [change])
 
 
-def test_missing_preset_names_those_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "config" / "train").mkdir(parents=True)
-    (tmp_path / "config" / "train" / "mine.yaml").write_text("seed: 2\n")
+def test_presets_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert load_config("mine").seed == 2
-    with pytest.raises(TrainingError, match=r"no configuration .other..*mine"):
+    assert load_config("demo_bc").agent_name == "bc"
+    (tmp_path / "mine.yaml").write_text("seed: 2\n")
+    assert load_config("mine.yaml").seed == 2
+    with pytest.raises(TrainingError, match=r"no configuration .other.; .* preset: bc, demo_bc, demo_ptr, ptr"):
         load_config("other")
+
+
+def test_installed_presets_are_found_beside_the_packages(tmp_path: Path) -> None:
+    package = Path(config.__file__).parent
+    module = tmp_path / "lib" / "python3" / "site-packages" / "ptr_training" / "config.py"
+    shutil.copytree(package, module.parent)
+    presets = tmp_path / "share" / "ptr_training" / "train"
+    presets.mkdir(parents=True)
+    (presets / "mine.yaml").write_text("seed: 2\n")
+    program = "from ptr_training.config import load_config; print(load_config('mine').seed)"
+    environment = {**os.environ, "PYTHONPATH": str(module.parents[1])}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "2\n"

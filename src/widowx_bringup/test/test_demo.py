@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,30 +79,35 @@ def test_another_plan_does_not_resume(tmp_path):
     assert not any(stage.done for stage in load_or_start(out, "smoke", "t", 1).stages)
 
 
-PARENT = """
-import asyncio, sys
-from pathlib import Path
-from widowx_bringup import demo
-program = "import time; print('up', flush=True); time.sleep(600)"
-real = asyncio.create_subprocess_exec
-async def start(*_, **pipes):
-    process = await real(sys.executable, "-c", program, **pipes)
-    print(process.pid, flush=True)
-    return process
-asyncio.create_subprocess_exec = start
-asyncio.run(demo.run_stage(demo.Stage("wait", [[["x"]]]), Path(".")))
-"""
+def processes_naming(path: Path) -> list[int]:
+    """Return the processes with `path` on their command line."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has just ended
+            if os.fsencode(path) in file.read_bytes():
+                found.append(int(file.parent.name))
+    return found
 
 
-def test_ctrl_c_leaves_no_command_running(tmp_path):
-    parent = subprocess.Popen([sys.executable, "-c", PARENT], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    child, ready = 0, False
-    while not (child and ready):
-        line = parent.stdout.readline().strip()
-        assert line, "the stage ended by itself"
-        child, ready = (int(line), ready) if line.isdigit() else (child, ready or line == "up")
-    parent.send_signal(signal.SIGINT)
-    assert parent.wait(30) != 0
-    with pytest.raises(ProcessLookupError):
-        os.kill(child, 0)
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)],
+)
+def test_stopped_demonstration_leaves_no_process_and_no_half_store(tmp_path, number, status):
+    out = tmp_path / "demo"
+    command = [sys.executable, "-m", "ptr_training.cli", "demo", "--preset", "smoke", "--out", str(out)]
+    demonstration = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: bool(list(out.glob(".prior.*"))))  # its first command is at work
+    demonstration.send_signal(number)
+    assert demonstration.wait(60) == status
+    wait_until(lambda: not processes_naming(out))
+    assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == ["demo.json"]
+    if number != signal.SIGKILL:
+        assert not list(out.glob(".prior.*"))

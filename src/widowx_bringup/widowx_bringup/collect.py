@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
-import signal
-import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +15,10 @@ from tqdm import tqdm
 
 from ptr_policy_node.spec import PtrError
 from ptr_training.episodes import REWARDED_STEPS, Card, Episode, EpisodeWriter
+from ptr_training.workers import WorkerPool
 
 from .rendering import choose_backend
 from .tasks import draw_layout, parse_task, prior_tasks
-from .up import stop_on_terminate
 
 CAMERA = "over_shoulder"
 MAX_STEPS = 60
@@ -104,19 +100,8 @@ _demonstrator: Demonstrator | None = None  # one per worker process
 
 def _start_worker(settings: Settings) -> None:
     global _demonstrator
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is answered by the parent
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.setdefault("LP_NUM_THREADS", "0")  # the software renderer must not start threads of its own
     _demonstrator = Demonstrator(settings)
-
-
-def _end_with_parent() -> None:
-    """End this worker when the parent was killed: nobody would take its episode any more."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _work(job: tuple[str, int]) -> Demonstration:
@@ -131,9 +116,7 @@ def demonstrations(tasks: Sequence[str], per_task: int, settings: Settings, work
         CollectError: If a worker process dies or a task cannot be demonstrated.
     """
     jobs = [(task, index) for task in tasks for index in range(per_task)]
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(settings,)
-    )
+    pool = WorkerPool(workers, _start_worker, settings)
     try:
         yield from pool.map(_work, jobs)
     except BrokenProcessPool as error:
@@ -204,7 +187,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--camera-size", type=_size, default=(240, 320), metavar="HxW", help="drawn (default: 240x320)")
     parser.add_argument("--noise", type=float, default=0.15, help="of the longest step; 0: clean, no recovery")
     options = parser.parse_args(argv)
-    stop_on_terminate()
     if options.seed < 0 or not 0 <= options.noise <= 1:
         raise CollectError(f"--seed must be >= 0 and --noise in [0, 1]; found {options.seed} and {options.noise}")
     tasks = prior_tasks() if options.tasks == ["prior"] else [parse_task(name).name for name in options.tasks]

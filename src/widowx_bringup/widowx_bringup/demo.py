@@ -8,7 +8,6 @@ import contextlib
 import json
 import shlex
 import shutil
-import signal
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ from ptr_policy_node.files import atomic_file
 from ptr_policy_node.spec import PtrError
 
 from .doctor import versions
+from .processes import end_with_parent
 
 RECORD = "demo.json"
 CAMERA = {"width": 320, "height": 240, "camera_rate": 15.0}  # smaller than a real one, so that two cores suffice
@@ -170,7 +170,14 @@ async def _run_chain(commands: list[list[str]], log: Path | None) -> None:
         for command in commands:
             print(f"  $ ptr {shlex.join(command)}{f'   > {log}' if log else ''}", flush=True)
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "ptr_training.cli", *command, stdout=output, stderr=output
+                sys.executable,
+                "-m",
+                "ptr_training.cli",
+                *command,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C in the terminal is ours to pass on, once
+                preexec_fn=end_with_parent,
             )
             try:
                 status = await process.wait()
@@ -184,8 +191,8 @@ async def _run_chain(commands: list[list[str]], log: Path | None) -> None:
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
-    """Let a command end as on Ctrl-C, so that it saves what it has and stops its own processes."""
-    process.send_signal(signal.SIGINT)
+    """Let a command save what it has and stop its own processes."""
+    process.terminate()
     try:
         await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
     except asyncio.TimeoutError:

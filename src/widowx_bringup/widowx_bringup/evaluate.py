@@ -25,7 +25,7 @@ from ptr_policy_node.spec import CONTROL_RATE, PtrError, image_topic
 from .doctor import versions
 from .results import STRIP_FRAMES, Rollout, read_results, summarise, table, write_film_strip, write_results
 from .tasks import TARGET_TASK, draw_layout, parse_task
-from .up import parse_values, stop_on_terminate
+from .up import parse_values
 
 if TYPE_CHECKING:
     from .session import Session
@@ -260,7 +260,6 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     if options.rollouts < 1 or options.max_steps < 1:
         raise EvaluationError(f"--rollouts and --max-steps must be >= 1; found {options.rollouts}, {options.max_steps}")
-    stop_on_terminate()
     task = parse_task(options.task).name
     plan = Plan(task, options.rollouts, options.seed, options.max_steps, not options.in_process)
     methods = [parse_method(text) for text in options.policy]

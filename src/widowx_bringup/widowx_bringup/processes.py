@@ -130,7 +130,7 @@ class Processes:
             text=True,
             errors="replace",
             start_new_session=True,  # Ctrl-C in the terminal is ours to pass on, in order
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
         running = _Running(spec, process, self.log_folder / f"{spec.executable}.log")
         running.reader = threading.Thread(target=self._copy_output, args=(running,), daemon=True)
@@ -181,7 +181,7 @@ def describe_status(status: int) -> str:
 _prctl = ctypes.CDLL(None).prctl
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Have the kernel end this child when its parent dies, however it dies."""
     _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 

@@ -11,7 +11,7 @@ from ptr_policy_node.spec import CONTROL_RATE, PtrError
 
 from .session import open_session
 from .tasks import TARGET_TASK, parse_task
-from .up import parse_values, stop_on_terminate
+from .up import parse_values
 
 MAX_FAILURES = 10
 """Failed demonstrations in a row after which something must be wrong."""
@@ -32,7 +32,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument("values", nargs="*", metavar="name:=value", help="arguments of the graph (ptr up --help)")
     arguments = parser.parse_args(argv)
     parse_task(arguments.task)
-    stop_on_terminate()
     given = {
         "bag_directory": str(arguments.out),
         "real_time_factor": str(arguments.real_time_factor),

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from .graph import GRAPHS, Argument, GraphError, environment, find_graph
 from .processes import Processes, describe_status
@@ -29,7 +26,6 @@ def main(argv: list[str]) -> int:
     graph = find_graph(arguments.graph)
     values = graph.resolve(parse_values(arguments.values))
     log = arguments.log or Path("runs", "log", time.strftime("%Y%m%d-%H%M%S"))
-    stop_on_terminate()
     with Processes(graph.nodes(values), log, environment(values), print) as processes:
         try:
             name, status = processes.wait()
@@ -49,16 +45,6 @@ def parse_values(words: list[str]) -> dict[str, str]:
         if ":=" not in word:
             raise GraphError(f"{word!r} is no argument; write name:=value")
     return dict(word.split(":=", 1) for word in words)
-
-
-def stop_on_terminate() -> None:
-    """Have SIGTERM unwind this process, so that its nodes end with it."""
-
-    def leave(number: int, _: FrameType | None) -> NoReturn:
-        sys.exit(128 + number)
-
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGHUP, leave)
 
 
 def _overview() -> str:

@@ -95,9 +95,9 @@ class Agent(nn.Module, abc.ABC):
         """Return the weighted squared error (see `Problem.action_weight`), mean over dimensions and batch."""
         return (((actions - batch.actions) ** 2) * self.weight).sum(1).mean() / self.active.sum()
 
-    def _decay(self, name: str, rate: float, steps: int) -> None:
-        """Set the learning rate of an optimiser: a cosine from `rate` to a tenth of it over `steps`, then constant."""
-        progress = min(1.0, self.steps / steps)
+    def _decay(self, name: str, rate: float, steps: int, since: int = 0) -> None:
+        """Set a learning rate: a cosine from `rate` to a tenth of it, `steps` long from `since` on, then constant."""
+        progress = min(1.0, (self.steps - since) / steps)
         for group in self.optimizers[name].param_groups:
             group["lr"] = rate * (0.55 + 0.45 * math.cos(math.pi * progress))
 

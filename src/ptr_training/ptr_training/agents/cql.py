@@ -49,6 +49,7 @@ class CQLConfig:
     shared_encoder: bool = False  # departure: actor and critic share one encoder, trained by both losses in one step
     clone_steps: int = 0  # departure here, done by COG: clone behaviour for as many steps before
     clone_lr: float = 1e-3  # decays to a tenth
+    decay_steps: int = 0  # departure: actor's and critic's rates decay to a tenth over as many steps of CQL; 0: never
     bc_weight: float = 0.0  # departure: squared error of the mode in the actor's loss
 
     def __post_init__(self) -> None:
@@ -154,6 +155,9 @@ class CQL(Agent):
 
     def _improve(self, batch: Batch) -> Metrics:
         """One update of critic, target, actor and temperature, in the official order."""
+        if self.config.decay_steps:
+            for name, rate in (("actor", self.config.actor_lr), ("critic", self.config.critic_lr)):
+                self._decay(name, rate, self.config.decay_steps, since=self.config.clone_steps)
         images, next_images, task = (
             self._augment(batch.images),
             self._augment(batch.next_images),
