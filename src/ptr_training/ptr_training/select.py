@@ -4,7 +4,9 @@ PTR (paper §4.2 and Appendix F): a valid Q function rises along a demonstration
 whose Q over time on held-out demonstrations comes closest to rising. The authors judged plots by eye and
 left a metric to others; ours is the mean over held-out demonstrations of Spearman's rank correlation between
 time t and min_j Q_j(s_t, a_t): 1 rises throughout, 0 no trend. It ignores the scale of Q, as the paper's
-relative criterion does. The plot has one panel per checkpoint, as the paper's figure 16, so that an eye can overrule.
+relative criterion does. A few demonstrations cannot tell close means apart, so of all checkpoints within one
+standard error of the best mean the latest is taken, which has learnt most from the demonstrations. The plot
+has one panel per checkpoint, as the paper's figure 16, so that an eye can overrule.
 Behaviour cloning: the smallest mean squared error on the same demonstrations (paper, Appendix D).
 """
 
@@ -33,6 +35,7 @@ class Score:
 
     step: int
     spearman: float  # mean rank correlation of time and Q; NaN without critic
+    standard_error: float  # of that mean over the demonstrations; 0 for a single one
     rising: float  # fraction of neighbouring steps at which Q rises; NaN without critic
     error: float  # mean squared error of the mode, scale -1..1, learnt dimensions
 
@@ -76,10 +79,12 @@ def select(run: Path, target: Path | None = None) -> tuple[list[Score], bool]:
     best = choose(scores, by_q)
     folder = run / "select"
     _write_csv(folder / "q_trend.csv", trends)
-    _write_json(folder / "q_trend.json", [asdict(each) for each in scores])
+    _write_json(folder / "q_trend.json", [_values(each) for each in scores])
     plot(folder / "q_trend.png", trends, scores, best, by_q)
-    rule = "largest mean Spearman correlation of time and min Q" if by_q else "smallest held-out squared error"
-    _write_json(folder / "choice.json", {**asdict(best), "rule": rule, "demonstrations": len(demonstrations)})
+    rule = "smallest held-out squared error"
+    if by_q:
+        rule = "latest within one standard error of the largest mean Spearman correlation of time and min Q"
+    _write_json(folder / "choice.json", {**_values(best), "rule": rule, "demonstrations": len(demonstrations)})
     return scores, by_q
 
 
@@ -127,9 +132,12 @@ def evaluate(checkpoint: Checkpoint, episode: Episode) -> Trend:
 def score(step: int, trends: list[Trend]) -> Score:
     """Return the score of a checkpoint from its trends."""
     values = [trend.q.min(1) for trend in trends]
+    correlations = np.array([spearman(each) for each in values])
+    spread = correlations.std(ddof=1) if len(correlations) > 1 else 0.0 * correlations[0]
     return Score(
         step=step,
-        spearman=float(np.mean([spearman(each) for each in values])),
+        spearman=float(correlations.mean()),
+        standard_error=float(spread / np.sqrt(len(correlations))),
         rising=float(np.mean(np.concatenate([np.diff(each) > 0 for each in values])))
         if not np.isnan(values[0]).any()
         else float("nan"),
@@ -154,17 +162,23 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def choose(scores: list[Score], by_q: bool) -> Score:
-    """Return the score of the checkpoint to deploy, of equal ones the earliest; step 0 saw no demonstration yet."""
+    """Return the score of the checkpoint to deploy; step 0 saw no demonstration yet."""
     tuned = [each for each in scores if each.step > 0] or scores
-    return max(tuned, key=lambda each: each.spearman) if by_q else min(tuned, key=lambda each: each.error)
+    if not by_q:
+        return min(tuned, key=lambda each: each.error)
+    best = max(tuned, key=lambda each: each.spearman)
+    return max(
+        (each for each in tuned if each.spearman >= best.spearman - best.standard_error), key=lambda each: each.step
+    )
 
 
 def table(scores: list[Score], best: Score) -> list[str]:
     """Return lines for a terminal."""
-    lines = [f"{'step':>8} {'Spearman':>9} {'rising':>7} {'error':>8}"]
+    lines = [f"{'step':>8} {'Spearman':>9} {'± s.e.':>7} {'rising':>7} {'error':>8}"]
     for each in scores:
         mark = "  <- chosen" if each is best else ""
-        lines.append(f"{each.step:>8} {each.spearman:>9.3f} {each.rising:>7.2f} {each.error:>8.4f}{mark}")
+        trend = f"{each.spearman:>9.3f} {each.standard_error:>7.3f} {each.rising:>7.2f}"
+        lines.append(f"{each.step:>8} {trend} {each.error:>8.4f}{mark}")
     return lines
 
 
@@ -214,6 +228,10 @@ def _write_csv(path: Path, trends: dict[int, list[Trend]]) -> None:
             for trend in each:
                 for t, (q, error) in enumerate(zip(trend.q, trend.error, strict=True)):
                     writer.writerow([step, trend.episode, t, f"{q[0]:.6g}", f"{q[1]:.6g}", f"{error:.6g}"])
+
+
+def _values(each: Score) -> dict[str, float | None]:
+    return {name: None if np.isnan(value) else value for name, value in asdict(each).items()}  # JSON knows no NaN
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -51,13 +51,25 @@ def test_score_takes_the_smaller_head() -> None:
 
 
 def test_rule_follows_the_agent() -> None:
-    scores = [Score(1, 0.2, 0.5, 0.1), Score(2, 0.9, 0.5, 0.4), Score(3, 0.9, 0.5, 0.2)]
+    scores = [Score(1, 0.2, 0.1, 0.5, 0.1), Score(2, 0.9, 0.1, 0.5, 0.4), Score(3, 0.7, 0.1, 0.5, 0.2)]
     assert choose(scores, by_q=True).step == 2
     assert choose(scores, by_q=False).step == 1
 
 
+def test_of_trends_that_cannot_be_told_apart_the_latest_is_chosen() -> None:
+    scores = [Score(1, 0.9, 0.1, 0.5, 0.1), Score(2, 0.81, 0.3, 0.5, 0.4), Score(3, 0.79, 0.3, 0.5, 0.2)]
+    assert choose(scores, by_q=True).step == 2
+
+
+def test_standard_error_is_that_of_the_mean_over_demonstrations() -> None:
+    rising, falling, error = np.arange(4.0), -np.arange(4.0), np.zeros(4)
+    both = [Trend("a", np.stack([rising] * 2, 1), error), Trend("b", np.stack([falling] * 2, 1), error)]
+    assert score(1, both).standard_error == pytest.approx(np.std([1.0, -1.0], ddof=1) / np.sqrt(2))
+    assert score(1, both[:1]).standard_error == 0.0
+
+
 def test_a_checkpoint_that_saw_no_demonstration_is_never_chosen() -> None:
-    scores = [Score(0, 0.9, 0.5, 0.1), Score(1, 0.2, 0.5, 0.4)]
+    scores = [Score(0, 0.9, 0.1, 0.5, 0.1), Score(1, 0.2, 0.1, 0.5, 0.4)]
     assert choose(scores, by_q=True).step == choose(scores, by_q=False).step == 1
 
 

@@ -218,7 +218,7 @@ class ArmNode(Node):
         return future
 
     def _report(self, future: Future) -> None:
-        if (error := future.exception()) is not None:
+        if (error := future.exception()) is not None and self.context.ok():  # else it published during the shutdown
             self.get_logger().error(f"{type(error).__name__}: {error}")
 
     # --- jobs: they run in the device thread ----------------------------------------------------------------

@@ -27,7 +27,8 @@ class Disturbance:
     Args:
         rng: Source of the noise.
         noise: Standard deviation as a part of the longest step; 0 switches the bursts off as well.
-        burst: Probability that a step begins one to three random moves, gripper included.
+        burst: Probability that a step begins two to five moves the same random way, with the gripper closed more often
+            than not: as after a missed grasp.
     """
 
     def __init__(self, rng: np.random.Generator, noise: float = 0.15, burst: float = 0.04) -> None:
@@ -40,7 +41,7 @@ class Disturbance:
     def __call__(self, wanted: np.ndarray) -> np.ndarray:
         """Return the step to carry out, shape (7,), for the one wanted (7,)."""
         if self._burst_left == 0 and self._rng.random() < self._burst:
-            self._burst_left = int(self._rng.integers(1, 4))
+            self._burst_left = int(self._rng.integers(2, 6))
             self._burst_action = self._random_step()
         if self._burst_left > 0:
             self._burst_left -= 1
@@ -55,7 +56,7 @@ class Disturbance:
     def _random_step(self) -> np.ndarray:
         step = self._rng.uniform(-LONGEST_STEP, LONGEST_STEP, 3)
         turn = self._rng.uniform(-LONGEST_TURN, LONGEST_TURN)
-        return np.array([*step, 0.0, 0.0, turn, float(self._rng.integers(2))])
+        return np.array([*step, 0.0, 0.0, turn, float(self._rng.random() < 0.3)])
 
 
 class Expert:

@@ -53,6 +53,8 @@ OBJECTS = {
         Object("green cylinder", (0.10, 0.62, 0.16, 1), _CYLINDER),
         Object("blue cube", (0.10, 0.22, 0.85, 1), _CUBE),
         Object("purple cylinder", (0.60, 0.12, 0.68, 1), _CYLINDER),
+        Object("orange cube", (0.96, 0.45, 0.04, 1), _CUBE),
+        Object("pink cylinder", (0.96, 0.50, 0.70, 1), _CYLINDER),
         Object("yellow cube", (0.98, 0.85, 0.05, 1), _CUBE),
         Object("cyan cylinder", (0.05, 0.80, 0.85, 1), _CYLINDER),
     )
@@ -79,8 +81,9 @@ OBJECT_TURN = 0.1
 """Largest turn of a cube [rad]; at 64 x 64 pixels a policy could not see more."""
 START_TURN = 0.4
 """Largest turn of the gripper at the start [rad], which the policy has to take back."""
-START_AREA = (0.09, 0.14)
-START_HEIGHT = (0.14, 0.21)
+START_AREA = (0.09, 0.19)
+"""Half extent of where the gripper starts in x and y [m]: over the containers too, where a failed try ends."""
+START_HEIGHT = (0.09, 0.21)
 
 
 @dataclass(frozen=True)
