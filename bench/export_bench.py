@@ -124,6 +124,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
+    os.environ["TQDM_DISABLE"] = "1"
     readers = {"rosbags": read_with_rosbags, "ptr export": read_with_export}
     with tempfile.TemporaryDirectory() as folder:
         bags = [write_bag(Path(folder), f"bag{number}", arguments.frames) for number in range(arguments.bags)]

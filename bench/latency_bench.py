@@ -1,7 +1,6 @@
 """Measure the policy node from image stamp to published command, over DDS, with untrained networks of real size.
 
-    .venv/bin/python bench/latency_bench.py --encoder small --seconds 60
-    .venv/bin/python bench/latency_bench.py --encoder resnet34 --seconds 60
+    .venv/bin/python bench/latency_bench.py --seconds 60
 
 The node runs as its own process. This one plays the camera (640x480 rgb8 at 30 Hz) and the arm.
 """
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 CAMERA = CameraSpec("bench", 640, 480)
 TASK = "put the red cube on the white plate"
 STATE_RATE = 20.0  # [Hz]
+SIZES = {"small": 64, "resnet34": 128}  # pixels of the picture each encoder is meant for
 
 
 def make_bundle(path: Path, encoder: str, agent: str, size: int) -> None:
@@ -138,42 +138,53 @@ def summary(values: list[float]) -> str:
 
 
 def main() -> int:
-    """Run the node against the played robot and print what was measured."""
+    """Run the node against the played robot, with one encoder after the other, and print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--encoder", choices=("small", "resnet34"), default="small")
+    parser.add_argument("--encoder", nargs="+", choices=sorted(SIZES), default=sorted(SIZES, reverse=True))
     parser.add_argument("--agent", choices=("cql", "bc"), default="cql")
-    parser.add_argument("--size", type=int, help="pixels of the network's picture (default: 64 small, 128 resnet34)")
+    parser.add_argument("--size", type=int, help=f"pixels of the network's picture (default: {SIZES})")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rate", type=float, default=30.0, help="of the camera [Hz]")
     arguments = parser.parse_args()
     os.environ.setdefault("ROS_DOMAIN_ID", "88")
-    from widowx_bringup.graph import NodeSpec, environment
-    from widowx_bringup.processes import Processes
+    from widowx_bringup.graph import environment
 
     os.environ.update(environment({}))
+    for encoder in arguments.encoder:
+        size = arguments.size or SIZES[encoder]
+        robot = run_node(encoder, arguments.agent, size, arguments.seconds, arguments.rate)
+        acting = [state for state in robot.states if state.status == state.STATUS_ACTING]
+        judged = sum(np.isfinite(state.q_values).all() for state in acting)
+        print(
+            f"{arguments.agent}, {encoder} encoder, {size}x{size}: {len(robot.latencies)} commands of "
+            f"{int(arguments.seconds * 5)}, {judged} with Q values\n"
+            f"  image stamp to published command: {summary(robot.latencies)}\n"
+            f"  image stamp to arrival of the command: {summary(robot.arrivals)}"
+        )
+    return 0
+
+
+def run_node(encoder: str, agent: str, size: int, seconds: float, rate: float) -> Robot:
+    """Run the policy node against a played robot for some seconds; return the robot with what it saw."""
     import rclpy
+
+    from widowx_bringup.graph import NodeSpec
+    from widowx_bringup.processes import Processes
 
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder, "bundle")
-        size = arguments.size or (64 if arguments.encoder == "small" else 128)
-        make_bundle(bundle, arguments.encoder, arguments.agent, size)
+        make_bundle(bundle, encoder, agent, size)
         parameters: dict[str, Any] = {"bundle": str(bundle), "camera": CAMERA.name, "autostart": True}
         spec = NodeSpec("ptr_policy_node", "policy_node", "policy.yaml", parameters)
         with Processes([spec], Path(folder), {}) as policy:
             rclpy.init()
-            robot = Robot(rclpy.create_node("bench_robot"))
-            measure(robot, policy, arguments.seconds, arguments.rate)
-            policy.check()
-            rclpy.shutdown()
-    acting = [state for state in robot.states if state.status == state.STATUS_ACTING]
-    wanted = int(arguments.seconds * 5)
-    print(
-        f"{arguments.agent}, {arguments.encoder} encoder, {size}x{size}: {len(robot.latencies)} commands of {wanted}, "
-        f"{sum(np.isfinite(state.q_values).all() for state in acting)} with Q values\n"
-        f"  image stamp to published command: {summary(robot.latencies)}\n"
-        f"  image stamp to arrival of the command: {summary(robot.arrivals)}"
-    )
-    return 0
+            try:
+                robot = Robot(rclpy.create_node("bench_robot"))
+                measure(robot, policy, seconds, rate)
+                policy.check()
+            finally:
+                rclpy.shutdown()
+    return robot
 
 
 if __name__ == "__main__":

@@ -87,6 +87,8 @@ def main() -> int:
     os.environ.update(environment({}))
     if arguments.profiles is not None:
         os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = arguments.profiles
+    if arguments.profiles == "":
+        del os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"]
     width, height = map(int, arguments.size.split("x"))
     count = round(arguments.seconds * arguments.rate)
     ours, theirs = multiprocessing.Pipe()

@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import yaml
 
 from widowx_bringup.demo import PLANS, load_or_start
 from widowx_bringup.report import ReportError, write_report
@@ -31,6 +33,22 @@ def test_report_is_one_file_with_table_strips_and_timings(tmp_path):
     assert page.count("data:image/jpeg;base64,") == 2
     assert "train, select, bundle" in page
     assert "http" not in page.replace("http://www.w3.org", "")  # nothing is loaded from elsewhere
+
+
+def test_report_names_the_losses_and_the_choices(tmp_path):
+    out = finished_run(tmp_path / "run", "full")
+    choice = {"step": 300, "rule": "smallest of all", "demonstrations": 4}
+    for method, agent in (("ptr", {"name": "cql", "bc_weight": 50.0, "clone_steps": 9}), ("bc", {"name": "bc"})):
+        select = out / method / "finetune" / "select"
+        select.mkdir(parents=True)
+        (select.parent / "config.yaml").write_text(yaml.safe_dump({"agent": agent}))
+        (select / "choice.json").write_text(json.dumps(choice))
+        cv2.imwrite(str(select / "q_trend.png"), np.zeros((4, 4, 3), np.uint8))
+    page = write_report(out).read_text()
+    assert "T log π - Q + 50 x squared error to the demonstrated action, after a warm start of 9 steps" in page
+    assert page.index("conservative Q-learning") < page.index("behaviour cloning by squared error")
+    assert page.count("Chosen: step 300, the smallest of all, on 4 demonstrations.") == 2
+    assert page.count("data:image/png;base64,") == 2
 
 
 def test_names_are_escaped(tmp_path):

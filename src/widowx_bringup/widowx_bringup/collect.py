@@ -179,7 +179,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--tasks", nargs="+", default=["prior"], metavar="TASK", help="task names, or `prior`: all but unseen objects"
     )
-    parser.add_argument("--episodes-per-task", type=_count, default=60)
+    parser.add_argument("--episodes-per-task", type=_count, default=50)
     parser.add_argument("--seed", type=int, default=0, help="decides everything; the number of workers nothing")
     parser.add_argument("--out", type=Path, required=True, help="folder of the new store")
     parser.add_argument("--workers", type=_count, default=os.cpu_count() or 1, help="processes (default: all cores)")

@@ -48,12 +48,14 @@ def write_report(folder: Path) -> Path:
     rollouts = read_results(folder / "evaluation")
     if not rollouts:
         raise ReportError(f"{folder / 'evaluation'} holds no results; run `ptr evaluate` or `ptr demo` to its end")
+    methods = dict.fromkeys(rollout.method for rollout in rollouts)
+    runs = {method: folder / method / "finetune" for method in methods if (folder / method / "finetune").is_dir()}
     body = "\n".join(
         [
             _headline(record, rollouts),
             _results(summarise(rollouts)),
-            _training(folder, record),
-            _q_trends(folder),
+            _training(runs, record),
+            _q_trends(runs),
             _strips(folder, rollouts),
             _timings(record),
             _versions(record["versions"]),
@@ -121,13 +123,15 @@ def _bars(summaries: Sequence[Summary]) -> str:
     )
 
 
-def _training(folder: Path, record: dict[str, Any]) -> str:
+def _training(runs: dict[str, Path], record: dict[str, Any]) -> str:
+    from ptr_training.config import from_dict
+
     items = []
-    for path in sorted(folder.glob("*/finetune/config.yaml")):
-        config = yaml.safe_load(path.read_text())
+    for method, run in runs.items():
+        text = (run / "config.yaml").read_text()
+        summary = from_dict(yaml.safe_load(text)).agent.summary
         items.append(
-            f"<details><summary><b>{escape(path.parent.parent.name)}</b>: {escape(_loss(config))}</summary>"
-            f"<pre>{escape(yaml.safe_dump(config, sort_keys=False))}</pre></details>"
+            f"<details><summary><b>{escape(method)}</b>: {escape(summary)}</summary><pre>{escape(text)}</pre></details>"
         )
     plan = record["plan"]
     return (
@@ -136,20 +140,16 @@ def _training(folder: Path, record: dict[str, Any]) -> str:
     )
 
 
-def _loss(config: dict[str, Any]) -> str:
-    return str(config.get("actor_loss") or config.get("agent") or "see its configuration")
-
-
-def _q_trends(folder: Path) -> str:
+def _q_trends(runs: dict[str, Path]) -> str:
     plots = []
-    for path in sorted(folder.glob("*/finetune/select/*.png")):
-        choice = path.parent / "choice.json"
-        chosen = json.loads(choice.read_text()) if choice.exists() else {}
-        caption = ", ".join(f"{key}: {value}" for key, value in chosen.items() if isinstance(value, str | int | float))
-        plots.append(
-            f"<h3>{escape(path.parent.parent.parent.name)}</h3><figure>{_image(path, 'png')}"
-            f"<figcaption>{escape(caption)}</figcaption></figure>"
-        )
+    for method, run in runs.items():
+        choice = json.loads((run / "select" / "choice.json").read_text())
+        caption = f"Chosen: step {choice['step']}, the {choice['rule']}, on {choice['demonstrations']} demonstrations."
+        for path in sorted((run / "select").glob("*.png")):
+            plots.append(
+                f"<h3>{escape(method)}</h3><figure>{_image(path, 'png')}"
+                f"<figcaption>{escape(caption)}</figcaption></figure>"
+            )
     return "<h2>Choice of the checkpoint</h2>" + "".join(plots)
 
 

@@ -19,6 +19,11 @@ class BCConfig:
     lr: float = 3e-4
     decay_steps: int = 0  # cosine decay to a tenth over as many steps, an option of the official code; 0: none
 
+    @property
+    def summary(self) -> str:
+        """What is trained, in a line for reports."""
+        return "behaviour cloning by squared error to the demonstrated action"
+
 
 class BC(Agent):
     """Regression to the demonstrated action with a deterministic policy without tanh (paper, Appendix D).

@@ -56,6 +56,14 @@ class CQLConfig:
         if self.min_q_version not in ("v1", "v2", "v3"):
             raise TrainingError(f"agent.min_q_version is {self.min_q_version!r}; it must be v1, v2 or v3")
 
+    @property
+    def summary(self) -> str:
+        """What is trained, in a line for reports; it names every departure of the actor."""
+        cloning = f" + {self.bc_weight:g} x squared error to the demonstrated action" if self.bc_weight else ""
+        start = f", after a warm start of {self.clone_steps} steps of behaviour cloning" if self.clone_steps else ""
+        critic = f"conservative Q-learning ({self.min_q_version}, α = {self.alpha:g})"
+        return f"{critic}; actor's loss: T log π - Q{cloning}{start}"
+
 
 def backup(q_next: Tensor, rewards: Tensor, masks: Tensor, discount: float) -> Tensor:
     """Return TD targets r + γ m max_k min_j Q_j(s', a'_k); there is no entropy term.
