@@ -58,7 +58,7 @@ def make_bundle(path: Path, encoder: str, agent: str, size: int) -> None:
         q = module.q(*inputs, action).numpy()
     info = BundleInfo(agent, CAMERA, size, size, 5.0, (TASK,), "executed", {}, {}, "bench")
     golden = {"image": image, "proprio": proprio, "task": task, "resized": resized, "action": action.numpy(), "q": q}
-    write_bundle(path, info, module.save, golden)
+    write_bundle(path, info, module.save_to_buffer(), golden)
 
 
 class Robot:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ class Choice:
 def write_bundle(
     path: Path | str,
     info: BundleInfo,
-    save_module: Callable[[str], None],
+    module: bytes,
     golden: Mapping[str, np.ndarray],
     *,
     overwrite: bool = False,
@@ -142,13 +142,13 @@ def write_bundle(
     Args:
         path: Folder to make.
         info: What the policy needs and where it came from.
-        save_module: Writes the TorchScript module to the file name given.
+        module: The TorchScript archive.
         golden: `image` (G, H, W, 3) uint8 of camera size, `proprio` (G, 7), `task` (G,), and the
             `resized`, `action` (G, 7) and `q` (G, 2) that follow from them.
         overwrite: Replace an existing folder.
     """
     with atomic_folder(path, overwrite=overwrite) as folder:
-        save_module(str(folder / "policy.pt"))
+        (folder / "policy.pt").write_bytes(module)
         arrays: dict[str, Any] = {name: golden[name] for name in GOLDEN_NAMES}
         np.savez_compressed(folder / "golden.npz", **arrays)
         hashes = {name: sha256(folder / name) for name in ("policy.pt", "golden.npz")}

@@ -74,7 +74,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def write(path: Path, info: BundleInfo = INFO, **changes: np.ndarray) -> str:
-    return write_bundle(path, info, torch.jit.script(Toy()).save, golden() | changes)
+    return write_bundle(path, info, torch.jit.script(Toy()).save_to_buffer(), golden() | changes)
 
 
 def edit(path: Path, **changes: Any) -> None:
@@ -211,7 +211,7 @@ def test_action_that_is_not_finite_never_leaves_the_policy(tmp_path: Path) -> No
     with torch.no_grad():
         action, _ = module.act(*inputs)
     values |= {"action": action.numpy(), "q": module.q(*inputs, action).numpy()}
-    write_bundle(tmp_path / "bundle", INFO, torch.jit.script(module).save, values)
+    write_bundle(tmp_path / "bundle", INFO, torch.jit.script(module).save_to_buffer(), values)
     with pytest.raises(BundleError, match="the policy's action is not finite"):
         load_bundle(tmp_path / "bundle").act(np.zeros((24, 32, 3), np.uint8), np.full(7, 1e3), "a")
 

@@ -63,7 +63,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "action": action.numpy(), "q": module.q(*inputs, action).numpy(),
     }  # fmt: skip
     info = BundleInfo("test", CAMERA, 16, 16, 5.0, (TASK,), "executed", {}, {}, "test")
-    write_bundle(path, info, module.save, golden)
+    write_bundle(path, info, module.save_to_buffer(), golden)
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -42,8 +43,10 @@ class Checkpoint:
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         values |= {name: asdict(values[name]) for name in ("problem", "tasks", "card")}
         values |= {"config": self.config.to_dict(), "format_version": FORMAT_VERSION}
+        buffer = io.BytesIO()  # torch.save itself may abort the process when the disk is full
+        torch.save(values, buffer)
         with atomic_file(path) as temporary:
-            torch.save(values, temporary)
+            temporary.write_bytes(buffer.getbuffer())
 
     def build_agent(self, device: torch.device) -> Agent:
         """Return the agent in the state that was saved."""

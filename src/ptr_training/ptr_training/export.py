@@ -69,7 +69,7 @@ def export(checkpoint: Checkpoint, source: Path, out: Path, *, overwrite: bool =
         action, _ = eager.act(image, proprio, task)
         golden |= {"action": action.numpy(), "q": eager.q(image, proprio, task, action).numpy()}
         _check_parity(checkpoint, scripted, golden)
-    return write_bundle(out, describe(checkpoint, source), scripted.save, golden, overwrite=overwrite)
+    return write_bundle(out, describe(checkpoint, source), scripted.save_to_buffer(), golden, overwrite=overwrite)
 
 
 def _check_parity(checkpoint: Checkpoint, scripted: Any, golden: dict[str, np.ndarray]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,22 @@ def toy_episode(name: str, task: str, seed: int, length: int = 8, outcome: str =
     proprio = rng.normal(size=(length + 1, 7)).astype(np.float32) * 0.1
     stamps = np.arange(length + 1) * 200_000_000
     return Episode(name, task, frames, stamps, proprio, actions, actions, outcome, seed=seed)
+
+
+@pytest.fixture
+def full_disk() -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """Return a context in which no file of this process can grow beyond 4 kB, as on a disk that fills up."""
+
+    @contextlib.contextmanager
+    def limit() -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limit
 
 
 @pytest.fixture

@@ -72,3 +72,12 @@ def test_existing_bundle_is_kept(run: Path, tmp_path: Path) -> None:
         main([str(run), "--out", str(tmp_path / "bundle")])
     main([str(run), "--out", str(tmp_path / "bundle"), "--overwrite"])
     load_bundle(tmp_path / "bundle")
+
+
+def test_full_disk_leaves_neither_bundle_nor_checkpoint(run: Path, tmp_path: Path, full_disk) -> None:
+    checkpoint = load_checkpoint(find_checkpoint(run))
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        main([str(run), "--out", str(tmp_path / "bundle")])
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        checkpoint.save(tmp_path / "checkpoint.pt")
+    assert not [path for path in tmp_path.iterdir() if "bundle" in path.name or "checkpoint" in path.name]
