@@ -26,6 +26,10 @@ from .opencv_camera import OpenCvCamera
 
 TOPIC_WORLD = "sim/world"
 
+PATIENCE = 5.0
+"""How long a camera may show nothing before the log says so [s]: other nodes are still starting. /diagnostics says it
+at once."""
+
 
 class RenderedCamera:
     """Draws the newest state of a simulated world that lives in another process, as the `Camera` protocol."""
@@ -79,6 +83,7 @@ class CameraNode(Node):
         self._last_stamp_ns = -1
         self._published: deque[float] = deque(maxlen=32)
         self._problem = ""
+        self._last_well = time.monotonic()
         self._image = self.create_publisher(Image, image_topic(features.name), qos.IMAGES)
         self._info = self.create_publisher(CameraInfo, camera_info_topic(features.name), qos.IMAGES)
         if device not in DEVICES:
@@ -98,7 +103,7 @@ class CameraNode(Node):
         except CameraError as error:
             self._problem = str(error)
             return
-        self._problem = ""
+        self._problem, self._last_well = "", time.monotonic()
         if frame.stamp_ns == self._last_stamp_ns:
             return
         self._last_stamp_ns = frame.stamp_ns
@@ -109,11 +114,10 @@ class CameraNode(Node):
     def health(self) -> Health:
         """Return the entry of /diagnostics: rate [Hz, real time] and age of the newest picture [s]."""
         times = [moment for moment in self._published if moment > time.monotonic() - 2.0]
-        known = self._problem
         if not times:
             self.publish_newest()  # asks the device what is wrong
-        if known and known == self._problem:  # and not just because everything is still starting
-            self.get_logger().error(known, throttle_duration_sec=5.0)
+        if self._problem and time.monotonic() - self._last_well > PATIENCE:
+            self.get_logger().error(self._problem, throttle_duration_sec=5.0)
         rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
         values = {"rate": f"{rate:.1f}", "age": f"{(now_ns(self) - self._last_stamp_ns) * 1e-9:.3f}"}
         if self._problem or not times:
