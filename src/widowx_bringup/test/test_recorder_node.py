@@ -268,3 +268,11 @@ def test_disk_that_fills_up_stops_the_recording_but_not_the_node(robot: Robot, s
     assert [path.name for path in bags.iterdir()] == [".e1.partial"]
     bag_writer.recover([str(bags)])
     assert counts(bags / "e1")["/wx/arm/command"] >= 2
+
+
+def test_recorder_says_what_it_does_not_hear(robot: Robot, start: Callable) -> None:
+    start()
+    assert robot.status is not None
+    assert robot.status.level == DiagnosticStatus.WARN
+    assert robot.status.message == "nothing has arrived on /wx/camera/front/image_raw, /wx/arm/state"
+    robot.wait(lambda: robot.status and robot.status.level == DiagnosticStatus.OK, moving=True)

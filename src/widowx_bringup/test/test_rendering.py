@@ -53,7 +53,7 @@ def test_every_object_is_told_apart_by_colour_in_the_small_picture(world: World)
     names = list(colours)
     for i, first in enumerate(names):
         for second in names[:i]:
-            assert np.abs(colours[first] - colours[second]).max() > 60, f"{first} looks like {second}"
+            assert np.abs(colours[first] - colours[second]).max() > 40, f"{first} looks like {second}"
 
 
 def test_the_camera_stamps_its_picture_with_simulated_time(world: World) -> None:

@@ -66,6 +66,7 @@ class _Source:
     name: str
     type_name: str
     pre_roll: bool  # whether its newest message is kept for the start of the next bag
+    needed: bool  # whether a bag without it is useless
     newest: tuple[bytes, int] | None = None
     topic: Topic | None = None  # as described in the running bag
 
@@ -97,9 +98,9 @@ class RecorderNode(Node):
 
     def _subscribe(self) -> None:
         for camera in self._cameras:
-            self._add(image_topic(camera), Image, qos.IMAGES, pre_roll=True)
+            self._add(image_topic(camera), Image, qos.IMAGES, pre_roll=True, needed=True)
             self._add(camera_info_topic(camera), CameraInfo, qos.IMAGES, pre_roll=True)
-        self._add(TOPIC_ARM_STATE, ArmState, qos.STATE, pre_roll=True)
+        self._add(TOPIC_ARM_STATE, ArmState, qos.STATE, pre_roll=True, needed=True)
         self._add(TOPIC_JOINT_STATES, JointState, qos.STATE, pre_roll=True)
         self._add(TOPIC_WORLD, JointState, qos.STATE, pre_roll=True)
         self._add(TOPIC_COMMAND, EefCommand, qos.COMMANDS)
@@ -108,9 +109,11 @@ class RecorderNode(Node):
         self._add(TOPIC_DIAGNOSTICS, DiagnosticArray, qos.STATE)
         self._add(TOPIC_EPISODE_EVENT, EpisodeEvent, qos.EVENTS)
 
-    def _add(self, topic: str, kind: type, profile: QoSProfile, *, pre_roll: bool = False) -> None:
+    def _add(
+        self, topic: str, kind: type, profile: QoSProfile, *, pre_roll: bool = False, needed: bool = False
+    ) -> None:
         package, folder, _ = kind.__module__.split(".", 2)
-        source = _Source(self.resolve_topic_name(topic), f"{package}/{folder}/{kind.__name__}", pre_roll)
+        source = _Source(self.resolve_topic_name(topic), f"{package}/{folder}/{kind.__name__}", pre_roll, needed)
         message_definition(source.type_name)  # say now, not in the middle of an episode, that one is missing
         deep = QoSProfile(depth=QUEUE_DEPTH, reliability=profile.reliability, durability=profile.durability)
         handle = self._on_event if kind is EpisodeEvent else self._on_message
@@ -247,6 +250,8 @@ class RecorderNode(Node):
         if writer and dropped:
             topics = ", ".join(f"{topic} {count}" for topic, count in writer.dropped.most_common())
             return Health(DiagnosticStatus.WARN, f"disk too slow, messages dropped: {topics}", values)
+        if silent := [source.name for source in self._sources if source.needed and source.newest is None]:
+            return Health(DiagnosticStatus.WARN, f"nothing has arrived on {', '.join(silent)}", values)
         return Health(DiagnosticStatus.OK, state, values)
 
     def destroy_node(self) -> None:

@@ -91,6 +91,7 @@ class Renderer:
             ) from error
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._free = weakref.finalize(self, _free, self._gl, self._context)
+        self._free.atexit = False  # the display may be gone by then; the end of the process frees it all
         self._model = model
         self._rectangle = mujoco.MjrRect(0, 0, width, height)
         self._options = mujoco.MjvOption()
@@ -113,7 +114,7 @@ class Renderer:
         return np.ascontiguousarray(image[::-1])  # OpenGL counts rows from below
 
     def close(self) -> None:
-        """Free what the graphics library holds; done at exit for renderers left open."""
+        """Free what the graphics library holds."""
         self._free()
 
 

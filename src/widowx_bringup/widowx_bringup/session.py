@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from ptr_policy_node.spec import (
     CONTROL_RATE,
     TOPIC_ARM_STATE,
+    TOPIC_DIAGNOSTICS,
     TOPIC_EPISODE_EVENT,
     TOPIC_EXECUTED,
     TOPIC_POLICY_STATE,
@@ -120,6 +121,7 @@ class Session:
         self._changed = threading.Condition()
         self._newest: dict[str, Any] = {}
         self._executed = 0
+        self._recorder: Any = None  # its newest entry of /diagnostics
         self._context = rclpy.Context()
         rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         clock = Parameter("use_sim_time", value=values["use_sim"] == "true")
@@ -131,6 +133,7 @@ class Session:
         self._thread.start()
 
     def _connect(self) -> None:
+        from diagnostic_msgs.msg import DiagnosticArray
         from sensor_msgs.msg import CameraInfo
         from std_srvs.srv import Trigger
 
@@ -149,6 +152,7 @@ class Session:
             (CameraInfo, camera_info_topic(self.values["camera"]), qos.IMAGES),
         ):
             node.create_subscription(kind, topic, functools.partial(self._on, topic), profile)
+        node.create_subscription(DiagnosticArray, TOPIC_DIAGNOSTICS, self._on_diagnostics, qos.STATE)
 
     def close(self) -> None:
         """Leave the graph."""
@@ -169,6 +173,13 @@ class Session:
             self._executed += topic == TOPIC_EXECUTED
             self._changed.notify_all()
 
+    def _on_diagnostics(self, message: Any) -> None:
+        for status in message.status:
+            if status.name.endswith("/recorder_node"):
+                with self._changed:
+                    self._recorder = status
+                    self._changed.notify_all()
+
     # --- waiting --------------------------------------------------------------------------------------------
 
     def wait_ready(self) -> None:
@@ -182,6 +193,13 @@ class Session:
         self._wait(
             lambda: self._events.get_subscription_count() >= listeners, START_LIMIT, "not all nodes hear the events"
         )
+        if self._records:  # it must hear the arm before the first command, or that one would be missing in the bag
+            self._wait(self._recorder_is_well, START_LIMIT, "the recorder is not ready")
+
+    def _recorder_is_well(self) -> bool:
+        from diagnostic_msgs.msg import DiagnosticStatus
+
+        return self._recorder is not None and self._recorder.level == DiagnosticStatus.OK
 
     @property
     def _records(self) -> bool:
@@ -200,8 +218,10 @@ class Session:
                 raise SessionError(f"{problem} for {limit:g} s{self._complaints()}; see {self._processes.log_folder}")
 
     def _complaints(self) -> str:
-        """Return what arm and policy have to say about why nothing happens."""
+        """Return what arm, policy and recorder have to say about why nothing happens."""
         reasons = {topic: getattr(message, "reason", "") for topic, message in self._newest.items()}
+        if self._recorder is not None and not self._recorder_is_well():
+            reasons["recorder"] = self._recorder.message
         return "".join(f"; {topic}: {reason}" for topic, reason in reasons.items() if reason)
 
     def _call(self, client: Any, request: Any) -> Any:
