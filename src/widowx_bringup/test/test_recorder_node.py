@@ -276,3 +276,14 @@ def test_recorder_says_what_it_does_not_hear(robot: Robot, start: Callable) -> N
     assert robot.status.level == DiagnosticStatus.WARN
     assert robot.status.message == "nothing has arrived on /wx/camera/front/image_raw, /wx/arm/state"
     robot.wait(lambda: robot.status and robot.status.level == DiagnosticStatus.OK, moving=True)
+
+
+def test_recorder_tells_whom_it_hears(robot: Robot, start: Callable) -> None:
+    start()
+    others = robot.node.create_publisher(DiagnosticArray, "/diagnostics", qos.STATE)
+
+    def heard() -> bool:
+        others.publish(DiagnosticArray(status=[DiagnosticStatus(name="/wx/simulation")]))
+        return "/wx/simulation" in robot.values["hears"].split()
+
+    robot.wait(heard)

@@ -11,7 +11,7 @@ import functools
 import importlib.metadata
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +93,7 @@ class RecorderNode(Node):
         self._error = ""
         self._told: set[str] = set()  # errors of writers that were reported
         self._bags = 0
+        self._hears: set[str] = set()  # nodes whose diagnostics have arrived
         self._subscribe()
         publish_diagnostics(self, "recorder", self._health)
 
@@ -106,18 +107,24 @@ class RecorderNode(Node):
         self._add(TOPIC_COMMAND, EefCommand, qos.COMMANDS)
         self._add(TOPIC_EXECUTED, EefCommand, qos.COMMANDS)
         self._add(TOPIC_POLICY_STATE, PolicyState, qos.STATE)
-        self._add(TOPIC_DIAGNOSTICS, DiagnosticArray, qos.STATE)
-        self._add(TOPIC_EPISODE_EVENT, EpisodeEvent, qos.EVENTS)
+        self._add(TOPIC_DIAGNOSTICS, DiagnosticArray, qos.STATE, handle=self._on_diagnostics)
+        self._add(TOPIC_EPISODE_EVENT, EpisodeEvent, qos.EVENTS, handle=self._on_event)
 
     def _add(
-        self, topic: str, kind: type, profile: QoSProfile, *, pre_roll: bool = False, needed: bool = False
+        self,
+        topic: str,
+        kind: type,
+        profile: QoSProfile,
+        *,
+        handle: Callable[[_Source, bytes], None] | None = None,
+        pre_roll: bool = False,
+        needed: bool = False,
     ) -> None:
         package, folder, _ = kind.__module__.split(".", 2)
         source = _Source(self.resolve_topic_name(topic), f"{package}/{folder}/{kind.__name__}", pre_roll, needed)
         message_definition(source.type_name)  # say now, not in the middle of an episode, that one is missing
         deep = QoSProfile(depth=QUEUE_DEPTH, reliability=profile.reliability, durability=profile.durability)
-        handle = self._on_event if kind is EpisodeEvent else self._on_message
-        self.create_subscription(kind, topic, functools.partial(handle, source), deep, raw=True)
+        self.create_subscription(kind, topic, functools.partial(handle or self._on_message, source), deep, raw=True)
         self._sources.append(source)
 
     # --- callbacks ------------------------------------------------------------------------------------------
@@ -127,6 +134,10 @@ class RecorderNode(Node):
         if source.pre_roll:
             source.newest = (data, stamp_ns)
         self._put(source, data, stamp_ns)
+
+    def _on_diagnostics(self, source: _Source, data: bytes) -> None:
+        self._hears.update(status.name for status in deserialize_message(data, DiagnosticArray).status)
+        self._on_message(source, data)
 
     def _on_event(self, source: _Source, data: bytes) -> None:
         event = deserialize_message(data, EpisodeEvent)
@@ -244,6 +255,7 @@ class RecorderNode(Node):
             "dropped": dropped,
             "bags": self._bags,
             "directory": self._directory,
+            "hears": " ".join(sorted(self._hears)),
         }
         if self._error:
             return Health(DiagnosticStatus.ERROR, self._error, values)

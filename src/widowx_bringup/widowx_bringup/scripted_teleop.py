@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo, JointState
 
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
 from ptr_policy_node import qos
-from ptr_policy_node.node import now_ns, parameter, run, to_ns, to_stamp
+from ptr_policy_node.node import Health, now_ns, parameter, publish_diagnostics, run, to_ns, to_stamp
 from ptr_policy_node.observation import ArmInput, Inputs, StepSchedule
 from ptr_policy_node.spec import (
     BASE_FRAME,
@@ -49,6 +49,10 @@ class ScriptedTeleop(Node):
         self.create_subscription(CameraInfo, camera_info_topic(camera), self._on_picture, qos.IMAGES)
         self.create_subscription(ArmState, TOPIC_ARM_STATE, self._on_arm, qos.STATE)
         self.create_subscription(EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS)
+        publish_diagnostics(self, "teleoperation", self._health)
+
+    def _health(self) -> Health:
+        return Health(message="demonstrating" if self._expert is not None else "idle")
 
     def _on_event(self, event: EpisodeEvent) -> None:
         if event.event == EpisodeEvent.START:

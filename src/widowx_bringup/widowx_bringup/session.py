@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,7 +72,8 @@ def open_session(graph_name: str, given: Mapping[str, str], log_folder: Path) ->
     specs = graph.nodes(values)
     os.environ.update(environment(values))  # this process takes part in the graph as well
     with free_domain(), Processes(specs, log_folder, {}) as processes:
-        session = Session(processes, values)
+        nodes = {f"/{spec.namespace}/{spec.executable}" for spec in specs}
+        session = Session(processes, values, nodes)
         try:
             session.wait_ready()
             yield session
@@ -107,9 +108,10 @@ class Session:
     Args:
         processes: The graph's nodes; a session fails at once when one of them ends.
         values: The graph's arguments.
+        nodes: Full names of the graph's nodes.
     """
 
-    def __init__(self, processes: Processes, values: Mapping[str, str]) -> None:
+    def __init__(self, processes: Processes, values: Mapping[str, str], nodes: Set[str]) -> None:
         import rclpy
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.node import Node
@@ -118,6 +120,7 @@ class Session:
 
         self.values = values
         self._processes = processes
+        self._nodes = nodes
         self._changed = threading.Condition()
         self._newest: dict[str, Any] = {}
         self._executed = 0
@@ -193,13 +196,14 @@ class Session:
         self._wait(
             lambda: self._events.get_subscription_count() >= listeners, START_LIMIT, "not all nodes hear the events"
         )
-        if self._records:  # it must hear the arm before the first command, or that one would be missing in the bag
-            self._wait(self._recorder_is_well, START_LIMIT, "the recorder is not ready")
+        if self._records:  # it must hear every node before the first command, or that one could be missing in the bag
+            self._wait(lambda: not self._unheard(), START_LIMIT, "the recorder does not hear all nodes")
 
-    def _recorder_is_well(self) -> bool:
-        from diagnostic_msgs.msg import DiagnosticStatus
-
-        return self._recorder is not None and self._recorder.level == DiagnosticStatus.OK
+    def _unheard(self) -> set[str]:
+        """Return the nodes whose messages do not reach the recorder yet."""
+        entries = self._recorder.values if self._recorder is not None else ()
+        heard = {name for entry in entries if entry.key == "hears" for name in entry.value.split()}
+        return {name for name in self._nodes if name not in heard}
 
     @property
     def _records(self) -> bool:
@@ -220,8 +224,8 @@ class Session:
     def _complaints(self) -> str:
         """Return what arm, policy and recorder have to say about why nothing happens."""
         reasons = {topic: getattr(message, "reason", "") for topic, message in self._newest.items()}
-        if self._recorder is not None and not self._recorder_is_well():
-            reasons["recorder"] = self._recorder.message
+        if self._recorder is not None and self._unheard():
+            reasons["recorder"] = f"does not hear {', '.join(sorted(self._unheard()))}"
         return "".join(f"; {topic}: {reason}" for topic, reason in reasons.items() if reason)
 
     def _call(self, client: Any, request: Any) -> Any:
