@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import rclpy
@@ -15,13 +16,10 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 
 from . import qos
 from .spec import TOPIC_DIAGNOSTICS, PtrError
-
-RCLError = rclpy_implementation.RCLError
 
 
 def to_ns(stamp: Time) -> int:
@@ -106,13 +104,22 @@ def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> in
     Returns:
         0 after Ctrl-C or a shutdown from outside, 2 after a `PtrError`, whose text is logged.
     """
-    node = None
+    node, spinning = None, False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        # Once the node spins, rclpy ends the spinning between two callbacks; an exception in the midst of one, from
+        # Ctrl-C at any instruction, could leave anything half-done.
+        if not spinning:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)  # before rclpy.init, which puts its own handler in front of this one
     try:
         rclpy.init(args=arguments)
         node = make_node()
         refuse_unknown_parameters(node)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
+        spinning = True
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
@@ -122,8 +129,8 @@ def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> in
         else:
             node.get_logger().fatal(str(error))
         return 2
-    except RCLError:
-        if rclpy.ok():  # else a callback was publishing at the moment of the shutdown
+    except Exception:
+        if rclpy.ok():  # else it used ROS at the moment of the shutdown
             raise
     finally:
         # A second Ctrl-C, from the terminal or from ros2 launch passing it on, must not cut the cleaning up short.
