@@ -81,6 +81,11 @@ def test_all_nodes_are_in_the_robots_namespace() -> None:
     assert {node.namespace for name in GRAPHS for node in nodes_of(name, robot_name="left")} == {"left"}
 
 
+@pytest.mark.parametrize(("namespace", "name"), [("wx", "/wx/a"), ("/lab/wx/", "/lab/wx/a"), ("", "/a")])
+def test_full_name_is_that_of_the_ros_graph(namespace: str, name: str) -> None:
+    assert NodeSpec("p", "a", namespace=namespace).full_name == name
+
+
 def test_replay_has_no_arm_and_sends_commands_elsewhere() -> None:
     nodes = {node.executable: node for node in nodes_of("replay")}
     assert set(nodes) == {"bag_player", "policy_node"}

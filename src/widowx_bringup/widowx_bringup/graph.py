@@ -52,6 +52,11 @@ class NodeSpec:
     remappings: tuple[tuple[str, str], ...] = ()
     namespace: str = ""
 
+    @property
+    def full_name(self) -> str:
+        """The node's name in the ROS graph."""
+        return "/".join(["", *filter(None, self.namespace.split("/")), self.executable])
+
 
 @dataclass(frozen=True)
 class Graph:

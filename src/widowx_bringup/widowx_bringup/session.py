@@ -72,8 +72,7 @@ def open_session(graph_name: str, given: Mapping[str, str], log_folder: Path) ->
     specs = graph.nodes(values)
     os.environ.update(environment(values))  # this process takes part in the graph as well
     with free_domain(), Processes(specs, log_folder, {}) as processes:
-        nodes = {f"/{spec.namespace}/{spec.executable}" for spec in specs}
-        session = Session(processes, values, nodes)
+        session = Session(processes, values, {spec.full_name for spec in specs})
         try:
             session.wait_ready()
             yield session
