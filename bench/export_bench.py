@@ -11,6 +11,8 @@ control step. `ptr export` does more (state, commands, rewards, audit, store); t
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import statistics
 import tempfile
@@ -99,7 +101,8 @@ def read_with_rosbags(bags: list[Path], size: int) -> int:
 
 def read_with_export(bags: list[Path], size: int) -> int:
     """Run all of `ptr export`, into a store that is thrown away."""
-    with tempfile.TemporaryDirectory(dir=bags[0].parent) as folder:
+    quiet = contextlib.redirect_stderr(io.StringIO())  # no progress bars between the figures
+    with tempfile.TemporaryDirectory(dir=bags[0].parent) as folder, quiet:
         audits = export(bags, Path(folder) / "store", ReadOptions(image_size=size))
     return sum(audit["topics"]["/camera/front/image_raw"]["fates"]["used"] for audit in audits)
 
@@ -124,7 +127,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    os.environ["TQDM_DISABLE"] = "1"
     readers = {"rosbags": read_with_rosbags, "ptr export": read_with_export}
     with tempfile.TemporaryDirectory() as folder:
         bags = [write_bag(Path(folder), f"bag{number}", arguments.frames) for number in range(arguments.bags)]
