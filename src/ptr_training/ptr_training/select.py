@@ -133,7 +133,7 @@ def score(step: int, trends: list[Trend]) -> Score:
     """Return the score of a checkpoint from its trends."""
     values = [trend.q.min(1) for trend in trends]
     correlations = np.array([spearman(each) for each in values])
-    spread = correlations.std(ddof=1) if len(correlations) > 1 else 0.0 * correlations[0]
+    spread = correlations.std(ddof=1) if len(correlations) > 1 else 0.0 * correlations[0]  # NaN stays NaN
     return Score(
         step=step,
         spearman=float(correlations.mean()),
