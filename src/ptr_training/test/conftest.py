@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from scripted_bags import Script
 
 from ptr_training.episodes import Card, Episode, EpisodeWriter
 
@@ -36,6 +37,12 @@ def toy_episode(name: str, task: str, seed: int, length: int = 8, outcome: str =
     proprio = rng.normal(size=(length + 1, 7)).astype(np.float32) * 0.1
     stamps = np.arange(length + 1) * 200_000_000
     return Episode(name, task, frames, stamps, proprio, actions, actions, outcome, seed=seed)
+
+
+@pytest.fixture
+def script() -> Script:
+    """Return an empty recording, to be filled with episodes."""
+    return Script()
 
 
 @pytest.fixture

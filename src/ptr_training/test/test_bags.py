@@ -1,16 +1,9 @@
-"""Bags to episodes and stores. The bags are written by the rosbags library, in every storage it knows."""
+"""Bags to episodes. The bags are written by the rosbags library, in every storage it knows."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
-import time as clock
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,151 +11,32 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.rosbag2 import CompressionMode, StoragePlugin
+from scripted_bags import (
+    COMPRESSED,
+    DISCARD,
+    FAILURE,
+    MESSAGES,
+    MS,
+    READ,
+    SIZE,
+    START,
+    STOP,
+    STORE,
+    SUCCESS,
+    Script,
+    check_sums,
+    fates,
+    header,
+    make,
+    picture,
+    write,
+)
 
 from ptr_policy_node.images import resize_area
-from ptr_policy_node.spec import PtrError
-from ptr_training import bag_export, cli
 from ptr_training.bag_reader import Bag
-from ptr_training.bags import BagEpisodes, ReadOptions, read_episodes
-from ptr_training.episodes import EpisodeStore
+from ptr_training.bags import ReadOptions, read_episodes
 from ptr_training.mcap_reader import BagError
-
-MESSAGES = Path(__file__).parents[2] / "ptr_msgs" / "msg"
-STORE = get_typestore(Stores.ROS2_JAZZY)
-for file in sorted(MESSAGES.glob("*.msg")):
-    STORE.register(get_types_from_msg(file.read_text(), f"ptr_msgs/msg/{file.stem}"))
-MS = 1_000_000
-START, SUCCESS, FAILURE, DISCARD, STOP = 1, 2, 3, 4, 5
-IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-STATE, COMMAND, EVENT = "ptr_msgs/msg/ArmState", "ptr_msgs/msg/EefCommand", "ptr_msgs/msg/EpisodeEvent"
-SIZE = (24, 32)  # height, width of the camera
-READ = ReadOptions(image_size=8)
-
-
-def make(kind: str, *fields: Any) -> Any:
-    return STORE.types[kind](*fields)
-
-
-def time(stamp_ns: int) -> Any:
-    return make("builtin_interfaces/msg/Time", stamp_ns // 10**9, stamp_ns % 10**9)
-
-
-def header(stamp_ns: int, frame: str = "base_link") -> Any:
-    return make("std_msgs/msg/Header", time(stamp_ns), frame)
-
-
-def picture(number: int) -> np.ndarray:
-    """Image number `number`: its number in the first pixels, noise elsewhere."""
-    image = np.random.default_rng(number).integers(0, 256, (*SIZE, 3), np.uint8)
-    image[:8, :8] = number % 256
-    return image
-
-
-@dataclass
-class Message:
-    topic: str
-    stamp: int
-    value: Any
-    log_time: int
-    raw: bytes | None = None  # instead of the value's bytes
-
-
-@dataclass
-class Script:
-    """What happens in a bag: filled by the methods below, then written by `write`."""
-
-    namespace: str = ""
-    messages: list[Message] = field(default_factory=list)
-
-    def add(self, topic: str, stamp: int, value: Any, delay: int = 0) -> None:
-        self.messages.append(Message(f"{self.namespace}/{topic}", stamp, value, stamp + delay))
-
-    def image(self, number: int, stamp: int, *, topic: str = "camera/front/image_raw", encoding: str = "rgb8") -> None:
-        pixels = picture(number)
-        value = make(IMAGE, header(stamp, "front"), *SIZE, encoding, 0, 3 * SIZE[1], pixels.reshape(-1))
-        self.add(topic, stamp, value)
-
-    def state(self, number: int, stamp: int) -> None:
-        pose = make(
-            "geometry_msgs/msg/Pose",
-            make("geometry_msgs/msg/Point", 0.0, 0.0, 0.0),
-            make("geometry_msgs/msg/Quaternion", 0.0, 0.0, 0.0, 1.0),
-        )
-        proprio = np.full(7, number / 100)
-        self.add(
-            "arm/state", stamp, make(STATE, header(stamp), np.zeros(6), np.zeros(6), pose, proprio, 0, "", 0, 0, 0)
-        )
-
-    def command(self, number: int, stamp: int, observed: int = 0, executed: bool = True) -> None:
-        action = np.array([number / 1000, 0, 0, 0, 0, 0, number % 2], float)
-        self.add("arm/command", stamp, make(COMMAND, header(stamp), time(observed), action, 2))
-        if executed:
-            action = action * np.array([0.5] * 6 + [1.0])
-            self.add("arm/executed", stamp + 5 * MS, make(COMMAND, header(stamp + 5 * MS), time(observed), action, 2))
-
-    def event(self, kind: int, stamp: int, episode: str = "e1", task: str = "put red in bowl", text: str = "") -> None:
-        self.add("episode/event", stamp, make(EVENT, header(stamp), episode, kind, task, text))
-
-    def episode(self, begin: int, steps: int, *, name: str = "e1", end: int = SUCCESS, events: bool = True) -> None:
-        """Images at 30 Hz, states at 20 Hz, commands at 5 Hz; everything numbered from 0."""
-        length = steps * 200 * MS
-        if events:
-            self.event(START, begin, name, text="seed=12 and more")
-        for number in range(steps * 6 + 2):
-            self.image(number, begin + number * 1000 * MS // 30)
-        for number in range(steps * 4 + 1):
-            self.state(number, begin + number * 50 * MS)
-        for number in range(steps):
-            stamp = begin + (10 + 200 * number) * MS
-            self.command(number, stamp)
-        if events and end:
-            self.event(end, begin + length + 30 * MS, name)
-
-
-def write(
-    path: Path,
-    script: Script,
-    *,
-    storage: StoragePlugin = StoragePlugin.MCAP,
-    compression: CompressionMode = CompressionMode.NONE,
-    custom: dict[str, str] | None = None,
-) -> Path:
-    """Write a script as a bag, in the order of log times."""
-    writer = Writer(path, version=8, storage_plugin=storage)
-    if compression != CompressionMode.NONE:
-        writer.set_compression(compression, CompressionFormat.ZSTD)
-    for key, value in (custom or {}).items():
-        writer.set_custom_data(key, value)
-    with writer:
-        connections: dict[str, Any] = {}
-        for message in sorted(script.messages, key=lambda each: each.log_time):
-            kind = message.value.__msgtype__
-            if message.topic not in connections:
-                connections[message.topic] = writer.add_connection(message.topic, kind, typestore=STORE)
-            data = bytes(STORE.serialize_cdr(message.value, kind)) if message.raw is None else message.raw
-            writer.write(connections[message.topic], message.log_time, data)
-    return path
-
-
-def fates(result: BagEpisodes, topic: str) -> dict[str, int]:
-    return result.audit["topics"][topic]["fates"]
-
-
-def check_sums(bag: Path, result: BagEpisodes) -> None:
-    """Every message of every topic has one fate."""
-    with Bag(bag) as opened:
-        counts: dict[str, int] = dict.fromkeys(opened.types, 0)
-        for topic, _, _ in opened.messages(opened.types):
-            counts[topic] += 1
-    assert {topic: sum(entry["fates"].values()) for topic, entry in result.audit["topics"].items()} == counts
-
-
-@pytest.fixture
-def script() -> Script:
-    return Script()
-
 
 STORAGES = [
     (StoragePlugin.MCAP, CompressionMode.NONE),
@@ -481,6 +355,15 @@ def test_paths_that_are_no_bags_are_refused_by_name(tmp_path: Path) -> None:
             Bag(tmp_path / name)
 
 
+def test_metadata_that_names_python_objects_runs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "bag").mkdir()
+    call = f"!!python/object/apply:os.mkdir ['{tmp_path / 'made'}']"
+    (tmp_path / "bag" / "metadata.yaml").write_text(f"rosbag2_bagfile_information: {call}\n")
+    with pytest.raises(BagError, match="cannot be read"):
+        Bag(tmp_path / "bag")
+    assert not (tmp_path / "made").exists()
+
+
 @pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
 def test_damaged_storage_is_refused_by_name(tmp_path: Path, script: Script, storage: StoragePlugin) -> None:
     script.episode(10**18, steps=4)
@@ -512,116 +395,3 @@ def test_single_mcap_file_is_a_bag_too(tmp_path: Path, script: Script) -> None:
     script.episode(10**18, steps=4)
     [file] = write(tmp_path / "bag", script).glob("*.mcap")
     assert len(read_episodes(file, READ).episodes[0]) == 4
-
-
-# --- the store and the command ------------------------------------------------------------------------------
-
-
-def make_bags(folder: Path, count: int) -> Path:
-    for number in range(count):
-        script = Script()
-        script.episode((1 + number) * 10**15, steps=4 + number, name=f"e{number}")
-        write(folder / f"bag{number}", script, custom={"camera": "front"})
-    return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir()}
-
-
-def test_store_has_the_episodes_rewards_sources_and_audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bags = make_bags(tmp_path / "bags", 3)
-    (bags / ".e9.partial").mkdir()
-    assert cli.main(["export", str(bags), "--out", str(tmp_path / "store"), "--image-size", "8"]) == 0
-    store = EpisodeStore.open(tmp_path / "store")
-    store.check_pixels()
-    assert [(entry.id, entry.length, entry.source) for entry in store.entries] == [
-        ("e0", 4, "bag0"),
-        ("e1", 5, "bag1"),
-        ("e2", 6, "bag2"),
-    ]
-    assert (store.card.camera, store.card.camera_width, store.card.camera_height) == ("front", 32, 24)
-    np.testing.assert_array_equal(store.steps["reward"][:5], [0, 1, 1, 1, 0])
-    audit = json.loads((tmp_path / "store" / "audit.json").read_text())
-    sources = [{"name": bag["name"], "sha256": bag["sha256"]} for bag in audit["bags"]]
-    assert list(store.card.sources) == sources
-    assert len({source["sha256"] for source in sources}) == 3
-    for bag in audit["bags"]:
-        assert all(sum(topic["fates"].values()) == topic["messages"] for topic in bag["topics"].values())
-    printed = capsys.readouterr().out
-    assert "3 bags, 3 episodes (3 success), 15 steps" in printed
-    assert "1 interrupted recordings left out; `ptr recover" in printed
-
-
-def test_export_is_the_same_to_the_byte_whatever_the_number_of_processes(tmp_path: Path) -> None:
-    bags = sorted(make_bags(tmp_path / "bags", 3).iterdir())
-    stores = []
-    for name, workers in (("a", 1), ("b", 1), ("c", 2)):
-        bag_export.export(bags, tmp_path / name / "store", READ, workers)
-        stores.append(contents(tmp_path / name / "store"))
-    assert stores[0] == stores[1] == stores[2]
-    assert set(stores[0]) == {"audit.json", "card.yaml", "episodes.json", "frames.npy", "steps.npy"}
-
-
-def test_bad_bag_among_good_ones_leaves_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bags = make_bags(tmp_path / "bags", 3)
-    (bags / "bag1" / "bag1.mcap").write_bytes(b"")
-    for workers in ("1", "2"):
-        status = cli.main(["export", str(bags), "--out", str(tmp_path / "store"), "--workers", workers])
-        assert status == 2
-        assert "bag1.mcap is empty" in capsys.readouterr().err
-        assert [path.name for path in tmp_path.iterdir()] == ["bags"]
-
-
-def test_bags_of_different_cameras_do_not_mix(tmp_path: Path) -> None:
-    bags = make_bags(tmp_path / "bags", 1)
-    script = Script()
-    script.episode(10**18, steps=4, name="other")
-    for message in script.messages:
-        message.topic = message.topic.replace("front", "side")
-    write(bags / "other", script)
-    with pytest.raises(BagError, match="other has camera side of 32x24 pixels, the bags before it front of 32x24"):
-        bag_export.export(bag_export.find_bags([bags]), tmp_path / "store", READ)
-
-
-def test_nothing_to_export_is_refused_with_the_reasons(tmp_path: Path, script: Script) -> None:
-    script.episode(10**18, steps=4, end=DISCARD)
-    bag = write(tmp_path / "bag", script)
-    with pytest.raises(PtrError, match="no bag holds an episode that can be used: discarded by the operator"):
-        bag_export.export([bag], tmp_path / "store", READ)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(BagError, match="neither a bag nor a folder of bags"):
-        bag_export.find_bags([tmp_path / "empty"])
-
-
-def test_existing_store_is_not_overwritten(tmp_path: Path) -> None:
-    bags = make_bags(tmp_path / "bags", 1)
-    (tmp_path / "store").mkdir()
-    with pytest.raises(PtrError, match="store exists already"):
-        bag_export.export(bag_export.find_bags([bags]), tmp_path / "store", READ)
-
-
-def test_interrupted_export_leaves_neither_store_nor_process(tmp_path: Path) -> None:
-    bags = make_bags(tmp_path / "bags", 20)
-    command = [sys.executable, "-m", "ptr_training.cli", "export", str(bags), "--out", str(tmp_path / "store")]
-    process = subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.PIPE, start_new_session=True)
-    deadline = clock.monotonic() + 60
-    while not list(tmp_path.glob(".store.*")):  # it has begun to write
-        assert process.poll() is None
-        assert clock.monotonic() < deadline
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to the workers as well
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert b"ptr export: interrupted" in errors
-    assert b"Traceback" not in errors
-    assert [path.name for path in tmp_path.iterdir()] == ["bags"]
-    while process_group_lives(process.pid):
-        assert clock.monotonic() < deadline
-
-
-def process_group_lives(number: int) -> bool:
-    try:
-        os.killpg(number, 0)
-    except ProcessLookupError:
-        return False
-    return True
