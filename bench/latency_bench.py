@@ -40,7 +40,7 @@ def make_bundle(path: Path, encoder: str, agent: str, size: int) -> None:
     from ptr_training.agents import AGENTS
     from ptr_training.checkpoint import build_agent
     from ptr_training.config import Config
-    from ptr_training.networks import NetworkConfig
+    from ptr_training.encoders import NetworkConfig
     from ptr_training.replay import Problem
 
     low, high = tuple(ACTION_LOW.tolist()), tuple(ACTION_HIGH.tolist())

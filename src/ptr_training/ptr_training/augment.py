@@ -1,9 +1,11 @@
-"""Image augmentation as pure functions on batches; every draw comes from the generator given."""
+"""Image augmentation as pure functions on batches, on the device they are on; draws come from the `Draws` given."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from .parallel import Draws
 
 BRIGHTNESS = 0.2  # added, uniform in +-
 CONTRAST = 0.1  # factor 1 +-, about each channel's mean
@@ -17,7 +19,7 @@ def to_network(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2).float() / 255.0
 
 
-def random_shift(images: Tensor, pad: int, generator: torch.Generator) -> Tensor:
+def random_shift(images: Tensor, pad: int, draws: Draws) -> Tensor:
     """Return each image moved by up to `pad` pixels, edges repeated: a crop after padding.
 
     Columns are cut as windows of whole rows, so that one gather copies runs of W pixels.
@@ -25,36 +27,34 @@ def random_shift(images: Tensor, pad: int, generator: torch.Generator) -> Tensor
     Args:
         images: Shape (B, H, W, 3).
         pad: Largest shift in pixels; the official code uses 4 on 128 x 128.
-        generator: Source of the draws.
+        draws: Source of the draws.
     """
     size, height, width, channels = images.shape
     device = images.device
-    shift = torch.randint(0, 2 * pad + 1, (2, size, 1), generator=generator, device=device)
+    shift = draws.integers(0, 2 * pad + 1, (size, 2, 1))
     padded = images.index_select(2, torch.arange(-pad, width + pad, device=device).clamp_(0, width - 1))
     windows = padded.flatten(2).unfold(2, width * channels, channels)  # (B, H, 2 pad + 1, W * 3)
-    rows = (torch.arange(height, device=device) + shift[0] - pad).clamp_(0, height - 1)  # (B, H)
-    return windows[torch.arange(size, device=device)[:, None], rows, shift[1]].unflatten(2, (width, channels))
+    rows = (torch.arange(height, device=device) + shift[:, 0] - pad).clamp_(0, height - 1)  # (B, H)
+    return windows[torch.arange(size, device=device)[:, None], rows, shift[:, 1]].unflatten(2, (width, channels))
 
 
-def color_jitter(images: Tensor, generator: torch.Generator) -> Tensor:
+def color_jitter(images: Tensor, draws: Draws) -> Tensor:
     """Return images with brightness, contrast, saturation and hue changed at random, in random order.
 
     Args:
         images: Shape (B, 3, H, W), float in [0, 1].
-        generator: Source of the draws.
+        draws: Source of the draws.
 
     Source: official code, `jaxrl2/agents/drq/augmentations.py`. There each image has its own order
     of the four changes; here a batch shares one order, which leaves the distribution of a single
     image as it was and needs 4 passes instead of 16.
     """
-    device = images.device
 
     def uniform(low: float, high: float) -> Tensor:
-        draw = torch.rand((len(images), 1, 1, 1), generator=generator, device=device)
-        return low + (high - low) * draw
+        return low + (high - low) * draws.uniform((len(images), 1, 1, 1))
 
     changed = images
-    for change in torch.randperm(4, generator=generator, device=device).tolist():
+    for change in draws.permutation(4):
         if change == 0:
             changed = changed + uniform(-BRIGHTNESS, BRIGHTNESS)
         elif change == 1:
@@ -65,7 +65,7 @@ def color_jitter(images: Tensor, generator: torch.Generator) -> Tensor:
         else:
             changed = _turn_hue(changed, uniform(-HUE, HUE))
         changed = changed.clamp(0.0, 1.0)
-    chosen = torch.rand((len(images), 1, 1, 1), generator=generator, device=device) < JITTER_PROBABILITY
+    chosen = draws.uniform((len(images), 1, 1, 1)) < JITTER_PROBABILITY
     return torch.where(chosen, changed, images)
 
 
@@ -99,12 +99,12 @@ class Augmentation:
         self.shift = shift
         self.jitter = jitter
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
         """Return (B, 3, H, W) float32 in [0, 1] from (B, H, W, 3) uint8."""
         if self.shift:
-            images = random_shift(images, self.shift, generator)
+            images = random_shift(images, self.shift, draws)
         prepared = to_network(images)
         if self.jitter:
             # the official code returns to uint8 by truncation afterwards
-            prepared = (color_jitter(prepared, generator) * 255.0).floor_() / 255.0
+            prepared = (color_jitter(prepared, draws) * 255.0).floor_() / 255.0
         return prepared

@@ -16,9 +16,10 @@ from .agents import AGENTS, Agent
 from .augment import Augmentation
 from .config import Config, from_dict
 from .episodes import Card, TaskRegistry, TrainingError
+from .parallel import Group
 from .replay import Problem
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class CheckpointError(TrainingError):
@@ -48,10 +49,20 @@ class Checkpoint:
         with atomic_file(path) as temporary:
             temporary.write_bytes(buffer.getbuffer())
 
-    def build_agent(self, device: torch.device) -> Agent:
-        """Return the agent in the state that was saved."""
-        agent = build_agent(self.config, self.problem, device)
-        agent.load_state(self.agent)
+    def build_agent(self, device: torch.device, group: Group | None = None) -> Agent:
+        """Return the agent in the state that was saved.
+
+        Raises:
+            CheckpointError: If it is that of other networks than the configuration describes.
+        """
+        agent = build_agent(self.config, self.problem, device, group)
+        try:
+            agent.load_state(self.agent)
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise CheckpointError(
+                f"the checkpoint does not fit agent {self.config.agent_name} with {self.config.network}: "
+                f"{_first_reason(error)}; keep the configuration it was trained with"
+            ) from error
         return agent
 
 
@@ -78,12 +89,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(**values)
 
 
-def build_agent(config: Config, problem: Problem, device: torch.device) -> Agent:
+def _first_reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[1] if len(lines) > 1 else lines[0] if lines else type(error).__name__)[:300]
+
+
+def build_agent(config: Config, problem: Problem, device: torch.device, group: Group | None = None) -> Agent:
     """Return a new agent; its weights depend on `config.seed` alone."""
     torch.manual_seed(config.seed)
     augmentation = Augmentation(config.augment.shift, config.augment.jitter)
     agent = AGENTS[config.agent_name](config.agent, config.network, problem, augmentation)
-    agent.start(device, config.seed, bf16=config.bf16)
+    agent.start(device, config.seed, bf16=config.bf16, group=group)
     return agent
 
 

@@ -1,4 +1,7 @@
-"""Training configuration: typed dataclasses, a YAML preset over their defaults, `--set` over both."""
+"""Training configuration: typed dataclasses, a YAML preset over their defaults, `--set` over both.
+
+A preset may name another one as its `base` and then holds only what differs, so that an ablation is a few lines.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import yaml
 
 from .agents import AGENTS
+from .agents.agent import AgentConfig
+from .encoders import NetworkConfig
 from .episodes import TrainingError
-from .networks import NetworkConfig
 
 _PARENTS = Path(__file__).resolve().parents
 PRESET_FOLDERS = (_PARENTS[3] / "config" / "train", _PARENTS[4] / "share" / "ptr_training" / "train")
@@ -52,7 +56,7 @@ class FinetuneConfig(StageConfig):
 class Config:
     """One experiment; the defaults are the official launch settings."""
 
-    agent: Any  # the Config of one of AGENTS, chosen by `name`
+    agent: AgentConfig  # the Config of one of AGENTS, chosen by `name`
     agent_name: str = "cql"
     network: NetworkConfig = field(default_factory=NetworkConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -60,6 +64,7 @@ class Config:
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     batch_size: int = 64
     reserve: int = 4  # free task ids for targets not yet named
+    rewarded_steps: int = 0  # at the end of a demonstration (paper: 3, in the ablation 1); 0: as its store says
     min_action_std: float = 0.0  # action dimensions that vary less (scale -1..1) are not learnt
     balance_actions: bool = False  # weigh the dimensions of the cloning loss by their inverse variance
     log_every: int = 100
@@ -67,11 +72,18 @@ class Config:
     device: str = "auto"  # auto, cpu, cuda
     threads: int = 0  # of the CPU; 0 leaves the choice to PyTorch
     bf16: bool = False  # encoders in bfloat16
+    tf32: bool = True  # GPU: products of float32 with the mantissa of TF32, as TPUs round to bfloat16
+    compile: bool = False  # encoders through torch.compile, which takes a minute at the start and pays on a GPU
+    replay: str = "auto"  # frames: mapped from disk, on the device, or auto: on the device where they fit
 
     def __post_init__(self) -> None:
         mix = self.finetune.mix
         if not 0.0 <= mix < 1.0:
             raise TrainingError(f"finetune.mix is {mix}; it must be in [0, 1): the fraction of prior transitions")
+        if self.replay not in ("auto", "mapped", "device"):
+            raise TrainingError(f"replay is {self.replay!r}; it must be auto, mapped or device")
+        if self.rewarded_steps < 0:
+            raise TrainingError(f"rewarded_steps is {self.rewarded_steps}; it must be at least 0")
         counts = {"batch_size": self.batch_size, "log_every": self.log_every}
         for stage in ("pretrain", "finetune"):
             counts |= {f"{stage}.{name}": getattr(getattr(self, stage), name) for name in ("steps", "checkpoint_every")}
@@ -85,9 +97,9 @@ class Config:
         name = values.pop("agent_name")
         return {"agent": {"name": name, **values.pop("agent")}, **_plain(values)}
 
-    def save(self, path: Path) -> None:
-        """Write the resolved configuration as YAML."""
-        path.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False))
+    def to_yaml(self) -> str:
+        """Return the resolved configuration as YAML, which is a preset itself."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
 
 def from_dict(values: dict[str, Any]) -> Config:
@@ -101,13 +113,18 @@ def from_dict(values: dict[str, Any]) -> Config:
     name = agent.pop("name", "cql")
     if name not in AGENTS:
         raise TrainingError(f"unknown agent {name!r}; there are: {', '.join(sorted(AGENTS))}")
-    config = _build(Config, {**values, "agent": None, "agent_name": name}, "")
-    return dataclasses.replace(config, agent=_build(AGENTS[name].Config, agent, "agent."))
+    return _build(Config, {**values, "agent": _build(AGENTS[name].Config, agent, "agent."), "agent_name": name}, "")
 
 
-def load_config(preset: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a preset (a YAML file, or the name of one in config/train) and apply `key=value` overrides."""
-    return from_dict(_overridden(_read(preset), overrides))
+def load_config(preset: str | Path, overrides: Sequence[str] = (), base: str = "") -> Config:
+    """Read a preset and apply `key=value` overrides.
+
+    Args:
+        preset: A YAML file, or the name of one in config/train.
+        overrides: Changes, see `override`.
+        base: Preset to take in place of the one that `preset` names as its base.
+    """
+    return from_dict(_overridden(_read(preset, base), overrides))
 
 
 def override(config: Config, overrides: Sequence[str]) -> Config:
@@ -115,7 +132,33 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
     return from_dict(_overridden(config.to_dict(), overrides))
 
 
-def _read(preset: str | Path) -> dict[str, Any]:
+def _read(preset: str | Path, base: str = "", above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the values of a preset over those of its base."""
+    if str(preset) in above:
+        raise TrainingError(f"preset {preset} is its own base: {' -> '.join([*above, str(preset)])}")
+    values = _read_file(preset)
+    named = values.pop("base", None)
+    if named is None and base:
+        raise TrainingError(f"preset {preset} names no base, which --base {base} could replace")
+    return _merged(_read(base or named, above=(*above, str(preset))), values) if named else values
+
+
+def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return nested values with changes; another agent takes nothing over from the one it replaces."""
+    merged = dict(values)
+    for key, change in changes.items():
+        old = merged.get(key)
+        if key == "agent" and isinstance(change, dict) and change.get("name", _name(old)) != _name(old):
+            old = None
+        merged[key] = _merged(old, change) if isinstance(old, dict) and isinstance(change, dict) else change
+    return merged
+
+
+def _name(agent: Any) -> Any:
+    return agent.get("name", "cql") if isinstance(agent, dict) else None
+
+
+def _read_file(preset: str | Path) -> dict[str, Any]:
     path = Path(preset)
     presets = {file.stem: file for folder in reversed(PRESET_FOLDERS) for file in folder.glob("*.yaml")}
     if not path.is_file():
@@ -175,6 +218,6 @@ def _convert(kind: Any, value: Any, key: str) -> Any:
             return float(value)  # YAML reads 1e-3 as text
         except ValueError:
             pass
-    if kind is Any or (isinstance(kind, type) and type(value) is kind):
+    if isinstance(kind, type) and (type(value) is kind or (isinstance(value, AgentConfig) and isinstance(value, kind))):
         return value
     raise TrainingError(f"{key} is {value!r}; expected {getattr(kind, '__name__', kind)}")

@@ -394,6 +394,7 @@ class TaskRegistry:
 
     width: int
     names: list[str] = field(default_factory=list)
+    aliases: dict[str, str] = field(default_factory=dict)  # re-targeted tasks: new name to the one whose id it uses
 
     @classmethod
     def for_tasks(cls, names: list[str], reserve: int) -> TaskRegistry:
@@ -407,24 +408,37 @@ class TaskRegistry:
         Raises:
             TrainingError: If no slot is free.
         """
-        if name not in self.names:
+        if name not in self.names and name not in self.aliases:
             if len(self.names) == self.width:
                 raise TrainingError(
                     f"no free slot for task {name!r}: all {self.width} are taken by {', '.join(self.names)}; "
-                    "pre-train with a larger `reserve`"
+                    "pre-train with a larger `reserve`, or use the id of one of them with --retarget"
                 )
             self.names.append(name)
-        return self.names.index(name)
+        return self.id(name)
+
+    def retarget(self, name: str, existing: str) -> None:
+        """Let a task use the id of an existing one (paper §5, scenario 1: an old skill on a new object).
+
+        Raises:
+            TrainingError: If the existing task is unknown, or the name has another id already.
+        """
+        chosen = self.id(existing)
+        if (name in self.names or name in self.aliases) and self.id(name) != chosen:
+            raise TrainingError(f"task {name!r} has id {self.id(name)} already; it cannot take that of {existing!r}")
+        if name != self.names[chosen]:
+            self.aliases[name] = self.names[chosen]
 
     def id(self, name: str) -> int:
         """Return the id of a known task; raises TrainingError listing the known ones."""
-        if name not in self.names:
-            raise TrainingError(f"unknown task {name!r}; known: {', '.join(self.names)}")
-        return self.names.index(name)
+        known = self.aliases.get(name, name)
+        if known not in self.names:
+            raise TrainingError(f"unknown task {name!r}; known: {', '.join([*self.names, *self.aliases])}")
+        return self.names.index(known)
 
     def save(self, path: Path) -> None:
         """Write the registry as YAML."""
-        path.write_text(yaml.safe_dump({"width": self.width, "names": self.names}, sort_keys=False))
+        path.write_text(yaml.safe_dump(asdict(self), sort_keys=False))
 
     @classmethod
     def load(cls, path: Path) -> TaskRegistry:

@@ -6,7 +6,9 @@ transitions with replacement within prior and within target data, so long episod
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,25 +16,34 @@ import torch
 from torch import Tensor
 
 from .episodes import Card, EpisodeStore, TaskRegistry, TrainingError
+from .parallel import Group
 
 ACTION_CLIP = 0.99  # keeps atanh finite where the density of a demonstrated action is taken
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Transitions (s, a, r, s') with their task ids."""
+    """Transitions (s, a, r, s') with their task ids. With a history of T, s and a are (B, T, …), the newest last."""
 
-    images: Tensor  # (B, H, W, 3) uint8
-    next_images: Tensor  # (B, H, W, 3) uint8
+    images: Tensor  # (B, H, W, 3) uint8; with a frozen encoder its features (B, Z)
+    next_images: Tensor  # the same, one step later
     proprio: Tensor  # (B, 7)
     next_proprio: Tensor  # (B, 7)
     task: Tensor  # (B,) int64
     actions: Tensor  # (B, 7) in [-0.99, 0.99]
-    rewards: Tensor  # (B,) 0 or 1, as labelled
+    rewards: Tensor  # (B,) 0 or 1
+    until_reward: Tensor  # (B,) int64: transitions before the first rewarded one; 0 on the rewarded ones
+    last: Tensor  # (B,) 1 on an episode's last transition, else 0
+    target: Tensor  # (B,) 1 on transitions of the target demonstrations, 0 on prior ones
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
         return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
+
+    def pinned(self) -> Batch:
+        """Return the batch in memory that a GPU can read while the CPU works."""
+        parts = (getattr(self, name) for name in self.__dataclass_fields__)
+        return Batch(*(part if part.is_cuda else part.pin_memory() for part in parts))
 
 
 @dataclass(frozen=True)
@@ -57,68 +68,207 @@ def normalize_actions(actions: np.ndarray, low: Sequence[float], high: Sequence[
     return np.clip(scaled, -ACTION_CLIP, ACTION_CLIP).astype(np.float32)
 
 
-class Transitions:
-    """The transitions of some episodes of one store."""
+@dataclass(frozen=True)
+class Sampling:
+    """How an agent wants its batches."""
 
-    def __init__(self, store: EpisodeStore, registry: TaskRegistry, episodes: Sequence[int] | None = None) -> None:
+    history: int = 1  # observations up to and including s; before an episode's first one, that one is repeated
+    tasks: int = 0  # a batch holds as many tasks in equal shares, one after the other (MACAW); 0: whatever is drawn
+    successors: bool = True  # whether s' is looked at; otherwise its images are left out
+
+
+class Transitions:
+    """The transitions of some episodes of one store.
+
+    Args:
+        store: The data.
+        registry: Ids of the tasks.
+        episodes: Which of the store's; None: all. Only successes are learnt from.
+        rewarded_steps: Transitions at the end that earn the reward; 0: as many as the store says.
+        target: Whether these are the demonstrations of the target task.
+    """
+
+    def __init__(
+        self,
+        store: EpisodeStore,
+        registry: TaskRegistry,
+        episodes: Sequence[int] | None = None,
+        rewarded_steps: int = 0,
+        *,
+        target: bool = False,
+    ) -> None:
         chosen = range(len(store)) if episodes is None else episodes
         entries = [store.entries[index] for index in chosen if store.entries[index].outcome == "success"]
         if not entries:
             raise TrainingError(f"{store.path} holds no successful episode to learn from")
         self.store = store
+        self.frames: np.ndarray | Tensor = np.asarray(store.frames)  # or what a frozen encoder makes of them
         self.rows = np.concatenate([np.arange(each.start, each.start + each.length) for each in entries])
-        tasks = [np.full(each.length, registry.id(each.task)) for each in entries]
-        self._task = torch.from_numpy(np.concatenate(tasks))
+        self._starts = np.concatenate([np.full(each.length, each.start) for each in entries])
+        remaining = np.concatenate([np.arange(each.length, 0, -1) for each in entries])  # this one included
+        self._last = (remaining == 1).astype(np.float32)
+        self._until_reward = np.maximum(remaining - (rewarded_steps or store.card.last_n), 0)
+        self._target = target
+        self.task = np.concatenate([np.full(each.length, registry.id(each.task)) for each in entries])
         self._actions = normalize_actions(store.actions, store.card.action_low, store.card.action_high)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def gather(self, index: np.ndarray) -> Batch:
+    def reside(self, device: torch.device) -> None:
+        """Copy the frames to a device, where batches are then gathered."""
+        self.frames = torch.from_numpy(np.array(self.frames)).to(device)
+
+    def gather(self, index: np.ndarray, sampling: Sampling = Sampling()) -> Batch:
         """Return the transitions at positions `index` (B,)."""
-        rows = self.rows[index]
+        rows, n = self.rows[index], sampling.history
+        if n > 1:
+            window = np.arange(1 - n, 1)
+            rows = np.maximum(rows[:, None] + window, self._starts[index, None])
         steps, after = self.store.steps[rows], self.store.steps[rows + 1]
+        images = self._frames_at(rows)
         return Batch(
-            images=torch.from_numpy(self.store.frames[rows]),
-            next_images=torch.from_numpy(self.store.frames[rows + 1]),
+            images=images,
+            next_images=self._frames_at(rows + 1) if sampling.successors else images[:0],
             proprio=torch.from_numpy(steps["proprio"].copy()),
             next_proprio=torch.from_numpy(after["proprio"].copy()),
-            task=self._task[index],
+            task=torch.from_numpy(self.task[index]),
             actions=torch.from_numpy(self._actions[rows]),
-            rewards=torch.from_numpy(steps["reward"].copy()),
+            rewards=torch.from_numpy((self._until_reward[index] == 0).astype(np.float32)),
+            until_reward=torch.from_numpy(self._until_reward[index]),
+            last=torch.from_numpy(self._last[index]),
+            target=torch.full((len(index),), float(self._target)),
         )
+
+    def _frames_at(self, rows: np.ndarray) -> Tensor:
+        if isinstance(self.frames, Tensor):
+            return self.frames[torch.from_numpy(rows).to(self.frames.device)]
+        return torch.from_numpy(self.frames[rows])
 
 
 class Replay:
     """Draws batches from prior and target data, with `mix` the fraction of prior transitions (paper §4.1: τ)."""
 
     def __init__(
-        self, prior: Sequence[Transitions], target: Sequence[Transitions], *, mix: float, batch_size: int, seed: int
+        self,
+        prior: Sequence[Transitions],
+        target: Sequence[Transitions],
+        *,
+        mix: float,
+        batch_size: int,
+        seed: int,
+        sampling: Sampling = Sampling(),
     ) -> None:
         # rounded on the whole batch; the official code rounds per device and so changes the ratio
         n_prior = int(batch_size * mix + 1e-9)
-        self._shares = [(group, count) for group, count in ((prior, n_prior), (target, batch_size - n_prior)) if count]
-        for group, count in self._shares:
-            if not group:
-                kind = "prior" if group is prior else "target"
+        self.parts: list[Transitions] = []
+        self._shares: list[_Share] = []
+        for kind, group, count in (("prior", prior, n_prior), ("target", target, batch_size - n_prior)):
+            if count and not group:
                 raise TrainingError(
                     f"mix {mix} asks for {count} {kind} transitions a batch, but no {kind} store is given"
                 )
+            if count:
+                self._shares.append(_Share(len(self.parts), group, count, sampling.tasks))
+                self.parts += group
+        self.sampling = sampling
         self.generator = torch.Generator().manual_seed(seed)
 
-    def sample(self) -> Batch:
-        """Draw one batch; its prior part comes first."""
-        parts = [part for group, count in self._shares for part in self._draw(group, count)]
-        names = Batch.__dataclass_fields__
-        return Batch(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+    def draw(self) -> tuple[np.ndarray, np.ndarray]:
+        """Draw a batch: which part each row comes from (B,), in order, and its position there (B,)."""
+        draws = [share.draw(self.generator) for share in self._shares]
+        return np.concatenate([part for part, _ in draws]), np.concatenate([index for _, index in draws])
 
-    def _draw(self, group: Sequence[Transitions], count: int) -> list[Batch]:
-        ends = np.cumsum([len(each) for each in group])
-        draw = torch.randint(int(ends[-1]), (count,), generator=self.generator).numpy()
-        which = np.searchsorted(ends, draw, side="right")
-        starts = ends - [len(each) for each in group]
-        picks = [(each, draw[which == k] - starts[k]) for k, each in enumerate(group)]
-        return [each.gather(index) for each, index in picks if len(index)]
+    def gather(self, part: np.ndarray, index: np.ndarray) -> Batch:
+        """Return the batch of a draw, or of some rows of it."""
+        bounds = np.flatnonzero(np.diff(part)) + 1
+        runs = zip(np.split(part, bounds), np.split(index, bounds), strict=True)
+        batches = [self.parts[which[0]].gather(rows, self.sampling) for which, rows in runs]
+        if len(batches) == 1:
+            return batches[0]
+        return Batch(*(torch.cat([getattr(each, name) for each in batches]) for name in Batch.__dataclass_fields__))
+
+    def sample(self, group: Group = Group()) -> Batch:  # noqa: B008 (frozen)
+        """Draw one batch, its prior part first, and return this process's rows of it."""
+        part, index = self.draw()
+        mine = group.slice(len(part))
+        return self.gather(part[mine], index[mine])
+
+    def batches(self, device: torch.device, group: Group, ahead: int) -> Generator[tuple[Batch, Tensor], None, None]:
+        """Yield batches on a device for ever, each with the state of the generator after its draw.
+
+        Args:
+            device: Where to.
+            group: The processes that share each batch.
+            ahead: Batches that a thread gathers in advance; on a GPU they cross over while it works.
+        """
+        if not ahead:
+            while True:
+                batch = self.sample(group).to(device)
+                yield batch, self.generator.get_state()
+
+        def fetch(part: np.ndarray, index: np.ndarray) -> Batch:
+            return self.gather(part, index).pinned().to(device)
+
+        with ThreadPoolExecutor(1) as pool:
+            waiting: deque[tuple[Future[Batch], Tensor]] = deque()
+            while True:
+                while len(waiting) <= ahead:
+                    part, index = self.draw()
+                    mine = group.slice(len(part))
+                    waiting.append((pool.submit(fetch, part[mine], index[mine]), self.generator.get_state()))
+                future, state = waiting.popleft()
+                yield future.result(), state
+
+    @property
+    def bytes(self) -> int:
+        """Size of all frames, to decide whether they fit on a device."""
+        return sum(part.store.frames.nbytes for part in {id(each.store): each for each in self.parts}.values())
+
+    @property
+    def resident(self) -> bool:
+        """Whether frames are gathered from a device's memory."""
+        return all(isinstance(part.frames, Tensor) for part in self.parts)
+
+    def reside(self, device: torch.device) -> None:
+        """Keep the frames of all parts on a device."""
+        for part in self.parts:
+            part.reside(device)
+
+
+class _Share:
+    """The prior or the target rows of every batch."""
+
+    def __init__(self, first_part: int, group: Sequence[Transitions], count: int, tasks: int) -> None:
+        self._first_part, self._count, self._n_tasks = first_part, count, tasks
+        self._ends = np.cumsum([len(each) for each in group])
+        task = np.concatenate([each.task for each in group])
+        self._by_task = [np.flatnonzero(task == each) for each in np.unique(task)] if tasks else []
+
+    def draw(self, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
+        if self._n_tasks:
+            drawn = self._of_tasks(generator)
+        else:
+            drawn = torch.randint(int(self._ends[-1]), (self._count,), generator=generator).numpy()
+        part = np.searchsorted(self._ends, drawn, side="right")
+        if not self._n_tasks:  # rows of a part together, to be gathered at once
+            order = np.argsort(part, kind="stable")
+            drawn, part = drawn[order], part[order]
+        starts = np.concatenate([[0], self._ends[:-1]])
+        return part + self._first_part, drawn - starts[part]
+
+    def _of_tasks(self, generator: torch.Generator) -> np.ndarray:
+        """Draw tasks, with replacement only if there are too few, and equally many transitions of each."""
+        n, available = self._n_tasks, len(self._by_task)
+        if self._count % n:
+            raise TrainingError(f"{self._count} rows of a batch cannot be shared by {n} tasks; change batch_size")
+        chosen = torch.cat([torch.randperm(available, generator=generator) for _ in range(-(-n // available))])[:n]
+        rows = []
+        for each in chosen.tolist():
+            choices = self._by_task[each]
+            draw = torch.randint(len(choices), (self._count // n,), generator=generator).numpy()
+            rows.append(choices[draw])
+        return np.concatenate(rows)
 
 
 def check_alike(stores: Sequence[EpisodeStore]) -> Card:

@@ -4,9 +4,10 @@
     ptr finetune --from RUN/pretrain --prior PRIOR --target DEMOS --out RUN/finetune
     ptr finetune --config demo_ptr --target DEMOS --out RUN/target_only      (without prior data)
 
-The same command with --resume goes on where it was stopped. A run folder holds `config.yaml`, `tasks.yaml`,
-`data.json` (stores with fingerprints, which demonstrations are held out), `metrics.csv`, TensorBoard events
-and `checkpoints/`.
+The same command with --resume goes on where it was stopped, and with --print-config only shows the resolved
+configuration. Under `torchrun` the processes share every batch and train what one would. A run folder holds
+`config.yaml`, `tasks.yaml`, `data.json` (stores with fingerprints, which demonstrations are held out), `metrics.csv`,
+TensorBoard events and `checkpoints/`.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import csv
 import ctypes
 import dataclasses
 import json
+import math
+import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -31,22 +34,27 @@ from .episodes import EpisodeStore, TaskRegistry, TrainingError
 if TYPE_CHECKING:  # PyTorch is imported when a stage really starts
     import torch
 
-    from .agents import Metrics
+    from .agents import Agent, Metrics
     from .checkpoint import Checkpoint
     from .config import Config, StageConfig
-    from .replay import Replay
+    from .parallel import Group
+    from .replay import Batch, Replay, Transitions
 
 
 def pretrain(argv: list[str]) -> None:
     """Pre-train an agent on prior data of many tasks."""
-    parser = _parser("pretrain", pretrain.__doc__)
+    trains = "--print-config" not in argv
+    parser = _parser("pretrain", pretrain.__doc__, trains)
     parser.add_argument("--config", required=True, help="YAML file, or the name of a preset in config/train")
-    parser.add_argument("--data", nargs="+", required=True, type=Path, help="episode stores")
+    parser.add_argument("--data", nargs="+", required=trains, type=Path, help="episode stores")
     parser.add_argument("--target-task", nargs="+", default=[], help="tasks to come: they get their ids now")
     args = parser.parse_args(argv)
     from .config import load_config
 
-    config = load_config(args.config, _overrides(args, "pretrain"))
+    config = load_config(args.config, _overrides(args, "pretrain"), args.base)
+    if not trains:
+        print(config.to_yaml(), end="")
+        return
     stores = [EpisodeStore.open(path) for path in args.data]
     start, replay = start_pretraining(config, stores, args.target_task)
     run(start, replay, config.pretrain, args.out, resume=args.resume)
@@ -54,27 +62,39 @@ def pretrain(argv: list[str]) -> None:
 
 def finetune(argv: list[str]) -> None:
     """Fine-tune a pre-trained agent on a few demonstrations mixed with prior data, or train on them alone."""
-    parser = _parser("finetune", finetune.__doc__)
+    trains = "--print-config" not in argv
+    parser = _parser("finetune", finetune.__doc__, trains)
     origin = parser.add_mutually_exclusive_group(required=True)
     origin.add_argument("--from", dest="origin", type=Path, help="checkpoint, or run folder (its newest checkpoint)")
     origin.add_argument("--config", help="train from scratch: YAML file, or the name of a preset")
-    parser.add_argument("--target", required=True, type=Path, help="episode store of demonstrations")
+    parser.add_argument("--target", required=trains, type=Path, help="episode store of demonstrations")
     parser.add_argument("--prior", nargs="+", default=[], type=Path, help="episode stores to mix in")
     parser.add_argument("--mix", type=float, help="fraction of prior transitions in a batch (0 without --prior)")
     parser.add_argument("--holdout", type=int, help="demonstrations kept from training, for `ptr select`")
+    parser.add_argument(
+        "--retarget", action="append", default=[], metavar="NEW=KNOWN", help="let a new task use a known task's id"
+    )
     args = parser.parse_args(argv)
-    from .config import load_config
+    from .checkpoint import find_checkpoint, load_checkpoint
+    from .config import load_config, override
 
-    overrides = _overrides(args, "finetune") + ([] if args.prior else ["finetune.mix=0"])
-    origin_or_config = args.origin or load_config(args.config, overrides)
+    overrides = _overrides(args, "finetune") + ([] if args.prior or not trains else ["finetune.mix=0"])
+    origin_or_config = args.origin or load_config(args.config, overrides, args.base)
+    if not trains:
+        found = override(load_checkpoint(find_checkpoint(args.origin)).config, overrides) if args.origin else None
+        print((found or origin_or_config).to_yaml(), end="")
+        return
     prior = [EpisodeStore.open(path) for path in args.prior]
-    start, replay = start_finetuning(origin_or_config, EpisodeStore.open(args.target), prior, overrides)
+    target = EpisodeStore.open(args.target)
+    start, replay = start_finetuning(origin_or_config, target, prior, overrides, _pairs(args.retarget))
     run(start, replay, start.config.finetune, args.out, resume=args.resume)
 
 
-def _parser(verb: str, summary: str | None) -> argparse.ArgumentParser:
+def _parser(verb: str, summary: str | None, trains: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"ptr {verb}", description=summary)
-    parser.add_argument("--out", required=True, type=Path, help="run folder to write")
+    parser.add_argument("--out", required=trains, type=Path, help="run folder to write")
+    parser.add_argument("--base", default="", help="preset to build on instead of the one that --config names")
+    parser.add_argument("--print-config", action="store_true", help="show the resolved configuration, and do no more")
     parser.add_argument("--steps", type=int, help="gradient steps of this stage")
     parser.add_argument("--seed", type=int)
     parser.add_argument(
@@ -92,6 +112,13 @@ def _overrides(args: argparse.Namespace, stage: str) -> list[str]:
     return [*args.set, *(f"{key}={value}" for key, value in options.items() if value is not None)]
 
 
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    pairs = dict(text.split("=", 1) for text in texts if "=" in text)
+    if len(pairs) < len(texts):
+        raise TrainingError(f"--retarget {' '.join(texts)}: write NEW=KNOWN, two names of tasks, and each new one once")
+    return pairs
+
+
 # What a stage starts from ---------------------------------------------------------------------------
 
 
@@ -105,13 +132,18 @@ def start_pretraining(
     registry = TaskRegistry.for_tasks([*names, *target_tasks], config.reserve)
     problem = describe(stores, registry.width, config.min_action_std, config.balance_actions)
     data = {"prior": [_source(store) for store in stores], "target": None, "from": None}
-    prior = [Transitions(store, registry) for store in stores]
-    replay = Replay(prior, [], mix=1.0, batch_size=config.batch_size, seed=config.seed)
-    return _first_checkpoint(config, problem, registry, stores[0], data), replay
+    prior = [Transitions(store, registry, rewarded_steps=config.rewarded_steps) for store in stores]
+    sampling = config.agent.sampling
+    replay = Replay(prior, [], mix=1.0, batch_size=config.batch_size, seed=config.seed, sampling=sampling)
+    return _first_checkpoint(config, problem, registry, stores[0], data, prior), replay
 
 
 def start_finetuning(
-    origin: Path | Config, target: EpisodeStore, prior: Sequence[EpisodeStore], overrides: Sequence[str]
+    origin: Path | Config,
+    target: EpisodeStore,
+    prior: Sequence[EpisodeStore],
+    overrides: Sequence[str],
+    retarget: Mapping[str, str] | None = None,
 ) -> tuple[Checkpoint, Replay]:
     """Return where fine-tuning starts, and its data.
 
@@ -122,6 +154,7 @@ def start_finetuning(
         target: Demonstrations; some are held out.
         prior: Data mixed in.
         overrides: Changes to the configuration of the checkpoint.
+        retarget: New tasks and the known ones whose ids they use.
     """
     from .checkpoint import find_checkpoint, load_checkpoint
     from .config import override
@@ -132,14 +165,16 @@ def start_finetuning(
         start = load_checkpoint(find_checkpoint(origin))
         check_suits(start.problem, start.card, target)
         start = dataclasses.replace(start, step=0, config=override(start.config, overrides), card=card)
+        config, tasks = start.config, start.tasks
     else:
-        registry = TaskRegistry.for_tasks(list(target.tasks), origin.reserve)
-        problem = describe([target], registry.width, origin.min_action_std, origin.balance_actions)
-        start = _first_checkpoint(origin, problem, registry, target, {})
+        config = origin
+        names = [name for store in (*prior, target) for name in store.tasks if name not in (retarget or {})]
+        tasks = TaskRegistry.for_tasks(names, config.reserve)
+    for name, known in (retarget or {}).items():
+        tasks.retarget(name, known)
     for store in (target, *prior):
         for name in store.tasks:
-            start.tasks.claim(name)
-    config = start.config
+            tasks.claim(name)
     train, holdout = split_episodes(target, config.finetune.holdout, config.seed)
     split = {"train": [target.entries[i].id for i in train], "holdout": [target.entries[i].id for i in holdout]}
     data = {
@@ -147,24 +182,37 @@ def start_finetuning(
         "target": _source(target) | split,
         "from": str(origin.resolve()) if isinstance(origin, Path) else None,
     }
+    n = config.rewarded_steps
+    prior_parts = [Transitions(store, tasks, rewarded_steps=n) for store in prior]
+    target_parts = [Transitions(target, tasks, train, n, target=True)]
+    if not isinstance(origin, Path):
+        problem = describe([target, *prior], tasks.width, config.min_action_std, config.balance_actions)
+        start = _first_checkpoint(config, problem, tasks, target, data, [*prior_parts, *target_parts])
     replay = Replay(
-        [Transitions(store, start.tasks) for store in prior],
-        [Transitions(target, start.tasks, train)],
+        prior_parts,
+        target_parts,
         mix=config.finetune.mix,
         batch_size=config.batch_size,
         seed=config.seed + 1,
+        sampling=config.agent.sampling,
     )
     return dataclasses.replace(start, data=data, sampler=replay.generator.get_state()), replay
 
 
 def _first_checkpoint(
-    config: Config, problem: Any, registry: TaskRegistry, store: EpisodeStore, data: dict[str, Any]
+    config: Config,
+    problem: Any,
+    registry: TaskRegistry,
+    store: EpisodeStore,
+    data: dict[str, Any],
+    parts: Sequence[Transitions],
 ) -> Checkpoint:
     import torch
 
     from .checkpoint import Checkpoint, build_agent
 
     agent = build_agent(config, problem, torch.device("cpu"))
+    agent.prepare(parts)
     sampler = torch.Generator().manual_seed(config.seed).get_state()
     return Checkpoint(0, config, problem, registry, store.card, data, agent.state(), sampler)
 
@@ -184,10 +232,12 @@ def run(start: Checkpoint, replay: Replay, stage: StageConfig, out: Path, *, res
         TrainingError: If `out` holds a run and `resume` is false, or a run of other data or configuration.
         KeyboardInterrupt: After SIGINT or SIGTERM, once a checkpoint is saved.
     """
-    from tqdm import tqdm
-
     from .checkpoint import find_checkpoint, list_checkpoints, load_checkpoint
+    from .config import FinetuneConfig
+    from .parallel import start_group
 
+    device = _set_up(start.config)
+    group = start_group(device)
     started = bool(list_checkpoints(out))
     if started:
         if not resume:
@@ -195,34 +245,93 @@ def run(start: Checkpoint, replay: Replay, stage: StageConfig, out: Path, *, res
         saved = load_checkpoint(find_checkpoint(out))
         _check_same(saved, start)
         start = dataclasses.replace(saved, config=start.config)
-    config = start.config
-    device = _set_up(config)
-    agent = start.build_agent(device)
+    group.wait()  # until here nobody has written
+    agent = start.build_agent(device, group)
+    agent.finetuning = isinstance(stage, FinetuneConfig)
+    if start.config.compile:
+        agent.compile_encoders()
     replay.generator.set_state(start.sampler)
+    _place_frames(replay, agent, start.config, device)
+    run = _Run(start, stage, out, agent, group)
+    if group.leads:
+        _describe_run(start, out)
+        if not started:
+            run.save(0, start.sampler)  # also shows at once whether the folder can be written
+    ahead = 2 if device.type == "cuda" and not replay.resident else 0
+    with contextlib.closing(replay.batches(device, group, ahead)) as batches:
+        run.train(batches)
 
-    def save(step: int) -> None:
-        sampler = replay.generator.get_state()
-        now = dataclasses.replace(start, step=step, agent=agent.state(), sampler=sampler)
-        now.save(out / "checkpoints" / f"step_{step}.pt")
-        if stage.keep:
-            for old in list(list_checkpoints(out).values())[: -stage.keep]:
+
+class _Run:
+    """A stage under way: what it saves, logs and watches."""
+
+    def __init__(self, start: Checkpoint, stage: StageConfig, out: Path, agent: Agent, group: Group) -> None:
+        self.start, self.stage, self.out, self.agent, self.group = start, stage, out, agent, group
+        self.warned = ""
+
+    def train(self, batches: Iterable[tuple[Batch, torch.Tensor]]) -> None:
+        from tqdm import tqdm
+
+        config, stage, first = self.start.config, self.stage, self.start.step
+        hidden = None if self.group.leads else True
+        with _stop_signals() as stop, Log(self.out if self.group.leads else None, first) as log:
+            steps = range(first + 1, stage.steps + 1)
+            bar = tqdm(steps, desc=self.out.name, initial=first, total=stage.steps, unit="step", disable=hidden)
+            for step, (batch, sampler) in zip(bar, batches, strict=False):
+                log.add(self.agent.update(batch))
+                stopped = self.group.any(bool(stop), batch.actions.device)
+                last = step == stage.steps or stopped
+                if last or step % config.log_every == 0 or step % stage.checkpoint_every == 0:
+                    means = log.write(step, self.group)
+                    bar.set_postfix(loss=f"{means['loss']:.4g}")
+                    self.watch(step, means)
+                if self.group.leads and (last or step % stage.checkpoint_every == 0):
+                    self.save(step, sampler)
+                if stopped:
+                    raise KeyboardInterrupt
+
+    def watch(self, step: int, means: dict[str, float]) -> None:
+        """Stop a run that has become useless, and say once when one is about to.
+
+        Raises:
+            TrainingError: If the loss is not finite.
+        """
+        from tqdm import tqdm
+
+        if not all(map(math.isfinite, means.values())):
+            bad = ", ".join(f"{name} {value}" for name, value in means.items() if not math.isfinite(value))
+            raise TrainingError(
+                f"training has diverged at step {step}: {bad}. The newest checkpoint in {self.out} is from before; "
+                "lower the learning rates, or set agent.clamp_target=true"
+            )
+        warning = self.agent.warning(means)
+        if warning and not self.warned and self.group.leads:
+            tqdm.write(f"step {step}: {warning}", file=sys.stderr)
+        self.warned = warning
+
+    def save(self, step: int, sampler: torch.Tensor) -> None:
+        from .checkpoint import list_checkpoints
+
+        now = dataclasses.replace(self.start, step=step, agent=self.agent.state(), sampler=sampler)
+        now.save(self.out / "checkpoints" / f"step_{step}.pt")
+        if self.stage.keep:
+            for old in list(list_checkpoints(self.out).values())[: -self.stage.keep]:
                 old.unlink()
 
-    _describe_run(start, out)
-    if not started:
-        save(0)  # also shows at once whether the folder can be written
-    with _stop_signals() as stop, Log(out, start.step) as log:
-        steps = range(start.step + 1, stage.steps + 1)
-        bar = tqdm(steps, desc=out.name, initial=start.step, total=stage.steps, unit="step", disable=None)
-        for step in bar:
-            log.add(agent.update(replay.sample().to(device)))
-            last = step == stage.steps or bool(stop)
-            if last or step % config.log_every == 0:
-                bar.set_postfix(loss=f"{log.write(step)['loss']:.4g}")
-            if last or step % stage.checkpoint_every == 0:
-                save(step)
-            if stop:
-                raise KeyboardInterrupt
+
+def _place_frames(replay: Replay, agent: Agent, config: Config, device: torch.device) -> None:
+    """Put the frames where batches are gathered from: mapped files, or the device's memory."""
+    import torch
+
+    from .encoders import FROZEN
+
+    if config.network.encoder in FROZEN:
+        from .frozen import encode_frames
+
+        encode_frames(agent.encoder, replay.parts, device)
+    fits = device.type == "cuda" and replay.bytes < 0.6 * torch.cuda.mem_get_info(device)[0]
+    if config.replay == "device" or (config.replay == "auto" and fits):
+        replay.reside(device)
 
 
 def _set_up(config: Config) -> torch.device:
@@ -232,11 +341,13 @@ def _set_up(config: Config) -> torch.device:
     if config.threads:
         torch.set_num_threads(config.threads)
     _keep_freed_memory()
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if config.device == "cuda" and not torch.cuda.is_available():
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.tf32
+    wanted = config.device
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
         raise TrainingError("device is cuda, but PyTorch finds no GPU; use --set device=cpu or install its CUDA build")
-    return torch.device(config.device)
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if wanted == "cuda" else torch.device(wanted)
 
 
 def _keep_freed_memory() -> None:
@@ -249,7 +360,7 @@ def _keep_freed_memory() -> None:
 
 def _describe_run(start: Checkpoint, out: Path) -> None:
     with atomic_file(out / "config.yaml") as path:
-        start.config.save(path)
+        path.write_text(start.config.to_yaml())
     with atomic_file(out / "tasks.yaml") as path:
         start.tasks.save(path)
     with atomic_file(out / "data.json") as path:
@@ -259,7 +370,7 @@ def _describe_run(start: Checkpoint, out: Path) -> None:
 def _check_same(saved: Checkpoint, wanted: Checkpoint) -> None:
     """Refuse to resume with other data or another configuration, naming the first difference."""
     found, asked = (_flat({"data": each.data, **each.config.to_dict()}) for each in (saved, wanted))
-    free = ("steps", "keep", "checkpoint_every", "log_every", "device", "threads", "path", "from")
+    free = ("steps", "keep", "checkpoint_every", "log_every", "device", "threads", "replay", "path", "from")
     for key in sorted(found.keys() | asked.keys()):
         if key.rsplit(".", 1)[-1] not in free and found.get(key) != asked.get(key):
             raise TrainingError(
@@ -295,25 +406,32 @@ def _stop_signals() -> Iterator[list[int]]:
 
 
 class Log:
-    """Means of the metrics since the last line, into `metrics.csv` and TensorBoard; lines after `step` are dropped."""
+    """Means of the metrics since the last line, into `metrics.csv` and TensorBoard; lines after `step` are dropped.
 
-    def __init__(self, folder: Path, step: int) -> None:
+    Without a folder nothing is written.
+    """
+
+    def __init__(self, folder: Path | None, step: int) -> None:
+        self._sums: dict[str, torch.Tensor] = {}
+        self._count = 0
+        self._rows: list[dict[str, Any]] = []
+        self._writer: Any = None
+        if folder is None:
+            return
         from torch.utils.tensorboard import SummaryWriter
 
         self._path = folder / "metrics.csv"
-        self._rows: list[dict[str, Any]] = []
         if self._path.is_file():
             with self._path.open(newline="") as file:
                 self._rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
         self._writer = SummaryWriter(str(folder), purge_step=step + 1)
-        self._sums: dict[str, torch.Tensor] = {}
-        self._count = 0
 
     def __enter__(self) -> Log:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._writer.close()
+        if self._writer:
+            self._writer.close()
 
     def add(self, metrics: Metrics) -> None:
         """Take the metrics of one step; those of another phase of the agent start a new mean."""
@@ -322,12 +440,15 @@ class Log:
         self._sums = {name: value + self._sums.get(name, 0.0) for name, value in metrics.items()}
         self._count += 1
 
-    def write(self, step: int) -> dict[str, float]:
-        """Write one line and return it."""
-        means = {name: float(value) / self._count for name, value in self._sums.items()}
+    def write(self, step: int, group: Group) -> dict[str, float]:
+        """Write one line, the means over all processes, and return it."""
+        sums, count = group.average(self._sums), self._count
+        self._sums, self._count = {}, 0
+        means = {name: float(value) / count for name, value in sums.items()}
+        if self._writer is None:
+            return means
         for name, value in means.items():
             self._writer.add_scalar(name, value, step)
-        self._sums, self._count = {}, 0
         self._rows.append({"step": step, **{name: f"{value:.6g}" for name, value in means.items()}})
         columns = list(dict.fromkeys(name for row in self._rows for name in row))
         with atomic_file(self._path) as path, path.open("w", newline="") as file:

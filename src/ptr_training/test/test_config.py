@@ -34,7 +34,7 @@ def test_presets_load(path: Path) -> None:
 
 def test_resolved_configuration_reads_back_equal(tmp_path: Path) -> None:
     config = override(from_dict({}), ["agent.alpha=2", "network.hidden=[64, 32]", "finetune.mix=0.25"])
-    config.save(tmp_path / "config.yaml")
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
     assert load_config(tmp_path / "config.yaml") == config
     assert config.network.hidden == (64, 32)
     assert isinstance(config.agent.alpha, float)
@@ -59,7 +59,7 @@ def test_overrides_beat_the_preset_and_the_last_one_wins(tmp_path: Path) -> None
         ("seed", "write key=value"),
         ("seed.more=1", "seed is a value, not a section"),
         ("agent.min_q_version=v9", "it must be v1, v2 or v3"),
-        ("network.encoder=vgg", "network.encoder is 'vgg'; it must be resnet18, resnet34 or small"),
+        ("network.encoder=vgg", "network.encoder is 'vgg'; it must be one of small, cnn, impala"),
         ("finetune.mix=1.5", r"finetune.mix is 1.5; it must be in \[0, 1\)"),
         ("batch_size=0", "batch_size is 0"),
     ],

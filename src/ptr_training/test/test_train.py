@@ -37,7 +37,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def test_pretraining_writes_a_run_folder(pretrained: Path) -> None:
     assert list(list_checkpoints(pretrained)) == [3, 6]  # the newest two
     tasks = yaml.safe_load((pretrained / "tasks.yaml").read_text())
-    assert tasks == {"width": 7, "names": ["a", "b", "new"]}
+    assert tasks == {"width": 7, "names": ["a", "b", "new"], "aliases": {}}
     assert yaml.safe_load((pretrained / "config.yaml").read_text())["agent"]["clone_steps"] == 3
     rows = list(csv.DictReader((pretrained / "metrics.csv").open()))
     assert [int(row["step"]) for row in rows] == [2, 4, 6]

@@ -1,9 +1,11 @@
-"""What every agent has: an actor, its draws, its optimisers and the step counter."""
+"""What every agent has: an encoder, a policy, its draws, its optimisers and the step counter."""
 
 from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -11,11 +13,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ptr_training.augment import Augmentation
-from ptr_training.networks import Deployed, ImageEncoder, NetworkConfig, Policy
-from ptr_training.replay import Batch, Problem
+from ptr_training.encoders import EncoderEnsemble, ImageEncoder, NetworkConfig, make_encoder
+from ptr_training.networks import Deployed, Policy
+from ptr_training.parallel import Draws, Group
+from ptr_training.replay import Batch, Problem, Sampling, Transitions
 
 Metrics = dict[str, Tensor]
 """What to log, each a tensor of no dimensions (so that a GPU is not waited for at every step)."""
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """Base of the agents' hyper-parameters, the section `agent` of a training configuration."""
+
+    @property
+    def summary(self) -> str:
+        """What is trained, in a line for reports."""
+        raise NotImplementedError
+
+    @property
+    def sampling(self) -> Sampling:
+        """How batches shall be drawn."""
+        return Sampling()
 
 
 class Agent(nn.Module, abc.ABC):
@@ -24,49 +43,76 @@ class Agent(nn.Module, abc.ABC):
     A subclass builds its networks in `__init__`, then `start` moves them to a device and makes the optimisers.
     """
 
-    Config: type
-    """Dataclass of the agent's hyper-parameters: the section `agent` of a training configuration."""
+    Config: type[AgentConfig]
+    """Dataclass of the agent's hyper-parameters."""
 
     def __init__(self, config: Any, network: NetworkConfig, problem: Problem, augmentation: Augmentation) -> None:
         super().__init__()
         self.config = config
+        self.network = network
         self.problem = problem
         self.augmentation = augmentation
         self.steps = 0
-        self.encoder = ImageEncoder(network, problem)
-        self.policy = Policy(network, problem)
+        self.finetuning = False  # which of the two stages this is
+        self.encoder = make_encoder(network, problem)
+        self.policy = self._make_policy()
         self.active: Tensor  # (7,) 1 for the action dimensions that are learnt
         self.register_buffer("active", torch.tensor(problem.action_active).float())
         self.weight: Tensor  # (7,) of the dimensions in the squared error of cloning
         self.register_buffer("weight", torch.tensor(problem.action_weight).float() * self.active)
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
-        self.generator = torch.Generator()
+        self.draws = Draws()
         self.bf16 = False
+        # with these a batch's outputs depend on the mode, and a forward pass to learn from cannot also be sampled from
+        self.moody = network.norm == "batch" or network.dropout > 0.0
 
     @abc.abstractmethod
     def update(self, batch: Batch) -> Metrics:
         """Take one gradient step and return what to log."""
 
     @abc.abstractmethod
-    def deployed(self) -> Deployed:
-        """Return the module a bundle holds; it shares this agent's weights."""
-
-    @abc.abstractmethod
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]: ...
 
-    def start(self, device: torch.device, seed: int, *, bf16: bool = False) -> None:
+    def _make_policy(self) -> nn.Module:
+        return Policy(self.network, self.problem, self.latent, squashed=False)
+
+    @property
+    def latent(self) -> int:
+        """Size of what the encoder returns."""
+        return int(self.encoder.latent)  # type: ignore[arg-type]
+
+    def deployed(self) -> Deployed:
+        """Return the module a bundle holds; it shares this agent's weights."""
+        return Deployed(self.problem, self.encoder, self.policy)
+
+    def prepare(self, data: Sequence[Transitions]) -> None:
+        """Take what a new agent needs from the data of its first stage, before the first update."""
+
+    def warning(self, metrics: dict[str, float]) -> str:
+        """Return what is going wrong, judged by the means of some steps; empty if nothing is."""
+        return ""
+
+    def start(self, device: torch.device, seed: int, *, bf16: bool = False, group: Group | None = None) -> None:
         """Move to a device, make the optimisers and seed the draws; `bf16` lowers the encoders' precision."""
         self.to(device)
+        if device.type == "cuda":
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizers = self._make_optimizers()
-        self.generator = torch.Generator(device).manual_seed(seed)
+        self.draws = Draws(torch.Generator(device).manual_seed(seed), group or Group())
         self.bf16 = bf16
+
+    def compile_encoders(self) -> None:
+        """Have the encoders compiled when they are first used; weights and their names stay as they are."""
+        for child in self.children():
+            if isinstance(child, (ImageEncoder, EncoderEnsemble)):
+                child.compile()
 
     def state(self) -> dict[str, Any]:
         """Return weights, optimisers, generator and step counter."""
         return {
             "weights": self.state_dict(),
             "optimizers": {name: each.state_dict() for name, each in self.optimizers.items()},
-            "generator": self.generator.get_state(),
+            "generator": self.draws.generator.get_state(),
             "steps": self.steps,
         }
 
@@ -78,22 +124,30 @@ class Agent(nn.Module, abc.ABC):
             optimizer.load_state_dict(state["optimizers"][name])
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate
-        self.generator.set_state(state["generator"].cpu())
+        self.draws.generator.set_state(state["generator"].cpu())
         self.steps = state["steps"]
 
     def _augment(self, images: Tensor) -> Tensor:
-        return self.augmentation(images, self.generator)
+        """Return network input (B, 3, H, W); features of a frozen encoder (B, Z) stay as they are."""
+        return images if images.dim() == 2 else self.augmentation(images, self.draws)
 
     def _one_hot(self, task: Tensor) -> Tensor:
         return F.one_hot(task, self.problem.n_tasks).float()
 
-    def _encode(self, encoder: ImageEncoder, images: Tensor, task: Tensor) -> Tensor:
+    def _encode(self, encoder: nn.Module, images: Tensor, task: Tensor, *, learn: bool = True) -> Tensor:
+        """Return latents; `learn` says whether batch norm uses, and takes over, the statistics of this batch."""
+        if self.moody:
+            encoder.train(learn)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
             return cast(Tensor, encoder(images, task)).float()
 
     def _imitation_error(self, actions: Tensor, batch: Batch) -> Tensor:
         """Return the weighted squared error (see `Problem.action_weight`), mean over dimensions and batch."""
-        return (((actions - batch.actions) ** 2) * self.weight).sum(1).mean() / self.active.sum()
+        return self._squared_error(actions, batch).mean()
+
+    def _squared_error(self, actions: Tensor, batch: Batch) -> Tensor:
+        """Return the weighted squared error of every row (B,), mean over dimensions."""
+        return (((actions - batch.actions) ** 2) * self.weight).sum(1) / self.active.sum()
 
     def _decay(self, name: str, rate: float, steps: int, since: int = 0) -> None:
         """Set a learning rate: a cosine from `rate` to a tenth of it, `steps` long from `since` on, then constant."""
@@ -101,15 +155,23 @@ class Agent(nn.Module, abc.ABC):
         for group in self.optimizers[name].param_groups:
             group["lr"] = rate * (0.55 + 0.45 * math.cos(math.pi * progress))
 
-    def _step(self, loss: Tensor, *names: str) -> None:
-        """Step the named optimisers along the gradient of `loss`."""
+    def _step(self, loss: Tensor, *names: str, clip: float = 0.0) -> None:
+        """Step the named optimisers along the gradient of `loss`, of length `clip` at most."""
         for name in names:
             self.optimizers[name].zero_grad(set_to_none=True)
         loss.backward()
+        parameters = [each for name in names for each in _parameters(self.optimizers[name])]
+        self.draws.group.average_gradients(parameters)
+        if clip:
+            nn.utils.clip_grad_norm_(parameters, clip)
         for name in names:
             self.optimizers[name].step()
 
 
-def adam(parameters: Any, lr: float) -> torch.optim.Adam:
+def adam(parameters: Iterable[Tensor], lr: float) -> torch.optim.Adam:
     """Return Adam as every network here uses it: no decay, no schedule, no clipping."""
     return torch.optim.Adam(parameters, lr=lr, fused=True)
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [each for group in optimizer.param_groups for each in group["params"]]

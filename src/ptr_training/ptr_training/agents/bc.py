@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from ptr_training.networks import Deployed
-from ptr_training.replay import Batch
+from ptr_training.replay import Batch, Sampling
 
-from .agent import Agent, Metrics, adam
+from .agent import Agent, AgentConfig, Metrics, adam
 
 
 @dataclass(frozen=True)
-class BCConfig:
+class BCConfig(AgentConfig):
     """Hyper-parameters of behaviour cloning."""
 
     lr: float = 3e-4
@@ -21,8 +21,13 @@ class BCConfig:
 
     @property
     def summary(self) -> str:
-        """What is trained, in a line for reports."""
+        """See `AgentConfig`."""
         return "behaviour cloning by squared error to the demonstrated action"
+
+    @property
+    def sampling(self) -> Sampling:
+        """See `AgentConfig`."""
+        return Sampling(successors=False)
 
 
 class BC(Agent):
@@ -37,19 +42,20 @@ class BC(Agent):
     config: BCConfig
 
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"actor": adam([*self.encoder.parameters(), *self.policy.parameters()], self.config.lr)}
+        parameters = [*self.encoder.parameters(), *self.policy.parameters()]
+        return {"actor": adam([each for each in parameters if each.requires_grad], self.config.lr)}
 
     def update(self, batch: Batch) -> Metrics:
         """Take one gradient step on the squared error."""
         if self.config.decay_steps:
             self._decay("actor", self.config.lr, self.config.decay_steps)
-        task = self._one_hot(batch.task)
-        latent = self._encode(self.encoder, self._augment(batch.images), task)
-        mean, _ = self.policy(latent, batch.proprio, task)
-        loss = self._imitation_error(mean, batch)
+        loss, metrics = self._loss(batch, self._augment(batch.images), self._one_hot(batch.task))
         self._step(loss, "actor")
         self.steps += 1
-        return {"loss": loss.detach(), "bc_error": loss.detach()}
+        return {"loss": loss.detach(), **metrics}
 
-    def deployed(self) -> Deployed:
-        return Deployed(self.problem, self.encoder, self.policy, squashed=False)
+    def _loss(self, batch: Batch, images: Tensor, task: Tensor) -> tuple[Tensor, Metrics]:
+        """Return the loss and what else to log."""
+        mean, _ = self.policy(self._encode(self.encoder, images, task), batch.proprio, task)
+        error = self._imitation_error(mean, batch)
+        return error, {"bc_error": error.detach()}

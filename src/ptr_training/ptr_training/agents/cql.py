@@ -19,20 +19,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ptr_training.encoders import FROZEN, EncoderEnsemble, NetworkConfig, make_encoder
 from ptr_training.episodes import TrainingError
-from ptr_training.networks import Critic, Deployed, ImageEncoder, NetworkConfig, polyak_, sample_actions
+from ptr_training.networks import Critic, Deployed, Policy, polyak_, sample_actions
 from ptr_training.replay import Batch, Problem
 
-from .agent import Agent, Metrics, adam
+from .agent import Agent, AgentConfig, Metrics, adam
 
 
 @dataclass(frozen=True)
-class CQLConfig:
+class CQLConfig(AgentConfig):
     """Hyper-parameters; the names of the terms are those of the paper and of the official code."""
 
     discount: float = 0.96
     reward_scale: float = 11.0  # trained reward = scale * (0 or 1) + shift: -1 and +10. Paper: 1 and 0
     reward_shift: float = -1.0
+    terminal: str = "rewarded"  # no bootstrap at: rewarded steps, or only the last one of an episode
     polyak: float = 0.005
     alpha: float = 10.0  # weight of the conservative term
     min_q_version: str = "v3"  # v3: importance-weighted logsumexp; v2: plain logsumexp; v1: policy mean (paper §4.1)
@@ -47,6 +49,7 @@ class CQLConfig:
     temperature_lr: float = 3e-4
     initial_temperature: float = 1.0
     shared_encoder: bool = False  # departure: actor and critic share one encoder, trained by both losses in one step
+    independent_encoders: bool = False  # one for each critic head (paper, Appendix D); the official code shares one
     clone_steps: int = 0  # departure here, done by COG: clone behaviour for as many steps before
     clone_lr: float = 1e-3  # decays to a tenth
     decay_steps: int = 0  # departure: actor's and critic's rates decay to a tenth over as many steps of CQL; 0: never
@@ -55,10 +58,22 @@ class CQLConfig:
     def __post_init__(self) -> None:
         if self.min_q_version not in ("v1", "v2", "v3"):
             raise TrainingError(f"agent.min_q_version is {self.min_q_version!r}; it must be v1, v2 or v3")
+        if self.terminal not in ("rewarded", "last"):
+            raise TrainingError(f"agent.terminal is {self.terminal!r}; it must be rewarded or last")
+        if self.shared_encoder and self.independent_encoders:
+            raise TrainingError("agent.shared_encoder and agent.independent_encoders exclude each other")
+        if self.clamp_target and self.terminal == "last":
+            raise TrainingError("agent.clamp_target knows the possible returns only with agent.terminal=rewarded")
+
+    @property
+    def possible_returns(self) -> tuple[float, float]:
+        """Lowest and highest discounted return, where rewarded steps are terminal."""
+        never, done = self.reward_shift / (1.0 - self.discount), self.reward_scale + self.reward_shift
+        return min(never, done), max(never, done)
 
     @property
     def summary(self) -> str:
-        """What is trained, in a line for reports; it names every departure of the actor."""
+        """See `AgentConfig`; it names every departure of the actor."""
         cloning = f" + {self.bc_weight:g} x squared error to the demonstrated action" if self.bc_weight else ""
         start = f", after a warm start of {self.clone_steps} steps of behaviour cloning" if self.clone_steps else ""
         critic = f"conservative Q-learning ({self.min_q_version}, α = {self.alpha:g})"
@@ -106,17 +121,29 @@ class CQL(Agent):
 
     def __init__(self, config: CQLConfig, network: NetworkConfig, problem: Problem, augmentation: Any) -> None:
         super().__init__(config, network, problem, augmentation)
-        self.critic_encoder = self.encoder if config.shared_encoder else ImageEncoder(network, problem)
-        self.critic = Critic(network, problem)
-        self.target_encoder = copy.deepcopy(self.critic_encoder).requires_grad_(False)
+        self.critic_encoder = self._make_critic_encoder()
+        self.critic = Critic(network, problem, self.latent)
+        frozen = network.encoder in FROZEN
+        self.target_encoder = self.encoder if frozen else copy.deepcopy(self.critic_encoder).requires_grad_(False)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.log_temperature = nn.Parameter(torch.tensor(math.log(config.initial_temperature)))
         self.target_entropy = -float(sum(problem.action_active))
 
+    def _make_policy(self) -> nn.Module:
+        return Policy(self.network, self.problem, self.latent, squashed=True)
+
+    def _make_critic_encoder(self) -> nn.Module:
+        if self.config.shared_encoder or self.network.encoder in FROZEN:
+            return self.encoder
+        count = self.network.heads if self.config.independent_encoders else 1
+        encoders = [make_encoder(self.network, self.problem) for _ in range(count)]
+        return encoders[0] if count == 1 else EncoderEnsemble(encoders)
+
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        encoder, policy = list(self.encoder.parameters()), list(self.policy.parameters())
-        critic = [*self.critic_encoder.parameters(), *self.critic.parameters()]
-        c = self.config
+        encoder = [each for each in self.encoder.parameters() if each.requires_grad]
+        policy = list(self.policy.parameters())
+        seeing = [each for each in self.critic_encoder.parameters() if each.requires_grad]
+        critic, c = [*seeing, *self.critic.parameters()], self.config
         return {
             "cloning": adam([*encoder, *policy], c.clone_lr),
             "critic": adam(critic, c.critic_lr),
@@ -129,7 +156,6 @@ class CQL(Agent):
             self.problem,
             self.encoder,
             self.policy,
-            squashed=True,
             critic_encoder=self.critic_encoder,
             critic=self.critic,
         )
@@ -156,8 +182,10 @@ class CQL(Agent):
 
     def _end_warm_start(self) -> None:
         """Let the critic see with the cloned encoder."""
+        cloned = self.encoder.state_dict()
         for encoder in (self.critic_encoder, self.target_encoder):
-            encoder.load_state_dict(self.encoder.state_dict())
+            for each in encoder.encoders if isinstance(encoder, EncoderEnsemble) else [encoder]:
+                each.load_state_dict(cloned)
 
     # CQL ------------------------------------------------------------------------------------------
 
@@ -171,10 +199,11 @@ class CQL(Agent):
             self._augment(batch.next_images),
             self._one_hot(batch.task),
         )
-        latent = self._encode(self.encoder, images, task)
-        mean, log_std = self.policy(latent, batch.proprio, task)
+        latent, mean, log_std = self._act(images, batch.proprio, task)
         target, next_actions = self._target(batch, next_images, task)
-        candidates = self._candidates(batch, mean.detach(), log_std.detach(), next_actions)
+        with torch.no_grad():  # the actor has not changed: its forward pass serves its loss and the samples alike
+            sampled = self._act(images, batch.proprio, task, learn=False)[1:] if self.moody else (mean, log_std)
+        candidates = self._candidates(batch, *sampled, next_actions)
         shared = self.config.shared_encoder
         critic_latent = latent if shared else self._encode(self.critic_encoder, images, task)
         critic_loss, metrics = self._critic_loss(batch, critic_latent, task, target, candidates)
@@ -187,27 +216,36 @@ class CQL(Agent):
             self._step(critic_loss, "critic")
             self._move_targets()
             with torch.no_grad():
-                critic_latent = self._encode(self.critic_encoder, images, task)
+                critic_latent = self._encode(self.critic_encoder, images, task, learn=False)
             actor_loss, entropy, more = self._actor_loss(batch, mean, log_std, critic_latent, task)
             self._step(actor_loss, "actor")
         self._step(self.log_temperature.exp() * (entropy - self.target_entropy), "temperature")
         return {**metrics, **more, "temperature": self.log_temperature.detach().exp(), "entropy": entropy}
+
+    def _act(
+        self, images: Tensor, proprio: Tensor, task: Tensor, *, learn: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the actor's latent and the policy's mean and log deviation."""
+        latent = self._encode(self.encoder, images, task, learn=learn)
+        self.policy.train(learn)
+        mean, log_std = self.policy(latent, proprio, task)
+        self.policy.train()
+        return latent, mean, log_std
 
     @torch.no_grad()
     def _target(self, batch: Batch, next_images: Tensor, task: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Return the TD targets (B,) and the policy's actions at s' with their log densities."""
         c = self.config
         count = max(c.n_backup_actions, c.n_next_actions)
-        latent = self._encode(self.encoder, next_images, task)
-        mean, log_std = self.policy(latent, batch.next_proprio, task)
-        actions, log_pi = sample_actions(mean, log_std, self.active, count, self.generator)
-        target_latent = self._encode(self.target_encoder, next_images, task)
-        q_next = self.target_critic(target_latent, task, actions[:, : c.n_backup_actions])
+        _, mean, log_std = self._act(next_images, batch.next_proprio, task, learn=False)
+        actions, log_pi = sample_actions(mean, log_std, self.active, count, self.draws)
+        target_latent = self._encode(self.target_encoder, next_images, task, learn=False)
+        q_next = self.target_critic(target_latent, batch.next_proprio, task, actions[:, : c.n_backup_actions])
         rewards = c.reward_scale * batch.rewards + c.reward_shift
-        target = backup(q_next, rewards, 1.0 - batch.rewards, c.discount)
+        masks = 1.0 - (batch.rewards if c.terminal == "rewarded" else batch.last)
+        target = backup(q_next, rewards, masks, c.discount)
         if c.clamp_target:
-            never, done = c.reward_shift / (1.0 - c.discount), c.reward_scale + c.reward_shift
-            target = target.clamp(min(never, done), max(never, done))
+            target = target.clamp(*c.possible_returns)
         return target, (actions[:, : c.n_next_actions], log_pi[:, : c.n_next_actions])
 
     @torch.no_grad()
@@ -215,12 +253,13 @@ class CQL(Agent):
         self, batch: Batch, mean: Tensor, log_std: Tensor, next_actions: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Return the actions (B, K, 7) of the conservative term and their log densities (B, K)."""
-        c, size, generator = self.config, len(mean), self.generator
-        actions, log_densities = sample_actions(mean, log_std, self.active, c.n_policy_actions, generator)
+        c, size, draws = self.config, len(mean), self.draws
+        actions, log_densities = sample_actions(mean, log_std, self.active, c.n_policy_actions, draws)
         n_uniform = c.n_random_actions + c.n_batch_actions
-        uniform = 2.0 * torch.rand((size, c.n_random_actions, 7), generator=generator, device=mean.device) - 1.0
-        shift = torch.randint(1, size, (size, c.n_batch_actions), generator=generator, device=mean.device)
-        others = batch.actions[(torch.arange(size, device=mean.device)[:, None] + shift) % size]
+        uniform = 2.0 * draws.uniform((size, c.n_random_actions, 7)) - 1.0
+        whole = draws.group.join(batch.actions)
+        mine = torch.arange(size, device=mean.device) + draws.group.rank * size
+        others = whole[(mine[:, None] + draws.integers(1, len(whole), (size, c.n_batch_actions))) % len(whole)]
         # demonstrated actions are weighted as if they were uniform: their density is not known
         log_uniform = torch.full((size, n_uniform), -math.log(2.0) * float(-self.target_entropy), device=mean.device)
         return (
@@ -233,7 +272,8 @@ class CQL(Agent):
     ) -> tuple[Tensor, Metrics]:
         c = self.config
         actions, log_densities = candidates
-        q = self.critic(latent, task, torch.cat([batch.actions[:, None], actions], 1))  # data and samples in one call
+        every = torch.cat([batch.actions[:, None], actions], 1)  # data and samples in one call
+        q = self.critic(latent, batch.proprio, task, every)
         q_data, q_actions = q[:, :, 0], q[:, :, 1:]
         td_loss = ((q_data - target) ** 2).mean()  # the paper's formula has a factor 1/2, the code none
         gap = conservative_gap(q_data, q_actions, log_densities, c.n_policy_actions, c.min_q_version)
@@ -253,8 +293,8 @@ class CQL(Agent):
         self, batch: Batch, mean: Tensor, log_std: Tensor, critic_latent: Tensor, task: Tensor
     ) -> tuple[Tensor, Tensor, Metrics]:
         """Return the actor's loss, the entropy of the policy and what to log."""
-        action, log_pi = sample_actions(mean, log_std, self.active, 1, self.generator)
-        q = self.critic(critic_latent, task, action, frozen=True).amin(0)
+        action, log_pi = sample_actions(mean, log_std, self.active, 1, self.draws)
+        q = self.critic(critic_latent, batch.proprio, task, action, frozen=True).amin(0)
         error = self._imitation_error(torch.tanh(mean), batch)
         temperature = self.log_temperature.detach().exp()
         loss = (temperature * log_pi - q).mean() + self.config.bc_weight * error
@@ -262,5 +302,17 @@ class CQL(Agent):
         return loss, -log_pi.detach().mean(), metrics
 
     def _move_targets(self) -> None:
-        polyak_(self.target_encoder, self.critic_encoder, self.config.polyak)
+        if self.target_encoder is not self.encoder:
+            polyak_(self.target_encoder, self.critic_encoder, self.config.polyak)
         polyak_(self.target_critic, self.critic, self.config.polyak)
+
+    def warning(self, metrics: dict[str, float]) -> str:
+        """Return a warning when the Q of demonstrated actions has left the returns that can occur by far."""
+        low, high = self.config.possible_returns
+        margin, q = high - low, metrics.get("q_data", 0.0)
+        if low - margin <= q <= high + margin:
+            return ""
+        return (
+            f"Q diverges: its mean over demonstrated actions is {q:.3g}, returns lie between {low:.3g} and {high:.3g}; "
+            "try agent.clamp_target=true, a smaller agent.critic_lr or a larger agent.alpha"
+        )

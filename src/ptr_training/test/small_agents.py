@@ -1,0 +1,49 @@
+"""Small agents on batches of noise, for several tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ptr_training.agents import AGENTS, Agent
+from ptr_training.augment import Augmentation
+from ptr_training.encoders import NetworkConfig
+from ptr_training.replay import Batch, Problem
+
+ACTIVE = (True, True, True, False, False, True, True)
+PROBLEM = Problem(4, 16, 16, (-0.05,) * 7, (0.05,) * 7, ACTIVE, (0.01,) * 7, (0.1,) * 7, (2.0,) * 7)
+NETWORK = NetworkConfig(encoder="small", film=True, latent=32, hidden=(32, 32), spatial_features=2)
+
+
+def make_agent(
+    values: dict[str, Any],
+    seed: int = 0,
+    augmentation: Augmentation | None = None,
+    network: NetworkConfig = NETWORK,
+) -> Agent:
+    """Return a small agent of the configuration section `values`, its weights drawn from `seed`."""
+    values = dict(values)
+    torch.manual_seed(seed)
+    kind = AGENTS[values.pop("name")]
+    agent = kind(kind.Config(**values), network, PROBLEM, augmentation or Augmentation(2, jitter=True))
+    agent.start(torch.device("cpu"), seed)
+    return agent
+
+
+def make_batch(seed: int = 0, size: int = 12) -> Batch:
+    """Return a batch of noise for these agents; its second half are target demonstrations."""
+    g = torch.Generator().manual_seed(seed)
+    until_reward = torch.randint(-3, 8, (size,), generator=g).clamp(min=0)
+    return Batch(
+        images=torch.randint(0, 256, (size, 16, 16, 3), dtype=torch.uint8, generator=g),
+        next_images=torch.randint(0, 256, (size, 16, 16, 3), dtype=torch.uint8, generator=g),
+        proprio=torch.randn(size, 7, generator=g),
+        next_proprio=torch.randn(size, 7, generator=g),
+        task=torch.randint(0, 4, (size,), generator=g),
+        actions=torch.rand(size, 7, generator=g) * 1.9 - 0.95,
+        rewards=(until_reward == 0).float(),
+        until_reward=until_reward,
+        last=(torch.arange(size) % 6 == 0).float(),
+        target=(torch.arange(size) >= size // 2).float(),
+    )
