@@ -281,11 +281,14 @@ class _Run:
                 log.add(self.agent.update(batch))
                 stopped = self.group.any(bool(stop), batch.actions.device)
                 last = step == stage.steps or stopped
-                if last or step % config.log_every == 0 or step % stage.checkpoint_every == 0:
-                    means = log.write(step, self.group)
-                    bar.set_postfix(loss=f"{means['loss']:.4g}")
+                logs, saves = (last or step % every == 0 for every in (config.log_every, stage.checkpoint_every))
+                if logs or saves:
+                    means = log.means(self.group)
                     self.watch(step, means)
-                if self.group.leads and (last or step % stage.checkpoint_every == 0):
+                    bar.set_postfix(loss=f"{means['loss']:.4g}")
+                    if logs:
+                        log.write(step, means)
+                if saves and self.group.leads:
                     self.save(step, sampler)
                 if stopped:
                     raise KeyboardInterrupt
@@ -440,13 +443,15 @@ class Log:
         self._sums = {name: value + self._sums.get(name, 0.0) for name, value in metrics.items()}
         self._count += 1
 
-    def write(self, step: int, group: Group) -> dict[str, float]:
-        """Write one line, the means over all processes, and return it."""
-        sums, count = group.average(self._sums), self._count
+    def means(self, group: Group) -> dict[str, float]:
+        """Return the means over the steps since the last line and over all processes."""
+        return {name: float(value) / self._count for name, value in group.average(self._sums).items()}
+
+    def write(self, step: int, means: dict[str, float]) -> None:
+        """Write one line and begin the next."""
         self._sums, self._count = {}, 0
-        means = {name: float(value) / count for name, value in sums.items()}
         if self._writer is None:
-            return means
+            return
         for name, value in means.items():
             self._writer.add_scalar(name, value, step)
         self._rows.append({"step": step, **{name: f"{value:.6g}" for name, value in means.items()}})
@@ -455,4 +460,3 @@ class Log:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             writer.writerows(self._rows)
-        return means
