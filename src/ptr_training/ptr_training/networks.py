@@ -216,6 +216,8 @@ class Deployed(nn.Module):
         policy: Has `mode(latent, proprio, task) -> (action in [-1, 1], deviation)`, (B, 7) each.
         critic_encoder: Of the critic, if there is one.
         critic: See `Critic`.
+        history: Observations that the policy looks at, T. With more than one, `act` and `q` take images
+            (B, T, H, W, 3) and proprio (B, T, 7), the newest last.
     """
 
     def __init__(
@@ -226,9 +228,11 @@ class Deployed(nn.Module):
         *,
         critic_encoder: nn.Module | None = None,
         critic: Critic | None = None,
+        history: int = 1,
     ) -> None:
         super().__init__()
         self.n_tasks = problem.n_tasks
+        self.history = history
         self.encoder, self.policy = encoder, policy
         self.critic_encoder, self.critic = critic_encoder, critic
         self.low: Tensor
@@ -244,7 +248,12 @@ class Deployed(nn.Module):
     def act(self, image: Tensor, proprio: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
         """Return the action (B, 7) [m, rad, 0..1] and, to first order, its deviation (B, 7), NaN if deterministic."""
         one_hot = F.one_hot(task, self.n_tasks).to(torch.float32)
-        latent = self.encoder(self._scaled(image), one_hot)
+        if self.history > 1:
+            one_hot = one_hot[:, None].expand(-1, self.history, -1)
+            latent = self.encoder(self._scaled(image.flatten(0, 1)), one_hot.flatten(0, 1))
+            latent = latent.unflatten(0, (image.shape[0], self.history))
+        else:
+            latent = self.encoder(self._scaled(image), one_hot)
         mode, std = self.policy.mode(latent, proprio, one_hot)  # type: ignore[operator]
         half = (self.high - self.low) / 2.0
         action = torch.where(self.active, self.low + (mode + 1.0) * half, self.rest)

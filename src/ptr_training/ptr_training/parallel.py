@@ -47,13 +47,18 @@ class Group:
         if self.size > 1 and gradients:
             self._average(gradients)
 
+    def averaged(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return the means over the processes of tensors."""
+        copies = [each.detach().clone() for each in tensors]
+        if self.size > 1:
+            self._average(copies)
+        return copies
+
     def average(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the means over the processes of values without dimensions."""
         if self.size == 1:
             return values
-        copies = [value.clone().float() for value in values.values()]
-        self._average(copies)
-        return dict(zip(values, copies, strict=True))
+        return dict(zip(values, self.averaged([each.float() for each in values.values()]), strict=True))
 
     def _average(self, tensors: list[Tensor]) -> None:
         flat = torch.cat([each.flatten() for each in tensors])

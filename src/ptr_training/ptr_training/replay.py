@@ -115,6 +115,11 @@ class Transitions:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def actions(self) -> np.ndarray:
+        """Actions of all transitions, scaled to [-1, 1], shape (len, 7)."""
+        return self._actions[self.rows]
+
     def reside(self, device: torch.device) -> None:
         """Copy the frames to a device, where batches are then gathered."""
         self.frames = torch.from_numpy(np.array(self.frames)).to(device)

@@ -131,11 +131,11 @@ def start_pretraining(
     names = sorted({name for store in stores for name in store.tasks})
     registry = TaskRegistry.for_tasks([*names, *target_tasks], config.reserve)
     problem = describe(stores, registry.width, config.min_action_std, config.balance_actions)
-    data = {"prior": [_source(store) for store in stores], "target": None, "from": None}
+    data = {"prior": [_source(store) for store in stores], "target": None, "from": None, **_weights(config)}
     prior = [Transitions(store, registry, rewarded_steps=config.rewarded_steps) for store in stores]
     sampling = config.agent.sampling
     replay = Replay(prior, [], mix=1.0, batch_size=config.batch_size, seed=config.seed, sampling=sampling)
-    return _first_checkpoint(config, problem, registry, stores[0], data, prior), replay
+    return _first_checkpoint(config, problem, registry, stores[0], data, prior, finetuning=False), replay
 
 
 def start_finetuning(
@@ -156,6 +156,8 @@ def start_finetuning(
         overrides: Changes to the configuration of the checkpoint.
         retarget: New tasks and the known ones whose ids they use.
     """
+    import torch
+
     from .checkpoint import find_checkpoint, load_checkpoint
     from .config import override
     from .replay import Replay, Transitions, check_alike, check_suits, describe, split_episodes
@@ -181,13 +183,19 @@ def start_finetuning(
         "prior": [_source(store) for store in prior],
         "target": _source(target) | split,
         "from": str(origin.resolve()) if isinstance(origin, Path) else None,
+        **_weights(config),
     }
     n = config.rewarded_steps
     prior_parts = [Transitions(store, tasks, rewarded_steps=n) for store in prior]
     target_parts = [Transitions(target, tasks, train, n, target=True)]
-    if not isinstance(origin, Path):
+    parts = [*prior_parts, *target_parts]
+    if isinstance(origin, Path):
+        agent = start.build_agent(torch.device("cpu"))
+        agent.prepare(parts, finetuning=True)
+        start = dataclasses.replace(start, agent=agent.state())
+    else:
         problem = describe([target, *prior], tasks.width, config.min_action_std, config.balance_actions)
-        start = _first_checkpoint(config, problem, tasks, target, data, [*prior_parts, *target_parts])
+        start = _first_checkpoint(config, problem, tasks, target, data, parts, finetuning=True)
     replay = Replay(
         prior_parts,
         target_parts,
@@ -206,15 +214,24 @@ def _first_checkpoint(
     store: EpisodeStore,
     data: dict[str, Any],
     parts: Sequence[Transitions],
+    *,
+    finetuning: bool,
 ) -> Checkpoint:
     import torch
 
     from .checkpoint import Checkpoint, build_agent
 
     agent = build_agent(config, problem, torch.device("cpu"))
-    agent.prepare(parts)
+    agent.prepare(parts, finetuning=finetuning)
     sampler = torch.Generator().manual_seed(config.seed).get_state()
     return Checkpoint(0, config, problem, registry, store.card, data, agent.state(), sampler)
+
+
+def _weights(config: Config) -> dict[str, str]:
+    """Return what tells a frozen encoder's weights from others."""
+    from .frozen import weights_digest
+
+    return {"weights_sha256": weights_digest(config.network.weights)} if config.network.weights else {}
 
 
 def _source(store: EpisodeStore) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from ptr_training.agents import AGENTS, Agent
 from ptr_training.augment import Augmentation
 from ptr_training.encoders import NetworkConfig
-from ptr_training.replay import Batch, Problem
+from ptr_training.replay import Batch, Problem, Sampling
 
 ACTIVE = (True, True, True, False, False, True, True)
 PROBLEM = Problem(4, 16, 16, (-0.05,) * 7, (0.05,) * 7, ACTIVE, (0.01,) * 7, (0.1,) * 7, (2.0,) * 7)
@@ -31,17 +31,18 @@ def make_agent(
     return agent
 
 
-def make_batch(seed: int = 0, size: int = 12) -> Batch:
+def make_batch(seed: int = 0, size: int = 12, sampling: Sampling = Sampling()) -> Batch:  # noqa: B008 (frozen)
     """Return a batch of noise for these agents; its second half are target demonstrations."""
+    rows = (size,) if sampling.history == 1 else (size, sampling.history)
     g = torch.Generator().manual_seed(seed)
     until_reward = torch.randint(-3, 8, (size,), generator=g).clamp(min=0)
     return Batch(
-        images=torch.randint(0, 256, (size, 16, 16, 3), dtype=torch.uint8, generator=g),
-        next_images=torch.randint(0, 256, (size, 16, 16, 3), dtype=torch.uint8, generator=g),
-        proprio=torch.randn(size, 7, generator=g),
-        next_proprio=torch.randn(size, 7, generator=g),
+        images=torch.randint(0, 256, (*rows, 16, 16, 3), dtype=torch.uint8, generator=g),
+        next_images=torch.randint(0, 256, (*rows, 16, 16, 3), dtype=torch.uint8, generator=g),
+        proprio=torch.randn(*rows, 7, generator=g),
+        next_proprio=torch.randn(*rows, 7, generator=g),
         task=torch.randint(0, 4, (size,), generator=g),
-        actions=torch.rand(size, 7, generator=g) * 1.9 - 0.95,
+        actions=torch.rand(*rows, 7, generator=g) * 1.9 - 0.95,
         rewards=(until_reward == 0).float(),
         until_reward=until_reward,
         last=(torch.arange(size) % 6 == 0).float(),

@@ -55,7 +55,7 @@ def test_overrides_beat_the_preset_and_the_last_one_wins(tmp_path: Path) -> None
         ("sede=1", r"unknown configuration key sede; did you mean seed\?"),
         ("network.film=3", "network.film is 3; expected bool"),
         ("finetune.steps=many", "finetune.steps is 'many'; expected int"),
-        ("agent.name=sac", "unknown agent 'sac'; there are: bc, cql"),
+        ("agent.name=sac", "unknown agent 'sac'; there are: autoregressive, awbc, bc, bet, cql"),
         ("seed", "write key=value"),
         ("seed.more=1", "seed is a value, not a section"),
         ("agent.min_q_version=v9", "it must be v1, v2 or v3"),

@@ -1,9 +1,22 @@
 """The learning algorithms, by the name a configuration uses."""
 
-from .agent import Agent, Metrics
+from .agent import Agent, AgentConfig, Metrics
+from .autoregressive import AutoregressiveBC
+from .awbc import AWBC
 from .bc import BC
+from .bet import BeT
 from .cql import CQL
+from .macaw import MACAW
+from .mae import MAE
 
-AGENTS: dict[str, type[Agent]] = {"bc": BC, "cql": CQL}
+AGENTS: dict[str, type[Agent]] = {
+    "cql": CQL,
+    "bc": BC,
+    "awbc": AWBC,
+    "autoregressive": AutoregressiveBC,
+    "bet": BeT,
+    "macaw": MACAW,
+    "mae": MAE,
+}
 
-__all__ = ["AGENTS", "BC", "CQL", "Agent", "Metrics"]
+__all__ = ["AGENTS", "AWBC", "BC", "CQL", "MACAW", "MAE", "Agent", "AgentConfig", "AutoregressiveBC", "BeT", "Metrics"]

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ptr_training.augment import Augmentation
-from ptr_training.encoders import EncoderEnsemble, ImageEncoder, NetworkConfig, make_encoder
+from ptr_training.encoders import FROZEN, EncoderEnsemble, ImageEncoder, NetworkConfig, make_encoder
 from ptr_training.networks import Deployed, Policy
 from ptr_training.parallel import Draws, Group
 from ptr_training.replay import Batch, Problem, Sampling, Transitions
@@ -54,7 +54,7 @@ class Agent(nn.Module, abc.ABC):
         self.augmentation = augmentation
         self.steps = 0
         self.finetuning = False  # which of the two stages this is
-        self.encoder = make_encoder(network, problem)
+        self.encoder = self._make_encoder()
         self.policy = self._make_policy()
         self.active: Tensor  # (7,) 1 for the action dimensions that are learnt
         self.register_buffer("active", torch.tensor(problem.action_active).float())
@@ -73,6 +73,9 @@ class Agent(nn.Module, abc.ABC):
     @abc.abstractmethod
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]: ...
 
+    def _make_encoder(self) -> nn.Module:
+        return make_encoder(self.network, self.problem)
+
     def _make_policy(self) -> nn.Module:
         return Policy(self.network, self.problem, self.latent, squashed=False)
 
@@ -85,8 +88,8 @@ class Agent(nn.Module, abc.ABC):
         """Return the module a bundle holds; it shares this agent's weights."""
         return Deployed(self.problem, self.encoder, self.policy)
 
-    def prepare(self, data: Sequence[Transitions]) -> None:
-        """Take what a new agent needs from the data of its first stage, before the first update."""
+    def prepare(self, data: Sequence[Transitions], *, finetuning: bool) -> None:
+        """Take what is needed from the data of a stage, before its first update."""
 
     def warning(self, metrics: dict[str, float]) -> str:
         """Return what is going wrong, judged by the means of some steps; empty if nothing is."""
@@ -108,24 +111,31 @@ class Agent(nn.Module, abc.ABC):
                 child.compile()
 
     def state(self) -> dict[str, Any]:
-        """Return weights, optimisers, generator and step counter."""
+        """Return weights (less those of a frozen encoder), optimisers, generators and step counter."""
+        weights = self.state_dict()
         return {
-            "weights": self.state_dict(),
+            "weights": {name: value for name, value in weights.items() if not self._is_frozen(name)},
             "optimizers": {name: each.state_dict() for name, each in self.optimizers.items()},
             "generator": self.draws.generator.get_state(),
+            "dropout": torch.get_rng_state(),  # PyTorch's dropout takes no generator
             "steps": self.steps,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned; learning rates stay those of this agent's configuration."""
-        self.load_state_dict(state["weights"])
+        frozen = {name: value for name, value in self.state_dict().items() if self._is_frozen(name)}
+        self.load_state_dict({**state["weights"], **frozen})
         for name, optimizer in self.optimizers.items():
             rates = [group["lr"] for group in optimizer.param_groups]
             optimizer.load_state_dict(state["optimizers"][name])
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate
         self.draws.generator.set_state(state["generator"].cpu())
+        torch.set_rng_state(state["dropout"].cpu())
         self.steps = state["steps"]
+
+    def _is_frozen(self, name: str) -> bool:
+        return self.network.encoder in FROZEN and "encoder.network." in name
 
     def _augment(self, images: Tensor) -> Tensor:
         """Return network input (B, 3, H, W); features of a frozen encoder (B, Z) stay as they are."""

@@ -1,0 +1,147 @@
+"""Masked autoencoder on a store's own images (He et al. 2021, arXiv 2111.06377), for the baseline MAE + BC.
+
+    ptr pretrain --config mae --data PRIOR --out RUN/mae
+    ptr finetune --config mae_bc --set network.weights=RUN/mae --target DEMOS --out RUN/mae_bc
+
+The paper does not say how large its model was; the default is of the size of a ViT-Tiny.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ptr_training.episodes import TrainingError
+from ptr_training.networks import Deployed
+from ptr_training.replay import Batch, Problem, Sampling
+from ptr_training.transformer import Block
+
+from .agent import Agent, AgentConfig, Metrics
+
+
+@dataclass(frozen=True)
+class MAEConfig(AgentConfig):
+    """Sizes and hyper-parameters of the masked autoencoder."""
+
+    patch: int = 16  # pixels
+    width: int = 192
+    layers: int = 12
+    heads: int = 3
+    decoder_width: int = 96
+    decoder_layers: int = 4
+    masked: float = 0.75  # fraction of the patches
+    lr: float = 1.5e-4
+    weight_decay: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.masked < 1.0:
+            raise TrainingError(f"agent.masked is {self.masked}; it must be between 0 and 1")
+        if self.width % self.heads or self.decoder_width % self.heads:
+            raise TrainingError(
+                f"agent.width is {self.width}, agent.decoder_width {self.decoder_width}; "
+                f"both must be multiples of agent.heads, {self.heads}"
+            )
+
+    @property
+    def summary(self) -> str:
+        """See `AgentConfig`."""
+        return f"masked autoencoder, {self.masked:.0%} of the patches hidden"
+
+    @property
+    def sampling(self) -> Sampling:
+        """See `AgentConfig`."""
+        return Sampling(successors=False)
+
+
+class VisionTransformer(nn.Module):
+    """Patches, learnt positions, transformer blocks; features are the mean of the patches."""
+
+    def __init__(self, config: MAEConfig, height: int, width: int) -> None:
+        super().__init__()
+        if height % config.patch or width % config.patch:
+            raise TrainingError(
+                f"pictures of {width} x {height} pixels cannot be cut into patches of {config.patch}; set agent.patch"
+            )
+        self.latent = config.width
+        self.patches = height * width // config.patch**2
+        self.embed = nn.Conv2d(3, config.width, config.patch, config.patch)
+        self.position = nn.Parameter(torch.randn(1, self.patches, config.width) * 0.02)
+        self.blocks = nn.ModuleList([Block(config.width, config.heads) for _ in range(config.layers)])
+        self.norm = nn.LayerNorm(config.width)
+
+    def tokens(self, image: Tensor) -> Tensor:
+        """Return the patches of images (B, 3, H, W) in [0, 1] with their positions, (B, P, W)."""
+        return self.embed(4.0 * (image - 0.5)).flatten(2).transpose(1, 2) + self.position
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Return tokens that have seen each other."""
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.norm(tokens)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return features (B, W)."""
+        return self.encode(self.tokens(image)).mean(1)
+
+
+class MAE(Agent):
+    """Reconstructs hidden patches from the visible ones; it acts on nothing, its encoder serves other agents."""
+
+    Config = MAEConfig
+    config: MAEConfig
+    encoder: VisionTransformer
+
+    def __init__(self, config: MAEConfig, network: object, problem: Problem, augmentation: object) -> None:
+        super().__init__(config, network, problem, augmentation)  # type: ignore[arg-type]
+        c = config
+        self.narrow = nn.Linear(c.width, c.decoder_width)
+        self.hidden = nn.Parameter(torch.randn(1, 1, c.decoder_width) * 0.02)
+        self.position = nn.Parameter(torch.randn(1, self.encoder.patches, c.decoder_width) * 0.02)
+        self.decoder = nn.Sequential(*[Block(c.decoder_width, c.heads) for _ in range(c.decoder_layers)])
+        self.pixels = nn.Sequential(nn.LayerNorm(c.decoder_width), nn.Linear(c.decoder_width, 3 * c.patch**2))
+
+    def _make_encoder(self) -> nn.Module:
+        return VisionTransformer(self.config, self.problem.height, self.problem.width)
+
+    def _make_policy(self) -> nn.Module:
+        return nn.Identity()
+
+    def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        c = self.config
+        return {"mae": torch.optim.AdamW(self.parameters(), c.lr, (0.9, 0.95), weight_decay=c.weight_decay, fused=True)}
+
+    def deployed(self) -> Deployed:
+        """See `Agent`.
+
+        Raises:
+            TrainingError: Always.
+        """
+        raise TrainingError("a masked autoencoder acts on nothing; name its run as network.weights of another agent")
+
+    def update(self, batch: Batch) -> Metrics:
+        """Take one gradient step on the squared error of the hidden patches, each normalised (He et al., §4)."""
+        images = self._augment(batch.images)
+        size, count = len(images), self.encoder.patches
+        order = self.draws.uniform((size, count)).argsort(1)
+        visible = order[:, : max(1, round(count * (1.0 - self.config.masked)))]
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
+            tokens = self.encoder.tokens(images)
+            seen = self.narrow(self.encoder.encode(_pick(tokens, visible)))
+            whole = self.hidden.to(seen.dtype).expand(size, count, -1)
+            whole = whole.scatter(1, visible[:, :, None].expand(-1, -1, seen.shape[2]), seen)
+            guess = cast(Tensor, self.pixels(self.decoder(whole + self.position))).float()
+        true = F.pixel_unshuffle(images, self.config.patch).flatten(2).transpose(1, 2)  # (B, P, 3 patch²)
+        true = (true - true.mean(2, keepdim=True)) / (true.var(2, keepdim=True) + 1e-6).sqrt()
+        concealed = torch.ones((size, count), device=images.device).scatter(1, visible, 0.0)
+        loss = (((guess - true) ** 2).mean(2) * concealed).sum() / concealed.sum()
+        self._step(loss, "mae")
+        self.steps += 1
+        return {"loss": loss.detach()}
+
+
+def _pick(tokens: Tensor, index: Tensor) -> Tensor:
+    return tokens.gather(1, index[:, :, None].expand(-1, -1, tokens.shape[2]))
