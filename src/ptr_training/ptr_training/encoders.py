@@ -35,7 +35,7 @@ class NetworkConfig:
     encoder: str = "resnet34"  # small (ours, for a CPU), cnn (the paper's "Small"), impala, resnet18/34/50, r3m, mae
     weights: str = ""  # r3m and mae: file of the pre-trained encoder, which stays as it is
     film: bool = False  # small encoder only: the task id scales and shifts its features
-    norm: str = "group"  # of the ResNets: group, or batch (paper, Table 13)
+    norm: str = "group"  # of the small encoder and the ResNets: group, or batch (paper, Table 13)
     aggregation: str = ""  # embedding, softmax, average, flatten (paper, Table 11); empty: the encoder's usual one
     spatial_features: int = 0  # of the embedding, per channel of the feature map; 0: 4 for a ResNet-50, 8 for others
     cnn_layers: int = 4  # as in the official code; the paper's text says 3
@@ -139,7 +139,7 @@ class Trunk(nn.Module):
 
 def _make_trunk(config: NetworkConfig, n_tasks: int) -> Trunk:
     if config.encoder == "small":
-        return SmallTrunk(n_tasks, config.film)
+        return SmallTrunk(n_tasks, config.film, config.norm)
     if config.encoder == "cnn":
         return CnnTrunk(config.cnn_layers)
     if config.encoder == "impala":
@@ -155,7 +155,7 @@ class SmallTrunk(Trunk):
 
     channels = 64
 
-    def __init__(self, n_tasks: int, film: bool) -> None:
+    def __init__(self, n_tasks: int, film: bool, norm: str = "group") -> None:
         super().__init__()
         sizes = ((3, 16, 2), (16, 32, 2), (32, 64, 2), (64, 64, 1))
         convs = [nn.Conv2d(i, o, 3, s, padding=1, bias=False) for i, o, s in sizes]
@@ -167,7 +167,7 @@ class SmallTrunk(Trunk):
         self.film = film
         self.film_gain = 3.0  # on weights that start at zero, so that Adam's small steps move the modulation quickly
         self.convs, self.modulation = nn.ModuleList(convs), nn.ModuleList(modulation)
-        self.norms = nn.ModuleList([nn.GroupNorm(GROUPS, o) for _, o, _ in sizes])
+        self.norms = nn.ModuleList([_make_norm(norm, o) for _, o, _ in sizes])
 
     def forward(self, x: Tensor, task: Tensor) -> Tensor:
         film = [self.film_gain * layer(task)[:, :, None, None] for layer in self.modulation]
@@ -292,7 +292,7 @@ class Bottleneck(nn.Module):
         self.first = SameConv(inputs, width, 1, 1, padding=0, norm=norm)
         self.second = SameConv(width, width, 3, stride, norm=norm)
         self.third = SameConv(width, 4 * width, 1, 1, padding=0, norm=norm)
-        nn.init.zeros_(self.third.norm.weight)
+        nn.init.zeros_(self.third.norm.weight)  # type: ignore[arg-type]
         changed = inputs != 4 * width or stride != 1
         self.shortcut = SameConv(inputs, 4 * width, 1, stride, padding=0, norm=norm) if changed else nn.Identity()
 
@@ -315,13 +315,17 @@ class SameConv(nn.Module):
         self.kernel, self.stride, self.padding = kernel, stride, padding
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=max(padding, 0), bias=False)
         truncated_normal_(self.conv.weight, 2.0 / (inputs * kernel * kernel))
-        self.norm = nn.BatchNorm2d(outputs) if norm == "batch" else nn.GroupNorm(GROUPS, outputs, eps=1e-5)
+        self.norm = _make_norm(norm, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.padding < 0:
             x = same_pad(x, self.kernel, self.stride, 0.0)
         features: Tensor = self.norm(self.conv(x))
         return features
+
+
+def _make_norm(kind: str, channels: int) -> nn.Module:
+    return nn.BatchNorm2d(channels) if kind == "batch" else nn.GroupNorm(GROUPS, channels)
 
 
 def same_pad(x: Tensor, kernel: int, stride: int, value: float) -> Tensor:

@@ -21,6 +21,14 @@ torch.set_num_threads(1)  # the networks are tiny: threads would only wait for e
 MakeStore = Callable[..., Path]
 
 
+def toy_picture(place: np.ndarray) -> np.ndarray:
+    """A white dot at a place in [-1, 1]^2 on black."""
+    picture = np.zeros((SIZE, SIZE, 3), np.uint8)
+    row, column = np.clip(((place + 1) / 2 * (SIZE - 3)).round().astype(int), 0, SIZE - 3)
+    picture[row : row + 3, column : column + 3] = 255
+    return picture
+
+
 def toy_episode(name: str, task: str, seed: int, length: int = 8, outcome: str = "success") -> Episode:
     """A dot that moves to the middle of the picture; dx and dy follow from where it is."""
     rng = np.random.default_rng(seed)
@@ -28,8 +36,7 @@ def toy_episode(name: str, task: str, seed: int, length: int = 8, outcome: str =
     frames = np.zeros((length + 1, SIZE, SIZE, 3), np.uint8)
     actions = np.zeros((length, 7), np.float32)
     for t in range(length + 1):
-        row, column = np.clip(((place + 1) / 2 * (SIZE - 3)).round().astype(int), 0, SIZE - 3)
-        frames[t, row : row + 3, column : column + 3] = 255
+        frames[t] = toy_picture(place)
         if t < length:
             actions[t, :2] = -0.04 * place
             actions[t, 6] = float(t >= length - 3)

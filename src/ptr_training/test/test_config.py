@@ -14,6 +14,7 @@ import yaml
 from ptr_training import config
 from ptr_training.agents.bc import BCConfig
 from ptr_training.agents.cql import CQLConfig
+from ptr_training.cli import main
 from ptr_training.config import Config, from_dict, load_config, override
 from ptr_training.episodes import TrainingError
 
@@ -29,7 +30,9 @@ def test_defaults_are_the_launch_settings() -> None:
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_presets_load(path: Path) -> None:
-    assert load_config(path).agent_name in ("bc", "cql")
+    config = load_config(path)
+    assert config.agent.summary
+    assert from_dict(yaml.safe_load(config.to_yaml())) == config
 
 
 def test_resolved_configuration_reads_back_equal(tmp_path: Path) -> None:
@@ -89,3 +92,45 @@ def test_installed_presets_are_found_beside_the_packages(tmp_path: Path) -> None
     environment = {**os.environ, "PYTHONPATH": str(module.parents[1])}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "2\n"
+
+
+def preset_file(folder: Path, name: str, text: str) -> str:
+    (folder / f"{name}.yaml").write_text(text)
+    return str(folder / f"{name}.yaml")
+
+
+def test_preset_over_a_base_holds_only_what_differs(tmp_path: Path) -> None:
+    base = preset_file(tmp_path, "base", "agent: {alpha: 2.0, discount: 0.9}\nnetwork: {encoder: small}\n")
+    above = preset_file(tmp_path, "above", f"base: {base}\nagent: {{alpha: 3.0}}\n")
+    config = load_config(above)
+    assert (config.agent.alpha, config.agent.discount, config.network.encoder) == (3.0, 0.9, "small")
+    other = preset_file(tmp_path, "other", "agent: {discount: 0.5}\n")
+    replaced = load_config(above, base=other)
+    assert (replaced.agent.alpha, replaced.agent.discount, replaced.network.encoder) == (3.0, 0.5, "resnet34")
+
+
+def test_another_agent_takes_nothing_over_from_its_base(tmp_path: Path) -> None:
+    base = preset_file(tmp_path, "base", "agent: {name: bc, decay_steps: 9}\n")
+    config = load_config(preset_file(tmp_path, "above", f"base: {base}\nagent: {{name: awbc}}\n"))
+    assert (config.agent_name, config.agent.decay_steps) == ("awbc", 0)
+
+
+def test_presets_that_build_on_each_other_are_refused(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    one.write_text(f"base: {two}\n")
+    two.write_text(f"base: {one}\n")
+    with pytest.raises(TrainingError, match="is its own base"):
+        load_config(one)
+
+
+def test_base_needs_a_preset_that_has_one() -> None:
+    with pytest.raises(TrainingError, match="preset ptr names no base, which --base demo_ptr could replace"):
+        load_config("ptr", base="demo_ptr")
+
+
+def test_resolved_configuration_is_printed_and_nothing_written(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["pretrain", "--config", "reward_last_1", "--set", "agent.alpha=7", "--print-config"]) == 0
+    printed = from_dict(yaml.safe_load(capsys.readouterr().out))
+    assert (printed.rewarded_steps, printed.agent.alpha, printed.network.encoder) == (1, 7.0, "resnet34")
+    assert not list(tmp_path.iterdir())
