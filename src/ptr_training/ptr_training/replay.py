@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .episodes import Card, EpisodeStore, TaskRegistry, TrainingError
+from .episodes import Card, Episode, EpisodeStore, TaskRegistry, TrainingError
 from .parallel import Group
 
 ACTION_CLIP = 0.99  # keeps atanh finite where the density of a demonstrated action is taken
@@ -149,6 +149,27 @@ class Transitions:
         if isinstance(self.frames, Tensor):
             return self.frames[torch.from_numpy(rows).to(self.frames.device)]
         return torch.from_numpy(self.frames[rows])
+
+
+def episode_batch(episode: Episode, card: Card, registry: TaskRegistry, rewarded_steps: int, history: int = 1) -> Batch:
+    """Return all transitions of one episode in order."""
+    length = len(episode)
+    rows = np.arange(length) if history == 1 else np.maximum(np.arange(length)[:, None] + np.arange(1 - history, 1), 0)
+    frames, proprio = np.asarray(episode.frames), np.asarray(episode.proprio, np.float32)
+    actions = normalize_actions(getattr(episode, card.command), card.action_low, card.action_high)
+    until_reward = np.maximum(np.arange(length, 0, -1) - rewarded_steps, 0)
+    return Batch(
+        images=torch.from_numpy(frames[rows]),
+        next_images=torch.from_numpy(frames[rows + 1]),
+        proprio=torch.from_numpy(proprio[rows]),
+        next_proprio=torch.from_numpy(proprio[rows + 1]),
+        task=torch.full((length,), registry.id(episode.task)),
+        actions=torch.from_numpy(actions[rows]),
+        rewards=torch.from_numpy((until_reward == 0).astype(np.float32)),
+        until_reward=torch.from_numpy(until_reward),
+        last=(torch.arange(length) == length - 1).float(),
+        target=torch.ones(length),
+    )
 
 
 class Replay:

@@ -77,7 +77,7 @@ def test_presets_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.M
     assert load_config("demo_bc").agent_name == "bc"
     (tmp_path / "mine.yaml").write_text("seed: 2\n")
     assert load_config("mine.yaml").seed == 2
-    with pytest.raises(TrainingError, match=r"no configuration .other.; .* preset: bc, demo_bc, demo_ptr, ptr"):
+    with pytest.raises(TrainingError, match=r"no configuration .other.; .* preset: .*, bc, .*, ptr, "):
         load_config("other")
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from ptr_training.episodes import TrainingError
-from ptr_training.select import Score, Trend, choose, main, score, spearman
+from ptr_training.select import RULES, Score, Selection, Trend, choose, main, score, spearman
 from ptr_training.train import finetune
 
 
@@ -44,33 +44,36 @@ def test_correlation_is_that_of_the_textbook() -> None:
 
 def test_score_takes_the_smaller_head() -> None:
     q = np.stack([np.arange(4.0), -np.arange(4.0)], 1)
-    result = score(5, [Trend("a", q, np.full(4, 0.5))])
-    assert (result.step, result.error) == (5, 0.5)
+    result = score(5, [Trend("a", q, np.full(4, 0.5), np.full(4, 2.0))])
+    assert (result.step, result.error, result.td_error) == (5, 0.5, 2.0)
     assert result.spearman == pytest.approx(-1.0)
     assert result.rising == 0.0
 
 
-def test_rule_follows_the_agent() -> None:
-    scores = [Score(1, 0.2, 0.1, 0.5, 0.1), Score(2, 0.9, 0.1, 0.5, 0.4), Score(3, 0.7, 0.1, 0.5, 0.2)]
-    assert choose(scores, by_q=True).step == 2
-    assert choose(scores, by_q=False).step == 1
+def test_every_rule_has_its_own_choice_and_a_note_says_so() -> None:
+    scores = [Score(1, 0.2, 0.1, 0.5, 0.1, 3.0), Score(2, 0.9, 0.1, 0.5, 0.4, 2.0), Score(3, 0.7, 0.1, 0.5, 0.2, 1.0)]
+    choices = {rule: choose(scores, rule) for rule in RULES}
+    assert {rule: each.step for rule, each in choices.items()} == {"q_trend": 2, "error": 1, "td_error": 3}
+    selection = Selection(scores, choices, "q_trend")
+    assert "q_trend takes step 2 (error: step 1, td_error: step 3)" in selection.note
+    assert not Selection(scores[:1], dict.fromkeys(RULES, scores[0]), "error").note
 
 
 def test_of_trends_that_cannot_be_told_apart_the_latest_is_chosen() -> None:
     scores = [Score(1, 0.9, 0.1, 0.5, 0.1), Score(2, 0.81, 0.3, 0.5, 0.4), Score(3, 0.79, 0.3, 0.5, 0.2)]
-    assert choose(scores, by_q=True).step == 2
+    assert choose(scores, "q_trend").step == 2
 
 
 def test_standard_error_is_that_of_the_mean_over_demonstrations() -> None:
     rising, falling, error = np.arange(4.0), -np.arange(4.0), np.zeros(4)
-    both = [Trend("a", np.stack([rising] * 2, 1), error), Trend("b", np.stack([falling] * 2, 1), error)]
+    both = [Trend(name, np.stack([q] * 2, 1), error, error) for name, q in (("a", rising), ("b", falling))]
     assert score(1, both).standard_error == pytest.approx(np.std([1.0, -1.0], ddof=1) / np.sqrt(2))
     assert score(1, both[:1]).standard_error == 0.0
 
 
 def test_a_checkpoint_that_saw_no_demonstration_is_never_chosen() -> None:
     scores = [Score(0, 0.9, 0.1, 0.5, 0.1), Score(1, 0.2, 0.1, 0.5, 0.4)]
-    assert choose(scores, by_q=True).step == choose(scores, by_q=False).step == 1
+    assert {choose(scores, rule).step for rule in ("q_trend", "error")} == {1}
 
 
 def test_selection_writes_trend_plot_and_choice(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,9 +84,19 @@ def test_selection_writes_trend_plot_and_choice(run: Path, capsys: pytest.Captur
     assert [each["step"] for each in scores] == [0, 2, 4]
     assert choice["step"] in (0, 2, 4)
     assert ("squared error" in choice["rule"]) == (run.name == "bc")
+    assert set(choice["choices"]) == ({"error"} if run.name == "bc" else set(RULES))
     rows = list(csv.DictReader((run / "select" / "q_trend.csv").open()))
     assert len(rows) == 3 * 8  # checkpoints x steps of the one held-out demonstration
     assert (run / "select" / "q_trend.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_asked_rule_decides(run: Path) -> None:
+    if run.name == "bc":
+        with pytest.raises(TrainingError, match="--rule q_trend needs a critic, which agent bc has not"):
+            main([str(run), "--rule", "q_trend"])
+    else:
+        main([str(run), "--rule", "td_error"])
+        assert "TD error" in json.loads((run / "select" / "choice.json").read_text())["rule"]
 
 
 def test_another_store_is_refused(run: Path, make_store) -> None:

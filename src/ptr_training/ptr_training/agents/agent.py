@@ -46,6 +46,9 @@ class Agent(nn.Module, abc.ABC):
     Config: type[AgentConfig]
     """Dataclass of the agent's hyper-parameters."""
 
+    selection_rule = "error"
+    """By which of `select.RULES` its checkpoints are chosen."""
+
     def __init__(self, config: Any, network: NetworkConfig, problem: Problem, augmentation: Augmentation) -> None:
         super().__init__()
         self.config = config
@@ -94,6 +97,10 @@ class Agent(nn.Module, abc.ABC):
     def warning(self, metrics: dict[str, float]) -> str:
         """Return what is going wrong, judged by the means of some steps; empty if nothing is."""
         return ""
+
+    def td_errors(self, batch: Batch) -> Tensor:
+        """Return the squared TD errors of transitions without augmentation (B,); NaN without critic."""
+        return torch.full((len(batch.task),), float("nan"))
 
     def start(self, device: torch.device, seed: int, *, bf16: bool = False, group: Group | None = None) -> None:
         """Move to a device, make the optimisers and seed the draws; `bf16` lowers the encoders' precision."""

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ptr_training.augment import to_network
 from ptr_training.encoders import FROZEN, EncoderEnsemble, NetworkConfig, make_encoder
 from ptr_training.episodes import TrainingError
 from ptr_training.networks import Critic, Deployed, Policy, polyak_, sample_actions
@@ -118,6 +119,7 @@ class CQL(Agent):
 
     Config = CQLConfig
     config: CQLConfig
+    selection_rule = "q_trend"
 
     def __init__(self, config: CQLConfig, network: NetworkConfig, problem: Problem, augmentation: Any) -> None:
         super().__init__(config, network, problem, augmentation)
@@ -305,6 +307,19 @@ class CQL(Agent):
         if self.target_encoder is not self.encoder:
             polyak_(self.target_encoder, self.critic_encoder, self.config.polyak)
         polyak_(self.target_critic, self.critic, self.config.polyak)
+
+    @torch.no_grad()
+    def td_errors(self, batch: Batch) -> Tensor:
+        """Return the squared TD errors of transitions without augmentation (B,), mean over heads.
+
+        The sampled actions of the target come from this agent's draws.
+        """
+        images, next_images = to_network(batch.images), to_network(batch.next_images)
+        task = self._one_hot(batch.task)
+        target, _ = self._target(batch, next_images, task)
+        latent = self._encode(self.critic_encoder, images, task, learn=False)
+        q = self.critic(latent, batch.proprio, task, batch.actions[:, None])[:, :, 0]
+        return ((q - target) ** 2).mean(0)
 
     def warning(self, metrics: dict[str, float]) -> str:
         """Return a warning when the Q of demonstrated actions has left the returns that can occur by far."""
