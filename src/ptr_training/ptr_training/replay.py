@@ -6,6 +6,7 @@ transitions with replacement within prior and within target data, so long episod
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,7 +33,7 @@ class Batch:
     task: Tensor  # (B,) int64
     actions: Tensor  # (B, 7) in [-0.99, 0.99]
     rewards: Tensor  # (B,) 0 or 1
-    until_reward: Tensor  # (B,) int64: transitions before the first rewarded one; 0 on the rewarded ones
+    until_reward: Tensor  # (B,) transitions before the first rewarded one; 0 on the rewarded ones
     last: Tensor  # (B,) 1 on an episode's last transition, else 0
     target: Tensor  # (B,) 1 on transitions of the target demonstrations, 0 on prior ones
 
@@ -106,11 +107,14 @@ class Transitions:
         self.rows = np.concatenate([np.arange(each.start, each.start + each.length) for each in entries])
         self._starts = np.concatenate([np.full(each.length, each.start) for each in entries])
         remaining = np.concatenate([np.arange(each.length, 0, -1) for each in entries])  # this one included
-        self._last = (remaining == 1).astype(np.float32)
-        self._until_reward = np.maximum(remaining - (rewarded_steps or store.card.last_n), 0)
-        self._target = target
+        until_reward = np.maximum(remaining - (rewarded_steps or store.card.last_n), 0)
         self.task = np.concatenate([np.full(each.length, registry.id(each.task)) for each in entries])
-        self._actions = normalize_actions(store.actions, store.card.action_low, store.card.action_high)
+        # few wide tables, since every array that a batch is gathered from costs time
+        proprio = store.steps["proprio"]
+        actions = normalize_actions(store.actions, store.card.action_low, store.card.action_high)
+        self._steps = np.concatenate([proprio, np.roll(proprio, -1, 0), actions], 1)  # of all rows (N, 21)
+        marks = [until_reward == 0, until_reward, remaining == 1, np.full(len(remaining), target)]
+        self._marks = np.stack(marks, 1).astype(np.float32)  # of these transitions (len, 4)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -118,37 +122,65 @@ class Transitions:
     @property
     def actions(self) -> np.ndarray:
         """Actions of all transitions, scaled to [-1, 1], shape (len, 7)."""
-        return self._actions[self.rows]
+        return self._steps[self.rows, 14:]
 
     def reside(self, device: torch.device) -> None:
         """Copy the frames to a device, where batches are then gathered."""
         self.frames = torch.from_numpy(np.array(self.frames)).to(device)
 
-    def gather(self, index: np.ndarray, sampling: Sampling = Sampling()) -> Batch:
-        """Return the transitions at positions `index` (B,)."""
-        rows, n = self.rows[index], sampling.history
-        if n > 1:
-            window = np.arange(1 - n, 1)
-            rows = np.maximum(rows[:, None] + window, self._starts[index, None])
-        steps, after = self.store.steps[rows], self.store.steps[rows + 1]
-        images = self._frames_at(rows)
+    def rows_at(self, index: np.ndarray, history: int) -> np.ndarray:
+        """Return the rows of the store that transitions `index` (B,) look at: (B,), or (B, history)."""
+        rows = self.rows[index]
+        if history > 1:
+            rows = np.maximum(rows[:, None] + np.arange(1 - history, 1), self._starts[index, None])
+        return rows
+
+    def fill(self, index: np.ndarray, sampling: Sampling, out: _Arrays) -> None:
+        """Write the transitions `index` into the arrays of a batch."""
+        rows = self.rows_at(index, sampling.history)
+        np.take(self._steps, rows, 0, out.steps, "clip")  # any other mode copies once more
+        np.take(self._marks, index, 0, out.marks, "clip")
+        np.take(self.task, index, 0, out.task, "clip")
+        if out.frames is None:
+            return
+        assert isinstance(self.frames, np.ndarray)
+        if sampling.history == 1:  # s and s' lie side by side in the store, and in `out`
+            count = out.frames.shape[1]
+            for place, row in enumerate(rows.tolist()):
+                out.frames[place] = self.frames[row : row + count]
+        else:
+            for which in range(out.frames.shape[1]):
+                out.frames[:, which] = self.frames[rows + which]
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    """A batch that is being gathered."""
+
+    frames: np.ndarray | None  # (B, 1 or 2, …): of s, and of s' if wanted; None where a device holds them
+    steps: np.ndarray  # (B, 21): proprio, next proprio, action; (B, T, 21) with a history
+    marks: np.ndarray  # (B, 4): reward, until_reward, last, target
+    task: np.ndarray  # (B,)
+
+    def part(self, rows: slice) -> _Arrays:
+        frames = None if self.frames is None else self.frames[rows]
+        return _Arrays(frames, self.steps[rows], self.marks[rows], self.task[rows])
+
+    def batch(self, images: Tensor, next_images: Tensor) -> Batch:
+        steps, marks = torch.from_numpy(self.steps), torch.from_numpy(self.marks)
+        reward, until_reward, last, target = marks.unbind(1)
         return Batch(
             images=images,
-            next_images=self._frames_at(rows + 1) if sampling.successors else images[:0],
-            proprio=torch.from_numpy(steps["proprio"].copy()),
-            next_proprio=torch.from_numpy(after["proprio"].copy()),
-            task=torch.from_numpy(self.task[index]),
-            actions=torch.from_numpy(self._actions[rows]),
-            rewards=torch.from_numpy((self._until_reward[index] == 0).astype(np.float32)),
-            until_reward=torch.from_numpy(self._until_reward[index]),
-            last=torch.from_numpy(self._last[index]),
-            target=torch.full((len(index),), float(self._target)),
+            next_images=next_images,
+            proprio=steps[..., :7],
+            next_proprio=steps[..., 7:14],
+            task=torch.from_numpy(self.task),
+            actions=steps[..., 14:],
+            rewards=reward,
+            until_reward=until_reward,
+            last=last,
+            target=target,
         )
-
-    def _frames_at(self, rows: np.ndarray) -> Tensor:
-        if isinstance(self.frames, Tensor):
-            return self.frames[torch.from_numpy(rows).to(self.frames.device)]
-        return torch.from_numpy(self.frames[rows])
 
 
 def episode_batch(episode: Episode, card: Card, registry: TaskRegistry, rewarded_steps: int, history: int = 1) -> Batch:
@@ -166,7 +198,7 @@ def episode_batch(episode: Episode, card: Card, registry: TaskRegistry, rewarded
         task=torch.full((length,), registry.id(episode.task)),
         actions=torch.from_numpy(actions[rows]),
         rewards=torch.from_numpy((until_reward == 0).astype(np.float32)),
-        until_reward=torch.from_numpy(until_reward),
+        until_reward=torch.from_numpy(until_reward.astype(np.float32)),
         last=(torch.arange(length) == length - 1).float(),
         target=torch.ones(length),
     )
@@ -207,12 +239,32 @@ class Replay:
 
     def gather(self, part: np.ndarray, index: np.ndarray) -> Batch:
         """Return the batch of a draw, or of some rows of it."""
-        bounds = np.flatnonzero(np.diff(part)) + 1
-        runs = zip(np.split(part, bounds), np.split(index, bounds), strict=True)
-        batches = [self.parts[which[0]].gather(rows, self.sampling) for which, rows in runs]
-        if len(batches) == 1:
-            return batches[0]
-        return Batch(*(torch.cat([getattr(each, name) for each in batches]) for name in Batch.__dataclass_fields__))
+        out, runs = self._arrays(len(part)), _runs(part)
+        for which, rows in runs:
+            self.parts[which].fill(index[rows], self.sampling, out.part(rows))
+        if out.frames is not None:
+            images = torch.from_numpy(out.frames)
+            return out.batch(images[:, 0], images[:, 1] if images.shape[1] > 1 else images[:0, 0])
+        places = [
+            (self.parts[which], self.parts[which].rows_at(index[rows], self.sampling.history)) for which, rows in runs
+        ]
+        images = _on_device(places)
+        successors = [(each, rows + 1) for each, rows in places]
+        return out.batch(images, _on_device(successors) if self.sampling.successors else images[:0])
+
+    def _arrays(self, size: int) -> _Arrays:
+        """Return arrays for a batch of this size."""
+        sampling, frames = self.sampling, self.parts[0].frames
+        window = () if sampling.history == 1 else (sampling.history,)
+        count = 2 if sampling.successors else 1
+        return _Arrays(
+            np.empty((size, count, *window, *frames.shape[1:]), frames.dtype)
+            if isinstance(frames, np.ndarray)
+            else None,
+            np.empty((size, *window, 21), np.float32),
+            np.empty((size, 4), np.float32),
+            np.empty(size, int),
+        )
 
     def sample(self, group: Group = Group()) -> Batch:  # noqa: B008 (frozen)
         """Draw one batch, its prior part first, and return this process's rows of it."""
@@ -262,6 +314,23 @@ class Replay:
             part.reside(device)
 
 
+def _runs(part: np.ndarray) -> list[tuple[int, slice]]:
+    """Return which part each stretch of a draw's rows comes from."""
+    if (part == part[0]).all():
+        return [(int(part[0]), slice(0, len(part)))]
+    bounds = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(part)]
+    return [(int(part[begin]), slice(begin, end)) for begin, end in itertools.pairwise(bounds)]
+
+
+def _on_device(positions: Sequence[tuple[Transitions, np.ndarray]]) -> Tensor:
+    """Return frames that a device holds."""
+    pieces = []
+    for part, rows in positions:
+        assert isinstance(part.frames, Tensor)
+        pieces.append(part.frames[torch.from_numpy(rows).to(part.frames.device)])
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
 class _Share:
     """The prior or the target rows of every batch."""
 
@@ -276,6 +345,8 @@ class _Share:
             drawn = self._of_tasks(generator)
         else:
             drawn = torch.randint(int(self._ends[-1]), (self._count,), generator=generator).numpy()
+        if len(self._ends) == 1:
+            return np.full(len(drawn), self._first_part), drawn
         part = np.searchsorted(self._ends, drawn, side="right")
         if not self._n_tasks:  # rows of a part together, to be gathered at once
             order = np.argsort(part, kind="stable")

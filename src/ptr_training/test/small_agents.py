@@ -44,7 +44,7 @@ def make_batch(seed: int = 0, size: int = 12, sampling: Sampling = Sampling()) -
         task=torch.randint(0, 4, (size,), generator=g),
         actions=torch.rand(*rows, 7, generator=g) * 1.9 - 0.95,
         rewards=(until_reward == 0).float(),
-        until_reward=until_reward,
+        until_reward=until_reward.float(),
         last=(torch.arange(size) % 6 == 0).float(),
         target=(torch.arange(size) >= size // 2).float(),
     )

@@ -6,15 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ptr_policy_node.spec import ACTION_HIGH, ACTION_LOW
 from ptr_training.episodes import Card, Episode, EpisodeStore, EpisodeWriter, TaskRegistry, TrainingError
+from ptr_training.parallel import Group
 from ptr_training.replay import (
+    Batch,
     Replay,
+    Sampling,
     Transitions,
     check_alike,
     check_suits,
     describe,
+    episode_batch,
     normalize_actions,
     split_episodes,
 )
@@ -44,7 +49,8 @@ def test_next_observation_is_the_row_after(make_store) -> None:
     store = opened(make_store("s"))
     transitions = Transitions(store, TaskRegistry.for_tasks(["a", "b"], 0))
     assert len(transitions) == sum(entry.length for entry in store.entries)
-    batch = transitions.gather(np.arange(len(transitions)))
+    replay = Replay([transitions], [], mix=1.0, batch_size=1, seed=0)
+    batch = replay.gather(np.zeros(len(transitions), int), np.arange(len(transitions)))
     position = 0
     for entry, episode in zip(store.entries, store, strict=True):
         part = slice(position, position + entry.length)
@@ -119,3 +125,78 @@ def test_stores_that_differ_are_refused(make_store, name: str, value: object) ->
     with pytest.raises(TrainingError, match=f"two has {name} {value!r}"):
         check_alike(stores)
     assert check_alike(stores[:1]) == Card(**vars(stores[0].card))
+
+
+def replay_of(path: Path, sampling: Sampling, batch_size: int = 12, **changes: object) -> Replay:
+    part = Transitions(opened(path), TaskRegistry.for_tasks(["a", "b", "c"], 0), **changes)  # type: ignore[arg-type]
+    return Replay([part], [], mix=1.0, batch_size=batch_size, seed=0, sampling=sampling)
+
+
+def test_history_repeats_the_first_observation_and_ends_with_s(make_store) -> None:
+    replay = replay_of(make_store("s"), Sampling(history=3))
+    part = replay.parts[0]
+    batch = replay.gather(np.zeros(8, int), np.arange(8))  # the first episode
+    episode = next(iter(part.store))
+    assert batch.images.shape[:2] == batch.actions.shape[:2] == (8, 3)
+    for t in range(8):
+        window = np.maximum([t - 2, t - 1, t], 0)
+        np.testing.assert_array_equal(batch.images[t], episode.frames[window])
+        np.testing.assert_array_equal(batch.next_images[t], episode.frames[window + 1])
+        np.testing.assert_array_equal(batch.proprio[t], episode.proprio[window])
+
+
+def test_batches_of_tasks_hold_equal_shares_one_after_the_other(make_store) -> None:
+    replay = replay_of(make_store("s", tasks=("a", "b", "c")), Sampling(tasks=3))
+    task = replay.sample().task.view(3, 4)
+    assert (task == task[:, :1]).all()
+    assert set(task[:, 0].tolist()) == {0, 1, 2}
+    with pytest.raises(TrainingError, match="10 rows of a batch cannot be shared by 3 tasks"):
+        replay_of(make_store("t"), Sampling(tasks=3), batch_size=10).sample()
+
+
+def test_successors_that_nobody_looks_at_are_left_out(make_store) -> None:
+    assert len(replay_of(make_store("s"), Sampling(successors=False)).sample().next_images) == 0
+
+
+def test_rewarded_steps_may_differ_from_the_store(make_store) -> None:
+    replay = replay_of(make_store("s"), Sampling(), rewarded_steps=1, target=True)
+    batch = replay.gather(np.zeros(8, int), np.arange(8))
+    assert batch.rewards.tolist() == batch.last.tolist() == [0] * 7 + [1]
+    assert batch.until_reward.tolist() == list(range(7, -1, -1))
+    assert batch.target.tolist() == [1] * 8
+
+
+def test_frames_on_a_device_give_the_same_batches(make_store) -> None:
+    path = make_store("s")
+    for sampling in (Sampling(), Sampling(history=2), Sampling(successors=False)):
+        mapped, resident = replay_of(path, sampling), replay_of(path, sampling)
+        resident.reside(torch.device("cpu"))
+        assert resident.resident
+        for name in Batch.__dataclass_fields__:
+            one, other = (
+                getattr(each, name) for each in (mapped.gather(*_first(mapped)), resident.gather(*_first(resident)))
+            )
+            assert torch.equal(one, other), name
+
+
+def _first(replay: Replay) -> tuple[np.ndarray, np.ndarray]:
+    replay.generator.manual_seed(1)
+    return replay.draw()
+
+
+def test_batches_fetched_ahead_are_those_that_would_have_been_drawn(make_store, monkeypatch) -> None:
+    monkeypatch.setattr(Batch, "pinned", lambda batch: batch)  # there may be no GPU
+    path, cpu = make_store("s"), torch.device("cpu")
+    runs = [replay_of(path, Sampling()).batches(cpu, Group(), ahead) for ahead in (0, 2)]
+    for _, (one, state), (other, later) in zip(range(5), *runs, strict=False):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(state, later)  # what a checkpoint must hold to go on with the next batch
+
+
+def test_one_episode_as_a_batch_is_what_the_store_gives(make_store) -> None:
+    store, registry = opened(make_store("s")), TaskRegistry.for_tasks(["a", "b"], 0)
+    replay = Replay([Transitions(store, registry)], [], mix=1.0, batch_size=1, seed=0)
+    expected = replay.gather(np.zeros(8, int), np.arange(8))
+    found = episode_batch(next(iter(store)), store.card, registry, store.card.last_n)
+    for name in set(Batch.__dataclass_fields__) - {"target"}:
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)

@@ -195,7 +195,7 @@ class MACAW(Agent):
         Rewarded steps are terminal, as for PTR.
         """
         c = self.config
-        shrink = c.discount ** until_reward.float()
+        shrink = c.discount**until_reward
         return c.reward_shift * (1.0 - shrink) / (1.0 - c.discount) + shrink * (c.reward_scale + c.reward_shift)
 
     def _meta_learn(self, rows: _Rows) -> Metrics:
