@@ -21,6 +21,7 @@ setup(
         "console_scripts": ["ptr = ptr_training.cli:main"],
         "ptr.commands": [
             "export = ptr_training.bag_export:main",
+            "import = ptr_training.importing:main",
             "pretrain = ptr_training.train:pretrain",
             "finetune = ptr_training.train:finetune",
             "select = ptr_training.select:main",

@@ -10,8 +10,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from ptr_policy_node.spec import PtrError
 from .bags import BagEpisodes, ReadOptions, read_episodes
 from .episodes import Card, EpisodeWriter, StoreError
 from .mcap_reader import BagError
-from .workers import WorkerPool
+from .workers import WorkerPool, in_order
 
 THREADS = 4
 """Bags read at a time in one process: more would wait for the interpreter, which holds it a quarter of the time."""
@@ -193,7 +192,7 @@ def _read_all(bags: Sequence[Path], options: ReadOptions, workers: int) -> Gener
         pool = _make_pool(workers, lanes)
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         steps = 0
-        for result in _in_order(pool, read, bags, ahead=2 * lanes):
+        for result in in_order(pool, read, bags, ahead=2 * lanes):
             steps += sum(len(episode) for episode in result.episodes)
             bar.set_postfix(steps=steps)
             bar.update()
@@ -206,20 +205,6 @@ def _make_pool(workers: int, threads: int) -> Executor:
         return WorkerPool(workers, _resize_in_one_thread)
     _resize_in_one_thread()
     return ThreadPoolExecutor(threads)
-
-
-def _in_order(pool: Executor, read: Any, bags: Sequence[Path], ahead: int) -> Iterator[BagEpisodes]:
-    """Yield results in order while at most `ahead` bags are being read or wait in memory."""
-    waiting: list[Future[BagEpisodes]] = []
-    try:
-        for bag in bags:
-            waiting.append(pool.submit(read, bag))
-            if len(waiting) == ahead:
-                yield waiting.pop(0).result()
-        for future in waiting:
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise PtrError("a worker was killed, most likely for want of memory; try --workers 1") from error
 
 
 def _resize_in_one_thread() -> None:

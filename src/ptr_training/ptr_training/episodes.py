@@ -41,7 +41,8 @@ STEP = np.dtype(
 )
 """One row of `steps.npy`; row r belongs to frame r. Commands are zero where `is_last` is true."""
 
-_HEADER_BYTES = 128
+HEADER_BYTES = 128
+"""Bytes before the pixels of `frames.npy`."""
 
 
 class TrainingError(PtrError):
@@ -135,7 +136,7 @@ class EpisodeWriter:
         with ExitStack() as stack:
             self.folder = stack.enter_context(atomic_folder(self.path, overwrite=self._overwrite))
             self._frames = stack.enter_context((self.folder / "frames.npy").open("wb"))
-            self._frames.write(bytes(_HEADER_BYTES))
+            self._frames.write(bytes(HEADER_BYTES))
             self._stack = stack.pop_all()
         return self
 
@@ -229,8 +230,8 @@ def _npy_header(shape: tuple[int, ...]) -> bytes:
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
     return (
         b"\x93NUMPY\x01\x00"
-        + (_HEADER_BYTES - 10).to_bytes(2, "little")
-        + text.ljust(_HEADER_BYTES - 11).encode()
+        + (HEADER_BYTES - 10).to_bytes(2, "little")
+        + text.ljust(HEADER_BYTES - 11).encode()
         + b"\n"
     )
 

@@ -6,9 +6,16 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from ptr_policy_node.spec import PtrError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 class WorkerPool(ProcessPoolExecutor):
@@ -31,6 +38,24 @@ class WorkerPool(ProcessPoolExecutor):
             return super().submit(*args, **kwargs)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def in_order(pool: Executor, work: Callable[[Job], Result], jobs: Iterable[Job], ahead: int) -> Iterator[Result]:
+    """Yield the results of some jobs in their order, while at most `ahead` are being done or wait in memory.
+
+    Raises:
+        PtrError: If a process was killed.
+    """
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for job in jobs:
+            waiting.append(pool.submit(work, job))
+            if len(waiting) == ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise PtrError("a worker was killed, most likely for want of memory; try --workers 1") from error
 
 
 def _start(initializer: Callable[..., None], initargs: tuple[Any, ...]) -> None:

@@ -1,0 +1,357 @@
+"""What all importers share: a record, an episode as another format holds it, and how it becomes one of ours.
+
+Whatever the format, an episode is imported by these rules:
+
+- T actions need T + 1 observations; every transition has the observation that truly followed it.
+- Commands stay in the units of the source. `requested` is what the source holds, `executed` the same within the bounds
+  of the action space, to which the robot of BridgeData clips as well. The gripper stays continuous if nothing else is
+  asked for.
+- Rewards are labelled by the store, on the last transitions that are left.
+- Pictures go through `resize_area`, as on the robot, from the size the source has.
+- A damaged record is an error; one that is in order but not wanted is left out. Each has one fate in the audit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ptr_policy_node.images import ImageError, decode_compressed, resize_area
+from ptr_policy_node.spec import ACTION_HIGH, ACTION_LOW, CONTROL_RATE
+
+from .episodes import Episode, TrainingError
+
+FIXED_CAMERA = "fixed"
+"""Name of the camera that never moved, over the robot's shoulder; the first one where cameras have numbers only."""
+
+COLLECTIONS = ("bridge_data_v1", "bridge_data_v2", "flap", "icra", "rss", "scripted")
+"""Top folders of BridgeData; what stands above them in a path is the business of whoever stored it."""
+
+ZERO_ACTION = 1e-6  # [m, rad]; the first command of a demonstration in BridgeData is smaller
+GRIPPER_SETTLED = (0.05, 0.95)  # outside, the gripper is closed or open; between, it is on its way
+
+_DATED = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
+_LOW, _HIGH = ACTION_LOW.astype(np.float32), ACTION_HIGH.astype(np.float32)
+
+
+class RecordError(TrainingError):
+    """A record is damaged; the message says how, the importer adds which."""
+
+
+class Fate(Enum):
+    """What became of a record."""
+
+    USED = "used"
+    EXCLUDED = "excluded"  # by --include or --exclude
+    NO_CAMERA = "without this camera"
+    TOO_SHORT = "too short"  # no transition is left
+    DUPLICATE = "duplicate"  # same name and same content as one before
+    OVER_LIMIT = "over the limit"
+    BAD = "bad"
+
+
+class LeftOut(Exception):  # noqa: N818 (no error: the record is in order)
+    """A record is in order but not wanted."""
+
+    def __init__(self, fate: Fate, reason: str = "") -> None:
+        super().__init__(reason)
+        self.fate = fate
+
+
+@dataclass(frozen=True)
+class Record:
+    """Where one episode lies."""
+
+    path: Path  # file or folder
+    label: str  # how the audit names it: without the folders that are nobody's business
+    number: int = 0  # within the file
+    offset: int = 0  # of its first byte
+    size: int = 0  # bytes; 0 where a folder would have to be walked
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What a source does not say, or what is wanted of it."""
+
+    image_size: int = 128
+    camera: str = FIXED_CAMERA
+    task_from: str = "folder"  # or language
+    task_map: Mapping[str, str] = field(default_factory=dict)
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    outcome: str = "success"
+    drop_zero_first: bool = False
+    binarize_gripper: bool = False
+
+    def check_wanted(self, folder: str) -> None:
+        """Raise LeftOut unless a path holds one of `include`, if any, and none of `exclude`.
+
+        As in PTR's lists, a substring counts wherever it stands: "open" also meets put_spoon_into_opened_drawer.
+        """
+        missed = self.include and not any(part in folder for part in self.include)
+        if missed or any(part in folder for part in self.exclude):
+            raise LeftOut(Fate.EXCLUDED)
+
+    def camera_number(self) -> int:
+        """Return the camera for formats that only number them."""
+        if self.camera == FIXED_CAMERA:
+            return 0
+        if not self.camera.isdecimal():
+            raise TrainingError(
+                f"--camera is {self.camera!r}, but this format only numbers its cameras; allowed are {FIXED_CAMERA!r}, "
+                "which is number 0, and a number"
+            )
+        return int(self.camera)
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the folders of BridgeData say of what lies in them."""
+
+    name: str  # the path from the collection on
+    folder: str = ""  # the same down to the task, its number and the date
+    domain: str = ""
+    task: str = ""
+    collected: datetime | None = None
+
+    @classmethod
+    def of(cls, path: Path | str) -> Place:
+        """Return what a path says: `.../COLLECTION/DOMAIN/TASK[/NN]`, then a dated folder and `raw` or a split.
+
+        Unknown collections are left off, so that a name begins with the domain.
+        """
+        parts = [part for part in PurePosixPath(path).parts if part != "/"]
+        folder = parts[: _end_of_folder(parts)]
+        end, collected = len(folder), None
+        if end and _DATED.fullmatch(folder[-1]):
+            collected = datetime.strptime(folder[-1], "%Y-%m-%d_%H-%M-%S")
+            end -= 1
+        if end and folder[end - 1].isdecimal():
+            end -= 1
+        known = [index for index, part in enumerate(folder[: max(0, end - 1)]) if part in COLLECTIONS]
+        start = known[-1] if known else max(0, end - 2)
+        return cls(
+            name="/".join(parts[start:]),
+            folder="/".join(folder[start:]),
+            domain=folder[end - 2] if end > 1 else "",
+            task=folder[end - 1] if end else "",
+            collected=collected,
+        )
+
+
+def _end_of_folder(parts: Sequence[str]) -> int:
+    """Return where `raw/traj_groupG/trajN` or `train/out.npy` begins."""
+    for index, (part, below) in enumerate(zip(parts, [*parts[1:], ""], strict=True)):
+        if part == "raw" and below.startswith("traj_group"):
+            return index
+    end = len(parts)
+    if end and parts[-1].endswith(".npy"):
+        end -= 1 + (end > 1 and parts[-2] in ("train", "val"))
+    return end
+
+
+@dataclass(frozen=True)
+class ForeignEpisode:
+    """One demonstration as its format holds it: T actions between T + 1 observations.
+
+    Raises:
+        RecordError: If the lengths do not fit together or a number is not finite.
+    """
+
+    id: str
+    place: Place
+    sha256: str  # of what was read
+    pictures: Sequence[bytes | memoryview | np.ndarray]  # T + 1: encoded, or (H, W, 3) uint8 RGB
+    states: np.ndarray  # (T + 1, 7), see spec.PROPRIO_NAMES
+    actions: np.ndarray  # (T, 7), see spec.ACTION_NAMES
+    stamps: Sequence[float] = ()  # [s], T + 1 or none
+    language: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what was found or done
+
+    def __post_init__(self) -> None:
+        observed = {"pictures": len(self.pictures), "states": len(self.states)}
+        if len(self.stamps):
+            observed["time stamps"] = len(self.stamps)
+        if set(observed.values()) != {len(self.actions) + 1}:
+            lengths = ", ".join(f"{number} {what}" for what, number in observed.items())
+            raise RecordError(
+                f"{lengths}, {len(self.actions)} actions; there must be one action less than of the others"
+            )
+        for what in ("states", "actions"):
+            if not np.isfinite(getattr(self, what)).all():
+                raise RecordError(f"the {what} hold values that are not finite")
+
+    def without_observation(self, action: int, note: str) -> ForeignEpisode:
+        """Return the episode without its first observation and without its first (0) or last (-1) action."""
+        if not len(self.actions):
+            raise LeftOut(Fate.TOO_SHORT)
+        return replace(
+            self,
+            pictures=self.pictures[1:],
+            states=self.states[1:],
+            actions=np.delete(self.actions, action, axis=0),
+            stamps=self.stamps[1:],
+            notes=(*self.notes, note),
+        )
+
+
+def natural(path: Path) -> list[str | int]:
+    """Return a sorting key that puts `traj10` behind `traj9`."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))]
+
+
+def numbers(values: Any, what: str) -> np.ndarray:
+    """Return numbers as an array of float64; raises RecordError if they are none or rows differ in length."""
+    try:
+        return np.asarray(values, np.float64)
+    except (ValueError, TypeError) as error:
+        raise RecordError(f"the {what} are no numbers: {error}") from error
+
+
+def seven(values: Any, what: str) -> np.ndarray:
+    """Return rows of seven numbers, shape (n, 7), float32; raises RecordError if they are none."""
+    with np.errstate(over="ignore"):  # becomes infinite, which is refused
+        rows = numbers(values, what).astype(np.float32)
+    if rows.size and rows.shape[1:] != (7,):
+        raise RecordError(f"the {what} have shape {rows.shape}, expected (n, 7)")
+    return rows.reshape(-1, 7)
+
+
+def to_episode(foreign: ForeignEpisode, options: ImportOptions) -> tuple[Episode, dict[str, Any]]:
+    """Return the episode of a store and what the audit says of it.
+
+    Raises:
+        RecordError: If a picture cannot be decoded or no task is named.
+        LeftOut: If no transition is left or the camera was not there.
+    """
+    if len(foreign.actions) and np.abs(foreign.actions[0, :6]).max() < ZERO_ACTION:
+        if options.drop_zero_first:
+            foreign = foreign.without_observation(0, "zero first action dropped")
+        else:
+            foreign = replace(foreign, notes=(*foreign.notes, "zero first action kept"))
+    if not len(foreign.actions):
+        raise LeftOut(Fate.TOO_SHORT)
+    frames, (height, width) = _frames(foreign.pictures, options.image_size)
+    notes = [*foreign.notes]
+    if min(height, width) < options.image_size:
+        notes.append("pictures enlarged")
+    named = task = _task(foreign, options.task_from, notes)
+    task = options.task_map.get(named, named)
+    requested = foreign.actions.copy()
+    if options.binarize_gripper:
+        requested[:, 6] = settled(requested[:, 6])
+    executed = np.clip(requested, _LOW, _HIGH)
+    episode = Episode(
+        id=foreign.id,
+        task=task,
+        frames=frames,
+        stamps_ns=_stamps_ns(foreign, notes),
+        proprio=foreign.states,
+        requested=requested,
+        executed=executed,
+        outcome=options.outcome,
+        source=foreign.place.folder,
+    )
+    entry = {
+        "id": foreign.id,
+        "sha256": foreign.sha256,
+        "steps": len(episode),
+        "task": task,
+        "named": named,
+        "domain": foreign.place.domain,
+        "language": list(foreign.language),
+        "picture": [height, width],
+        "clipped": int((requested != executed).any(1).sum()),
+        "notes": notes,
+    }
+    if foreign.place.collected:
+        entry["collected"] = str(foreign.place.collected)
+    return episode, entry
+
+
+def settled(gripper: np.ndarray) -> np.ndarray:
+    """Return the gripper's commands as 0 or 1: on its way, it takes the value it settles at next.
+
+    Source: the standard transform of Octo for BridgeData, with its thresholds. A gripper that never settles again
+    keeps the last value; one that never settles at all goes to the nearer end.
+
+    Args:
+        gripper: Commands, shape (T,), 0 closed to 1 open.
+    """
+    low, high = GRIPPER_SETTLED
+    at_rest = np.flatnonzero((gripper < low) | (gripper > high))
+    if not len(at_rest):
+        return (gripper > 0.5).astype(gripper.dtype)
+    following = np.minimum(np.searchsorted(at_rest, np.arange(len(gripper))), len(at_rest) - 1)
+    return (gripper[at_rest[following]] > high).astype(gripper.dtype)
+
+
+def normalise(name: str) -> str:
+    """Return a task name in the one form that all sources share: lower case, single spaces for underscores."""
+    return " ".join(name.replace("_", " ").lower().split())
+
+
+def _task(foreign: ForeignEpisode, task_from: str, notes: list[str]) -> str:
+    named = {"folder": normalise(foreign.place.task), "language": normalise("".join(foreign.language[:1]))}
+    if not named["language"]:
+        notes.append("no instruction")
+    if len(foreign.language) > 1:
+        notes.append("several instructions, the first one counts")
+    task = named.pop(task_from)
+    if task:
+        return task
+    (other, task), *_ = named.items()
+    if not task:
+        raise RecordError("neither a folder nor an instruction names the task")
+    notes.append(f"task named by {other}")
+    return task
+
+
+def _stamps_ns(foreign: ForeignEpisode, notes: list[str]) -> np.ndarray:
+    """Return the stamps of the observations [ns], shape (T + 1,); steps of the control period where there are none."""
+    stamps = np.asarray(foreign.stamps, np.float64)
+    if len(stamps) and np.isfinite(stamps).all() and (np.diff(stamps) > 0).all():
+        return np.rint(stamps * 1e9).astype(np.int64)
+    if len(stamps):
+        notes.append("time stamps do not increase, replaced")
+    return np.arange(len(foreign.actions) + 1) * round(1e9 / CONTROL_RATE)
+
+
+def _frames(pictures: Sequence[bytes | memoryview | np.ndarray], size: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """Return the frames, shape (n, size, size, 3), and height and width of the pictures they were made from."""
+    frames = np.empty((len(pictures), size, size, 3), np.uint8)
+    shapes = set()
+    for number, picture in enumerate(pictures):
+        image = _decode(picture, number)
+        shapes.add(image.shape)
+        frames[number] = resize_area(image, (size, size))
+    if len(shapes) > 1:
+        raise RecordError(f"the pictures change their shape: {', '.join(map(str, sorted(shapes)))}")
+    if not frames.any():
+        raise LeftOut(Fate.NO_CAMERA, "all its pictures are black: a placeholder for a camera that was not there")
+    height, width, _ = shapes.pop()
+    return frames, (height, width)
+
+
+def _decode(picture: bytes | memoryview | np.ndarray, number: int) -> np.ndarray:
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+            raise RecordError(f"picture {number} is {picture.dtype} {picture.shape}, expected uint8 (H, W, 3)")
+        return np.asarray(picture)
+    if not len(picture):
+        raise RecordError(f"picture {number} is empty")
+    if picture[:2] == b"\xff\xd8" and b"\xff\xd9" not in bytes(picture[-16:]):
+        # the decoder would fill the missing part with grey
+        raise RecordError(f"picture {number} is truncated: {len(picture)} bytes without the end of a JPEG")
+    try:
+        return decode_compressed("jpeg", np.frombuffer(picture, np.uint8))
+    except (ImageError, cv2.error) as error:
+        raise RecordError(f"picture {number}: {error}") from error
