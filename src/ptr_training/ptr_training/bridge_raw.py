@@ -79,16 +79,18 @@ def read(record: Record, options: ImportOptions) -> ForeignEpisode:
     observations = folder.unpickle("obs_dict.pkl")
     if not isinstance(observations, dict) or "full_state" not in observations:
         raise RecordError("obs_dict.pkl holds no full_state")
-    stamps = numbers(observations.get("time_stamp", ()), "time stamps of obs_dict.pkl")
+    commands = folder.unpickle("policy_out.pkl")
+    language = _language(folder)
+    pictures = folder.pictures(camera)
     episode = ForeignEpisode(
         id=place.name,
         place=place,
-        states=seven(observations["full_state"], "states of obs_dict.pkl"),
-        actions=_actions(folder.unpickle("policy_out.pkl")),
-        stamps=stamps.ravel().tolist(),
-        language=_language(folder),
-        pictures=folder.pictures(camera),
         sha256=folder.digest.hexdigest(),
+        pictures=pictures,
+        states=seven(observations["full_state"], "states of obs_dict.pkl"),
+        actions=_actions(commands),
+        stamps=numbers(observations.get("time_stamp", ()), "time stamps of obs_dict.pkl").ravel().tolist(),
+        language=language,
         notes=notes,
     )
     if not place.collected:

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -149,7 +150,7 @@ class Place:
 
 def _end_of_folder(parts: Sequence[str]) -> int:
     """Return where `raw/traj_groupG/trajN` or `train/out.npy` begins."""
-    for index, (part, below) in enumerate(zip(parts, [*parts[1:], ""], strict=True)):
+    for index, (part, below) in enumerate(pairwise(parts)):
         if part == "raw" and below.startswith("traj_group"):
             return index
     end = len(parts)

@@ -218,10 +218,10 @@ class _Ledger:
         self._skip_bad = request.skip_bad
         self._content: dict[str, str] = {}  # SHA-256 of what was used, by name
         for number, entry in enumerate(writer.kept):
-            label = records[number].label if number < len(records) else "no record"
-            if label != entry["record"]:
+            now = _named(records[number].label, records[number].size) if number < len(records) else "missing"
+            if now != (was := _named(entry["record"], entry["bytes"])):
                 raise StoreError(
-                    f"{writer.partial} was begun with {entry['record']} as record {number}, now that is {label}; "
+                    f"{writer.partial} was begun with record {number} being {was}, now it is {now}; "
                     "restore the sources to go on, or remove that folder to start over"
                 )
             self.is_used(records[number], entry)
@@ -265,11 +265,12 @@ def _read_all(
     jobs = [records[start : start + RECORDS_PER_JOB] for start in range(0, len(records), RECORDS_PER_JOB)]
     read = functools.partial(_read_records, format_name=request.format, options=request.options)
     workers = request.workers or max(1, min(len(os.sched_getaffinity(0)), len(records) // RECORDS_PER_WORKER))
+    cv2.setNumThreads(1)  # whole pictures are what is done in parallel
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(tqdm(total=len(records), unit="record", desc="import"))
         results: Iterable[list[tuple[Entry, Episode | None]]]
         if workers > 1:
-            pool = WorkerPool(workers, cv2.setNumThreads, 1)  # whole pictures are what is done in parallel
+            pool = WorkerPool(workers, cv2.setNumThreads, 1)
             stack.callback(pool.shutdown, wait=True, cancel_futures=True)
             results = in_order(pool, read, jobs, ahead=2 * workers)
         else:
@@ -290,7 +291,7 @@ def _read_records(
 
 def _read_record(record: Record, importer: Importer, options: ImportOptions) -> tuple[Entry, Episode | None]:
     """Return what the audit says of a record, and its episode unless it is damaged or left out."""
-    entry: Entry = {"record": record.label}
+    entry: Entry = {"record": record.label, "bytes": record.size}
     try:
         episode, described = to_episode(importer.read(record, options), options)
     except LeftOut as reason:
@@ -298,6 +299,10 @@ def _read_record(record: Record, importer: Importer, options: ImportOptions) -> 
     except RecordError as error:
         return entry | {"fate": Fate.BAD.value, "reason": str(error)}, None
     return entry | {"fate": Fate.USED.value} | described, episode
+
+
+def _named(label: str, size: int) -> str:
+    return f"{label} ({size} bytes)" if size else label
 
 
 def _audit(request: Request, entries: Sequence[Entry], total: int) -> dict[str, Any]:

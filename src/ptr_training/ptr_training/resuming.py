@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -96,7 +97,10 @@ class ResumableWriter(EpisodeWriter):
                 yield self.partial
                 self.partial.replace(self.path)
             except BaseException:
-                if not self._worth_keeping:
+                if self._worth_keeping:
+                    done = f"{len(self.kept)} records are kept in {self.partial}"
+                    print(f"{done}; the same command goes on from there", file=sys.stderr)
+                else:
                     shutil.rmtree(self.partial, ignore_errors=True)
                 raise
 

@@ -59,7 +59,8 @@ def read(record: Record, options: ImportOptions) -> ForeignEpisode:
     """
     payload = read_payload(record)
     features = parse_example(payload)
-    place = Place.of("".join(_texts(features, "episode_metadata/file_path")) or record.label)
+    path = "".join(_texts(features, "episode_metadata/file_path"))
+    place = Place.of(path) if path else Place(record.label)
     options.check_wanted(place.folder)
     number = integers(features, "episode_metadata/episode_id") if "episode_metadata/episode_id" in features else ()
     pictures = byte_strings(features, f"steps/observation/image_{options.camera_number()}")
@@ -115,11 +116,11 @@ def read_payload(record: Record) -> bytes:
         if left < record.size:
             raise RecordError(f"truncated: {record.size} bytes long, but the file ends after {left} of them")
         file.seek(record.offset)
-        head, rest = file.read(_FRAME.size), file.read(record.size - _FRAME.size)
-    if _payload_length(head) != len(rest) - _CHECKSUM.size:
+        data = file.read(record.size)
+    payload = data[_FRAME.size : -_CHECKSUM.size]
+    if _payload_length(data[: _FRAME.size]) != len(payload):
         raise RecordError("the checksum of its length is wrong; nothing can be read from here to the end of the file")
-    payload = rest[: -_CHECKSUM.size]
-    if _CHECKSUM.unpack(rest[-_CHECKSUM.size :])[0] != masked_crc(payload):
+    if _CHECKSUM.unpack(data[-_CHECKSUM.size :])[0] != masked_crc(payload):
         raise RecordError("the checksum of its data (CRC-32C) is wrong")
     return payload
 
