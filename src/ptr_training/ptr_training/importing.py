@@ -197,8 +197,9 @@ def import_store(request: Request) -> dict[str, Any]:
     card = Card(request.out.name, request.camera_name, 0, 0, size, size, request.licence, request.command)
     with ResumableWriter(request.out, card, request.made_of()) as writer:
         ledger = _Ledger(request, records, writer)
-        with contextlib.closing(_read_all(records[len(writer.kept) :], request, ledger)) as results:
-            for record, (entry, episode) in zip(records[len(writer.kept) :], results, strict=False):
+        left = records[len(writer.kept) :]
+        with contextlib.closing(_read_all(left, request, ledger)) as results:
+            for (entry, episode), record in zip(results, left, strict=False):  # fewer results where --limit is reached
                 if ledger.is_used(record, entry) and episode is not None:
                     writer.add(episode)
                 writer.keep(entry)
@@ -333,7 +334,9 @@ def _sources(found: Mapping[Path, Sequence[Record]], entries: Sequence[Entry]) -
     for path, records in found.items():
         used = [each for each in entries[start : start + len(records)] if each["fate"] == Fate.USED.value]
         digest = hashlib.sha256("".join(each["sha256"] for each in used).encode()).hexdigest()
-        sources.append({"name": path.resolve().name, "sha256": digest, "episodes": len(used)})
+        parts = path.resolve().parts[-2:]
+        name = parts[-1] if any(map(str.isalpha, parts[-1])) else "/".join(parts)  # bridge_dataset/1.0.0
+        sources.append({"name": name, "sha256": digest, "episodes": len(used)})
         start += len(records)
     return tuple(sources)
 
@@ -361,6 +364,11 @@ def _hints(audit: Mapping[str, Any], used: Iterable[Entry]) -> list[str]:
     for entry in used:
         instructions[entry["named"]].update(normalise(each) for each in entry["language"][:1])
     hints = []
+    if cut_off := audit["notes"].get(rlds.CUT_OFF):
+        hints.append(
+            f"{cut_off} episodes may have been cut off before their end; as {audit['outcome']} "
+            "their last steps are labelled all the same (see --outcome)"
+        )
     several = {task: len(each) for task, each in instructions.items() if len(each) > 1}
     if several and audit["task_from"] == "folder":
         most = max(several, key=lambda task: several[task])

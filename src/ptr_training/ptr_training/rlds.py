@@ -24,6 +24,9 @@ import numpy as np
 from .episodes import TrainingError
 from .foreign import ForeignEpisode, ImportOptions, Place, Record, RecordError, natural, seven
 
+CUT_OFF = "last step not marked as the last: cut off before the end?"
+"""What the audit notes of a record whose end is not the end it should have."""
+
 Features = dict[str, tuple[int, memoryview]]
 """The features of a tf.train.Example by name: kind of list (see `_KINDS`) and the list, still encoded."""
 
@@ -70,7 +73,7 @@ def read(record: Record, options: ImportOptions) -> ForeignEpisode:
     padded = len(actions) and not actions[-1].any()
     notes = ["padding action dropped" if padded else "last action dropped: no observation follows it"]
     if not integers(features, "steps/is_last")[-1:].any():
-        notes.append("last step not marked as the last: cut off before the end?")
+        notes.append(CUT_OFF)
     return ForeignEpisode(
         id=place.name + "".join(f"#{each}" for each in number),
         place=place,

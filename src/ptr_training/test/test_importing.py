@@ -87,7 +87,7 @@ def test_real_sample_becomes_a_store(tmp_path: Path, capsys: pytest.CaptureFixtu
     }
     card = store.card
     assert (card.camera, card.camera_width, card.camera_height, card.licence) == ("over_shoulder", 64, 64, "CC BY 4.0")
-    assert card.command == "requested"
+    assert (card.command, card.sources[0]["name"]) == ("requested", "bridge_dataset/1.0.0")
     assert store.actions.min(0)[5] == pytest.approx(-0.2543, abs=1e-4)
     assert store.steps["executed"].min(0)[5] == -0.25
     audit = json.loads((out / "audit.json").read_text())
@@ -98,7 +98,9 @@ def test_real_sample_becomes_a_store(tmp_path: Path, capsys: pytest.CaptureFixtu
         "zero first action kept": 25,
     }
     assert (audit["steps"], audit["clipped"]) == (225, 1)
-    assert "25      225  in all, 1 steps clipped" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "25      225  in all, 1 steps clipped" in printed
+    assert "25 episodes may have been cut off before their end; as success their last steps are labelled" in printed
     assert not [name for name, content in contents(out).items() if b"/nfs" in content or b"homer" in content]
 
 
