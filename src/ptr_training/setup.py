@@ -26,6 +26,7 @@ setup(
             "finetune = ptr_training.train:finetune",
             "select = ptr_training.select:main",
             "bundle = ptr_training.export:main",
+            "convert = ptr_training.convert:main",
         ],
     },
 )

@@ -331,6 +331,11 @@ class EpisodeStore:
             raise StoreError(f"{self.path / 'frames.npy'}: pixels do not match card.yaml; copy or export it again")
 
 
+def read_card(path: Path) -> Card:
+    """Return the card in a folder; raises StoreError if it is missing, damaged or of another version."""
+    return _card_of(_read_card(path))
+
+
 def _read_card(path: Path) -> dict[str, Any]:
     file = path / "card.yaml"
     if not file.is_file():
