@@ -162,7 +162,7 @@ class Info:
         """Return a path of the data set from its pattern; raises StoreError if it leads elsewhere."""
         try:
             path = Path(pattern.format(**values))
-        except (KeyError, IndexError, ValueError, AttributeError) as error:
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
             raise StoreError(f"{self.file}: path {pattern!r} cannot be filled in: {error}") from error
         if path.is_absolute() or ".." in path.parts:
             raise StoreError(f"{self.file}: path {pattern!r} leads out of the data set")
@@ -259,35 +259,34 @@ def _records(root: Path) -> list[Record]:
 
 
 def _record(info: Info, file: Path, row: dict[str, Any]) -> Record:
-    def place(pattern: str, prefix: str, **values: str) -> Path:
-        return info.place(
-            pattern, chunk_index=row[f"{prefix}/chunk_index"], file_index=row[f"{prefix}/file_index"], **values
-        )
+    def told(column: str) -> Any:
+        if row.get(column) is None:
+            raise StoreError(f"{file} does not tell {column} of episode {row.get('episode_index')}")
+        return row[column]
 
-    videos = [key for key in info.cameras if info.features[key]["dtype"] == "video"]
-    own = {key: row.get(OWN + key) for key in OWN_KEYS}
-    try:
-        return Record(
-            info.file.parents[1],
-            row["episode_index"],
-            row["length"],
-            place(info.data_path, "data"),
-            {
-                key: (
-                    place(info.video_path or "", f"videos/{key}", video_key=key),
-                    row[f"videos/{key}/from_timestamp"],
-                )
-                for key in videos
-            },
-            own if own["id"] is not None else {},
-        )
-    except KeyError as error:
-        raise StoreError(f"{file} lacks the column {error}") from error
+    def place(pattern: str | None, prefix: str, **values: str) -> Path:
+        numbers = {key: told(f"{prefix}/{key}") for key in ("chunk_index", "file_index")}
+        return info.place(pattern or "", **numbers, **values)
+
+    return Record(
+        root=info.file.parents[1],
+        index=told("episode_index"),
+        length=told("length"),
+        data=place(info.data_path, "data"),
+        videos={
+            key: (place(info.video_path, f"videos/{key}", video_key=key), told(f"videos/{key}/from_timestamp"))
+            for key in info.cameras
+            if info.features[key]["dtype"] == "video"
+        },
+        own={key: row.get(OWN + key) for key in OWN_KEYS} if row.get(f"{OWN}id") is not None else {},
+    )
 
 
 def _read_table(file: Path, *, leave_out: str = "", **options: Any) -> pyarrow.Table:
     """Read a Parquet file; raises StoreError if it is missing or damaged, or lacks a column asked for."""
     parquet = import_parquet()
+    from pyarrow import ArrowException
+
     try:
         if leave_out:
             names = parquet.read_schema(file).names
@@ -295,7 +294,7 @@ def _read_table(file: Path, *, leave_out: str = "", **options: Any) -> pyarrow.T
         return parquet.read_table(file, use_threads=False, partitioning=None, **options)
     except FileNotFoundError as error:
         raise StoreError(f"{file} is missing; copy or download the data set again") from error
-    except (ValueError, OSError) as error:  # pyarrow's own errors derive from them
+    except (ArrowException, OSError) as error:
         raise StoreError(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
 
 
@@ -328,12 +327,14 @@ def _scalars(table: pyarrow.Table, key: str) -> np.ndarray:
 
 
 def _check_steps(record: Record, action: np.ndarray) -> None:
-    """Refuse actions that cannot be steps in metres: poses, or steps scaled to -1 … 1."""
+    """Refuse actions that cannot be what they are taken for: poses, or steps scaled to -1 … 1."""
     usual = float(np.median(np.abs(action[:, :3]), axis=0).max())
-    if usual > ACTION_HIGH[:3].max():
+    low, high = float(action[:, 6].min()), float(action[:, 6].max())
+    if usual > ACTION_HIGH[:3].max() or low < -0.1 or high > 1.1:
         raise StoreError(
-            f"{record}: half of the actions are longer than {usual:.3g} m, a step has at most {ACTION_HIGH[0]} m; "
-            "these are poses or scaled. An action must be a step in the base frame [m, rad] and a gripper of 0 to 1"
+            f"{record}: half of the actions are longer than {usual:.3g} m, the gripper's are {low:.3g} … {high:.3g}; "
+            f"they are poses, or scaled. An action must be a step in the base frame of at most {ACTION_HIGH[0]} m "
+            "and a gripper of 0 (closed) to 1 (open)"
         )
 
 
@@ -419,6 +420,8 @@ def _check_features(info: Info) -> None:
             or not feature["shape"]
         ):
             raise ValueError(f"feature {key!r} has no dtype or no shape")
+        if feature["dtype"] in ("image", "video") and [type(size) for size in feature["shape"]] != [int] * 3:
+            raise ValueError(f"feature {key!r} has shape {feature['shape']}, expected height, width and channels")
 
 
 def _is_depth(feature: dict[str, Any]) -> bool:

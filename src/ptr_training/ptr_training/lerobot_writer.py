@@ -321,7 +321,12 @@ def _write_tasks(file: Path, tasks: list[str]) -> None:
     """Write the table of tasks; pandas, with which LeRobot reads it, must find the names as its index."""
     import pyarrow
 
-    described = {"index_columns": ["task"], "column_indexes": [], "columns": []}
+    kinds = {"task_index": ("int64", "int64"), "task": ("unicode", "object")}
+    columns = [
+        {"name": name, "field_name": name, "pandas_type": kind, "numpy_type": stored, "metadata": None}
+        for name, (kind, stored) in kinds.items()
+    ]
+    described = {"index_columns": ["task"], "column_indexes": [], "columns": columns}
     table = pyarrow.table({"task_index": np.arange(len(tasks)), "task": tasks})
     import_parquet().write_table(table.replace_schema_metadata({"pandas": json.dumps(described)}), file)
 
