@@ -12,8 +12,8 @@ import numpy as np
 from .episodes import TrainingError
 
 CODEC = "libx264"
-CODEC_OPTIONS = {"crf": "18", "g": "2", "threads": "1"}
-"""Nearly lossless to the eye; every second picture is a key frame, because they are read one by one, in any order."""
+CODEC_OPTIONS = {"crf": "18", "g": "2", "bf": "0", "rc-lookahead": "0", "threads": "1"}
+"""Fine quality; every second picture is a key frame, because they are read in any order; none waits for the next."""
 
 
 class VideoError(TrainingError):
