@@ -16,6 +16,7 @@ How frames become steps:
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -252,10 +253,17 @@ def _roots(path: Path) -> list[Path]:
 def _records(root: Path) -> list[Record]:
     info = Info.load(root)
     files = sorted(root.glob("meta/episodes/*/*.parquet"))
-    rows = [(file, row) for file in files for row in _read_table(file, leave_out="stats/").to_pylist()]
+    rows = [(file, row) for file in files for row in _episode_rows(file)]
     if len(rows) != info.episodes:
         raise StoreError(f"{info.file}: there are {info.episodes} episodes, but meta/episodes lists {len(rows)}")
     return sorted((_record(info, file, row) for file, row in rows), key=lambda record: record.index)
+
+
+def _episode_rows(file: Path) -> list[dict[str, Any]]:
+    """Return a part of the table of episodes, without its statistics."""
+    with _reading(file) as parquet, parquet.ParquetFile(file) as table:
+        names = [name for name in table.schema_arrow.names if not name.startswith("stats/")]
+        return table.read(names, use_threads=False).to_pylist()
 
 
 def _record(info: Info, file: Path, row: dict[str, Any]) -> Record:
@@ -282,16 +290,14 @@ def _record(info: Info, file: Path, row: dict[str, Any]) -> Record:
     )
 
 
-def _read_table(file: Path, *, leave_out: str = "", **options: Any) -> pyarrow.Table:
-    """Read a Parquet file; raises StoreError if it is missing or damaged, or lacks a column asked for."""
+@contextlib.contextmanager
+def _reading(file: Path) -> Iterator[ModuleType]:
+    """Give `pyarrow.parquet`; raise StoreError if the file read with it is missing or damaged."""
     parquet = import_parquet()
     from pyarrow import ArrowException
 
     try:
-        if leave_out:
-            names = parquet.read_schema(file).names
-            options["columns"] = [name for name in names if not name.startswith(leave_out)]
-        return parquet.read_table(file, use_threads=False, partitioning=None, **options)
+        yield parquet
     except FileNotFoundError as error:
         raise StoreError(f"{file} is missing; copy or download the data set again") from error
     except (ArrowException, OSError) as error:
@@ -300,15 +306,39 @@ def _read_table(file: Path, *, leave_out: str = "", **options: Any) -> pyarrow.T
 
 def _rows(record: Record, info: Info, camera: str) -> pyarrow.Table:
     """Return the frames of an episode, in order, with the columns that are needed."""
-    wanted = [STATE, ACTION, "frame_index", "task_index"]
+    wanted = [STATE, ACTION, "frame_index", "task_index", "episode_index"]
     wanted += [key for key in (REWARD, SUCCESS, STAMP, *COMMANDS.values()) if key in info.features]
     wanted += [camera] if info.features[camera]["dtype"] == "image" else []
-    table = _read_table(record.data, columns=wanted, filters=[("episode_index", "==", record.index)])
+    with _reading(record.data) as parquet:
+        footer, first, last = _groups(record.data, record.data.stat().st_mtime_ns)
+        groups = np.flatnonzero((first <= record.index) & (record.index <= last)).tolist()
+        with parquet.ParquetFile(record.data, metadata=footer) as file:
+            table = file.read_row_groups(groups, wanted, use_threads=False)
+        if missing := set(wanted) - set(table.column_names):
+            raise StoreError(f"{record.data} lacks the columns {', '.join(sorted(missing))}")
+        table = table.filter(np.equal(table["episode_index"], record.index))
     if table["frame_index"].to_pylist() != list(range(record.length)):
         raise StoreError(f"{record} has {len(table)} frames, meta/episodes says {record.length}, numbered from 0")
     if record.length < 2:
         raise StoreError(f"{record} has {record.length} frame; a step needs two")
     return table
+
+
+@functools.lru_cache(maxsize=4)
+def _groups(file: Path, _: int) -> tuple[pyarrow.parquet.FileMetaData, np.ndarray, np.ndarray]:
+    """Return a file's footer and the first and last episode of each group of rows; kept until the file changes.
+
+    LeRobot makes a group for each episode; reading the footer anew each time would take longer than the episode.
+    """
+    with _reading(file) as parquet:
+        footer = parquet.read_metadata(file)
+    paths = [footer.schema.column(number).path for number in range(footer.num_columns)]
+    if "episode_index" not in paths:
+        raise StoreError(f"{file} lacks the columns episode_index")
+    column = paths.index("episode_index")
+    told = [footer.row_group(number).column(column).statistics for number in range(footer.num_row_groups)]
+    bounds = [(each.min, each.max) if each and each.has_min_max else (0, np.iinfo(int).max) for each in told]
+    return footer, *np.array(bounds, int).reshape(-1, 2).T
 
 
 def _vectors(record: Record, table: pyarrow.Table, key: str, indices: Sequence[int], rows: int) -> np.ndarray:
@@ -355,7 +385,8 @@ def _task(record: Record, table: pyarrow.Table, renamed: Mapping[str, str]) -> s
 @functools.lru_cache(maxsize=4)
 def _task_names(file: Path, _: int) -> dict[int, str]:
     """Return the tasks of a data set by number; kept until the file changes."""
-    table = _read_table(file)
+    with _reading(file) as parquet:
+        table = parquet.read_table(file, partitioning=None)
     names = [name for name in table.column_names if name != "task_index"]
     if len(names) != 1 or "task_index" not in table.column_names:
         raise StoreError(f"{file} has columns {', '.join(table.column_names)}; expected task_index and the task")

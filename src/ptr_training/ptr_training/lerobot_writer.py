@@ -255,7 +255,8 @@ class _TableFiles(_Files):
         for key, number in self.place.items() if told_as else ():
             table = table.append_column(told_as + key, [np.full(len(table), number)])
         if file:
-            self._writer = self.enter_context(import_parquet().ParquetWriter(file, table.schema))
+            options = {"use_dictionary": False, "write_statistics": ["episode_index"]}  # of pictures: only ballast
+            self._writer = self.enter_context(import_parquet().ParquetWriter(file, table.schema, **options))
         self._writer.write_table(table)
         self._used += table.nbytes
         return self.place

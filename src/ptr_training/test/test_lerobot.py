@@ -232,12 +232,13 @@ def test_missing_files_are_named(root: Path, name: str, message: str) -> None:
         read(find([root])[0], SIDE)
 
 
-def test_the_same_tables_written_otherwise_are_read_alike(root: Path) -> None:
+@pytest.mark.parametrize("statistics", [False, True])
+def test_the_same_tables_written_otherwise_are_read_alike(root: Path, statistics: bool) -> None:
     table = parquet.read_table(root / DATA)
     for name in ("action", "observation.state"):
         loose = pyarrow.array(table[name].to_pylist(), pyarrow.list_(pyarrow.float64()))
         table = table.set_column(table.column_names.index(name), name, loose)
-    parquet.write_table(table, root / DATA)  # one group of rows for all episodes
+    parquet.write_table(table, root / DATA, write_statistics=statistics)  # one group of rows for all episodes
     tasks = pyarrow.table({"task": ["put a in b", "open c"], "task_index": [0, 1]})
     parquet.write_table(tasks, root / "meta/tasks.parquet")
     for found, wanted in zip(find([root]), find([reference.FOLDER]), strict=True):
@@ -315,6 +316,20 @@ def test_contradictory_columns_are_refused(root: Path, column: str, values: list
     set_column(root / DATA, column, values + rest)
     with pytest.raises(StoreError, match=message):
         read(find([root])[0], FRONT)
+
+
+@pytest.mark.parametrize("name", ["episode_index", "action"])
+def test_missing_columns_are_named(root: Path, name: str) -> None:
+    parquet.write_table(parquet.read_table(root / DATA).drop_columns(name), root / DATA)
+    with pytest.raises(StoreError, match=rf"file-000\.parquet lacks the columns {name}"):
+        read(find([root])[0], FRONT)
+
+
+def test_a_file_that_changes_is_read_anew(root: Path) -> None:
+    record = find([root])[0]
+    before = read(record, FRONT).requested
+    set_column(root / DATA, "action", parquet.read_table(root / DATA)["action"].to_pylist()[::-1])
+    assert (read(record, FRONT).requested != before).any()
 
 
 def test_an_episode_of_one_frame_is_refused(root: Path) -> None:
