@@ -72,6 +72,7 @@ def write(store: EpisodeStore, out: Path, *, video: bool = False) -> None:
         VideoError: If `video` is wanted and the pictures' width or height is odd, or PyAV is not installed.
         PtrError: If `out` exists.
     """
+    import_parquet()  # or say how to install it
     if store.card.rate != int(store.card.rate):
         raise StoreError(f"{store.path}: the rate is {store.card.rate} Hz; LeRobot data sets need a whole number")
     with atomic_folder(out) as folder:

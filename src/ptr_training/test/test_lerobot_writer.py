@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,17 @@ def test_what_exists_is_not_overwritten(make: Callable, tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     with pytest.raises(PtrError, match="set exists already"):
         write(store, tmp_path / "set")
+
+
+@pytest.mark.parametrize(("module", "package"), [("pyarrow.parquet", "pyarrow"), ("av", "av")])
+def test_what_is_not_installed_is_named(
+    make: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, package: str
+) -> None:
+    store = make()
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(PtrError, match=f"pip install {package}$"):
+        write(store, tmp_path / "set", video=True)
+    assert not (tmp_path / "set").exists()
 
 
 def test_a_rate_that_is_no_whole_number_is_refused(make: Callable, tmp_path: Path) -> None:
