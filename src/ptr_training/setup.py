@@ -24,6 +24,8 @@ setup(
             "import = ptr_training.importing:main",
             "pretrain = ptr_training.train:pretrain",
             "finetune = ptr_training.train:finetune",
+            "inspect = ptr_training.inspection:main",
+            "review = ptr_training.review:main",
             "select = ptr_training.select:main",
             "bundle = ptr_training.export:main",
             "convert = ptr_training.convert:main",

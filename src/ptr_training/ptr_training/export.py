@@ -131,7 +131,8 @@ def golden_inputs(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
 def _real_frames(checkpoint: Checkpoint) -> list[np.ndarray]:
     source = checkpoint.data["target"] or checkpoint.data["prior"][0]
     try:
-        frames = EpisodeStore.open(source["path"]).frames
+        store = EpisodeStore.open(source["path"])
     except StoreError:  # trained elsewhere
         return []
-    return [np.array(frames[index]) for index in np.linspace(0, len(frames) - 1, N_REAL).astype(int)]
+    rows = store.rows
+    return [np.array(store.frames[rows[index]]) for index in np.linspace(0, len(rows) - 1, N_REAL).astype(int)]
