@@ -283,7 +283,7 @@ class EpisodeStore:
     frames: np.ndarray  # (N, H, W, 3) uint8, memory-mapped, read-only
     steps: np.ndarray  # (N,) of STEP
     fingerprint: str  # SHA-256 of card.yaml, which itself lists the SHA-256 of the contents; then of what marks changed
-    _pixels_sha256: str = field(repr=False, default="")
+    pixels_sha256: str = field(repr=False, default="")  # of all frames, as the card says it
 
     @classmethod
     def open(cls, path: Path | str, *, reviewed: bool = True) -> EpisodeStore:
@@ -360,7 +360,7 @@ class EpisodeStore:
         digest = hashlib.sha256()
         for start in range(0, len(self.frames), 1024):
             digest.update(np.ascontiguousarray(self.frames[start : start + 1024]).data)
-        if digest.hexdigest() != self._pixels_sha256:
+        if digest.hexdigest() != self.pixels_sha256:
             raise StoreError(f"{self.path / 'frames.npy'}: pixels do not match card.yaml; copy or export it again")
 
 

@@ -162,7 +162,7 @@ def _check(asked: Sequence[Mark], lengths: dict[str, int], where: str) -> None:
     for mark in asked:
         check_mark(mark, lengths, where)
         if mark.verdict in ("bad", "trim") and not mark.reason:
-            raise StoreError(f"{where}: {verdict_text(mark)} on episode {mark.id} needs a reason; add --reason TEXT")
+            raise StoreError(f"{where}: {verdict_text(mark)} on episode {mark.id} lacks a reason; add --reason TEXT")
     twice = [name for name, count in Counter(mark.id for mark in asked).items() if count > 1]
     if twice:
         verdicts = " and ".join(verdict_text(mark) for mark in asked if mark.id == twice[0])
