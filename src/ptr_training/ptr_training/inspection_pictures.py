@@ -61,8 +61,9 @@ def _correlations(axes: Any, dimensions: Sequence[Dimension]) -> None:
             axes.plot(range(LAGS), each.correlation, "o-", ms=4, lw=1.3, label=each.name)
     axes.set(title="does the motion follow?", xlabel="lag [steps]", ylabel="correlation", ylim=(-0.6, 1.05))
     axes.set_xticks(range(LAGS))
+    if axes.lines:
+        axes.legend(fontsize=7, ncols=3, loc="lower left", frameon=False)
     axes.axhline(0, color=GREY, lw=0.8)
-    axes.legend(fontsize=7, ncols=3, loc="lower left", frameon=False)
 
 
 def draw_episodes(path: Path, measures: Sequence[Measures]) -> None:

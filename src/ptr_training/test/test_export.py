@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,7 +16,9 @@ from ptr_policy_node.bundle import CameraSpec, load_bundle
 from ptr_policy_node.images import resize_area
 from ptr_policy_node.spec import PtrError
 from ptr_training.checkpoint import find_checkpoint, load_checkpoint
-from ptr_training.export import main
+from ptr_training.episodes import EpisodeStore
+from ptr_training.export import N_SMOOTH, golden_inputs, main
+from ptr_training.review import main as review
 from ptr_training.train import finetune
 
 
@@ -57,6 +60,16 @@ def test_bundle_says_where_it_came_from(run: Path, tmp_path: Path) -> None:
     assert values["tasks"] == ["new"]
     assert values["camera"] == {"name": "front", "width": 48, "height": 32}
     assert values["data"]["target"]["sha256"] == json.loads((run / "data.json").read_text())["target"]["sha256"]
+
+
+def test_pictures_of_episodes_marked_bad_are_left_out(run: Path, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(find_checkpoint(run))
+    target = tmp_path / "target"
+    store = EpisodeStore.open(target)
+    review([str(target), "--bad", *(entry.id for entry in store.entries[:-1]), "--reason", "dark"])
+    last = store.episode(len(store) - 1).frames
+    for frame, found in zip((last[0], last[-1]), golden_inputs(checkpoint)["image"][[N_SMOOTH, -1]], strict=True):
+        np.testing.assert_array_equal(found, cv2.resize(frame, (48, 32), interpolation=cv2.INTER_LINEAR))
 
 
 def test_the_choice_of_select_is_exported(run: Path, tmp_path: Path) -> None:
