@@ -1,7 +1,7 @@
 """`ptr inspect`: what a store of episodes holds and what of it is worth a look, as text, tables and pictures.
 
 Everything is measured on the store as it was written; the marks of `ptr review` are shown beside it. How is said in
-`measures.py`.
+`measures.py`, `motion.py` and `frame_scan.py`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,18 @@ from urllib.parse import quote
 from ptr_policy_node.files import atomic_folder
 
 from .episodes import EpisodeStore, Mark, StoreError, current_marks, read_marks
-from .measures import FLAGS, LAGS, Dimension, Measures, details_of, flags_of, measure
+from .measures import FLAGS, Measures, details_of, flags_of, measure
+from .motion import LAGS, Dimension
 from .review import verdict_text
 
 TASKS_SHOWN = 20  # in the terminal; the files have all
 CELL = 80  # characters of a cell there
 ROWS_SHOWN = 500  # tasks, and flagged episodes, on the page; the other files have all
+
+ACTIONS_EXPLAINED = (
+    "of ±1: std where the bounds are -1 and 1, which min_action_std is compared with; lag: correlation of the command "
+    "with the motion so many steps later (gripper: with the opening); gain: achieved / commanded at the best lag"
+)
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; color: #1d2733 }
@@ -117,7 +123,7 @@ def report(inspection: Inspection) -> list[str]:
     lines += ["", *_columns(tasks[: TASKS_SHOWN + 1])]
     if len(tasks) > TASKS_SHOWN + 1:
         lines.append(f"… and {len(tasks) - TASKS_SHOWN - 1} more tasks")
-    lines += ["", *_columns(_action_rows(inspection.dimensions)), ""]
+    lines += ["", *_columns(_action_rows(inspection.dimensions)), ACTIONS_EXPLAINED, ""]
     flagged = _flag_rows(inspection)
     return lines + (_columns(flagged) if len(flagged) > 1 else ["no episode has a flag"])
 
@@ -264,9 +270,7 @@ def _page(inspection: Inspection, pages: Sequence[str]) -> str:
         + _picture("episodes.png", "Dashed: where flags begin.")
         + _headed(_task_rows(inspection)[: ROWS_SHOWN + 1]),
         "<h2>Actions</h2>" + _picture("actions.png") + _headed(_action_rows(inspection.dimensions)),
-        "<p>“of ±1”: standard deviation where the bounds are −1 and 1, which <code>min_action_std</code> is compared "
-        "with. “lag”: correlation of the command with the motion achieved that many steps later, gripper: with the "
-        "opening; “gain”: achieved over commanded where the correlation is largest.</p>",
+        f"<p>{ACTIONS_EXPLAINED}</p>",
         "<h2>Worth a look</h2>" + _headed(_flag_rows(inspection)) + _headed(rows) + more,
         "<p>To mark episodes, fill in the column <code>verdict</code> of episodes.csv (good, bad, trim FIRST:LAST, "
         f"clear) and run <code>ptr review {escape(str(inspection.store.path))} --from episodes.csv</code>.</p>",

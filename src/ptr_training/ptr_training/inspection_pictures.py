@@ -14,7 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
 from .episodes import EpisodeStore, Mark
-from .measures import FLAGS, IDLE_STEPS, LAGS, NEAR, Dimension, Measures, details_of, flags_of
+from .measures import FLAGS, IDLE_STEPS, NEAR, Measures, details_of, flags_of
+from .motion import LAGS, Dimension
 from .review import verdict_text
 
 FRAMES = 8
@@ -38,7 +39,7 @@ def draw_actions(path: Path, store: EpisodeStore, dimensions: Sequence[Dimension
         _action(axes, actions[:, k][np.isfinite(actions[:, k])], each)
     _correlations(panels[-1], dimensions)
     title = f"{store.card.name}: {store.card.command} commands of {len(actions)} steps (dotted: bounds)"
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(_text(title, 120))
     figure.savefig(path, dpi=110)
 
 
@@ -62,7 +63,7 @@ def _correlations(axes: Any, dimensions: Sequence[Dimension]) -> None:
     axes.set(title="does the motion follow?", xlabel="lag [steps]", ylabel="correlation", ylim=(-0.6, 1.05))
     axes.set_xticks(range(LAGS))
     if axes.lines:
-        axes.legend(fontsize=7, ncols=3, loc="lower left", frameon=False)
+        axes.legend(fontsize=7, ncol=3, loc="lower left", frameon=False)
     axes.axhline(0, color=GREY, lw=0.8)
 
 
@@ -71,7 +72,7 @@ def draw_episodes(path: Path, measures: Sequence[Measures]) -> None:
     figure = Figure(figsize=(15, 7), layout="constrained")
     parts: Any = figure.subfigures(1, 2, width_ratios=(1, 2.4))
     left, right = parts
-    tasks, flags = left.subplots(2, 1, height_ratios=(2, 1.3))
+    tasks, flags = left.subplots(2, 1, gridspec_kw={"height_ratios": (2, 1.3)})
     _tasks(tasks, measures)
     _flags(flags, measures)
     panels = right.subplots(2, 3).ravel()
@@ -98,18 +99,18 @@ def _flags(axes: Any, measures: Sequence[Measures]) -> None:
 def _bars(axes: Any, counts: Sequence[tuple[str, int]], title: str, colour: str) -> None:
     bars = axes.barh(range(len(counts)), [count for _, count in counts], color=colour)
     axes.bar_label(bars, padding=2, fontsize=7)
-    axes.set_yticks(range(len(counts)), [_clip(name, 44) for name, _ in counts], fontsize=7, parse_math=False)
+    axes.set_yticks(range(len(counts)), [_text(name, 44) for name, _ in counts], fontsize=7)
     axes.set(title=title, xlabel="episodes", xlim=(0, 1.12 * max(1, *(count for _, count in counts))))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.invert_yaxis()
 
 
 def _lengths(axes: Any, measures: Sequence[Measures]) -> None:
-    outcomes = [name for name in COLOURS if any(each.outcome == name for each in measures)]
+    outcomes = sorted({each.outcome for each in measures}, reverse=True)
     longest = max(each.steps for each in measures)
     width = -(-longest // 40)  # whole steps, so that no bar covers more lengths than its neighbour
     lengths = [[each.steps for each in measures if each.outcome == name] for name in outcomes]
-    colours = [COLOURS[name] for name in outcomes]
+    colours = [COLOURS.get(name, GREY) for name in outcomes]
     axes.hist(lengths, bins=np.arange(0, longest + 2 * width, width), stacked=True, color=colours, label=outcomes)
     axes.set(xlabel="steps", ylabel="episodes")
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -185,16 +186,16 @@ def _draw_sheet(
 def _write(axes: Any, top: int, each: Measures, mark: Mark | None) -> None:
     """Write the two lines above the frames of an episode."""
     left = 2 * MARGIN
-    axes.text(left, top, _clip(f"{each.id}   {each.task}", 120), va="top", fontsize=9, color=DARK, parse_math=False)
+    axes.text(left, top, _text(f"{each.id}   {each.task}", 120), va="top", fontsize=9, color=DARK)
     about = f"{each.steps} steps, {each.outcome}"
     if mark:
         about += f"    marked {verdict_text(mark)}" + (f": {mark.reason}" if mark.reason else "")
-    about = _clip(about, 80)
-    line = axes.text(left, top + 19, about, va="top", fontsize=8, color=GREY, parse_math=False)
+    about = _text(about, 80)
+    line = axes.text(left, top + 19, about, va="top", fontsize=8, color=GREY)
     if found := details_of(each):
         axes.annotate(
-            _clip(found, 135 - len(about)), (1, 0), xycoords=line, xytext=(12, 0), textcoords="offset pixels",
-            va="bottom", fontsize=8, color=RED, parse_math=False,
+            _text(found, 135 - len(about)), (1, 0), xycoords=line, xytext=(12, 0), textcoords="offset pixels",
+            va="bottom", fontsize=8, color=RED,
         )  # fmt: skip
 
 
@@ -209,5 +210,6 @@ def _rgb(colour: str) -> tuple[int, ...]:
     return tuple(bytes.fromhex(colour[1:]))
 
 
-def _clip(text: str, size: int) -> str:
-    return text if len(text) <= size else f"{text[: size - 1]}…"
+def _text(text: str, size: int) -> str:
+    """Return at most `size` characters of a text, in which a dollar sign begins no formula."""
+    return (text if len(text) <= size else f"{text[: size - 1]}…").replace("$", r"\$")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -33,3 +35,18 @@ def write(path: Path, *episodes: Episode) -> EpisodeStore:
         for episode in episodes:
             writer.add(episode)
     return EpisodeStore.open(path, reviewed=False)
+
+
+def changed(episode: Episode, **arrays: Callable[[np.ndarray], None]) -> Episode:
+    """Return an episode whose arrays were changed in place by the functions given."""
+    copies = {name: np.array(getattr(episode, name)) for name in arrays}
+    for name, change in arrays.items():
+        change(copies[name])
+    return replace(episode, **copies)  # type: ignore[arg-type]
+
+
+def set_rows(rows: object, columns: object, value: float) -> Callable[[np.ndarray], None]:
+    def change(array: np.ndarray) -> None:
+        array[rows, columns] = value
+
+    return change
