@@ -465,6 +465,9 @@ def check_mark(mark: Mark, lengths: Mapping[str, int], where: str) -> None:
         raise StoreError(f"{where}: the store has no episode {mark.id!r}; near are: {', '.join(map(repr, near))}")
     if mark.verdict not in VERDICTS:
         raise StoreError(f"{where}: verdict on episode {mark.id} is {mark.verdict!r}; allowed: {', '.join(VERDICTS)}")
+    for name in ("reason", "by", "at"):
+        if not isinstance(getattr(mark, name), str):
+            raise StoreError(f"{where}: {name} of the mark on {mark.id} is not text; put it into quotes")
     if mark.verdict != "trim":
         return
     first, last, length = mark.first, mark.last, lengths[mark.id]
@@ -488,7 +491,7 @@ def kept_entries(entries: Iterable[EpisodeEntry], marks: Mapping[str, Mark]) -> 
         mark = marks.get(entry.id)
         if mark is None or mark.verdict == "good":
             kept.append(entry)
-        elif mark.first is not None and mark.last is not None:
+        elif mark.verdict == "trim" and mark.first is not None and mark.last is not None:
             kept.append(replace(entry, start=entry.start + mark.first, length=mark.last - mark.first))
     return tuple(kept)
 

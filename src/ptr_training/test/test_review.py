@@ -240,6 +240,7 @@ def test_table_in_another_encoding_is_refused(tmp_path: Path) -> None:
         ("format_version: 1\nmarks: [{id: a-0, verdict: awful}]\n", "'awful'; allowed: good, bad, trim, clear"),
         ("format_version: 1\nmarks: [{id: a-0, verdict: trim}]\n", "cannot be trimmed to None:None"),
         ("format_version: 1\nmarks: [{id: a-0, verdict: trim, first: 3, last: 20}]\n", "within 0:8"),
+        ("format_version: 1\nmarks: [{id: a-0, verdict: bad, at: 2026-01-02}]\n", "at of the mark on a-0 is not text"),
         ("format_version: 1\nmarks: [\n", "cannot be read"),
     ],
 )
@@ -251,6 +252,12 @@ def test_damaged_marks_are_named_and_the_store_is_not_opened(store: Path, text: 
         mark(store, "--good", "a-0")
     assert len(EpisodeStore.open(store, reviewed=False)) == 6
     assert (store / "review.yaml").read_text() == text
+
+
+def test_bad_mark_with_a_range_leaves_the_whole_episode_out(store: Path) -> None:
+    text = "format_version: 1\nmarks: [{id: a-0, verdict: bad, first: 1, last: 4}]\n"
+    (store / "review.yaml").write_text(text)
+    assert "a-0" not in {entry.id for entry in EpisodeStore.open(store).entries}
 
 
 def test_store_of_bad_episodes_only_is_not_opened_until_one_is_cleared(store: Path) -> None:
