@@ -419,7 +419,7 @@ def describe(stores: Sequence[EpisodeStore], n_tasks: int, min_action_std: float
     card = check_alike(stores)
     rows = [~store.steps["is_last"] for store in stores]
     actions = np.concatenate([store.actions[keep] for store, keep in zip(stores, rows, strict=True)])
-    proprio = np.concatenate([store.steps["proprio"] for store in stores])
+    proprio = np.concatenate([store.steps["proprio"][store.rows] for store in stores])
     deviation = normalize_actions(actions, card.action_low, card.action_high).std(0)
     active = deviation >= min_action_std
     weight = active / np.maximum(deviation, 1e-3) ** 2 if balance else active.astype(float)

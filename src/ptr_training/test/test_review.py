@@ -16,7 +16,7 @@ import yaml
 
 from ptr_training import cli
 from ptr_training.episodes import EpisodeStore, EpisodeWriter, StoreError, TaskRegistry, TrainingError
-from ptr_training.replay import Transitions, split_episodes
+from ptr_training.replay import Replay, Transitions, split_episodes
 from ptr_training.review import main, read_table
 from ptr_training.train import pretrain
 
@@ -68,7 +68,8 @@ def test_trimmed_episode_is_rewarded_on_its_new_last_steps(store: Path) -> None:
     assert (entry.id, entry.start, entry.length) == ("b-1", raw.entries[1].start + 2, 5)
     np.testing.assert_array_equal(view.episode(1).frames, raw.episode(1).frames[2:8])
     np.testing.assert_array_equal(view.episode(1).requested, raw.episode(1).requested[2:7])
-    batch = transitions(store).gather(np.arange(8, 13))
+    replay = Replay([transitions(store)], [], mix=1.0, batch_size=1, seed=0)
+    batch = replay.gather(np.zeros(5, int), np.arange(8, 13))
     assert batch.rewards.tolist() == [0, 0, 1, 1, 1]
     np.testing.assert_array_equal(batch.next_images, raw.episode(1).frames[3:8])
     assert view.steps["is_last"][entry.start : entry.start + 6].tolist() == [False] * 5 + [True]
