@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -116,15 +116,23 @@ def from_dict(values: dict[str, Any]) -> Config:
     return _build(Config, {**values, "agent": _build(AGENTS[name].Config, agent, "agent."), "agent_name": name}, "")
 
 
-def load_config(preset: str | Path, overrides: Sequence[str] = (), base: str = "") -> Config:
+def load_config(preset: str | Path, overrides: Sequence[str] = (), instead: Mapping[str, str] | None = None) -> Config:
     """Read a preset and apply `key=value` overrides.
 
     Args:
         preset: A YAML file, or the name of one in config/train.
         overrides: Changes, see `override`.
-        base: Preset to take in place of the one that `preset` names as its base.
+        instead: Presets to take in place of others, wherever `preset` builds on them.
     """
-    return from_dict(_overridden(_read(preset, base), overrides))
+    values, used = _read(preset, instead or {})
+    if instead and not set(used) & set(instead):
+        raise TrainingError(f"preset {preset} builds on {' and '.join(used)}; --base names only {', '.join(instead)}")
+    return from_dict(_overridden(values, overrides))
+
+
+def preset_chain(preset: str | Path) -> tuple[str, ...]:
+    """Return the name of a preset, of its base, of its base's base, and so on."""
+    return _read(preset, {})[1]
 
 
 def override(config: Config, overrides: Sequence[str]) -> Config:
@@ -132,15 +140,19 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
     return from_dict(_overridden(config.to_dict(), overrides))
 
 
-def _read(preset: str | Path, base: str = "", above: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return the values of a preset over those of its base."""
-    if str(preset) in above:
-        raise TrainingError(f"preset {preset} is its own base: {' -> '.join([*above, str(preset)])}")
-    values = _read_file(preset)
-    named = values.pop("base", None)
-    if named is None and base:
-        raise TrainingError(f"preset {preset} names no base, which --base {base} could replace")
-    return _merged(_read(base or named, above=(*above, str(preset))), values) if named else values
+def _read(
+    preset: str | Path, instead: Mapping[str, str], above: tuple[str, ...] = ()
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the values of a preset over those of its base, and the names of both and of what is below."""
+    named = str(preset)
+    if named in above:
+        raise TrainingError(f"preset {named} is its own base: {' -> '.join([*above, named])}")
+    values = _read_file(instead.get(named, preset))
+    base = values.pop("base", None)
+    if base is None:
+        return values, (*above, named)
+    below, used = _read(base, instead, (*above, named))
+    return _merged(below, values), used
 
 
 def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

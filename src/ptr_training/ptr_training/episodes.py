@@ -561,14 +561,16 @@ class TaskRegistry:
     def retarget(self, name: str, existing: str) -> None:
         """Let a task use the id of an existing one (paper §5, scenario 1: an old skill on a new object).
 
+        A slot of its own, if it has one, stays behind unused.
+
         Raises:
-            TrainingError: If the existing task is unknown, or the name has another id already.
+            TrainingError: If the existing task is unknown, or the name stands for another one already.
         """
-        chosen = self.id(existing)
-        if (name in self.names or name in self.aliases) and self.id(name) != chosen:
-            raise TrainingError(f"task {name!r} has id {self.id(name)} already; it cannot take that of {existing!r}")
-        if name != self.names[chosen]:
-            self.aliases[name] = self.names[chosen]
+        chosen = self.names[self.id(existing)]
+        if self.aliases.get(name, chosen) != chosen:
+            raise TrainingError(f"task {name!r} uses the id of {self.aliases[name]!r}; it cannot take {existing!r}'s")
+        if name != chosen:
+            self.aliases[name] = chosen
 
     def id(self, name: str) -> int:
         """Return the id of a known task; raises TrainingError listing the known ones."""

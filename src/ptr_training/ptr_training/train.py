@@ -51,7 +51,7 @@ def pretrain(argv: list[str]) -> None:
     args = parser.parse_args(argv)
     from .config import load_config
 
-    config = load_config(args.config, _overrides(args, "pretrain"), args.base)
+    config = load_config(args.config, _overrides(args, "pretrain"), _pairs("--base", args.base))
     if not trains:
         print(config.to_yaml(), end="")
         return
@@ -79,21 +79,23 @@ def finetune(argv: list[str]) -> None:
     from .config import load_config, override
 
     overrides = _overrides(args, "finetune") + ([] if args.prior or not trains else ["finetune.mix=0"])
-    origin_or_config = args.origin or load_config(args.config, overrides, args.base)
+    origin_or_config = args.origin or load_config(args.config, overrides, _pairs("--base", args.base))
     if not trains:
         found = override(load_checkpoint(find_checkpoint(args.origin)).config, overrides) if args.origin else None
         print((found or origin_or_config).to_yaml(), end="")
         return
     prior = [EpisodeStore.open(path) for path in args.prior]
     target = EpisodeStore.open(args.target)
-    start, replay = start_finetuning(origin_or_config, target, prior, overrides, _pairs(args.retarget))
+    start, replay = start_finetuning(origin_or_config, target, prior, overrides, _pairs("--retarget", args.retarget))
     run(start, replay, start.config.finetune, args.out, resume=args.resume)
 
 
 def _parser(verb: str, summary: str | None, trains: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"ptr {verb}", description=summary)
     parser.add_argument("--out", required=trains, type=Path, help="run folder to write")
-    parser.add_argument("--base", default="", help="preset to build on instead of the one that --config names")
+    parser.add_argument(
+        "--base", action="append", default=[], metavar="OLD=NEW", help="take a preset in place of another one"
+    )
     parser.add_argument("--print-config", action="store_true", help="show the resolved configuration, and do no more")
     parser.add_argument("--steps", type=int, help="gradient steps of this stage")
     parser.add_argument("--seed", type=int)
@@ -112,10 +114,10 @@ def _overrides(args: argparse.Namespace, stage: str) -> list[str]:
     return [*args.set, *(f"{key}={value}" for key, value in options.items() if value is not None)]
 
 
-def _pairs(texts: Sequence[str]) -> dict[str, str]:
+def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     pairs = dict(text.split("=", 1) for text in texts if "=" in text)
     if len(pairs) < len(texts):
-        raise TrainingError(f"--retarget {' '.join(texts)}: write NEW=KNOWN, two names of tasks, and each new one once")
+        raise TrainingError(f"{option} {' '.join(texts)}: write two names with = between them, each first one once")
     return pairs
 
 

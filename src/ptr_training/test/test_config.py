@@ -105,7 +105,7 @@ def test_preset_over_a_base_holds_only_what_differs(tmp_path: Path) -> None:
     config = load_config(above)
     assert (config.agent.alpha, config.agent.discount, config.network.encoder) == (3.0, 0.9, "small")
     other = preset_file(tmp_path, "other", "agent: {discount: 0.5}\n")
-    replaced = load_config(above, base=other)
+    replaced = load_config(above, instead={base: other})
     assert (replaced.agent.alpha, replaced.agent.discount, replaced.network.encoder) == (3.0, 0.5, "resnet34")
 
 
@@ -123,9 +123,11 @@ def test_presets_that_build_on_each_other_are_refused(tmp_path: Path) -> None:
         load_config(one)
 
 
-def test_base_needs_a_preset_that_has_one() -> None:
-    with pytest.raises(TrainingError, match="preset ptr names no base, which --base demo_ptr could replace"):
-        load_config("ptr", base="demo_ptr")
+def test_bases_are_replaced_wherever_a_preset_builds_on_them() -> None:
+    assert load_config("awbc_official", instead={"bc": "demo_bc"}).network.encoder == "small"
+    assert load_config("ptr", instead={"ptr": "demo_ptr", "bc": "demo_bc"}).agent.clone_steps == 2200
+    with pytest.raises(TrainingError, match="builds on awbc_official and awbc and bc; --base names only ptr"):
+        load_config("awbc_official", instead={"ptr": "demo_ptr"})
 
 
 def test_resolved_configuration_is_printed_and_nothing_written(tmp_path: Path, capsys, monkeypatch) -> None:

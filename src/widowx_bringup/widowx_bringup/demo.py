@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
-import shlex
 import shutil
-import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,16 +13,15 @@ from pathlib import Path
 from ptr_policy_node.files import atomic_file
 from ptr_policy_node.spec import PtrError
 
+from .commands import run_commands
 from .doctor import versions
-from .processes import end_with_parent
 
 RECORD = "demo.json"
 CAMERA = {"width": 320, "height": 240, "camera_rate": 15.0}  # smaller than a real one, so that two cores suffice
-STOP_TIMEOUT = 15.0  # [s] for an interrupted command to save what it has
 
 
 class DemoError(PtrError):
-    """A stage of the demonstration failed."""
+    """The demonstration cannot be run as asked."""
 
 
 @dataclass(frozen=True)
@@ -152,52 +148,16 @@ async def run_stage(stage: Stage, log_folder: Path) -> None:
     """Run a stage's chains side by side; the first one shows its output, the others write a log.
 
     Raises:
-        DemoError: If a command fails; the other chains are stopped first.
+        CommandError: If a command fails; the other chains are stopped first.
     """
     logs = [None, *(log_folder / f"{stage.name.split(',')[0]}-{i}.log" for i in range(1, len(stage.chains)))]
-    chains = [asyncio.create_task(_run_chain(*pair)) for pair in zip(stage.chains, logs, strict=True)]
+    chains = [asyncio.create_task(run_commands(*pair)) for pair in zip(stage.chains, logs, strict=True)]
     try:
         await asyncio.gather(*chains)
     finally:
         for chain in chains:
             chain.cancel()
         await asyncio.gather(*chains, return_exceptions=True)
-
-
-async def _run_chain(commands: list[list[str]], log: Path | None) -> None:
-    with contextlib.ExitStack() as stack:
-        output = stack.enter_context(log.open("wb")) if log else None
-        for command in commands:
-            print(f"  $ ptr {shlex.join(command)}{f'   > {log}' if log else ''}", flush=True)
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "ptr_training.cli",
-                *command,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # Ctrl-C in the terminal is ours to pass on, once
-                preexec_fn=end_with_parent,
-            )
-            try:
-                status = await process.wait()
-            finally:
-                if process.returncode is None:
-                    await _stop(process)
-            if status:
-                raise DemoError(
-                    f"`ptr {shlex.join(command)}` ended with status {status}{f'; see {log}' if log else ''}"
-                )
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    """Let a command save what it has and stop its own processes."""
-    process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
-    except asyncio.TimeoutError:
-        process.kill()
-        await process.wait()
 
 
 def load_or_start(out: Path, preset: str, task: str, seed: int) -> Demo:
