@@ -61,7 +61,10 @@ class AWBC(BC):
 
     Config = AWBCConfig
     config: AWBCConfig
-    teacher: nn.ModuleDict | None = None
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.teacher: nn.ModuleDict | None = None  # PTR, from the beginning of fine-tuning on
 
     def prepare(self, data: Sequence[Transitions], *, finetuning: bool) -> None:
         """Take PTR's networks over from its checkpoint.
