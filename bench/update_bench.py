@@ -1,8 +1,13 @@
-"""CPU time of one gradient step with the demonstration's presets, sampling of the batch included.
+"""CPU time of gradient steps: the demonstration's presets, and PTR's ResNet-34 against the official code's passes.
 
     .venv/bin/python bench/update_bench.py
 
-The episodes are noise of the demonstration's size: what is in a picture does not change the time.
+1. The presets `demo_bc` and `demo_ptr`, sampling of the batch included.
+2. ResNet-34 at 128x128, batch 8: this code in float32 and bfloat16, and `literal_cql.py`, in turns; CPU seconds a
+   sample, and how far the losses of the first update are apart.
+3. Gathering a batch of 64 transitions at 128x128 from a mapped store, against a plain copy of as many bytes.
+
+The episodes are noise: what is in a picture does not change the time.
 """
 
 from __future__ import annotations
@@ -11,14 +16,19 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from literal_cql import LiteralCQL
 
-from ptr_training.config import Config, load_config
+from ptr_training.agents import AGENTS
+from ptr_training.checkpoint import build_agent
+from ptr_training.config import Config, from_dict, load_config
 from ptr_training.episodes import Card, Episode, EpisodeStore, EpisodeWriter
-from ptr_training.train import start_pretraining
+from ptr_training.train import _keep_freed_memory, start_pretraining
 
 PRESETS = {"demo_bc": [], "demo_ptr": ["agent.clone_steps=0"]}
 TASK = "put the red cube on the white plate"
@@ -38,30 +48,88 @@ def write_store(path: Path, episodes: int = 50, steps: int = 25, size: int = 64)
     return EpisodeStore.open(path)
 
 
-def measure(config: Config, store: EpisodeStore, updates: int) -> list[float]:
-    """Return the CPU time of each update [s], after three to warm up."""
+def small_steps(store: EpisodeStore, updates: int) -> None:
+    """Time the demonstration's presets."""
+    for name, changes in PRESETS.items():
+        start, replay = start_pretraining(load_config(name, changes), [store], [])
+        agent = start.build_agent(torch.device("cpu"))
+        times = [timed(lambda: agent.update(replay.sample()))[0] for _ in range(updates + 3)][3:]  # noqa: B023
+        p10, p90 = np.percentile(times, (10, 90)) * 1e3
+        print(f"{name:<10} {statistics.median(times) * 1e3:6.1f} ms an update  ({p10:.1f} to {p90:.1f})")
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Return the CPU seconds of a call and what it returns."""
+    before = time.process_time()
+    result = work()
+    return time.process_time() - before, result
+
+
+def large_steps(store: EpisodeStore, rounds: int, batch_size: int = 8) -> None:
+    """Time the update of the official launch settings in three forms, in turns."""
+    config = from_dict({"batch_size": batch_size})
     start, replay = start_pretraining(config, [store], [])
-    agent = start.build_agent(torch.device("cpu"))
-    times = []
-    for _ in range(updates + 3):
-        before = time.process_time()
-        agent.update(replay.sample())
-        times.append(time.process_time() - before)
-    return times[3:]
+    agents = {"passes of the official code, float32": _literal(config, start.problem)}
+    for name, values in (("float32", {}), ("bfloat16", {"bf16": True})):
+        changed = from_dict({"batch_size": batch_size, **values})
+        agents[name] = build_agent(changed, start.problem, torch.device("cpu"))
+    times: dict[str, list[float]] = {name: [] for name in agents}
+    losses = {}
+    for turn in range(rounds + 1):
+        batch = replay.sample()
+        for name, agent in agents.items():
+            seconds, metrics = timed(lambda: agent.update(batch))  # noqa: B023
+            if turn:
+                times[name].append(seconds / batch_size)
+            else:
+                losses[name] = [float(metrics[key]) for key in ("loss", "actor_loss")]
+    slow, fast, half = (statistics.median(each) for each in times.values())
+    for name, each in times.items():
+        print(
+            f"ResNet-34, {name:<38} {statistics.median(each):6.3f} CPU-s a sample ({min(each):.3f} to {max(each):.3f})"
+        )
+    literal, ours, _ = losses.values()
+    apart = max(abs(a - b) / max(1.0, abs(a)) for a, b in zip(literal, ours, strict=True))
+    print(
+        f"official passes / float32 {slow / fast:.2f}, float32 / bfloat16 {fast / half:.2f}; losses {apart:.1e} apart"
+    )
+
+
+def _literal(config: Config, problem: Any) -> Any:
+    AGENTS["literal"] = LiteralCQL
+    return build_agent(from_dict(config.to_dict() | {"agent": {"name": "literal"}}), problem, torch.device("cpu"))
+
+
+def loading(store: EpisodeStore, rounds: int) -> None:
+    """Time batches of 64 transitions against copies of 128 frames, in turns."""
+    _, replay = start_pretraining(from_dict({}), [store], [])
+    frames, rng = np.asarray(store.frames), np.random.default_rng(0)
+    copies: list[float] = []
+    batches: list[float] = []
+    for _ in range(rounds):
+        first = int(rng.integers(len(frames) - 128))
+        for work, times in ((lambda: np.array(frames[first : first + 128]), copies), (replay.sample, batches)):  # noqa: B023
+            before = time.perf_counter()
+            result = work()
+            times.append(time.perf_counter() - before)
+            del result
+    copy, batch = (statistics.median(each) * 1e3 for each in (copies, batches))
+    print(f"batch of 64 from the store {batch:.3f} ms, copy of as many bytes {copy:.3f} ms, ratio {batch / copy:.2f}")
 
 
 def main() -> None:
-    """Measure the presets in turns and print the medians."""
+    """Run the three measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--updates", type=int, default=60)
+    parser.add_argument("--updates", type=int, default=60, help="of the small encoder")
+    parser.add_argument("--rounds", type=int, default=3, help="of the ResNet-34, some 15 s each")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    _keep_freed_memory()  # as the training loop does
     with tempfile.TemporaryDirectory() as folder:
-        store = write_store(Path(folder, "store"))
-        for name, changes in PRESETS.items():
-            times = measure(load_config(name, changes), store, arguments.updates)
-            p10, p90 = np.percentile(times, (10, 90)) * 1e3
-            print(f"{name:<10} {statistics.median(times) * 1e3:6.1f} ms an update  ({p10:.1f} to {p90:.1f})")
+        small_steps(write_store(Path(folder, "small")), arguments.updates)
+        large = write_store(Path(folder, "large"), episodes=100, steps=38, size=128)
+        loading(large, 500)
+        large_steps(large, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,9 @@ class MACAWConfig(AgentConfig):
     rate_lr: float = 1e-3  # of the logarithm of the inner rates
     std: float = 0.2  # of the policy; 0: learnt
     max_weight: float = 20.0  # of a transition, exp(advantage)
+    max_gradient: float = (
+        10.0  # norm in inner and outer steps. Departure: with a learnt deviation they grew without end
+    )
     advantage_weight: float = 0.01  # of the advantage head's squared error in the inner loss
     transform: int = 32  # latent size of the weight-transform layers; 0: plain layers
     discount: float = 0.96
@@ -211,7 +214,7 @@ class MACAW(Agent):
             policy_loss, weight, _ = self._policy_losses(policy, value, query)
             losses.append(torch.stack([policy_loss, value_loss, weight]))
         policy_loss, value_loss, weight = torch.stack(losses).mean(0)
-        self._step(policy_loss + value_loss, *self.optimizers)
+        self._step(policy_loss + value_loss, *self.optimizers, clip=self.config.max_gradient)
         values = {"loss": policy_loss, "value_loss": value_loss, "weight": weight}
         return {name: each.detach() for name, each in values.items()}
 
@@ -239,8 +242,10 @@ class MACAW(Agent):
         gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=keep_graph)
         if not keep_graph:
             gradients = tuple(self.draws.group.averaged(gradients))
+        norm = torch.stack([each.detach().norm() for each in gradients]).norm()
+        scale = (self.config.max_gradient / norm.clamp(min=1e-12)).clamp(max=1.0)
         steps = zip(weights.items(), gradients, rates.exp(), strict=True)
-        return {name: each - rate * gradient for (name, each), gradient, rate in steps}
+        return {name: each - rate * scale * gradient for (name, each), gradient, rate in steps}
 
     def _value_loss(self, weights: Weights, rows: _Rows) -> Tensor:
         return F.mse_loss(functional_call(self.value, weights, rows.state), rows.returns)
