@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from small_agents import ACTIVE, make_agent, make_batch
+from small_agents import ACTIVE, PROBLEM, make_agent, make_batch
+from torch.utils.flop_counter import FlopCounterMode
 
 from ptr_training.agents import CQL
 from ptr_training.agents.cql import CQLConfig, backup, conservative_gap
+from ptr_training.augment import Augmentation
+from ptr_training.encoders import NetworkConfig
 from ptr_training.episodes import TrainingError
 from ptr_training.parallel import Draws
 from ptr_training.replay import Batch
@@ -151,4 +154,55 @@ def test_low_entropy_raises_the_temperature() -> None:
 
 def test_unknown_conservative_form_is_refused() -> None:
     with pytest.raises(TrainingError, match="'v4'; it must be v1, v2 or v3"):
-        dataclasses.replace(CQLConfig(), min_q_version="v4")
+        replace(CQLConfig(), min_q_version="v4")
+
+
+def test_update_of_a_resnet34_needs_at_most_102_gflop_a_sample() -> None:
+    problem = replace(PROBLEM, height=128, width=128)
+    torch.manual_seed(0)
+    agent = CQL(CQLConfig(), NetworkConfig(), problem, Augmentation(4, jitter=True))
+    agent.start(torch.device("cpu"), 0)
+    small = make_batch(size=2)
+    images = torch.randint(0, 256, (2, 128, 128, 3), dtype=torch.uint8)
+    with FlopCounterMode(display=False) as counter:
+        agent.update(replace(small, images=images, next_images=images))
+    assert 100.0 < counter.get_total_flops() / 2 / 1e9 <= 102.0  # nine passes of 11.3; the official code needs 214.6
+
+
+def test_encoders_of_their_own_give_each_head_its_latent() -> None:
+    agent, batch = make_agent({"name": "cql", "independent_encoders": True}), make_batch()
+    assert isinstance(agent, CQL)
+    agent.update(batch)
+    encoders = agent.critic_encoder.encoders
+    gradients = [next(encoder.parameters()).grad for encoder in encoders]
+    assert all(float(each.abs().sum()) > 0 for each in gradients)
+    assert not torch.equal(*gradients)
+
+
+def test_bootstrap_stops_at_the_last_step_only_if_asked() -> None:
+    batch = replace(make_batch(), rewards=torch.ones(12), last=torch.zeros(12))
+    for terminal, masked in (("rewarded", True), ("last", False)):
+        agent = make_agent({"name": "cql", "terminal": terminal})
+        with torch.no_grad():
+            agent.target_critic.layers[-1].bias.fill_(100.0)
+        target, _ = agent._target(batch, agent._augment(batch.next_images), agent._one_hot(batch.task))
+        assert (target == 10.0).all() == masked
+
+
+def test_diverging_q_is_reported_with_the_possible_returns() -> None:
+    agent = make_agent({"name": "cql"})
+    assert agent.warning({"q_data": -30.0}) == agent.warning({"loss": 1.0}) == ""
+    assert "is 61, returns lie between -25 and 10" in agent.warning({"q_data": 61.0})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"terminal": "end"}, r"agent.terminal is 'end'; it must be rewarded or last"),
+        ({"shared_encoder": True, "independent_encoders": True}, "exclude each other"),
+        ({"terminal": "last", "clamp_target": True}, r"only with agent.terminal=rewarded"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(change: dict, message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        CQLConfig(**change)

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -180,3 +181,48 @@ def test_interrupt_saves_a_checkpoint_and_ends_with_130(tmp_path: Path, preset: 
     checkpoint = load_checkpoint(find_checkpoint(out))
     assert checkpoint.agent["steps"] == checkpoint.step >= 3
     assert not [path for path in out.rglob("*") if path.name.endswith(".partial")]
+
+
+def test_run_that_diverges_ends_and_keeps_no_useless_checkpoint(tmp_path: Path, preset: str, make_store) -> None:
+    where = ["--data", str(make_store("prior")), "--out", str(tmp_path / "run")]
+    wild = ["--set", "agent.clone_lr=1e30", "--set", "pretrain.checkpoint_every=1"]
+    with pytest.raises(TrainingError, match=r"training has diverged at step \d+: .*run is from before"):
+        pretrain(["--config", preset, *where, *wild])
+    newest = load_checkpoint(find_checkpoint(tmp_path / "run"))
+    assert all(value.isfinite().all() for name, value in newest.agent["weights"].items() if value.is_floating_point())
+
+
+def test_q_that_leaves_the_possible_returns_is_reported_once(tmp_path: Path, preset: str, make_store, capsys) -> None:
+    where = ["--data", str(make_store("prior")), "--out", str(tmp_path / "run"), "--steps", "12"]
+    wild = ["--set", "agent.clone_steps=0", "--set", "agent.alpha=-300", "--set", "agent.critic_lr=1.0"]
+    pretrain(["--config", preset, *where, *wild])
+    assert capsys.readouterr().err.count("Q diverges: its mean over demonstrated actions is") == 1
+
+
+def test_retargeted_task_uses_the_id_of_the_known_one(tmp_path: Path, pretrained: Path, make_store) -> None:
+    target = make_store("target", tasks=("b with another object",), per_task=3)
+    where = ["--target", str(target), "--prior", str(tmp_path / "prior"), "--out", str(tmp_path / "fine")]
+    finetune(["--from", str(pretrained), *where, "--retarget", "b with another object=b"])
+    tasks = load_checkpoint(find_checkpoint(tmp_path / "fine")).tasks
+    assert tasks.id("b with another object") == tasks.id("b") == 1
+    assert tasks.names == ["a", "b", "new"]
+    with pytest.raises(TrainingError, match="unknown task 'c'; known: a, b, new"):
+        finetune(["--from", str(pretrained), *where, "--retarget", "b with another object=c"])
+    with pytest.raises(TrainingError, match="write two names with = between them"):
+        finetune(["--from", str(pretrained), *where, "--retarget", "b"])
+
+
+def test_checkpoint_of_another_architecture_is_refused(tmp_path: Path, pretrained: Path, make_store) -> None:
+    target = ["--target", str(make_store("target", tasks=("new",), per_task=4)), "--out", str(tmp_path / "fine")]
+    with pytest.raises(CheckpointError, match=r"does not fit agent cql .*latent=24.*; keep the configuration"):
+        finetune(["--from", str(pretrained), *target, "--set", "network.latent=24"])
+
+
+def test_joint_training_is_described_by_both_sets_of_data(tmp_path: Path, preset: str, make_store) -> None:
+    prior, target = make_store("prior"), make_store("target", tasks=("new",), per_task=4)
+    where = ["--prior", str(prior), "--target", str(target), "--out", str(tmp_path / "joint")]
+    finetune(["--config", preset, *where])
+    saved = load_checkpoint(find_checkpoint(tmp_path / "joint"))
+    assert saved.tasks.names == ["a", "b", "new"]
+    proprio = np.concatenate([EpisodeStore.open(path).steps["proprio"] for path in (prior, target)])
+    np.testing.assert_allclose(saved.problem.proprio_mean, proprio.mean(0), atol=1e-6)
