@@ -1,0 +1,71 @@
+"""What the documents name exists: modules, classes and functions, presets, rows of studies, verbs."""
+
+from __future__ import annotations
+
+import ast
+import re
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+TRAINING = ROOT / "src" / "ptr_training" / "ptr_training"
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def names_in(module: Path) -> set[str]:
+    """Functions and classes of a module, methods as Class.method."""
+    names = set()
+    for node in ast.parse(module.read_text()).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+            inner = node.body if isinstance(node, ast.ClassDef) else []
+            names |= {f"{node.name}.{each.name}" for each in inner if isinstance(each, ast.FunctionDef)}
+    return names
+
+
+def test_code_that_the_map_of_the_paper_names_exists() -> None:
+    text = (ROOT / "docs" / "paper.md").read_text()
+    found = re.findall(r"`([\w/]+\.py)`((?:,? `\w+(?:\.(?!py)\w+)?`)+)", text)
+    assert len(found) > 10
+    for module, words in found:
+        there = names_in(TRAINING / module)
+        for word in re.findall(r"`([\w.]+)`", words):
+            assert word in there, f"{module} has no {word}"
+
+
+def test_presets_and_rows_that_the_map_of_the_paper_names_exist() -> None:
+    text = (ROOT / "docs" / "paper.md").read_text().split("## Tables")[1].split("One command")[0].strip()
+    presets = {path.stem for path in (ROOT / "config" / "train").glob("*.yaml")}
+    rows = yaml.safe_load((ROOT / "config" / "studies" / "paper.yaml").read_text())["rows"]
+    lines = text.splitlines()[2:]
+    assert len(lines) > 8
+    for line in lines:
+        command, names = line.split("|")[3:5]
+        for shown in re.findall(r"`--only ([\w ]+)`", command):
+            assert set(shown.split()) <= set(rows), line
+        assert set(re.findall(r"`(\w+)`", names)) <= presets, line
+
+
+def test_every_preset_but_those_of_the_demonstration_is_in_the_map_of_the_paper() -> None:
+    text = (ROOT / "docs" / "paper.md").read_text()
+    ours = {"demo_ptr", "demo_bc", "small"}
+    missing = (
+        {path.stem for path in (ROOT / "config" / "train").glob("*.yaml")} - ours - set(re.findall(r"\b\w+\b", text))
+    )
+    assert not missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_verbs_that_documents_show_exist(document: Path) -> None:
+    verbs = {entry.name for entry in entry_points(group="ptr.commands")}
+    shown = set(re.findall(r"(?:^|`|bin/)ptr ([a-z]+)", document.read_text(), re.MULTILINE))
+    assert shown <= verbs
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_of_documents_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+        assert target.startswith("http") or (document.parent / target).exists(), target
