@@ -83,7 +83,7 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.trunk = _make_trunk(config, problem.n_tasks)
         rows, columns = self.trunk.map_size(problem.height, problem.width)
-        channels = int(self.trunk.channels)
+        channels = int(self.trunk.channels)  # type: ignore[arg-type]
         usual = "flatten" if config.encoder in ("cnn", "impala") else "embedding"
         kind = config.aggregation or usual
         features = config.spatial_features or (4 if config.encoder == "resnet50" else 8)
@@ -128,9 +128,7 @@ class EncoderEnsemble(nn.Module):
 
 
 class Trunk(nn.Module):
-    """What trunks have in common: the size of their feature maps."""
-
-    channels: int
+    """What trunks have in common: the size of their feature maps; `channels` is how many there are."""
 
     def map_size(self, height: int, width: int) -> tuple[int, int]:
         """Return rows and columns of the feature map of an image."""

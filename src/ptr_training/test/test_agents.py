@@ -97,9 +97,11 @@ def test_agents_learn_with_every_kind_of_network(name: str, network: str) -> Non
     assert any(not torch.equal(after[key], before[key]) for key in after if key.startswith("encoder.trunk"))
 
 
-@pytest.mark.parametrize("name", ACTING)
-def test_scripted_module_equals_the_agent(name: str) -> None:
-    agent = make_agent(VARIANTS[name])
+@pytest.mark.parametrize(
+    ("name", "network"), [*((name, "small") for name in ACTING), *(("cql", each) for each in NETWORKS)]
+)
+def test_scripted_module_equals_the_agent(name: str, network: str) -> None:
+    agent = make_agent(VARIANTS[name], network=NETWORKS[network])
     batch = make_batch(sampling=agent.config.sampling)
     agent.update(batch)
     eager = agent.deployed().eval()
