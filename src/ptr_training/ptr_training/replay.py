@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .episodes import Card, Episode, EpisodeStore, TaskRegistry, TrainingError
+from .episodes import Card, Episode, EpisodeEntry, EpisodeStore, TaskRegistry, TrainingError
 from .parallel import Group
 
 ACTION_CLIP = 0.99  # keeps atanh finite where the density of a demonstrated action is taken
@@ -109,6 +109,7 @@ class Transitions:
         remaining = np.concatenate([np.arange(each.length, 0, -1) for each in entries])  # this one included
         until_reward = np.maximum(remaining - (rewarded_steps or store.card.last_n), 0)
         self.task = np.concatenate([np.full(each.length, registry.id(each.task)) for each in entries])
+        _check_finite(store, entries)
         # few wide tables, since every array that a batch is gathered from costs time
         proprio = store.steps["proprio"]
         actions = normalize_actions(store.actions, store.card.action_low, store.card.action_high)
@@ -181,6 +182,20 @@ class _Arrays:
             last=last,
             target=target,
         )
+
+
+def _check_finite(store: EpisodeStore, entries: Sequence[EpisodeEntry]) -> None:
+    """Raise TrainingError naming the first step of these episodes that holds a value that is not finite."""
+    for name in ("proprio", store.card.command):
+        bad = ~np.isfinite(store.steps[name]).all(1)
+        for each in entries if bad.any() else ():
+            steps = np.flatnonzero(bad[each.start : each.start + each.length + 1])
+            if len(steps):
+                value = store.steps[name][each.start + steps[0]].tolist()
+                raise TrainingError(
+                    f"{store.path}: episode {each.id}, step {steps[0]}: {name} is {value}; expected finite numbers "
+                    f"(`ptr review {store.path} --bad {each.id}` leaves it out)"
+                )
 
 
 def episode_batch(episode: Episode, card: Card, registry: TaskRegistry, rewarded_steps: int, history: int = 1) -> Batch:

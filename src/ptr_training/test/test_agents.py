@@ -133,3 +133,12 @@ def test_deployed_q_is_that_of_the_scaled_action() -> None:
     expected = agent.critic(latent, batch.proprio, task, batch.actions[:, None])[:, :, 0].t()
     found = agent.deployed().q(batch.images, batch.proprio, batch.task, batch.actions * 0.05)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_compiled_encoders_change_neither_names_nor_losses() -> None:
+    plain, compiled = make_agent(VARIANTS["cql"]), make_agent(VARIANTS["cql"])
+    compiled.compile_encoders()
+    with torch.compiler.set_stance("force_eager"):  # the compiler itself would take a minute
+        losses = [[float(agent.update(make_batch(seed))["loss"]) for seed in range(2)] for agent in (plain, compiled)]
+    assert losses[0] == losses[1]
+    assert list(plain.state()["weights"]) == list(compiled.state()["weights"])

@@ -200,3 +200,11 @@ def test_one_episode_as_a_batch_is_what_the_store_gives(make_store) -> None:
     found = episode_batch(next(iter(store)), store.card, registry, store.card.last_n)
     for name in set(Batch.__dataclass_fields__) - {"target"}:
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+
+
+def test_values_that_are_not_finite_are_refused_with_episode_and_step(make_store) -> None:
+    store = opened(make_store("s"))
+    store.steps["proprio"][store.entries[1].start + 4, 2] = np.nan
+    with pytest.raises(TrainingError, match=r"s: episode b-1, step 4: proprio is \[.*nan.*`ptr review .* --bad b-1`"):
+        Transitions(store, TaskRegistry.for_tasks(["a", "b"], 0))
+    Transitions(store, TaskRegistry.for_tasks(["a", "b"], 0), [0, 2])  # the others are fine
