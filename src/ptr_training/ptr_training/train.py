@@ -257,6 +257,10 @@ def run(start: Checkpoint, replay: Replay, stage: StageConfig, out: Path, *, res
 
     device = _set_up(start.config)
     group = start_group(device)
+    if group.size > 1 and start.config.network.norm == "batch":
+        raise TrainingError(
+            f"network.norm is batch, which couples a batch that {group.size} processes share; use group"
+        )
     started = bool(list_checkpoints(out))
     if started:
         if not resume:

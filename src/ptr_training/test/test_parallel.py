@@ -61,6 +61,13 @@ def test_two_processes_have_the_gradients_of_one(tmp_path: Path, preset_values: 
     assert len(rows[0]) == len(rows[1])
 
 
+def test_batch_norm_is_refused_where_processes_share_a_batch(tmp_path: Path, preset: str, make_store) -> None:
+    where = ["--data", str(make_store("prior")), "--out", str(tmp_path / "run"), "--set", "network.norm=batch"]
+    done = torchrun(2, "pretrain", "--config", preset, *where)
+    assert done.returncode != 0
+    assert "network.norm is batch, which couples a batch that 2 processes share; use group" in done.stderr
+
+
 def test_every_process_draws_its_rows_of_the_same_numbers() -> None:
     def draw(group: Group) -> torch.Tensor:
         return Draws(torch.Generator().manual_seed(3), group).normal((4 // group.size, 2))
