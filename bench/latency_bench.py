@@ -41,7 +41,7 @@ def make_bundle(path: Path, encoder: str, agent: str, size: int) -> None:
     from ptr_training.checkpoint import build_agent
     from ptr_training.config import Config
     from ptr_training.encoders import NetworkConfig
-    from ptr_training.replay import Problem
+    from ptr_training.problem import Problem
 
     low, high = tuple(ACTION_LOW.tolist()), tuple(ACTION_HIGH.tolist())
     problem = Problem(8, size, size, low, high, (True,) * 7, (0.0,) * 7, (0.0,) * 7, (1.0,) * 7)

@@ -28,7 +28,8 @@ from ptr_training.agents import AGENTS
 from ptr_training.checkpoint import build_agent
 from ptr_training.config import Config, from_dict, load_config
 from ptr_training.episodes import Card, Episode, EpisodeStore, EpisodeWriter
-from ptr_training.train import _keep_freed_memory, start_pretraining
+from ptr_training.loop import keep_freed_memory
+from ptr_training.train import start_pretraining
 
 PRESETS = {"demo_bc": [], "demo_ptr": ["agent.clone_steps=0"]}
 TASK = "put the red cube on the white plate"
@@ -124,7 +125,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of the ResNet-34, some 15 s each")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    _keep_freed_memory()  # as the training loop does
+    keep_freed_memory()  # as the training loop does
     with tempfile.TemporaryDirectory() as folder:
         small_steps(write_store(Path(folder, "small")), arguments.updates)
         large = write_store(Path(folder, "large"), episodes=100, steps=38, size=128)

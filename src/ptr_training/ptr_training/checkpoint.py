@@ -17,7 +17,7 @@ from .augment import Augmentation
 from .config import Config, from_dict
 from .episodes import Card, TaskRegistry, TrainingError
 from .parallel import Group
-from .replay import Problem
+from .problem import Problem
 
 FORMAT_VERSION = 2
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .encoders import NetworkConfig
 from .parallel import Draws
-from .replay import Problem
+from .problem import Problem
 
 ACTION_SIZE = 7
 PROPRIO_SIZE = 7

@@ -7,8 +7,9 @@ draws for itself, so that the number of devices changes the run.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -89,16 +90,20 @@ class Group:
             dist.barrier()
 
 
-def start_group(device: torch.device) -> Group:
-    """Join the processes started by `torchrun`; without it there is one."""
+@contextlib.contextmanager
+def joined_group(device: torch.device) -> Iterator[Group]:
+    """Join the processes started by `torchrun` while the block runs; without it there is one."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        return Group()
-    if not dist.is_initialized():
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return Group(dist.get_rank(), size)
+        yield Group()
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Group(dist.get_rank(), size)
+    finally:
+        dist.destroy_process_group()  # its threads must not outlive the interpreter
 
 
 @dataclass

@@ -171,7 +171,8 @@ def evaluate(agent: Agent, checkpoint: Checkpoint, episode: Episode) -> Trend:
     """Return a checkpoint's Q and errors over one demonstration, computed in one batch."""
     import torch
 
-    from .replay import episode_batch, normalize_actions
+    from .problem import normalize_actions
+    from .replay import episode_batch
 
     problem, card = checkpoint.problem, checkpoint.card
     rewarded = checkpoint.config.rewarded_steps or card.last_n

@@ -9,7 +9,8 @@ import torch
 from ptr_training.agents import AGENTS, Agent
 from ptr_training.augment import Augmentation
 from ptr_training.encoders import NetworkConfig
-from ptr_training.replay import Batch, Problem, Sampling
+from ptr_training.problem import Problem
+from ptr_training.replay import Batch, Sampling
 
 ACTIVE = (True, True, True, False, False, True, True)
 PROBLEM = Problem(4, 16, 16, (-0.05,) * 7, (0.05,) * 7, ACTIVE, (0.01,) * 7, (0.1,) * 7, (2.0,) * 7)

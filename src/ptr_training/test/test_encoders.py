@@ -24,7 +24,7 @@ from ptr_training.encoders import (
     same_pad,
 )
 from ptr_training.episodes import TrainingError
-from ptr_training.replay import Problem
+from ptr_training.problem import Problem
 
 ALL = (True,) * 7
 TASK = torch.eye(5)

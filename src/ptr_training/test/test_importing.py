@@ -35,7 +35,7 @@ from ptr_training import cli
 from ptr_training.episodes import EpisodeStore, StoreError, TrainingError
 from ptr_training.foreign import ImportOptions
 from ptr_training.importing import FORMATS, Request, import_store, load_task_map, table
-from ptr_training.replay import check_alike
+from ptr_training.problem import check_alike
 
 SAMPLE = Path(__file__).parents[4] / "shared/data/bridge_rlds_sample/bridge_dataset/1.0.0"
 OPTIONS = ImportOptions(image_size=8)

@@ -12,7 +12,7 @@ from torch import nn
 from ptr_training.encoders import NetworkConfig
 from ptr_training.networks import Critic, Policy, polyak_, sample_actions
 from ptr_training.parallel import Draws
-from ptr_training.replay import Problem
+from ptr_training.problem import Problem
 
 ALL = (True,) * 7
 PROBLEM = Problem(5, 128, 128, (-1.0,) * 7, (1.0,) * 7, ALL, (0.0,) * 7, (0.0,) * 7, (1.0,) * 7)

@@ -16,7 +16,8 @@ from ptr_training.augment import Augmentation
 from ptr_training.encoders import FROZEN, EncoderEnsemble, ImageEncoder, NetworkConfig, make_encoder
 from ptr_training.networks import Deployed, Policy
 from ptr_training.parallel import Draws, Group
-from ptr_training.replay import Batch, Problem, Sampling, Transitions
+from ptr_training.problem import Problem
+from ptr_training.replay import Batch, Sampling, Transitions
 
 Metrics = dict[str, Tensor]
 """What to log, each a tensor of no dimensions (so that a GPU is not waited for at every step)."""

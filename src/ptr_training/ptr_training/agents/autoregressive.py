@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ptr_training.encoders import NetworkConfig
 from ptr_training.networks import Observation, linear, perceptron
-from ptr_training.replay import Batch, Problem
+from ptr_training.problem import Problem
+from ptr_training.replay import Batch
 
 from .agent import Metrics
 from .bc import BC, BCConfig

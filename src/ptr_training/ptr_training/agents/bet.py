@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from ptr_training.encoders import NetworkConfig
 from ptr_training.episodes import TrainingError
 from ptr_training.networks import ACTION_SIZE, Deployed, Observation
-from ptr_training.replay import Batch, Problem, Sampling, Transitions
+from ptr_training.problem import Problem
+from ptr_training.replay import Batch, Sampling, Transitions
 from ptr_training.transformer import Block
 
 from .agent import Agent, AgentConfig, Metrics

@@ -23,7 +23,8 @@ from ptr_training.augment import to_network
 from ptr_training.encoders import FROZEN, EncoderEnsemble, NetworkConfig, make_encoder
 from ptr_training.episodes import TrainingError
 from ptr_training.networks import Critic, Deployed, Policy, polyak_, sample_actions
-from ptr_training.replay import Batch, Problem
+from ptr_training.problem import Problem
+from ptr_training.replay import Batch
 
 from .agent import Agent, AgentConfig, Metrics, adam
 

@@ -23,7 +23,8 @@ from torch.func import functional_call
 from ptr_training.encoders import NetworkConfig
 from ptr_training.episodes import TrainingError
 from ptr_training.networks import ACTION_SIZE, Observation
-from ptr_training.replay import Batch, Problem, Sampling
+from ptr_training.problem import Problem
+from ptr_training.replay import Batch, Sampling
 
 from .agent import Agent, AgentConfig, Metrics, adam
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from ptr_training.episodes import TrainingError
 from ptr_training.networks import Deployed
-from ptr_training.replay import Batch, Problem, Sampling
+from ptr_training.problem import Problem
+from ptr_training.replay import Batch, Sampling
 from ptr_training.transformer import Block
 
 from .agent import Agent, AgentConfig, Metrics
