@@ -7,8 +7,9 @@ q_trend: PTR (paper §4.2 and Appendix F): a valid Q function rises along a demo
     mean over held-out demonstrations of Spearman's rank correlation between time t and min_j Q_j(s_t, a_t): 1 rises
     throughout, 0 no trend. It ignores the scale of Q, as the paper's relative criterion does. A few demonstrations
     cannot tell close means apart, so of all checkpoints within one standard error of the best mean the latest is
-    taken, which has learnt most from the demonstrations. The plot has one panel per checkpoint, as the paper's
-    figure 16, so that an eye can overrule.
+    taken, which has learnt most from the demonstrations. A critic that has only just begun to learn may rise for no
+    good reason: those with less than half the critic's updates of the last checkpoint are no candidates. The plot has
+    one panel per checkpoint, as the paper's figure 16, so that an eye can overrule.
 error: the smallest mean squared error of the policy's mode, the rule of every agent without a critic of its own
     (paper, Appendix D).
 td_error: the smallest mean squared TD error; a conservative term and shifting targets make it a weak guide.
@@ -50,6 +51,7 @@ class Score:
     rising: float  # fraction of neighbouring steps at which Q rises; NaN without critic
     error: float  # mean squared error of the mode, scale -1..1, learnt dimensions
     td_error: float = float("nan")  # mean squared TD error; NaN without critic
+    critic_steps: int = 0  # updates that the critic has had, pre-training included
 
 
 @dataclass(frozen=True)
@@ -113,11 +115,13 @@ def select(run: Path, target: Path | None = None, rule: str | None = None) -> Se
     paths = list_checkpoints(run)
     demonstrations = held_out(run, target)
     trends: dict[int, list[Trend]] = {}
+    critic_steps = {}
     for step, path in tqdm(paths.items(), desc="select", unit="checkpoint", disable=None):
         checkpoint = load_checkpoint(path)
         agent = checkpoint.build_agent(torch.device("cpu"))
         trends[step] = [evaluate(agent, checkpoint, episode) for episode in demonstrations]
-    scores = [score(step, each) for step, each in trends.items()]
+        critic_steps[step] = agent.critic_steps
+    scores = [score(step, each, critic_steps[step]) for step, each in trends.items()]
     choices = {name: choose(scores, name) for name in RULES if not _lacks_critic(scores, name)}
     chosen = rule or agent.selection_rule
     if chosen not in choices:
@@ -188,8 +192,8 @@ def evaluate(agent: Agent, checkpoint: Checkpoint, episode: Episode) -> Trend:
     return Trend(episode.id, q, ((scaled[0] - scaled[1])[:, active] ** 2).mean(1), td_error)
 
 
-def score(step: int, trends: list[Trend]) -> Score:
-    """Return the score of a checkpoint from its trends."""
+def score(step: int, trends: list[Trend], critic_steps: int = 0) -> Score:
+    """Return the score of a checkpoint from its trends and the updates its critic has had."""
     values = [trend.q.min(1) for trend in trends]
     correlations = np.array([spearman(each) for each in values])
     spread = correlations.std(ddof=1) if len(correlations) > 1 else 0.0 * correlations[0]  # NaN stays NaN
@@ -202,6 +206,7 @@ def score(step: int, trends: list[Trend]) -> Score:
         else float("nan"),
         error=float(np.concatenate([trend.error for trend in trends]).mean()),
         td_error=float(np.concatenate([trend.td_error for trend in trends]).mean()),
+        critic_steps=critic_steps,
     )
 
 
@@ -224,8 +229,11 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 def choose(scores: list[Score], rule: str) -> Score:
     """Return the score of the checkpoint that a rule deploys; step 0 saw no demonstration yet."""
     tuned = [each for each in scores if each.step > 0] or scores
-    if rule != "q_trend":
-        return min(tuned, key=lambda each: getattr(each, rule))
+    if rule == "error":
+        return min(tuned, key=lambda each: each.error)
+    tuned = [each for each in tuned if each.critic_steps >= tuned[-1].critic_steps / 2]
+    if rule == "td_error":
+        return min(tuned, key=lambda each: each.td_error)
     best = max(tuned, key=lambda each: each.spearman)
     return max(
         (each for each in tuned if each.spearman >= best.spearman - best.standard_error), key=lambda each: each.step

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,11 @@ def test_another_store_is_refused(run: Path, make_store) -> None:
 def test_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="neither a checkpoint nor a run folder"):
         main([str(tmp_path)])
+
+
+def test_a_critic_that_has_just_begun_to_learn_is_no_candidate() -> None:
+    rising = [Score(1, 0.9, 0.0, 0.9, 0.3, 0.0, critic_steps=40), Score(2, 0.4, 0.0, 0.6, 0.2, 0.1, critic_steps=100)]
+    for rule in ("q_trend", "td_error"):
+        assert choose(rising, rule).step == 2
+    half = [replace(rising[0], critic_steps=50), rising[1]]
+    assert choose(half, "q_trend").step == choose(half, "td_error").step == 1

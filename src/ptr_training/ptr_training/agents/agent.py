@@ -99,6 +99,11 @@ class Agent(nn.Module, abc.ABC):
         """Return what is going wrong, judged by the means of some steps; empty if nothing is."""
         return ""
 
+    @property
+    def critic_steps(self) -> int:
+        """Updates that the critic has had; 0 without critic."""
+        return 0
+
     def td_errors(self, batch: Batch) -> Tensor:
         """Return the squared TD errors of transitions without augmentation (B,); NaN without critic."""
         return torch.full((len(batch.task),), float("nan"))

@@ -309,6 +309,11 @@ class CQL(Agent):
             polyak_(self.target_encoder, self.critic_encoder, self.config.polyak)
         polyak_(self.target_critic, self.critic, self.config.polyak)
 
+    @property
+    def critic_steps(self) -> int:
+        """See `Agent`."""
+        return max(0, self.steps - self.config.clone_steps)
+
     @torch.no_grad()
     def td_errors(self, batch: Batch) -> Tensor:
         """Return the squared TD errors of transitions without augmentation (B,), mean over heads.
