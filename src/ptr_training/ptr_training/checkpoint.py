@@ -15,9 +15,10 @@ from ptr_policy_node.files import atomic_file
 from .agents import AGENTS, Agent
 from .augment import Augmentation
 from .config import Config, from_dict
-from .episodes import Card, TaskRegistry, TrainingError
+from .episodes import Card, TrainingError
 from .parallel import Group
 from .problem import Problem
+from .registry import TaskRegistry
 
 FORMAT_VERSION = 2
 

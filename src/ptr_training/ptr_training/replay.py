@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .episodes import Card, Episode, EpisodeEntry, EpisodeStore, TaskRegistry, TrainingError
+from .episodes import Card, Episode, EpisodeEntry, EpisodeStore, TrainingError
 from .parallel import Group
 from .problem import normalize_actions
+from .registry import TaskRegistry
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .episodes import EpisodeStore, TaskRegistry, TrainingError
+from .episodes import EpisodeStore, TrainingError
+from .registry import TaskRegistry
 
 if TYPE_CHECKING:  # PyTorch is imported when a stage really starts
     from .checkpoint import Checkpoint

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from small_agents import make_agent
 
 from ptr_training.agents.bet import BeT, focal_loss, k_means
-from ptr_training.episodes import EpisodeStore, TaskRegistry, TrainingError
+from ptr_training.episodes import EpisodeStore, TrainingError
+from ptr_training.registry import TaskRegistry
 from ptr_training.replay import Transitions
 
 VALUES = {"name": "bet", "window": 4, "bins": 5, "layers": 2, "heads": 2, "width": 16}

@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from ptr_training import cli
-from ptr_training.episodes import EpisodeStore, EpisodeWriter, StoreError, TaskRegistry, TrainingError
+from ptr_training.episodes import EpisodeStore, EpisodeWriter, StoreError, TrainingError
 from ptr_training.problem import split_episodes
+from ptr_training.registry import TaskRegistry
 from ptr_training.replay import Replay, Transitions
 from ptr_training.review import main, read_table
 from ptr_training.train import pretrain
