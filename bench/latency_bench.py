@@ -12,7 +12,6 @@ import os
 import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from ptr_policy_node.spec import ACTION_HIGH, ACTION_LOW
 if TYPE_CHECKING:
     from rclpy.node import Node
 
+    from ptr_training.networks import Deployed
     from widowx_bringup.processes import Processes
 
 CAMERA = CameraSpec("bench", 640, 480)
@@ -33,8 +33,8 @@ STATE_RATE = 20.0  # [Hz]
 SIZES = {"small": 64, "resnet34": 128}  # pixels of the picture each encoder is meant for
 
 
-def make_bundle(path: Path, encoder: str, agent: str, size: int) -> None:
-    """Write the bundle of an untrained agent whose pictures are `size` pixels square."""
+def untrained(encoder: str, agent: str, size: int) -> Deployed:
+    """Return the networks of an agent whose pictures are `size` pixels square, before any training."""
     import torch
 
     from ptr_training.agents import AGENTS
@@ -46,19 +46,22 @@ def make_bundle(path: Path, encoder: str, agent: str, size: int) -> None:
     low, high = tuple(ACTION_LOW.tolist()), tuple(ACTION_HIGH.tolist())
     problem = Problem(8, size, size, low, high, (True,) * 7, (0.0,) * 7, (0.0,) * 7, (1.0,) * 7)
     config = Config(AGENTS[agent].Config(), agent, NetworkConfig(encoder=encoder))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        module = torch.jit.script(build_agent(config, problem, torch.device("cpu")).deployed().eval())
+    return build_agent(config, problem, torch.device("cpu")).deployed().eval()
+
+
+def make_bundle(path: Path, deployed: Deployed, agent: str, size: int, form: str) -> None:
+    """Write the bundle of untrained networks; `form` is one of `bundle.FORMS`."""
+    from ptr_training.export import make_programs
+
     image = np.random.default_rng(0).integers(0, 256, (1, CAMERA.height, CAMERA.width, 3), np.uint8)
-    resized = resize_area(image[0], (size, size))[None]
-    proprio, task = np.zeros((1, 7), np.float32), np.zeros(1, np.int64)
-    inputs = [torch.from_numpy(value) for value in (resized, proprio, task)]
-    with torch.inference_mode():
-        action, _ = module.act(*inputs)
-        q = module.q(*inputs, action).numpy()
+    inputs = {
+        "image": image,
+        "proprio": np.zeros((1, 7), np.float32),
+        "task": np.zeros(1, np.int64),
+        "resized": resize_area(image[0], (size, size))[None],
+    }
     info = BundleInfo(agent, CAMERA, size, size, 5.0, (TASK,), "executed", {}, {}, "bench")
-    golden = {"image": image, "proprio": proprio, "task": task, "resized": resized, "action": action.numpy(), "q": q}
-    write_bundle(path, info, module.save_to_buffer(), golden)
+    write_bundle(path, info, *make_programs(deployed, inputs, form))
 
 
 class Robot:
@@ -144,6 +147,8 @@ def main() -> int:
     parser.add_argument("--agent", choices=("cql", "bc"), default="cql")
     parser.add_argument("--size", type=int, help=f"pixels of the network's picture (default: {SIZES})")
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--backend", default="export", help="that runs the bundle; aot is compiled before [%(default)s]")
+    parser.add_argument("--precision", default="float32", help="float32 or bfloat16 [%(default)s]")
     parser.add_argument("--rate", type=float, default=30.0, help="of the camera [Hz]")
     arguments = parser.parse_args()
     os.environ.setdefault("ROS_DOMAIN_ID", "88")
@@ -152,11 +157,12 @@ def main() -> int:
     os.environ.update(environment({}))
     for encoder in arguments.encoder:
         size = arguments.size or SIZES[encoder]
-        robot = run_node(encoder, arguments.agent, size, arguments.seconds, arguments.rate)
+        robot = run_node(arguments, encoder, size)
         acting = [state for state in robot.states if state.status == state.STATUS_ACTING]
         judged = sum(np.isfinite(state.q_values).all() for state in acting)
         print(
-            f"{arguments.agent}, {encoder} encoder, {size}x{size}: {len(robot.latencies)} commands of "
+            f"{arguments.agent}, {encoder} encoder, {size}x{size}, {robot.states[-1].execution}: "
+            f"{len(robot.latencies)} commands of "
             f"{int(arguments.seconds * 5)}, {judged} with Q values\n"
             f"  image stamp to published command: {summary(robot.latencies)}\n"
             f"  image stamp to arrival of the command: {summary(robot.arrivals)}"
@@ -164,23 +170,29 @@ def main() -> int:
     return 0
 
 
-def run_node(encoder: str, agent: str, size: int, seconds: float, rate: float) -> Robot:
+def run_node(arguments: argparse.Namespace, encoder: str, size: int) -> Robot:
     """Run the policy node against a played robot for some seconds; return the robot with what it saw."""
     import rclpy
 
+    from ptr_policy_node.bundle import read_bundle
+    from ptr_policy_node.compiled import compile_bundle
     from widowx_bringup.graph import NodeSpec
     from widowx_bringup.processes import Processes
 
     with tempfile.TemporaryDirectory() as folder:
-        bundle = Path(folder, "bundle")
-        make_bundle(bundle, encoder, agent, size)
+        os.environ["XDG_CACHE_HOME"] = folder  # what is compiled goes with the bundle
+        bundle, form = Path(folder, "bundle"), "torchscript" if arguments.backend == "torchscript" else "export"
+        make_bundle(bundle, untrained(encoder, arguments.agent, size), arguments.agent, size, form)
+        if arguments.backend == "aot":
+            compile_bundle(read_bundle(bundle), arguments.precision)
         parameters: dict[str, Any] = {"bundle": str(bundle), "camera": CAMERA.name, "autostart": True}
+        parameters |= {"backend": arguments.backend, "precision": arguments.precision}
         spec = NodeSpec("ptr_policy_node", "policy_node", "policy.yaml", parameters)
         with Processes([spec], Path(folder), {}) as policy:
             rclpy.init()
             try:
                 robot = Robot(rclpy.create_node("bench_robot"))
-                measure(robot, policy, seconds, rate)
+                measure(robot, policy, arguments.seconds, arguments.rate)
                 policy.check()
             finally:
                 rclpy.shutdown()

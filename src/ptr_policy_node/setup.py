@@ -12,7 +12,11 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
     ],
-    install_requires=["numpy", "opencv-python-headless"],
+    install_requires=["numpy", "opencv-python-headless", "tqdm"],
+    extras_require={"openvino": ["openvino"]},
     python_requires=">=3.10",
-    entry_points={"console_scripts": ["policy_node = ptr_policy_node.policy_node:main"]},
+    entry_points={
+        "console_scripts": ["policy_node = ptr_policy_node.policy_node:main"],
+        "ptr.commands": ["compile = ptr_policy_node.compiled:main"],
+    },
 )

@@ -1,18 +1,20 @@
 """The bundle: a deployed policy with everything that must fit before it may move an arm.
 
-A folder of `policy.pt` (TorchScript), `bundle.json` and `golden.npz`; the format is fixed in `docs/design.md`.
-Nothing here needs ROS, and PyTorch is imported only when a bundle is loaded.
+A folder of programs (`act.pt2` and `q.pt2` of torch.export, or `policy.pt` of TorchScript), `bundle.json` and
+`golden.npz`; the format is fixed in `docs/design.md`. What runs the programs is chosen when the bundle is loaded
+(`backends.py`). Nothing here needs ROS, and PyTorch is imported only then.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,12 +22,30 @@ from .files import atomic_folder, sha256
 from .images import RESIZE_NAME, resize_area
 from .spec import ACTION_HIGH, ACTION_LOW, ACTION_NAMES, BASE_FRAME, PROPRIO_NAMES, PtrError
 
+if TYPE_CHECKING:
+    from .backends import Backend
+
 FORMAT_VERSION = 1
+FORMS = {"export": ("act.pt2", "q.pt2"), "torchscript": ("policy.pt",)}
+"""The programs of a bundle, by form. A bundle has one: the weights, most of its size, are in each."""
+
 GRIPPER_SENSE = "0 closed, 1 open"
 GOLDEN_NAMES = ("image", "proprio", "task", "resized", "action", "q")
-ACTION_TOLERANCE = 1e-4  # of a dimension's range: other CPUs sum in another order
-Q_TOLERANCE = 1e-3  # absolute, and relative where |Q| > 1
 PIXEL_TOLERANCE = 1  # resized images may differ by rounding between versions of OpenCV
+
+
+class Tolerance(NamedTuple):
+    """How far a computer may be from the golden outputs."""
+
+    action: float  # of a dimension's range
+    q: float  # absolute, and relative where |Q| > 1
+
+
+TOLERANCES = {
+    "float32": Tolerance(1e-4, 1e-3),  # other CPUs sum in another order
+    "bfloat16": Tolerance(1e-2, 5e-2),  # twice what trained networks were found to differ by
+}
+PRECISIONS = tuple(TOLERANCES)
 
 
 class BundleError(PtrError):
@@ -112,6 +132,17 @@ class BundleInfo:
 
 
 @dataclass(frozen=True)
+class Bundle:
+    """A bundle as read: its files are those that were written."""
+
+    path: Path
+    info: BundleInfo
+    bundle_id: str
+    form: str  # one of FORMS
+    files: Mapping[str, bytes]  # by name: the programs and golden.npz
+
+
+@dataclass(frozen=True)
 class Decision:
     """What a policy wants to do."""
 
@@ -132,7 +163,7 @@ class Choice:
 def write_bundle(
     path: Path | str,
     info: BundleInfo,
-    module: bytes,
+    programs: Mapping[str, bytes],
     golden: Mapping[str, np.ndarray],
     *,
     overwrite: bool = False,
@@ -142,16 +173,17 @@ def write_bundle(
     Args:
         path: Folder to make.
         info: What the policy needs and where it came from.
-        module: The TorchScript archive.
+        programs: The files of one of `FORMS`.
         golden: `image` (G, H, W, 3) uint8 of camera size, `proprio` (G, 7), `task` (G,), and the
             `resized`, `action` (G, 7) and `q` (G, 2) that follow from them.
         overwrite: Replace an existing folder.
     """
     with atomic_folder(path, overwrite=overwrite) as folder:
-        (folder / "policy.pt").write_bytes(module)
+        for name, content in programs.items():
+            (folder / name).write_bytes(content)
         arrays: dict[str, Any] = {name: golden[name] for name in GOLDEN_NAMES}
         np.savez_compressed(folder / "golden.npz", **arrays)
-        hashes = {name: sha256(folder / name) for name in ("policy.pt", "golden.npz")}
+        hashes = {name: sha256(folder / name) for name in (*programs, "golden.npz")}
         text = json.dumps({**info.to_json(), "sha256": hashes}, indent=1) + "\n"
         (folder / "bundle.json").write_text(text)
     return _bundle_id(text.encode())
@@ -166,8 +198,26 @@ def read_info(path: Path | str) -> BundleInfo:
     return _read_json(Path(path))[0]
 
 
+def read_bundle(path: Path | str) -> Bundle:
+    """Read a bundle's files and compare them with their checksums; nothing is loaded.
+
+    Raises:
+        BundleError: If the folder is not a complete bundle of this version, or a file was altered.
+    """
+    path = Path(path)
+    info, hashes, bundle_id = _read_json(path)
+    form = next(form for form, names in FORMS.items() if names[0] in hashes)
+    return Bundle(path, info, bundle_id, form, {name: _read_file(path / name, hashes[name]) for name in hashes})
+
+
 def load_bundle(
-    path: Path | str, *, camera: CameraSpec | None = None, rate: float | None = None, threads: int = 1
+    path: Path | str,
+    *,
+    camera: CameraSpec | None = None,
+    rate: float | None = None,
+    threads: int = 1,
+    backend: str = "auto",
+    precision: str = "float32",
 ) -> Policy:
     """Load a bundle after checking everything that must fit.
 
@@ -176,28 +226,38 @@ def load_bundle(
         camera: The camera that will be used; None: not known yet (`Policy.act` still checks the size).
         rate: Control rate of the robot [Hz]; None: whatever the bundle wants.
         threads: CPU threads of PyTorch in this process.
+        backend: What runs the bundle: one of `backends.BACKENDS`, or `auto`.
+        precision: One of `PRECISIONS`.
 
     Raises:
         BundleError: For the first thing that does not fit, with the value found and the value expected.
     """
-    path = Path(path)
-    info, values, bundle_id = _read_json(path)
-    _check_files(path, values)
-    _check_contract(path, info, camera, rate)
-    policy = Policy(info, bundle_id, _load_module(path / "policy.pt", threads))
-    _check_golden(path, policy)
+    from .backends import open_backend
+
+    bundle = read_bundle(path)
+    _check_contract(bundle.path, bundle.info, camera, rate)
+    name, opened = open_backend(backend, bundle, precision, threads)
+    policy = Policy(bundle.info, bundle.bundle_id, opened, f"{name} {precision}")
+    _check_golden(bundle, policy, TOLERANCES[precision])
     return policy
 
 
 class Policy:
-    """A checked policy, ready to act; made by `load_bundle`."""
+    """A checked policy, ready to act; made by `load_bundle`.
 
-    def __init__(self, info: BundleInfo, bundle_id: str, module: Any) -> None:
+    Attributes:
+        info: What the bundle says of itself.
+        bundle_id: The bundle's id.
+        execution: Backend and precision that run it, such as "export float32".
+    """
+
+    def __init__(self, info: BundleInfo, bundle_id: str, backend: Backend, execution: str) -> None:
         import torch
 
         self.info = info
         self.bundle_id = bundle_id
-        self._module = module
+        self.execution = execution
+        self._backend = backend
         self._torch = torch
 
     def act(self, image: np.ndarray, proprio: np.ndarray, task: str) -> Decision:
@@ -234,7 +294,7 @@ class Policy:
         """Return what both critics think of a chosen action, shape (2,); NaN without critic."""
         torch = self._torch
         with torch.inference_mode():
-            q = self._module.q(*choice.inputs, torch.from_numpy(choice.action)[None])
+            q = self._backend.q(*choice.inputs, torch.from_numpy(choice.action)[None])
         return np.asarray(q[0].numpy())
 
     def task_id(self, task: str) -> int:
@@ -244,7 +304,7 @@ class Policy:
         return self.info.tasks.index(task)
 
     def act_on(self, resized: np.ndarray, proprio: np.ndarray, task: int) -> Decision:
-        """Return the module's raw outputs for one image already resized."""
+        """Return the backend's raw outputs for one image already resized."""
         return self._judged(self._choose_on(resized, proprio, task))
 
     def _choose_on(self, resized: np.ndarray, proprio: np.ndarray, task: int) -> Choice:
@@ -255,43 +315,51 @@ class Policy:
                 torch.from_numpy(np.asarray(proprio, np.float32))[None],
                 torch.tensor([task]),
             )
-            action, std = self._module.act(*inputs)
+            action, std = self._backend.act(*inputs)
         return Choice(action[0].numpy(), std[0].numpy(), inputs)
 
     def _judged(self, choice: Choice) -> Decision:
         return Decision(choice.action, choice.std, self.value(choice))
 
 
-def _read_json(path: Path) -> tuple[BundleInfo, dict[str, Any], str]:
-    """Return the description, its JSON values and the bundle id."""
-    for name in ("bundle.json", "policy.pt", "golden.npz"):
-        if not (path / name).is_file():
-            raise BundleError(f"{path} is not a bundle: it has no {name} (make one with `ptr bundle`)")
-    content = (path / "bundle.json").read_bytes()
+def _read_json(path: Path) -> tuple[BundleInfo, dict[str, str], str]:
+    """Return the description, the files' hashes by name, and the bundle id."""
+    file = path / "bundle.json"
+    _check_present(path, ["bundle.json"])
+    content = file.read_bytes()
     try:
         values = json.loads(content)
     except ValueError as error:
-        raise BundleError(f"{path / 'bundle.json'} is truncated or not JSON: {error}") from error
+        raise BundleError(f"{file} is truncated or not JSON: {error}") from error
     version = values.get("format_version") if isinstance(values, dict) else None
     if version != FORMAT_VERSION:
         raise BundleError(f"{path}: format version is {version!r}, expected {FORMAT_VERSION}; export the bundle again")
     try:
-        return BundleInfo.from_json(values), values, _bundle_id(content)
+        info, hashes = BundleInfo.from_json(values), dict(values["sha256"])
     except (KeyError, TypeError) as error:
-        raise BundleError(f"{path / 'bundle.json'} is incomplete: {error}") from error
+        raise BundleError(f"{file} is incomplete: {error}") from error
+    forms = [{*names, "golden.npz"} for names in FORMS.values()]
+    if set(hashes) not in forms:
+        raise BundleError(f"{file}: sha256 names {', '.join(hashes)}; expected {' or '.join(map(str, forms))}")
+    _check_present(path, hashes)
+    return info, hashes, _bundle_id(content)
+
+
+def _check_present(path: Path, names: Iterable[str]) -> None:
+    for name in names:
+        if not (path / name).is_file():
+            raise BundleError(f"{path} is not a bundle: it has no {name} (make one with `ptr bundle`)")
 
 
 def _bundle_id(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def _check_files(path: Path, values: Mapping[str, Any]) -> None:
-    for name in ("policy.pt", "golden.npz"):
-        expected, found = values.get("sha256", {}).get(name), sha256(path / name)
-        if found != expected:
-            raise BundleError(
-                f"{path / name}: checksum is {found[:12]}…, expected {str(expected)[:12]}…; copy it again"
-            )
+def _read_file(file: Path, expected: str) -> bytes:
+    content = file.read_bytes()
+    if (found := hashlib.sha256(content).hexdigest()) != expected:
+        raise BundleError(f"{file}: checksum is {found[:12]}…, expected {str(expected)[:12]}…; copy it again")
+    return content
 
 
 def _check_contract(path: Path, info: BundleInfo, camera: CameraSpec | None, rate: float | None) -> None:
@@ -315,29 +383,15 @@ def _check_contract(path: Path, info: BundleInfo, camera: CameraSpec | None, rat
             raise BundleError(f"{path}: {what} is {found!r} in the bundle, {expected!r} here")
 
 
-def _load_module(file: Path, threads: int) -> Any:
-    import torch
-
-    torch.set_num_threads(threads)
+def _check_golden(bundle: Bundle, policy: Policy, tolerance: Tolerance) -> None:
+    """Recompute the golden outputs; this also warms the programs up."""
     try:
-        module = torch.jit.load(str(file), map_location="cpu").eval()
-        for weights in module.parameters():
-            if weights.dim() == 4:  # convolutions: a third faster in a ResNet-34, with the same results
-                weights.data = weights.data.contiguous(memory_format=torch.channels_last)
-        return torch.jit.freeze(module, preserved_attrs=["act", "q"])
-    except (RuntimeError, ValueError) as error:
-        raise BundleError(f"{file} is not a TorchScript policy: {str(error).splitlines()[0]}") from error
-
-
-def _check_golden(path: Path, policy: Policy) -> None:
-    """Recompute the golden outputs; this also warms the module up."""
-    try:
-        with np.load(path / "golden.npz", allow_pickle=False) as file:
+        with np.load(io.BytesIO(bundle.files["golden.npz"]), allow_pickle=False) as file:
             golden = {name: file[name] for name in GOLDEN_NAMES}
     except (ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{path / 'golden.npz'} is truncated or incomplete: {error}") from error
+        raise BundleError(f"{bundle.path / 'golden.npz'} is truncated or incomplete: {error}") from error
     if len(golden["image"]) == 0:
-        raise BundleError(f"{path / 'golden.npz'} holds no golden image")
+        raise BundleError(f"{bundle.path / 'golden.npz'} holds no golden image")
     span = np.subtract(policy.info.action_high, policy.info.action_low)
     size = (policy.info.image_height, policy.info.image_width)
     for index, image in enumerate(golden["image"]):
@@ -347,14 +401,14 @@ def _check_golden(path: Path, policy: Policy) -> None:
         scale = max(1.0, float(np.nanmax(np.abs(expected["q"]), initial=0.0)))
         differences = {
             "resized image": (pixels, PIXEL_TOLERANCE),
-            "action": (np.abs((decision.action - expected["action"]) / span).max(), ACTION_TOLERANCE),
-            "Q": (_difference(decision.q, expected["q"]), Q_TOLERANCE * scale),
+            "action": (np.abs((decision.action - expected["action"]) / span).max(), tolerance.action),
+            "Q": (_difference(decision.q, expected["q"]), tolerance.q * scale),
         }
         for what, (found, allowed) in differences.items():
             if not found <= allowed:
                 raise BundleError(
-                    f"{path}: golden {what} {index} differs by {found:.3g}, at most {allowed:.3g} is expected: "
-                    "this computer does not reproduce the policy"
+                    f"{bundle.path}: golden {what} {index} differs by {found:.3g}, at most {allowed:.3g} is expected: "
+                    f"this computer does not reproduce the policy ({policy.execution})"
                 )
 
 

@@ -49,6 +49,8 @@ class PolicyNode(LifecycleNode):
         self._width = parameter(self, "width", 640, "its picture width [pixels]")
         self._height = parameter(self, "height", 480, "its picture height [pixels]")
         self._default_task = parameter(self, "task", "", "task where the START of an episode names none")
+        self._backend = parameter(self, "backend", "auto", "what runs the bundle: auto, or one of backends.BACKENDS")
+        self._precision = parameter(self, "precision", "float32", "what it computes in: float32 or bfloat16")
         self._threads = parameter(self, "threads", 1, "CPU threads of PyTorch")
         self.autostart = parameter(self, "autostart", False, "configure and activate without being told")
         self._inputs = Inputs(
@@ -84,8 +86,14 @@ class PolicyNode(LifecycleNode):
         from .bundle import CameraSpec, load_bundle
 
         try:
-            camera = CameraSpec(self._camera, self._width, self._height)
-            self._policy = load_bundle(Path(self._bundle), camera=camera, rate=CONTROL_RATE, threads=self._threads)
+            self._policy = load_bundle(
+                Path(self._bundle),
+                camera=CameraSpec(self._camera, self._width, self._height),
+                rate=CONTROL_RATE,
+                threads=self._threads,
+                backend=self._backend,
+                precision=self._precision,
+            )
             if self._default_task:
                 self._policy.task_id(self._default_task)
         except (PtrError, OSError) as error:
@@ -95,7 +103,8 @@ class PolicyNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._refusal = ""
         self._connect()
-        self.get_logger().info(f"bundle {self._policy.bundle_id}: {self._policy.info.agent}, checked")
+        policy = self._policy
+        self.get_logger().info(f"bundle {policy.bundle_id}: {policy.info.agent}, checked; runs by {policy.execution}")
         return super().on_configure(state)
 
     def _connect(self) -> None:
@@ -242,6 +251,7 @@ class PolicyNode(LifecycleNode):
             policy_std=np.full(7, np.nan),
             latency=np.nan,
             bundle_id=self._policy.bundle_id,
+            execution=self._policy.execution,
             task=self._task,
             status=status,
             reason=reason,
@@ -257,6 +267,7 @@ class PolicyNode(LifecycleNode):
         """Return the entry of /diagnostics."""
         values = {
             "bundle": self._policy.bundle_id if self._policy else "",
+            "execution": self._policy.execution if self._policy else "",
             "episode": self._episode,
             "latency": f"{self._last.latency:.3f}",
         }

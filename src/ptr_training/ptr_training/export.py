@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import copy
+import io
 import json
 import warnings
 from importlib.metadata import version
@@ -12,16 +14,20 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from ptr_policy_node.bundle import BundleInfo, CameraSpec, load_bundle, write_bundle
+from ptr_policy_node.bundle import FORMS, BundleInfo, CameraSpec, load_bundle, write_bundle
 from ptr_policy_node.images import resize_area
 
 from .episodes import EpisodeStore, StoreError, TrainingError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.export import ExportedProgram
+
     from .checkpoint import Checkpoint
+    from .networks import Deployed
 
 N_SMOOTH, N_REAL = 2, 2  # golden images
-PARITY = 1e-5  # largest difference of the scripted module from the agent, scaled action and relative Q
+PARITY = 1e-5  # largest difference of what a bundle holds from the agent, scaled action and relative Q
 
 
 def main(argv: list[str]) -> None:
@@ -32,14 +38,20 @@ def main(argv: list[str]) -> None:
         "--step", type=int, help="which checkpoint (default: the choice of `ptr select`, else the newest)"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
+    parser.add_argument(
+        "--format",
+        choices=FORMS,
+        default="export",
+        help="of its programs: torch.export, which every backend but one runs, or TorchScript [%(default)s]",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
     args = parser.parse_args(argv)
 
     from .checkpoint import find_checkpoint, load_checkpoint
 
     path = find_checkpoint(args.run, args.step if args.step is not None else chosen_step(args.run))
-    bundle_id = export(load_checkpoint(path), path, args.out, overwrite=args.overwrite)
-    load_bundle(args.out)  # as the policy node will
+    bundle_id = export(load_checkpoint(path), path, args.out, args.format, overwrite=args.overwrite)
+    load_bundle(args.out, backend=args.format)  # as the policy node will
     print(f"{args.out}: bundle {bundle_id} of {path}")
 
 
@@ -49,39 +61,106 @@ def chosen_step(run: Path) -> int | None:
     return json.loads(file.read_text())["step"] if file.is_file() else None
 
 
-def export(checkpoint: Checkpoint, source: Path, out: Path, *, overwrite: bool = False) -> str:
+def export(checkpoint: Checkpoint, source: Path, out: Path, form: str = "export", *, overwrite: bool = False) -> str:
     """Write the bundle of a checkpoint and return its id.
 
+    Args:
+        checkpoint: What to deploy.
+        source: Where it was read, for the record.
+        out: Folder to make.
+        form: Of the programs, one of `bundle.FORMS`.
+        overwrite: Replace an existing folder.
+
     Raises:
-        TrainingError: If the scripted module does not reproduce the agent.
+        TrainingError: If the programs do not reproduce the agent.
     """
     import torch
 
-    eager = checkpoint.build_agent(torch.device("cpu")).deployed().eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # TorchScript is kept: the node needs no Python code of ours
-        scripted = torch.jit.script(eager)
-    golden = golden_inputs(checkpoint)
-    image, proprio, task = (torch.from_numpy(golden[name]) for name in ("resized", "proprio", "task"))
-    with torch.inference_mode():
-        action, _ = eager.act(image, proprio, task)
-        golden |= {"action": action.numpy(), "q": eager.q(image, proprio, task, action).numpy()}
-        _check_parity(checkpoint, scripted, golden)
-    return write_bundle(out, describe(checkpoint, source), scripted.save_to_buffer(), golden, overwrite=overwrite)
+    deployed = checkpoint.build_agent(torch.device("cpu")).deployed().eval()
+    programs, golden = make_programs(deployed, golden_inputs(checkpoint), form)
+    return write_bundle(out, describe(checkpoint, source), programs, golden, overwrite=overwrite)
 
 
-def _check_parity(checkpoint: Checkpoint, scripted: Any, golden: dict[str, np.ndarray]) -> None:
+def make_programs(
+    deployed: Deployed, inputs: dict[str, np.ndarray], form: str
+) -> tuple[dict[str, bytes], dict[str, np.ndarray]]:
+    """Return a bundle's programs, checked against the agent, and its golden inputs and outputs.
+
+    Args:
+        deployed: The agent's policy and critic, in evaluation mode.
+        inputs: From `golden_inputs`.
+        form: One of `bundle.FORMS`.
+
+    Raises:
+        TrainingError: If the programs do not reproduce the agent.
+    """
     import torch
 
-    image, proprio, task = (torch.from_numpy(golden[name]) for name in ("resized", "proprio", "task"))
-    action, _ = scripted.act(image, proprio, task)
-    q, expected = scripted.q(image, proprio, task, action).numpy(), golden["q"]
-    span = np.subtract(checkpoint.problem.action_high, checkpoint.problem.action_low)
-    worst = float(np.abs((action.numpy() - golden["action"]) / span).max())
-    worst_q = float(np.nanmax(np.abs(q - expected) / np.maximum(1.0, np.abs(expected)), initial=0.0))
-    if not max(worst, worst_q) <= PARITY or (np.isnan(q) != np.isnan(expected)).any():
+    image, proprio, task = (torch.from_numpy(inputs[name]) for name in ("resized", "proprio", "task"))
+    with torch.inference_mode():
+        action, _ = deployed.act(image, proprio, task)
+        golden = inputs | {"action": action.numpy(), "q": deployed.q(image, proprio, task, action).numpy()}
+    if form == "torchscript":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # until PyTorch drops it
+            scripted = torch.jit.script(deployed)
+        _check_parity(deployed, scripted.act, scripted.q, golden)
+        return {"policy.pt": scripted.save_to_buffer()}, golden
+    arguments = tuple(torch.zeros(1, *each.shape[1:], dtype=each.dtype) for each in (image, proprio, task, action))
+    act, q = _trace(deployed, "act", arguments[:3]), _trace(deployed, "q", arguments)
+    _check_parity(deployed, act.module(), q.module(), golden)
+    return {"act.pt2": _save(act), "q.pt2": _save(q)}, golden
+
+
+def _trace(deployed: Deployed, method: str, arguments: tuple[Tensor, ...]) -> ExportedProgram:
+    """Return a method as a graph of core ATen operators for one picture, with only the weights that it uses."""
+    import torch
+
+    module = copy.copy(deployed)
+    module.forward = getattr(module, method)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of PyTorch about itself
+        program = torch.export.export(module, arguments).run_decompositions()
+    for node in reversed(program.graph.nodes):
+        if node.op == "call_function" and "_assert_" in str(node.target):
+            program.graph.erase_node(node)  # `Policy` checks the inputs; the operators are not core ones
+        node.meta = {"val": node.meta["val"]} if "val" in node.meta else {}  # not the paths of this computer's files
+    program.graph.eliminate_dead_code()
+    unused = {node.name: node for node in program.graph.nodes if node.op == "placeholder" and not node.users}
+    for spec in list(program.graph_signature.input_specs):
+        if spec.target in program.state_dict and spec.arg.name in unused:
+            program.graph.erase_node(unused[spec.arg.name])
+            program.graph_signature.input_specs.remove(spec)
+            del program.state_dict[spec.target]
+    program.graph_module.recompile()
+    program.validate()
+    return program
+
+
+def _save(program: ExportedProgram) -> bytes:
+    import torch
+
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    return buffer.getvalue()
+
+
+def _check_parity(deployed: Deployed, act: Any, q: Any, golden: dict[str, np.ndarray]) -> None:
+    """Raise TrainingError if programs, given one picture at a time, do not return the golden outputs."""
+    import torch
+
+    span = (deployed.high - deployed.low).numpy()
+    worst, worst_q = 0.0, 0.0
+    for index in range(len(golden["image"])):
+        row = {name: values[index : index + 1] for name, values in golden.items()}
+        inputs = [torch.from_numpy(row[name]) for name in ("resized", "proprio", "task")]
+        with torch.inference_mode():
+            action, _ = act(*inputs)
+            values, expected = q(*inputs, action).numpy(), row["q"]
+        worst = max(worst, float(np.abs((action.numpy() - row["action"]) / span).max()))
+        error = np.where(np.isnan(values) & np.isnan(expected), 0.0, values - expected)
+        worst_q = np.maximum(worst_q, np.abs(error / np.maximum(1.0, np.abs(np.nan_to_num(expected)))).max())
+    if not max(worst, worst_q) <= PARITY:
         raise TrainingError(
             f"the exported policy differs from the agent: action {worst:.2g}, Q {worst_q:.2g} > {PARITY}"
         )
