@@ -16,12 +16,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from latency_bench import CAMERA, SIZES, TASK, make_bundle, untrained
 
-from ptr_policy_node.backends import BACKENDS
+from ptr_policy_node.backends import BACKENDS, Backend
 from ptr_policy_node.bundle import FORMS, BundleError, Choice, Policy, load_bundle, read_bundle
 from ptr_policy_node.compiled import compile_bundle
 
@@ -62,7 +63,8 @@ def contestants(folder: Path, encoder: str, agent: str, size: int, threads: int)
     for form in FORMS:
         make_bundle(folder / form, deployed, agent, size, form)
     bundle = read_bundle(folder / "export")
-    yield Contestant(Policy(bundle.info, bundle.bundle_id, deployed, "eager float32"), 0.0)
+    eager = cast(Backend, deployed)  # it has `act` and `q`
+    yield Contestant(Policy(bundle.info, bundle.bundle_id, eager, "eager float32"), 0.0)
     for name, backend in BACKENDS.items():
         for precision in backend.precisions:
             path = folder / backend.form
@@ -96,7 +98,9 @@ def measure(field: list[Contestant], rounds: int) -> None:
 
 def table(field: list[Contestant]) -> str:
     """Return what was measured, one line each."""
-    lines = ["| backend | load | act p50 | p99 | CPU | faster than eager, wall | CPU | q CPU | action error | Q error |"]
+    lines = [
+        "| backend | load | act p50 | p99 | CPU | faster than eager, wall | CPU | q CPU | action error | Q error |"
+    ]
     lines.append("|---|---|---|---|---|---|---|---|---|---|")
     wall0, cpu0 = (np.median(times[WARM_UP:]) for times in (field[0].act_wall, field[0].act_cpu))
     for each in field:

@@ -147,7 +147,7 @@ def main() -> int:
     parser.add_argument("--agent", choices=("cql", "bc"), default="cql")
     parser.add_argument("--size", type=int, help=f"pixels of the network's picture (default: {SIZES})")
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--backend", default="export", help="that runs the bundle; aot is compiled before [%(default)s]")
+    parser.add_argument("--backend", default="export", help="aot is compiled before [%(default)s]")
     parser.add_argument("--precision", default="float32", help="float32 or bfloat16 [%(default)s]")
     parser.add_argument("--rate", type=float, default=30.0, help="of the camera [Hz]")
     arguments = parser.parse_args()

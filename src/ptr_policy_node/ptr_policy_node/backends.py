@@ -1,14 +1,13 @@
-"""The ways to run a bundle; `BACKENDS` is the only list of them.
-
-A backend has `act` and `q` as `docs/design.md` describes them (section "Bundle"), on tensors of batch size 1. Each
-of the two may be called from a thread of its own.
-"""
+"""The ways to run a bundle; `BACKENDS` is the only list of them."""
 
 from __future__ import annotations
 
 import importlib
 import io
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import compiled
 from .bundle import PRECISIONS, Bundle, BundleError
@@ -21,28 +20,27 @@ if TYPE_CHECKING:
 PARAMETERS = "parameters backend and precision of the policy node, config/policy.yaml"
 
 
-class Backend(Protocol):
+class Backend(ABC):
     """Runs a bundle.
 
     Attributes:
         form: The form of bundle it runs, see `bundle.FORMS`.
         precisions: Those it can run in.
+        act: (image, proprio, task) to (action, std), as `docs/design.md` describes them, batch size 1.
+        q: (image, proprio, task, action) to both Q values. It may be called in another thread than `act`.
     """
 
     form: ClassVar[str]
-    precisions: ClassVar[tuple[str, ...]]
+    precisions: ClassVar[tuple[str, ...]] = PRECISIONS
+    act: Callable[..., Sequence[Tensor]]
+    q: Callable[..., Tensor]
 
+    @abstractmethod
     def __init__(self, bundle: Bundle, precision: str, threads: int) -> None:
         """Load the programs of a bundle whose files have been checked."""
 
-    def act(self, image: Tensor, proprio: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
-        """Return action and deviation."""
 
-    def q(self, image: Tensor, proprio: Tensor, task: Tensor, action: Tensor) -> Tensor:
-        """Return both Q values."""
-
-
-class TorchScript:
+class TorchScript(Backend):
     """A scripted policy, interpreted by PyTorch."""
 
     form = "torchscript"
@@ -58,59 +56,49 @@ class TorchScript:
                     weights.data = weights.data.contiguous(memory_format=torch.channels_last)
             module = torch.jit.freeze(module, preserved_attrs=["act", "q"])
         except (RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error).partition("\n")[0]
             raise BundleError(f"{bundle.path / 'policy.pt'} is not a TorchScript policy: {reason}") from error
         self.act, self.q = module.act, module.q
 
 
-class Exported:
+class Exported(Backend):
     """Exported programs, run by PyTorch operator by operator."""
 
     form = "export"
-    precisions = PRECISIONS
 
     def __init__(self, bundle: Bundle, precision: str, threads: int) -> None:
         self.act, self.q = (as_module(program, precision) for program in read_programs(bundle))
 
 
-class Compiled:
+class Compiled(Backend):
     """Exported programs that `ptr compile` has compiled for this machine."""
 
     form = "export"
-    precisions = PRECISIONS
 
     def __init__(self, bundle: Bundle, precision: str, threads: int) -> None:
         import torch
 
-        self._torch, self._threads = torch, threads
-        self._act, self._q = compiled.load(bundle, precision)
+        def run(runner: Any, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+            torch.set_num_threads(threads)  # OpenMP keeps a number for each calling thread
+            outputs: list[Tensor] = runner.run(list(inputs))
+            return outputs
 
-    def act(self, image: Tensor, proprio: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Backend`."""
-        action, std = self._run(self._act, image, proprio, task)
-        return action, std
-
-    def q(self, image: Tensor, proprio: Tensor, task: Tensor, action: Tensor) -> Tensor:
-        """See `Backend`."""
-        return self._run(self._q, image, proprio, task, action)[0]
-
-    def _run(self, runner: Any, *inputs: Tensor) -> list[Tensor]:
-        self._torch.set_num_threads(self._threads)  # OpenMP's number is each thread's own
-        outputs: list[Tensor] = runner.run(list(inputs))
-        return outputs
+        act, q = compiled.load(bundle, precision)
+        self.act = lambda *inputs: run(act, inputs)
+        self.q = lambda *inputs: run(q, inputs)[0]
 
 
-class OpenVino:
-    """Exported programs, converted when loaded and run by OpenVINO."""
+class OpenVino(Backend):
+    """Exported programs, converted when loaded, which takes some seconds, and run by OpenVINO."""
 
     form = "export"
-    precisions = PRECISIONS
 
     def __init__(self, bundle: Bundle, precision: str, threads: int) -> None:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it would report each use online
         try:
             openvino = importlib.import_module("openvino")
         except ImportError as error:
-            raise BundleError(f"backend is 'openvino', which is not installed here: pip install openvino ({error})")
+            raise BundleError(f"OpenVINO is not installed here: pip install openvino ({error})") from error
         options = {
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
             "INFERENCE_NUM_THREADS": threads,
@@ -121,22 +109,17 @@ class OpenVino:
             model = openvino.convert_model(program)
             return openvino.Core().compile_model(model, "CPU", options).create_infer_request()
 
-        self._act, self._q = (load(program) for program in read_programs(bundle))
+        act, q = (load(program) for program in read_programs(bundle))
+        self.act = lambda *inputs: self._run(act, inputs)
+        self.q = lambda *inputs: self._run(q, inputs)[0]
 
-    def act(self, image: Tensor, proprio: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Backend`."""
-        action, std = self._run(self._act, image=image, proprio=proprio, task=task)
-        return action, std
-
-    def q(self, image: Tensor, proprio: Tensor, task: Tensor, action: Tensor) -> Tensor:
-        """See `Backend`."""
-        return self._run(self._q, image=image, proprio=proprio, task=task, action=action)[0]
-
-    def _run(self, request: Any, **inputs: Tensor) -> list[Tensor]:
+    @staticmethod
+    def _run(request: Any, inputs: tuple[Tensor, ...]) -> list[Tensor]:
         import torch
 
-        known = {name for each in request.model_inputs for name in each.names}  # those that no output follows from go
-        results = request.infer({name: inputs[name].numpy() for name in inputs.keys() & known})
+        values = dict(zip(("image", "proprio", "task", "action"), inputs, strict=False))
+        wanted = {name for each in request.model_inputs for name in each.names}  # those that an output follows from
+        results = request.infer({name: value.numpy() for name, value in values.items() if name in wanted})
         return [torch.from_numpy(results[output].copy()) for output in request.model_outputs]
 
 
@@ -179,13 +162,12 @@ def open_backend(name: str, bundle: Bundle, precision: str, threads: int) -> tup
         raise BundleError(
             f"precision is {precision!r}; {name} runs in {' or '.join(backend.precisions)} ({PARAMETERS})"
         )
-    if precision == "bfloat16" and not any(has for name, has in _capabilities().items() if name.endswith("bf16")):
+    if precision == "bfloat16" and not _has_bfloat16():
         raise BundleError(f"precision is 'bfloat16', which this CPU has no arithmetic for; use float32 ({PARAMETERS})")
     return name, backend(bundle, precision, threads)
 
 
-def _capabilities() -> dict[str, Any]:
+def _has_bfloat16() -> bool:
     import torch
 
-    capabilities: dict[str, Any] = torch.cpu.get_capabilities()
-    return capabilities
+    return any(has for name, has in torch.cpu.get_capabilities().items() if name.endswith("bf16"))

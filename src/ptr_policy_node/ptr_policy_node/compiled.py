@@ -15,11 +15,14 @@ import shutil
 import stat
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .bundle import PRECISIONS, Bundle, BundleError, load_bundle, read_bundle
 from .files import atomic_folder, sha256
 from .programs import as_module, example_inputs, read_programs
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 LIBRARIES = ("act.so", "q.so")
 OPTIONS = {
@@ -49,12 +52,18 @@ def compile_bundle(bundle: Bundle, precision: str) -> Path:
     """
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
-        raise BundleError(f"compiling needs a C++ compiler, and there is no {compiler}: apt-get install g++, or set CXX")
-    folder = _folder(bundle, precision)
+        raise BundleError(
+            f"compiling needs a C++ compiler, and there is no {compiler}: apt-get install g++, or set CXX"
+        )
+    programs, folder = read_programs(bundle), _folder(bundle, precision)
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with atomic_folder(folder, overwrite=True) as partial:
-        partial.chmod(0o700)
-        _compile(bundle, precision, partial)
+    try:
+        with atomic_folder(folder, overwrite=True) as partial:
+            partial.chmod(0o700)
+            _compile(programs, precision, partial)
+            _describe(bundle, precision, partial)
+    except RuntimeError as error:  # with the compiler's words
+        raise BundleError(f"{bundle.path} cannot be compiled here: {error}") from error
     try:
         load_bundle(bundle.path, backend="aot", precision=precision)
     except BundleError:
@@ -79,7 +88,9 @@ def load(bundle: Bundle, precision: str) -> tuple[Any, Any]:
     folder = _folder(bundle, precision)
     again = f"`ptr compile {bundle.path} --precision {precision}`"
     if not folder.is_dir():
-        raise BundleError(f"{bundle.path} is not compiled for this machine in {precision}: {again}, or choose a backend")
+        raise BundleError(
+            f"{bundle.path} is not compiled for this machine in {precision}: {again}, or choose a backend"
+        )
     for path in (folder, *(folder / name for name in ("compiled.json", *LIBRARIES))):
         _check_owner(path)
     try:
@@ -126,8 +137,8 @@ def _check_owner(path: Path) -> None:
         )
 
 
-def _compile(bundle: Bundle, precision: str, folder: Path) -> None:
-    """Write the libraries and their description."""
+def _compile(programs: tuple[ExportedProgram, ExportedProgram], precision: str, folder: Path) -> None:
+    """Write the libraries."""
     import torch
     from torch._inductor.utils import fresh_cache
     from tqdm import tqdm
@@ -135,14 +146,17 @@ def _compile(bundle: Bundle, precision: str, folder: Path) -> None:
     package = folder / "package.pt2"
     # PyTorch's own cache has a name in /tmp that anybody can take. Weights are frozen only where none can be learnt.
     with fresh_cache(dir=str(folder)), torch.no_grad():
-        for name, program in tqdm(list(zip(LIBRARIES, read_programs(bundle), strict=True)), "compile", unit="program"):
-            frozen = torch.export.export(as_module(program, precision), example_inputs(program))
-            torch._inductor.aoti_compile_and_package(frozen, package_path=str(package), inductor_configs=OPTIONS)
+        for name, program in tqdm(list(zip(LIBRARIES, programs, strict=True)), desc="compile", unit="program"):
+            lowered = torch.export.export(as_module(program, precision), example_inputs(program))
+            torch._inductor.aoti_compile_and_package(lowered, package_path=str(package), inductor_configs=OPTIONS)
             with zipfile.ZipFile(package) as archive:
                 (library,) = (each for each in archive.namelist() if each.endswith(".so"))
                 (folder / name).write_bytes(archive.read(library))
             package.unlink()
             (folder / name).chmod(0o600)
-    description = folder / "compiled.json"
-    description.write_text(json.dumps(_description(bundle, precision, folder), indent=1) + "\n")
-    description.chmod(0o600)
+
+
+def _describe(bundle: Bundle, precision: str, folder: Path) -> None:
+    file = folder / "compiled.json"
+    file.write_text(json.dumps(_description(bundle, precision, folder), indent=1) + "\n")
+    file.chmod(0o600)

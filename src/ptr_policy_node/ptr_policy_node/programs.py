@@ -25,11 +25,10 @@ ENTRY = re.compile(
     r"data/(weights/(weight_\d+|model_weights_config\.json)|sample_inputs/model\.pt|"
     r"constants/(tensor_\d+|model_constants_config\.json))"
 )
-ARGUMENTS = {
-    f"as_{kind}"
-    for kind in "tensor tensors optional_tensors none int ints float floats bool bools string scalar_type "
-    "memory_format layout device".split()
-}
+ARGUMENTS = (
+    *("as_tensor", "as_tensors", "as_none", "as_int", "as_ints", "as_float", "as_floats", "as_bool", "as_bools"),
+    *("as_string", "as_scalar_type", "as_memory_format", "as_layout", "as_device"),
+)
 EMPTY = (
     *("guards_code", "range_constraints", "sym_int_values", "sym_float_values", "sym_bool_values"),
     *("custom_obj_values", "treespec_namedtuple_fields", "metadata"),
@@ -44,6 +43,8 @@ def read_programs(bundle: Bundle) -> tuple[ExportedProgram, ExportedProgram]:
         BundleError: If an archive is damaged, holds anything but a program of the kind described above, or the program
             does not take what the bundle says; a compiled one would not notice.
     """
+    if bundle.form != "export":
+        raise BundleError(f"{bundle.path} holds no exported programs; make it with `ptr bundle --format export`")
     image = ((1, bundle.info.image_height, bundle.info.image_width, 3), "uint8")
     inputs = {"image": image, "proprio": ((1, 7), "float32"), "task": ((1,), "int64")}
     act = _read(bundle, "act.pt2", inputs)

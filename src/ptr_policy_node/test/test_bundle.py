@@ -13,68 +13,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from toy_bundle import CAMERA, INFO, Toy, golden, programs, write
 
-from ptr_policy_node.bundle import BundleError, BundleInfo, CameraSpec, load_bundle, write_bundle
+from ptr_policy_node.bundle import FORMS, BundleError, load_bundle, write_bundle
 from ptr_policy_node.files import sha256
-from ptr_policy_node.images import resize_area
-
-CAMERA = CameraSpec("front", 32, 24)
-INFO = BundleInfo(
-    agent="cql",
-    camera=CAMERA,
-    image_height=8,
-    image_width=8,
-    rate=5.0,
-    tasks=("a", "b"),
-    command="executed",
-    data={"target": {"name": "t", "sha256": "0" * 64}},
-    checkpoint={"path": "run/checkpoints/step_1.pt", "step": 1},
-    code_version="0.1.0",
-)
 
 
-class Toy(nn.Module):
-    """A policy whose outputs follow from its inputs by hand."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.tensor(0.01))
-
-    @torch.jit.export
-    def act(self, image: Tensor, proprio: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
-        brightness = image.to(torch.float32).mean((1, 2, 3)) / 255.0
-        action = self.gain * proprio + self.gain * (brightness + task.to(torch.float32)).unsqueeze(1)
-        return action, torch.zeros_like(action)
-
-    @torch.jit.export
-    def q(self, image: Tensor, proprio: Tensor, task: Tensor, action: Tensor) -> Tensor:
-        return torch.stack([action.sum(1), action.sum(1) - 1.0], 1)
-
-
-def golden() -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (2, 24, 32, 3), np.uint8)
-    values = {
-        "image": image,
-        "resized": np.stack([resize_area(each, (8, 8)) for each in image]),
-        "proprio": rng.normal(size=(2, 7)).astype(np.float32),
-        "task": np.array([0, 1]),
-    }
-    inputs = [torch.from_numpy(values[name]) for name in ("resized", "proprio", "task")]
-    with torch.no_grad():
-        action, _ = Toy().act(*inputs)
-        return values | {"action": action.numpy(), "q": Toy().q(*inputs, action).numpy()}
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    write(tmp_path / "bundle")
+@pytest.fixture(params=FORMS)
+def bundle(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    write(tmp_path / "bundle", form=request.param)
     return tmp_path / "bundle"
 
 
-def write(path: Path, info: BundleInfo = INFO, **changes: np.ndarray) -> str:
-    return write_bundle(path, info, torch.jit.script(Toy()).save_to_buffer(), golden() | changes)
+@pytest.fixture
+def program(bundle: Path) -> str:
+    """Name of the bundle's first program."""
+    return next(names[0] for names in FORMS.values() if (bundle / names[0]).exists())
 
 
 def edit(path: Path, **changes: Any) -> None:
@@ -86,7 +40,7 @@ def edit(path: Path, **changes: Any) -> None:
         for section in sections:
             place = place[section]
         place[last] = value
-    values["sha256"] = {name: sha256(path / name) for name in ("policy.pt", "golden.npz")}
+    values["sha256"] = {name: sha256(path / name) for name in values["sha256"]}
     (path / "bundle.json").write_text(json.dumps(values))
 
 
@@ -128,34 +82,47 @@ def test_mismatch_is_refused_by_name(bundle: Path, changes: dict[str, Any], mess
         load_bundle(bundle, camera=CAMERA, rate=5.0)
 
 
-@pytest.mark.parametrize("name", ["policy.pt", "golden.npz"])
-def test_altered_file_is_refused(bundle: Path, name: str) -> None:
-    file = bundle / name
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(BundleError, match=f"{name}: checksum is .*, expected"):
-        load_bundle(bundle)
+def test_altered_file_is_refused(bundle: Path, program: str) -> None:
+    for name in (program, "golden.npz"):
+        file = bundle / name
+        content = file.read_bytes()
+        file.write_bytes(content[:-1])
+        with pytest.raises(BundleError, match=f"{name}: checksum is .*, expected"):
+            load_bundle(bundle)
+        file.write_bytes(content)
 
 
-@pytest.mark.parametrize("name", ["bundle.json", "policy.pt", "golden.npz"])
-def test_missing_file_is_refused(bundle: Path, name: str) -> None:
-    (bundle / name).unlink()
-    with pytest.raises(BundleError, match=f"it has no {name}"):
-        load_bundle(bundle)
+def test_missing_file_is_refused(bundle: Path, program: str) -> None:
+    for name in (program, "golden.npz", "bundle.json"):
+        (bundle / name).unlink()
+        with pytest.raises(BundleError, match=f"it has no {name}"):
+            load_bundle(bundle)
+        (bundle / name).write_bytes(b"")
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("policy.pt", "not a TorchScript policy"),
-        ("golden.npz", "truncated or incomplete"),
-        ("bundle.json", "truncated or not JSON"),
-    ],
-)
-def test_garbage_is_refused(bundle: Path, name: str, message: str) -> None:
-    (bundle / name).write_bytes(b"garbage")
-    if name != "bundle.json":
-        edit(bundle)
+def test_garbage_is_refused(bundle: Path, program: str) -> None:
+    message = {"policy.pt": "not a TorchScript policy", "act.pt2": "not an exported policy"}[program]
+    (bundle / program).write_bytes(b"garbage")
+    edit(bundle)
     with pytest.raises(BundleError, match=message):
+        load_bundle(bundle)
+    (bundle / "bundle.json").write_bytes(b"garbage")
+    with pytest.raises(BundleError, match="truncated or not JSON"):
+        load_bundle(bundle)
+
+
+def test_golden_garbage_is_refused(bundle: Path) -> None:
+    (bundle / "golden.npz").write_bytes(b"garbage")
+    edit(bundle)
+    with pytest.raises(BundleError, match="truncated or incomplete"):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize("names", [{"../bundle.json"}, {"policy.pt"}, {"act.pt2", "golden.npz"}, set()])
+def test_bundle_of_other_files_is_refused(bundle: Path, names: set[str]) -> None:
+    values = json.loads((bundle / "bundle.json").read_text())
+    (bundle / "bundle.json").write_text(json.dumps({**values, "sha256": dict.fromkeys(names, "0")}))
+    with pytest.raises(BundleError, match=r"sha256 names .*; expected .*policy\.pt"):
         load_bundle(bundle)
 
 
@@ -211,7 +178,7 @@ def test_action_that_is_not_finite_never_leaves_the_policy(tmp_path: Path) -> No
     with torch.no_grad():
         action, _ = module.act(*inputs)
     values |= {"action": action.numpy(), "q": module.q(*inputs, action).numpy()}
-    write_bundle(tmp_path / "bundle", INFO, torch.jit.script(module).save_to_buffer(), values)
+    write_bundle(tmp_path / "bundle", INFO, programs(module, "export"), values)
     with pytest.raises(BundleError, match="the policy's action is not finite"):
         load_bundle(tmp_path / "bundle").act(np.zeros((24, 32, 3), np.uint8), np.full(7, 1e3), "a")
 

@@ -63,7 +63,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "action": action.numpy(), "q": module.q(*inputs, action).numpy(),
     }  # fmt: skip
     info = BundleInfo("test", CAMERA, 16, 16, 5.0, (TASK,), "executed", {}, {}, "test")
-    write_bundle(path, info, module.save_to_buffer(), golden)
+    write_bundle(path, info, {"policy.pt": module.save_to_buffer()}, golden)
     return path
 
 
@@ -188,6 +188,8 @@ def test_policy_state_tells_values_latency_and_bundle(rig: Rig, bundle: Path) ->
     assert np.allclose(state.policy_std, 0.01)
     assert 0.0 < state.latency < 0.2
     assert state.bundle_id == load_bundle(bundle).bundle_id
+    assert state.execution == "torchscript float32"
+    assert rig.node.health().values["execution"] == "torchscript float32"
     assert state.task == TASK
 
 
@@ -298,6 +300,14 @@ def test_autostart_with_a_wrong_camera_ends_with_one_error(bundle: Path) -> None
     assert result.returncode == 2
     assert "camera size is (64, 48) in the bundle, (640, 480) here" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_backend_that_cannot_run_the_bundle_ends_the_node_with_those_that_can(bundle: Path) -> None:
+    camera = ("camera:=front", "width:=64", "height:=48")
+    result = run_node("autostart:=true", f"bundle:={bundle}", *camera, "backend:=aot")
+    assert result.returncode == 2
+    assert "backend 'aot' runs bundles of the form 'export'" in result.stderr
+    assert "choose torchscript" in result.stderr
 
 
 def test_unknown_parameter_is_refused() -> None:

@@ -12,12 +12,12 @@ import pytest
 import torch
 import yaml
 
-from ptr_policy_node.bundle import CameraSpec, load_bundle
+from ptr_policy_node.bundle import FORMS, CameraSpec, load_bundle
 from ptr_policy_node.images import resize_area
 from ptr_policy_node.spec import PtrError
 from ptr_training.checkpoint import find_checkpoint, load_checkpoint
-from ptr_training.episodes import EpisodeStore
-from ptr_training.export import N_SMOOTH, golden_inputs, main
+from ptr_training.episodes import EpisodeStore, TrainingError
+from ptr_training.export import N_SMOOTH, export, golden_inputs, main
 from ptr_training.review import main as review
 from ptr_training.train import finetune
 
@@ -34,9 +34,11 @@ def run(request: pytest.FixtureRequest, tmp_path: Path, preset_values: dict[str,
     return tmp_path / request.param
 
 
-def test_bundle_acts_as_the_agent(run: Path, tmp_path: Path) -> None:
-    main([str(run), "--out", str(tmp_path / "bundle")])
+@pytest.mark.parametrize("form", FORMS)
+def test_bundle_acts_as_the_agent(run: Path, tmp_path: Path, form: str) -> None:
+    main([str(run), "--out", str(tmp_path / "bundle"), "--format", form])
     policy = load_bundle(tmp_path / "bundle", camera=CameraSpec("front", 48, 32), rate=5.0)
+    assert policy.execution == f"{form} float32"
     module = load_checkpoint(find_checkpoint(run)).build_agent(torch.device("cpu")).deployed().eval()
     rng = np.random.default_rng(0)
     for _ in range(3):
@@ -50,6 +52,26 @@ def test_bundle_acts_as_the_agent(run: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(decision.std, std[0], atol=1e-5)
         np.testing.assert_allclose(decision.q, q[0], atol=1e-5)
         assert np.isnan(decision.q).all() == (run.name == "bc")
+
+
+def test_programs_hold_the_weights_they_use_and_nothing_of_this_computer(run: Path, tmp_path: Path) -> None:
+    main([str(run), "--out", str(tmp_path / "bundle")])
+    used = {"act.pt2": {"policy"}, "q.pt2": {"critic"} if run.name == "cql" else set()}
+    for name, heads in used.items():
+        weights = torch.export.load(tmp_path / "bundle" / name).state_dict
+        assert {weight.split(".")[0] for weight in weights} & {"policy", "critic"} == heads
+        assert str(Path.cwd()).encode() not in (tmp_path / "bundle" / name).read_bytes()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_programs_that_differ_from_the_agent_are_refused(
+    run: Path, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = load_checkpoint(find_checkpoint(run))
+    monkeypatch.setattr("ptr_training.export.PARITY", -1.0)
+    with pytest.raises(TrainingError, match="the exported policy differs from the agent: action"):
+        export(checkpoint, run, tmp_path / "bundle", form)
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_bundle_says_where_it_came_from(run: Path, tmp_path: Path) -> None:
