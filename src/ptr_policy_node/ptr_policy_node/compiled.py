@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 LIBRARIES = ("act.so", "q.so")
+FILES = ("compiled.json", *LIBRARIES)
 OPTIONS = {
     "freezing": True,  # weights become constants, in the order that the convolutions want
     "cpp.threads": 1,  # of what lies between the convolutions; else the number at compile time is built in
@@ -33,7 +34,7 @@ OPTIONS = {
 
 
 def main(argv: list[str]) -> None:
-    """Compile a bundle for this machine, which makes the policy about twice as fast."""
+    """Compile a bundle for this machine, so that its policy acts faster."""
     parser = argparse.ArgumentParser(
         prog="ptr compile", description=f"{main.__doc__} The policy node takes it up by itself (backend: auto)."
     )
@@ -56,7 +57,8 @@ def compile_bundle(bundle: Bundle, precision: str) -> Path:
             f"compiling needs a C++ compiler, and there is no {compiler}: apt-get install g++, or set CXX"
         )
     programs, folder = read_programs(bundle), _folder(bundle, precision)
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for above in (folder.parent.parent, folder.parent):
+        above.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with atomic_folder(folder, overwrite=True) as partial:
             partial.chmod(0o700)
@@ -91,18 +93,17 @@ def load(bundle: Bundle, precision: str) -> tuple[Any, Any]:
         raise BundleError(
             f"{bundle.path} is not compiled for this machine in {precision}: {again}, or choose a backend"
         )
-    for path in (folder, *(folder / name for name in ("compiled.json", *LIBRARIES))):
-        _check_owner(path)
     try:
+        for path in (folder.parent.parent, folder.parent, folder, *(folder / name for name in FILES)):
+            _check_owner(path)
         found = json.loads((folder / "compiled.json").read_bytes())
         expected = _description(bundle, precision, folder)
         for what, value in expected.items():
             if found[what] != value:
                 raise BundleError(f"{folder}: {what} is {found[what]}, expected {value}; compile again: {again}")
         act, q = (torch._C._aoti.AOTIModelContainerRunnerCpu(str(folder / name), 1) for name in LIBRARIES)
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise BundleError(f"{folder} is damaged ({reason}); compile again: {again}") from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise BundleError(f"{folder} is damaged ({error}); compile again: {again}") from error
     return act, q
 
 

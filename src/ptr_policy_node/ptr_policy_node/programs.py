@@ -12,11 +12,13 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from .bundle import Bundle, BundleError
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.export import ExportedProgram
     from torch.fx import GraphModule, Node
 
@@ -25,10 +27,12 @@ ENTRY = re.compile(
     r"data/(weights/(weight_\d+|model_weights_config\.json)|sample_inputs/model\.pt|"
     r"constants/(tensor_\d+|model_constants_config\.json))"
 )
+# What an operator may be given.
 ARGUMENTS = (
     *("as_tensor", "as_tensors", "as_none", "as_int", "as_ints", "as_float", "as_floats", "as_bool", "as_bools"),
     *("as_string", "as_scalar_type", "as_memory_format", "as_layout", "as_device"),
 )
+# What symbolic sizes, objects of other classes and notes of where a node comes from would be in.
 EMPTY = (
     *("guards_code", "range_constraints", "sym_int_values", "sym_float_values", "sym_bool_values"),
     *("custom_obj_values", "treespec_namedtuple_fields", "metadata"),
@@ -139,24 +143,30 @@ def as_module(program: ExportedProgram, precision: str) -> GraphModule:
     `float32`, so that poses and Q values keep their digits.
 
     Args:
-        program: From `read_program`; it shares its weights with the result.
+        program: From `read_programs`; it shares its weights with the result.
         precision: `float32` or `bfloat16`.
     """
     import torch
 
-    module = program.module()
-    for node in list(module.graph.nodes):
-        if node.target is torch.ops.aten.convolution.default:
-            for weights in (node.args[1], node.args[2]):
-                if weights is not None:
-                    _convert(module.get_parameter(weights.target), precision)
-            if precision != "float32":
-                _run_in(node, getattr(torch, precision))
+    module, convolution = program.module(), torch.ops.aten.convolution.default
+    for node in module.graph.find_nodes(op="call_function", target=convolution):
+        for index, argument in enumerate(node.args[:3]):  # picture, weights, bias
+            if argument is None:
+                continue
+            if argument.op == "get_attr" and all(user.target is convolution for user in argument.users):
+                _convert(attrgetter(argument.target)(module), precision)
+            elif precision != "float32":
+                with module.graph.inserting_before(node):
+                    node.update_arg(index, _to(argument, precision))
+        if precision != "float32":
+            with module.graph.inserting_after(node):
+                result = _to(node, "float32")
+            node.replace_all_uses_with(result, delete_user_cb=lambda user, result=result: user is not result)
     module.recompile()
     return module
 
 
-def _convert(weights: Any, precision: str) -> None:
+def _convert(weights: Tensor, precision: str) -> None:
     import torch
 
     if weights.dim() == 4:  # a third faster in a ResNet-34, with the same results
@@ -164,14 +174,7 @@ def _convert(weights: Any, precision: str) -> None:
     weights.data = weights.data.to(getattr(torch, precision))
 
 
-def _run_in(convolution: Node, dtype: Any) -> None:
-    """Surround a convolution with conversions of its picture and of its result."""
+def _to(node: Node, precision: str) -> Node:
     import torch
 
-    to, graph = torch.ops.aten._to_copy.default, convolution.graph
-    with graph.inserting_before(convolution):
-        picture = graph.call_function(to, (convolution.args[0],), {"dtype": dtype})
-    convolution.update_arg(0, picture)
-    with graph.inserting_after(convolution):
-        result = graph.call_function(to, (convolution,), {"dtype": torch.float32})
-    convolution.replace_all_uses_with(result, delete_user_cb=lambda user: user is not result)
+    return node.graph.call_function(torch.ops.aten._to_copy.default, (node,), {"dtype": getattr(torch, precision)})

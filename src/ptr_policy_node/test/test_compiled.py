@@ -75,13 +75,16 @@ def test_altered_library_is_refused(compiled_bundle: Path, cache: Path) -> None:
         load_bundle(compiled_bundle)
 
 
-def test_damaged_description_is_refused(compiled_bundle: Path, cache: Path) -> None:
+def test_damaged_compilation_is_refused(compiled_bundle: Path, cache: Path) -> None:
     (folder_of(cache) / "compiled.json").write_text("{}")
     with pytest.raises(BundleError, match="is damaged"):
         load_bundle(compiled_bundle)
+    (folder_of(cache) / "act.so").unlink()
+    with pytest.raises(BundleError, match=r"is damaged .*act\.so"):
+        load_bundle(compiled_bundle)
 
 
-@pytest.mark.parametrize("name", ["", "act.so", "compiled.json"])
+@pytest.mark.parametrize("name", ["../..", "..", "", "act.so", "compiled.json"])
 def test_what_others_may_write_is_refused(compiled_bundle: Path, cache: Path, name: str) -> None:
     path = folder_of(cache) / name
     path.chmod(path.stat().st_mode | 0o020)
