@@ -117,7 +117,9 @@ def set_guard(model: dict[str, Any]) -> None:
 
 
 def set_symbol(model: dict[str, Any]) -> None:
-    first_node(model)["inputs"][0]["arg"] = {"as_sym_int": {"as_expr": {"expr_str": "print('hello')"}}}
+    tensors = model["graph_module"]["graph"]["tensor_values"].values()
+    sizes = next(tensor["sizes"] for tensor in tensors if tensor["sizes"])
+    sizes[0] = {"as_expr": {"expr_str": "print('hello')", "hint": None}}
 
 
 def set_container(model: dict[str, Any]) -> None:
@@ -135,7 +137,7 @@ def set_metadata(model: dict[str, Any]) -> None:
     ("change", "match"),
     [
         (set_guard, "the graph has guards_code"),
-        (set_symbol, "the graph has as_sym_int"),
+        (set_symbol, "the graph has as_expr"),
         (set_container, "the graph passes a 'collections.defaultdict'"),
         (set_metadata, "the graph has metadata"),
     ],
