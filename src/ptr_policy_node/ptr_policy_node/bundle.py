@@ -11,8 +11,9 @@ import hashlib
 import io
 import json
 import zipfile
+from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -82,6 +83,8 @@ class BundleInfo:
     frame: str = BASE_FRAME
     gripper: str = GRIPPER_SENSE
     proprio_names: tuple[str, ...] = PROPRIO_NAMES
+    history: int = 1  # observations that the policy looks at; before an episode's first one, that one is repeated
+    aliases: Mapping[str, str] = field(default_factory=dict)  # re-targeted tasks: new name to the one whose id it has
 
     def to_json(self) -> dict[str, Any]:
         """Return the contents of `bundle.json`, less the hashes."""
@@ -101,6 +104,8 @@ class BundleInfo:
             "image": {"resize": self.resize, "height": self.image_height, "width": self.image_width},
             "rate": self.rate,
             "tasks": list(self.tasks),
+            "aliases": dict(self.aliases),
+            "history": self.history,
             "data": dict(self.data),
             "checkpoint": dict(self.checkpoint),
             "code_version": self.code_version,
@@ -128,7 +133,14 @@ class BundleInfo:
             frame=action["frame"],
             gripper=action["gripper"],
             proprio_names=tuple(values["proprio"]),
+            history=values.get("history", 1),
+            aliases=values.get("aliases", {}),
         )
+
+    @property
+    def window(self) -> tuple[int, ...]:
+        """The dimension that images and proprio have beside those of a single observation: (T,), or none."""
+        return (self.history,) if self.history > 1 else ()
 
 
 @dataclass(frozen=True)
@@ -175,7 +187,8 @@ def write_bundle(
         info: What the policy needs and where it came from.
         programs: The files of one of `FORMS`.
         golden: `image` (G, H, W, 3) uint8 of camera size, `proprio` (G, 7), `task` (G,), and the
-            `resized`, `action` (G, 7) and `q` (G, 2) that follow from them.
+            `resized`, `action` (G, 7) and `q` (G, 2) that follow from them. With a history of T, `proprio` is
+            (G, T, 7), `resized` (G, T, h, w, 3), and `image` the newest.
         overwrite: Replace an existing folder.
     """
     with atomic_folder(path, overwrite=overwrite) as folder:
@@ -259,6 +272,11 @@ class Policy:
         self.execution = execution
         self._backend = backend
         self._torch = torch
+        self._seen: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=info.history)
+
+    def reset(self) -> None:
+        """Forget what was seen: an episode begins."""
+        self._seen.clear()
 
     def act(self, image: np.ndarray, proprio: np.ndarray, task: str) -> Decision:
         """Return the policy's action and its value; see `choose`."""
@@ -270,7 +288,7 @@ class Policy:
         Args:
             image: RGB image of the bundle's camera, shape (H, W, 3), uint8.
             proprio: Measured state, shape (7,), see spec.PROPRIO_NAMES.
-            task: One of `info.tasks`.
+            task: One of `info.tasks`, or an alias.
 
         Raises:
             BundleError: If the image has another size or type, the state is not finite, the task is
@@ -285,7 +303,7 @@ class Policy:
         if np.shape(proprio) != (7,) or not np.isfinite(proprio).all():
             raise BundleError(f"proprio is {np.asarray(proprio)}, expected 7 finite values")
         resized = resize_area(image, (self.info.image_height, self.info.image_width))
-        choice = self._choose_on(resized, np.asarray(proprio, np.float32), self.task_id(task))
+        choice = self._choose_on(*self._observed(resized, np.asarray(proprio, np.float32)), self.task_id(task))
         if not np.isfinite(choice.action).all():
             raise BundleError(f"the policy's action is not finite: {choice.action}")
         return choice
@@ -299,13 +317,24 @@ class Policy:
 
     def task_id(self, task: str) -> int:
         """Return the id of a task; raises BundleError listing those the policy knows."""
-        if task not in self.info.tasks:
-            raise BundleError(f"unknown task {task!r}; this bundle knows: {', '.join(map(repr, self.info.tasks))}")
-        return self.info.tasks.index(task)
+        known = self.info.aliases.get(task, task)
+        if known not in self.info.tasks:
+            there = ", ".join(map(repr, [*self.info.tasks, *self.info.aliases]))
+            raise BundleError(f"unknown task {task!r}; this bundle knows: {there}")
+        return self.info.tasks.index(known)
 
     def act_on(self, resized: np.ndarray, proprio: np.ndarray, task: int) -> Decision:
-        """Return the backend's raw outputs for one image already resized."""
+        """Return the backend's raw outputs for one image already resized, or for a window of them (T, h, w, 3)."""
         return self._judged(self._choose_on(resized, proprio, task))
+
+    def _observed(self, resized: np.ndarray, proprio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what the policy looks at, with earlier observations if it wants them."""
+        if not self.info.window:
+            return resized, proprio
+        self._seen.append((resized, proprio))
+        missing = self.info.history - len(self._seen)
+        seen = [self._seen[0]] * missing + list(self._seen)
+        return np.stack([image for image, _ in seen]), np.stack([state for _, state in seen])
 
     def _choose_on(self, resized: np.ndarray, proprio: np.ndarray, task: int) -> Choice:
         torch = self._torch
@@ -397,7 +426,8 @@ def _check_golden(bundle: Bundle, policy: Policy, tolerance: Tolerance) -> None:
     for index, image in enumerate(golden["image"]):
         expected = {name: golden[name][index] for name in GOLDEN_NAMES}
         decision = policy.act_on(expected["resized"], expected["proprio"], int(expected["task"]))
-        pixels = np.abs(resize_area(image, size).astype(int) - expected["resized"]).max()
+        newest = expected["resized"].reshape(-1, *size, 3)[-1]
+        pixels = np.abs(resize_area(image, size).astype(int) - newest).max()
         scale = max(1.0, float(np.nanmax(np.abs(expected["q"]), initial=0.0)))
         differences = {
             "resized image": (pixels, PIXEL_TOLERANCE),

@@ -175,6 +175,7 @@ class PolicyNode(LifecycleNode):
         self._stepped_ns = to_ns(event.header.stamp)
         self._inputs.start(self._stepped_ns)
         self._schedule.restart()
+        self._policy.reset()
         try:
             self._policy.task_id(self._task)
             self._refusal = ""

@@ -49,8 +49,9 @@ def read_programs(bundle: Bundle) -> tuple[ExportedProgram, ExportedProgram]:
     """
     if bundle.form != "export":
         raise BundleError(f"{bundle.path} holds no exported programs; make it with `ptr bundle --format export`")
-    image = ((1, bundle.info.image_height, bundle.info.image_width, 3), "uint8")
-    inputs = {"image": image, "proprio": ((1, 7), "float32"), "task": ((1,), "int64")}
+    info = bundle.info
+    image = ((1, *info.window, info.image_height, info.image_width, 3), "uint8")
+    inputs = {"image": image, "proprio": ((1, *info.window, 7), "float32"), "task": ((1,), "int64")}
     act = _read(bundle, "act.pt2", inputs)
     return act, _read(bundle, "q.pt2", {**inputs, "action": ((1, 7), "float32")})
 

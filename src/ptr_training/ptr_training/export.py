@@ -183,6 +183,8 @@ def describe(checkpoint: Checkpoint, source: Path) -> BundleInfo:
         code_version=version("ptr_training"),
         action_low=card.action_low,
         action_high=card.action_high,
+        history=checkpoint.config.agent.sampling.history,
+        aliases=checkpoint.tasks.aliases,
     )
 
 
@@ -199,12 +201,13 @@ def golden_inputs(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     camera_size = (card.camera_width, card.camera_height)
     images = np.stack([cv2.resize(frame, camera_size, interpolation=cv2.INTER_LINEAR) for frame in frames])
     spread = rng.standard_normal((len(images), 7)) * np.array(problem.proprio_std)
-    return {
-        "image": images,
-        "proprio": (np.array(problem.proprio_mean) + spread).astype(np.float32),
-        "task": np.arange(len(images))[::-1] % len(checkpoint.tasks.names),
-        "resized": np.stack([resize_area(image, (problem.height, problem.width)) for image in images]),
-    }
+    proprio = (np.array(problem.proprio_mean) + spread).astype(np.float32)
+    resized = np.stack([resize_area(image, (problem.height, problem.width)) for image in images])
+    if (history := checkpoint.config.agent.sampling.history) > 1:  # each window ends with its image
+        window = (np.arange(len(images))[:, None] + np.arange(1 - history, 1)) % len(images)
+        proprio, resized = proprio[window], resized[window]
+    task = np.arange(len(images))[::-1] % len(checkpoint.tasks.names)
+    return {"image": images, "proprio": proprio, "task": task, "resized": resized}
 
 
 def _real_frames(checkpoint: Checkpoint) -> list[np.ndarray]:

@@ -54,6 +54,63 @@ def test_bundle_acts_as_the_agent(run: Path, tmp_path: Path, form: str) -> None:
         assert np.isnan(decision.q).all() == (run.name == "bc")
 
 
+DEPLOYED = {
+    "autoregressive": {"name": "autoregressive", "bins": 11, "beam": 3},
+    "bet": {"name": "bet", "window": 3, "bins": 5, "layers": 1, "heads": 2, "width": 16},
+    "macaw": {"name": "macaw", "tasks": 2, "transform": 4},
+    "cql": {"name": "cql", "independent_encoders": True},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", DEPLOYED)
+def test_every_kind_of_policy_is_deployed(
+    name: str, form: str, tmp_path: Path, preset_values: dict, make_store
+) -> None:
+    preset_values |= {"agent": DEPLOYED[name]}
+    (tmp_path / "preset.yaml").write_text(yaml.safe_dump(preset_values))
+    target, run = make_store("target", tasks=("new",), per_task=4), tmp_path / "run"
+    finetune(["--config", str(tmp_path / "preset.yaml"), "--target", str(target), "--out", str(run)])
+    main([str(run), "--out", str(tmp_path / "bundle"), "--format", form])
+    policy = load_bundle(tmp_path / "bundle")
+    assert policy.info.history == (3 if name == "bet" else 1)
+    assert np.isfinite(policy.act(np.zeros((32, 48, 3), np.uint8), np.zeros(7), "new").action).all()
+
+
+def test_policy_with_a_history_sees_what_came_before(tmp_path: Path, preset_values: dict, make_store) -> None:
+    preset_values |= {"agent": DEPLOYED["bet"]}
+    (tmp_path / "preset.yaml").write_text(yaml.safe_dump(preset_values))
+    target, run = make_store("target", tasks=("new",), per_task=4), tmp_path / "run"
+    finetune(["--config", str(tmp_path / "preset.yaml"), "--target", str(target), "--out", str(run)])
+    main([str(run), "--out", str(tmp_path / "bundle")])
+    policy = load_bundle(tmp_path / "bundle")
+    module = load_checkpoint(find_checkpoint(run)).build_agent(torch.device("cpu")).deployed().eval()
+    rng = np.random.default_rng(0)
+    seen = [(rng.integers(0, 256, (32, 48, 3), np.uint8), rng.normal(size=7).astype(np.float32)) for _ in range(5)]
+    for start in (0, 2):  # two episodes
+        policy.reset()
+        for now in range(start, 5):
+            window = [seen[max(start, now - back)] for back in (2, 1, 0)]
+            images = np.stack([resize_area(image, (16, 16)) for image, _ in window])
+            proprio = np.stack([state for _, state in window])
+            with torch.no_grad():
+                expected, _ = module.act(
+                    torch.from_numpy(images)[None], torch.from_numpy(proprio)[None], torch.tensor([0])
+                )
+            np.testing.assert_allclose(policy.act(*seen[now], "new").action, expected[0], atol=1e-5)
+
+
+def test_retargeted_task_acts_under_the_known_id(run: Path, tmp_path: Path, make_store) -> None:
+    other = make_store("other", tasks=("renamed",), per_task=4)
+    where = ["--target", str(other), "--out", str(tmp_path / "fine"), "--retarget", "renamed=new"]
+    finetune(["--from", str(run), *where])
+    main([str(tmp_path / "fine"), "--out", str(tmp_path / "bundle")])
+    policy = load_bundle(tmp_path / "bundle")
+    assert policy.task_id("renamed") == policy.task_id("new") == 0
+    with pytest.raises(PtrError, match="unknown task 'x'; this bundle knows: 'new', 'renamed'"):
+        policy.task_id("x")
+
+
 def test_programs_hold_the_weights_they_use_and_nothing_of_this_computer(run: Path, tmp_path: Path) -> None:
     main([str(run), "--out", str(tmp_path / "bundle")])
     used = {"act.pt2": {"policy"}, "q.pt2": {"critic"} if run.name == "cql" else set()}

@@ -92,6 +92,7 @@ class InProcessRunner:
         from .rollouts import rollout as roll_out
 
         policy, controller = self._policy, self._controller
+        policy.reset()
         before = controller.clipped, controller.rejected
         self._world.reset(draw_layout(rollout.task, rollout.layout_seed))
         episode = roll_out(

@@ -41,8 +41,10 @@ class AutoregressivePolicy(nn.Module):
         self.bins, self.beam = bins, beam
         self.observation = Observation(network, problem, latent)
         self.learnt: Tensor
+        self.places: Tensor  # one-hot rows: which dimension of an action each learnt one is
         learnt = [index for index, active in enumerate(problem.action_active) if active]
         self.register_buffer("learnt", torch.tensor(learnt))
+        self.register_buffer("places", torch.eye(len(problem.action_active))[learnt])
         heads = []
         for before in range(len(learnt)):
             hidden = perceptron((self.observation.size + before, *network.hidden), network.dropout)
@@ -77,7 +79,7 @@ class AutoregressivePolicy(nn.Module):
             parent = torch.div(best, self.bins, rounding_mode="floor")
             before = chosen.gather(1, parent[:, :, None].expand(-1, -1, chosen.shape[2]))
             chosen = torch.cat([before, self.centre(best % self.bins)[:, :, None]], 2)
-        action = torch.zeros((size, 7), device=latent.device).index_copy(1, self.learnt, chosen[:, 0])
+        action = torch.matmul(chosen[:, 0], self.places)
         return action, torch.full_like(action, float("nan"))
 
 
