@@ -112,6 +112,22 @@ class Draws:
 
     generator: torch.Generator = field(default_factory=torch.Generator)
     group: Group = field(default_factory=Group)
+    host: torch.Generator = field(init=False)  # of what the CPU needs to know, so that it need not wait for a GPU
+
+    def __post_init__(self) -> None:
+        self.host = self.generator
+        if self.device.type != "cpu":
+            self.host = torch.Generator().manual_seed(self.generator.initial_seed())
+
+    def state(self) -> list[Tensor]:
+        """Return the states of the generators."""
+        return [self.generator.get_state(), self.host.get_state()]
+
+    def set_state(self, state: Sequence[Tensor]) -> None:
+        """Take over what `state` returned."""
+        self.generator.set_state(state[0].cpu())
+        if self.host is not self.generator:
+            self.host.set_state(state[1].cpu())
 
     @property
     def device(self) -> torch.device:
@@ -133,7 +149,7 @@ class Draws:
 
     def permutation(self, length: int) -> list[int]:
         """Return an order of `length` things, the same in every process."""
-        return torch.randperm(length, generator=self.generator, device=self.device).tolist()
+        return torch.randperm(length, generator=self.host).tolist()
 
     def _whole(self, shape: Sequence[int]) -> list[int]:
         return [shape[0] * self.group.size, *shape[1:]]

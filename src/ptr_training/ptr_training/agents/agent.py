@@ -129,7 +129,7 @@ class Agent(nn.Module, abc.ABC):
         return {
             "weights": {name: value for name, value in weights.items() if not self._is_frozen(name)},
             "optimizers": {name: each.state_dict() for name, each in self.optimizers.items()},
-            "generator": self.draws.generator.get_state(),
+            "draws": self.draws.state(),
             "dropout": torch.get_rng_state(),  # PyTorch's dropout takes no generator
             "steps": self.steps,
         }
@@ -143,7 +143,7 @@ class Agent(nn.Module, abc.ABC):
             optimizer.load_state_dict(state["optimizers"][name])
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate
-        self.draws.generator.set_state(state["generator"].cpu())
+        self.draws.set_state(state["draws"])
         torch.set_rng_state(state["dropout"].cpu())
         self.steps = state["steps"]
 
