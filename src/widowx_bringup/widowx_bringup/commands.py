@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,10 +58,13 @@ async def run_commands(commands: Sequence[Sequence[str]], log: Path | None, *, a
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
-    """Let a command save what it has and stop its own processes."""
+    """Let a command save what it has and stop its own processes; being cancelled again meanwhile changes nothing."""
     process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
-    except asyncio.TimeoutError:
-        process.kill()
-        await process.wait()
+    ended = asyncio.ensure_future(process.wait())
+    late = time.monotonic() + STOP_TIMEOUT
+    while not ended.done():
+        left = late - time.monotonic()
+        if left <= 0:
+            process.kill()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([ended], timeout=max(left, 1.0))
