@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from widowx_bringup import demo
+from widowx_bringup.commands import CommandError
 from widowx_bringup.demo import PLANS, DemoError, Stage, build_stages, load_or_start, run_stage
 
 
@@ -42,7 +43,7 @@ def test_every_method_takes_the_same_number_of_gradient_steps(tmp_path):
 
 def test_a_failing_command_ends_the_stage_and_stops_the_other_chain(tmp_path):
     stage = Stage("both", [[["no-such-verb"]], [["no-such-verb"], ["never-reached"]]])
-    with pytest.raises(DemoError, match="no-such-verb"):
+    with pytest.raises(CommandError, match="no-such-verb"):
         asyncio.run(run_stage(stage, tmp_path))
     assert "never-reached" not in "".join(path.read_text() for path in tmp_path.glob("*.log"))
 
