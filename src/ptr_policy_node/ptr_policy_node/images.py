@@ -29,6 +29,9 @@ ENCODINGS: dict[str, tuple[int, int | None]] = {
 }
 """Encodings of sensor_msgs/Image that can be decoded: bytes a pixel, and OpenCV's conversion to RGB."""
 
+MAX_PIXELS = 1 << 26
+"""Pictures larger than this, twice those of an 8K camera, are refused: a few bytes may claim to hold gigabytes."""
+
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
@@ -132,13 +135,39 @@ def decode_compressed(encoding: str, data: np.ndarray | bytes | array.array) -> 
     Args:
         encoding: Its field `format`, for instance "jpeg" or "rgb8; jpeg compressed bgr8".
         data: Its field `data`.
+
+    Raises:
+        EncodingError: If the format is neither JPEG nor PNG.
+        ImageError: If the data are damaged or of more than `MAX_PIXELS`.
     """
     if ("jpeg" not in encoding and "jpg" not in encoding and "png" not in encoding) or "Depth" in encoding:
         raise EncodingError(f"compressed image format {encoding!r} is not supported; allowed: jpeg, png")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    data = np.frombuffer(data, np.uint8)
+    height, width = _size_in_header(data.data)
+    if height * width > MAX_PIXELS:
+        raise ImageError(f"compressed image ({encoding}) is {width}x{height}; at most {MAX_PIXELS} pixels are decoded")
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if height * width else None
     if image is None:
-        raise ImageError(f"compressed image ({encoding}, {len(data)} bytes) is damaged")
+        raise ImageError(f"compressed image ({encoding}, {len(data)} bytes) is damaged, or neither JPEG nor PNG")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _size_in_header(data: memoryview) -> tuple[int, int]:
+    """Return the height and width that a JPEG or PNG says it has; zeros if it is neither or damaged."""
+    try:
+        if data[:8].tobytes() == b"\x89PNG\r\n\x1a\n":
+            width, height = struct.unpack_from(">II", data, 16)
+            return height, width
+        position = 2 if data[:2].tobytes() == b"\xff\xd8" else len(data)
+        while True:
+            fill, marker, length, _, height, width = struct.unpack_from(">BBHBHH", data, position)
+            if fill != 0xFF:
+                return 0, 0
+            if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # the others are tables
+                return height, width
+            position += 1 if marker == 0xFF else 2 + length
+    except struct.error:
+        return 0, 0
 
 
 def fill_message(message: Any, image: np.ndarray) -> None:

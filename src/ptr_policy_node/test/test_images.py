@@ -117,6 +117,43 @@ def test_damaged_images_are_refused(picture: np.ndarray) -> None:
         images.decode(serialise(image_message(np.zeros((0, 0), np.uint8), "rgb8", 0)), "sensor_msgs/msg/Image")
 
 
+def encoded(kind: str, picture: np.ndarray) -> bytes:
+    return cv2.imencode(kind, picture)[1].tobytes()
+
+
+@pytest.mark.parametrize("kind", [".jpg", ".png"])
+def test_pictures_that_claim_to_be_huge_are_refused_before_they_are_decoded(kind: str, picture: np.ndarray) -> None:
+    data = encoded(kind, picture)
+    sizes = (
+        (b"\0\x06\0\x08", b"\xea\x60\xea\x60")
+        if kind == ".jpg"
+        else (bytes([0, 0, 0, 8, 0, 0, 0, 6]), b"\0\0\xea\x60" * 2)
+    )
+    huge = data.replace(*sizes, 1)
+    assert huge != data
+    with pytest.raises(images.ImageError, match="is 60000x60000; at most 67108864 pixels are decoded"):
+        images.decode_compressed("jpeg, png", huge)
+
+
+def test_jpeg_with_fill_bytes_is_decoded_and_other_formats_are_not(picture: np.ndarray) -> None:
+    data = encoded(".jpg", picture)
+    filled = data[:2] + b"\xff\xff" + data[2:]
+    np.testing.assert_array_equal(
+        images.decode_compressed("jpeg", filled), images.decode_compressed("jpeg", np.frombuffer(data, np.uint8))
+    )
+    for kind in (".bmp", ".tiff", ".webp"):
+        with pytest.raises(images.ImageError, match="damaged"):
+            images.decode_compressed("jpeg", encoded(kind, picture))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.binary(max_size=60))
+def test_what_is_no_picture_is_refused_whatever_it_is(data: bytes) -> None:
+    for start in (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"):
+        with pytest.raises(images.ImageError):
+            images.decode_compressed("jpeg", start + data)
+
+
 @pytest.mark.parametrize("size", [(48, 64), (64, 64), (7, 5)])
 def test_resize_keeps_the_mean_and_the_wanted_size(size: tuple[int, int]) -> None:
     picture = np.random.default_rng(1).integers(0, 256, (480, 640, 3), np.uint8)
