@@ -21,7 +21,18 @@ from ptr_policy_node.files import sha256
 
 from . import restricted_pickle
 from .episodes import TrainingError
-from .foreign import Fate, ForeignEpisode, ImportOptions, LeftOut, Place, Record, RecordError, natural, numbers, seven
+from .foreign import (
+    Fate,
+    ForeignEpisode,
+    ImportOptions,
+    LeftOut,
+    Place,
+    Record,
+    RecordError,
+    nanoseconds,
+    natural,
+    seven,
+)
 
 
 def find(paths: Sequence[Path]) -> list[Record]:
@@ -65,7 +76,7 @@ def read(record: Record, options: ImportOptions) -> ForeignEpisode:
         pictures=[_picture(each[camera], camera) for each in observations],
         states=seven([each.get("state") for each in observations], "states"),
         actions=seven(content["actions"], "actions"),
-        stamps=numbers(stamps, "time stamps").ravel().tolist(),
+        stamps_ns=nanoseconds(stamps, "time stamps"),
         language=_language(content.get("language", ())),
     )
 

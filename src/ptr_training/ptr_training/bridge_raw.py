@@ -26,7 +26,6 @@ import numpy as np
 from . import restricted_pickle
 from .episodes import TrainingError
 from .foreign import (
-    FIXED_CAMERA,
     Fate,
     ForeignEpisode,
     ImportOptions,
@@ -34,8 +33,8 @@ from .foreign import (
     Place,
     Record,
     RecordError,
+    nanoseconds,
     natural,
-    numbers,
     seven,
 )
 
@@ -89,7 +88,7 @@ def read(record: Record, options: ImportOptions) -> ForeignEpisode:
         pictures=pictures,
         states=seven(observations["full_state"], "states of obs_dict.pkl"),
         actions=_actions(commands),
-        stamps=numbers(observations.get("time_stamp", ()), "time stamps of obs_dict.pkl").ravel().tolist(),
+        stamps_ns=nanoseconds(observations.get("time_stamp", ()), "time stamps of obs_dict.pkl"),
         language=language,
         notes=notes,
     )
@@ -151,16 +150,16 @@ def _camera(config: Path, camera: str) -> tuple[str, tuple[str, ...]]:
 
     Args:
         config: Of the collection; lists the cameras' topics in the order of the folders.
-        camera: `fixed`, `wrist`, a topic or a number.
+        camera: `wrist`, a topic or a number; empty: the fixed one.
     """
     if camera.isdecimal():
         return f"images{int(camera)}", ()
     topics = _topics(config)
-    wanted = {FIXED_CAMERA: FIXED_TOPICS, "wrist": (WRIST_TOPIC,)}.get(camera, (camera,))
+    wanted = {"": FIXED_TOPICS, "wrist": (WRIST_TOPIC,)}.get(camera, (camera,))
     for number, topic in enumerate(topics):
         if topic in wanted:
             return f"images{number}", ()
-    if camera == FIXED_CAMERA:
+    if not camera:
         return "images0", ("fixed camera not named by config.json, images0 taken",)
     raise LeftOut(Fate.NO_CAMERA, f"config.json names {', '.join(topics) or 'no camera'}")
 

@@ -4,17 +4,18 @@ Whatever the format, an episode is imported by these rules:
 
 - T actions need T + 1 observations; every transition has the observation that truly followed it.
 - Commands stay in the units of the source. `requested` is what the source holds, `executed` the same within the bounds
-  of the action space, to which the robot of BridgeData clips as well. The gripper stays continuous if nothing else is
-  asked for.
+  of the action space, to which the robot of BridgeData clips as well, unless the source tells it apart. The gripper
+  stays continuous if nothing else is asked for.
 - Rewards are labelled by the store, on the last transitions that are left.
 - Pictures go through `resize_area`, as on the robot, from the size the source has.
+- What a store said before it was converted (`ptr convert`) is taken over as it was.
 - A damaged record is an error; one that is in order but not wanted is left out. Each has one fate in the audit.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -29,9 +30,6 @@ from ptr_policy_node.images import ImageError, decode_compressed, resize_area
 from ptr_policy_node.spec import ACTION_HIGH, ACTION_LOW, CONTROL_RATE
 
 from .episodes import Episode, TrainingError
-
-FIXED_CAMERA = "fixed"
-"""Name of the camera that never moved, over the robot's shoulder; the first one where cameras have numbers only."""
 
 COLLECTIONS = ("bridge_data_v1", "bridge_data_v2", "flap", "icra", "rss", "scripted")
 """Top folders of BridgeData; what stands above them in a path is the business of whoever stored it."""
@@ -82,15 +80,16 @@ class Record:
 class ImportOptions:
     """What a source does not say, or what is wanted of it."""
 
-    image_size: int = 128
-    camera: str = FIXED_CAMERA
+    camera: str = ""  # by default the fixed one over the shoulder, which is number 0; of lerobot the only one
     task_from: str = "folder"  # or language
     task_map: Mapping[str, str] = field(default_factory=dict)
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    outcome: str = "success"
+    outcome: str = "success"  # of sources that do not tell
     drop_zero_first: bool = False
     binarize_gripper: bool = False
+    state: tuple[str, ...] = ()  # lerobot: names or indices of PROPRIO_NAMES in observation.state
+    action: tuple[str, ...] = ()  # lerobot: names or indices of ACTION_NAMES in action
 
     def check_wanted(self, folder: str) -> None:
         """Raise LeftOut unless a path holds one of `include`, if any, and none of `exclude`.
@@ -103,14 +102,11 @@ class ImportOptions:
 
     def camera_number(self) -> int:
         """Return the camera for formats that only number them."""
-        if self.camera == FIXED_CAMERA:
-            return 0
-        if not self.camera.isdecimal():
+        if not (self.camera or "0").isdecimal():
             raise TrainingError(
-                f"--camera is {self.camera!r}, but this format only numbers its cameras; allowed are {FIXED_CAMERA!r}, "
-                "which is number 0, and a number"
+                f"--camera is {self.camera!r}, but this format only numbers its cameras; allowed are numbers from 0"
             )
-        return int(self.camera)
+        return int(self.camera or 0)
 
 
 @dataclass(frozen=True)
@@ -173,22 +169,26 @@ class ForeignEpisode:
     pictures: Sequence[bytes | memoryview | np.ndarray]  # T + 1: encoded, or (H, W, 3) uint8 RGB
     states: np.ndarray  # (T + 1, 7), see spec.PROPRIO_NAMES
     actions: np.ndarray  # (T, 7), see spec.ACTION_NAMES
-    stamps: Sequence[float] = ()  # [s], T + 1 or none
+    executed: np.ndarray | None = None  # (T, 7), where the source tells it apart from what was requested
+    stamps_ns: np.ndarray = field(default_factory=lambda: np.array([], np.int64))  # T + 1 or none
     language: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # what was found or done
+    outcome: str = ""  # where the source tells it
+    original: Mapping[str, Any] = field(default_factory=dict)  # of an episode that was a store's: its other fields
 
     def __post_init__(self) -> None:
         observed = {"pictures": len(self.pictures), "states": len(self.states)}
-        if len(self.stamps):
-            observed["time stamps"] = len(self.stamps)
+        if len(self.stamps_ns):
+            observed["time stamps"] = len(self.stamps_ns)
         if set(observed.values()) != {len(self.actions) + 1}:
             lengths = ", ".join(f"{number} {what}" for what, number in observed.items())
             raise RecordError(
                 f"{lengths}, {len(self.actions)} actions; there must be one action less than of the others"
             )
-        for what in ("states", "actions"):
-            if not np.isfinite(getattr(self, what)).all():
-                raise RecordError(f"the {what} hold values that are not finite")
+        for what in ("states", "actions", "executed"):
+            rows = getattr(self, what)
+            if rows is not None and not (finite := np.isfinite(rows).all(axis=1)).all():
+                raise RecordError(f"the {what} hold values that are not finite, first in row {int(finite.argmin())}")
 
     def without_observation(self, action: int, note: str) -> ForeignEpisode:
         """Return the episode without its first observation and without its first (0) or last (-1) action."""
@@ -199,7 +199,8 @@ class ForeignEpisode:
             pictures=self.pictures[1:],
             states=self.states[1:],
             actions=np.delete(self.actions, action, axis=0),
-            stamps=self.stamps[1:],
+            executed=None if self.executed is None else np.delete(self.executed, action, axis=0),
+            stamps_ns=self.stamps_ns[1:],
             notes=(*self.notes, note),
         )
 
@@ -226,40 +227,48 @@ def seven(values: Any, what: str) -> np.ndarray:
     return rows.reshape(-1, 7)
 
 
-def to_episode(foreign: ForeignEpisode, options: ImportOptions) -> tuple[Episode, dict[str, Any]]:
+def nanoseconds(seconds: Any, what: str) -> np.ndarray:
+    """Return time stamps [ns], shape (n,), int64, all of them 0 if one is no time; raises RecordError if no numbers."""
+    stamps = numbers(seconds, what).ravel()
+    if not (np.abs(stamps) < 9e9).all():  # what is not finite, or would not fit into 64 bits
+        return np.zeros(len(stamps), np.int64)
+    return np.rint(stamps * 1e9).astype(np.int64)
+
+
+def to_episode(
+    foreign: ForeignEpisode, options: ImportOptions, size: tuple[int, int]
+) -> tuple[Episode, dict[str, Any]]:
     """Return the episode of a store and what the audit says of it.
+
+    Args:
+        foreign: As its format holds it.
+        options: What is wanted of it.
+        size: Height and width of the stored images [pixels].
 
     Raises:
         RecordError: If a picture cannot be decoded or no task is named.
         LeftOut: If no transition is left or the camera was not there.
     """
-    if len(foreign.actions) and np.abs(foreign.actions[0, :6]).max() < ZERO_ACTION:
-        if options.drop_zero_first:
-            foreign = foreign.without_observation(0, "zero first action dropped")
-        else:
-            foreign = replace(foreign, notes=(*foreign.notes, "zero first action kept"))
+    foreign = _without_zero_first(foreign, options)
     if not len(foreign.actions):
         raise LeftOut(Fate.TOO_SHORT)
-    frames, (height, width) = _frames(foreign.pictures, options.image_size)
     notes = [*foreign.notes]
-    if min(height, width) < options.image_size:
-        notes.append("pictures enlarged")
-    named = task = _task(foreign, options.task_from, notes)
-    task = options.task_map.get(named, named)
-    requested = foreign.actions.copy()
-    if options.binarize_gripper:
-        requested[:, 6] = settled(requested[:, 6])
-    executed = np.clip(requested, _LOW, _HIGH)
+    frames, picture = _frames(foreign.pictures, size, notes)
+    named = _task(foreign, options.task_from, notes)
+    requested, executed = _commands(foreign, options)
+    task = options.task_map.get(normalise(named), named)
+    if not task:
+        raise RecordError("neither a folder nor an instruction names the task; a line '\"\": NAME' in --task-map does")
+    values: dict[str, Any] = {"outcome": foreign.outcome or options.outcome, "source": foreign.place.folder}
+    values |= {**foreign.original, "task": task}
     episode = Episode(
         id=foreign.id,
-        task=task,
         frames=frames,
         stamps_ns=_stamps_ns(foreign, notes),
         proprio=foreign.states,
         requested=requested,
         executed=executed,
-        outcome=options.outcome,
-        source=foreign.place.folder,
+        **values,
     )
     entry = {
         "id": foreign.id,
@@ -269,13 +278,35 @@ def to_episode(foreign: ForeignEpisode, options: ImportOptions) -> tuple[Episode
         "named": named,
         "domain": foreign.place.domain,
         "language": list(foreign.language),
-        "picture": [height, width],
-        "clipped": int((requested != executed).any(1).sum()),
+        "picture": list(picture),
+        "clipped": int((requested != executed).any(1).sum()) if foreign.executed is None else 0,
         "notes": notes,
     }
     if foreign.place.collected:
         entry["collected"] = str(foreign.place.collected)
     return episode, entry
+
+
+def _without_zero_first(foreign: ForeignEpisode, options: ImportOptions) -> ForeignEpisode:
+    """Return the episode without its first step if that moves nothing and is not wanted, else with a note of it."""
+    if not len(foreign.actions) or np.abs(foreign.actions[0, :6]).max() >= ZERO_ACTION:
+        return foreign
+    if options.drop_zero_first:
+        return foreign.without_observation(0, "zero first action dropped")
+    return replace(foreign, notes=(*foreign.notes, "zero first action kept"))
+
+
+def _commands(foreign: ForeignEpisode, options: ImportOptions) -> tuple[np.ndarray, np.ndarray]:
+    """Return the requested and the executed commands, both of shape (T, 7)."""
+    requested, executed = foreign.actions.copy(), foreign.executed
+    if options.binarize_gripper:
+        requested[:, 6] = settled(requested[:, 6])
+    if executed is None:
+        return requested, np.clip(requested, _LOW, _HIGH)
+    executed = executed.copy()
+    if options.binarize_gripper:
+        executed[:, 6] = settled(executed[:, 6])
+    return requested, executed
 
 
 def settled(gripper: np.ndarray) -> np.ndarray:
@@ -301,45 +332,48 @@ def normalise(name: str) -> str:
 
 
 def _task(foreign: ForeignEpisode, task_from: str, notes: list[str]) -> str:
+    """Return what names the task, "" if nothing does."""
+    if foreign.original:
+        return foreign.original["task"]
     named = {"folder": normalise(foreign.place.task), "language": normalise("".join(foreign.language[:1]))}
     if not named["language"]:
         notes.append("no instruction")
     if len(foreign.language) > 1:
         notes.append("several instructions, the first one counts")
     task = named.pop(task_from)
-    if task:
-        return task
-    (other, task), *_ = named.items()
-    if not task:
-        raise RecordError("neither a folder nor an instruction names the task")
-    notes.append(f"task named by {other}")
-    return task
+    (other, otherwise), *_ = named.items()
+    if not task and otherwise:
+        notes.append(f"task named by {other}")
+    return task or otherwise
 
 
 def _stamps_ns(foreign: ForeignEpisode, notes: list[str]) -> np.ndarray:
     """Return the stamps of the observations [ns], shape (T + 1,); steps of the control period where there are none."""
-    stamps = np.asarray(foreign.stamps, np.float64)
-    if len(stamps) and np.isfinite(stamps).all() and (np.diff(stamps) > 0).all():
-        return np.rint(stamps * 1e9).astype(np.int64)
+    stamps = foreign.stamps_ns
+    if foreign.original or (len(stamps) and (np.diff(stamps) > 0).all()):
+        return stamps
     if len(stamps):
         notes.append("time stamps do not increase, replaced")
     return np.arange(len(foreign.actions) + 1) * round(1e9 / CONTROL_RATE)
 
 
-def _frames(pictures: Sequence[bytes | memoryview | np.ndarray], size: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """Return the frames, shape (n, size, size, 3), and height and width of the pictures they were made from."""
-    frames = np.empty((len(pictures), size, size, 3), np.uint8)
-    shapes = set()
+def _frames(
+    pictures: Iterable[bytes | memoryview | np.ndarray], size: tuple[int, int], notes: list[str]
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Return the frames, shape (n, *size, 3), and height and width of the pictures they were made from."""
+    frames, shapes = [], set()
     for number, picture in enumerate(pictures):
         image = _decode(picture, number)
         shapes.add(image.shape)
-        frames[number] = resize_area(image, (size, size))
+        frames.append(resize_area(image, size))
     if len(shapes) > 1:
         raise RecordError(f"the pictures change their shape: {', '.join(map(str, sorted(shapes)))}")
-    if not frames.any():
+    if not any(frame.any() for frame in frames):
         raise LeftOut(Fate.NO_CAMERA, "all its pictures are black: a placeholder for a camera that was not there")
     height, width, _ = shapes.pop()
-    return frames, (height, width)
+    if height < size[0] or width < size[1]:
+        notes.append("pictures enlarged")
+    return np.stack(frames), (height, width)
 
 
 def _decode(picture: bytes | memoryview | np.ndarray, number: int) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 How a record becomes an episode is described in foreign.py, what is peculiar to a format in its module. A format is a
 module with two functions, `find` and `read`, and an entry in `FORMATS`.
+
+What the user does not say of the store, the source does where it was one before (`ptr convert`); else `USUAL` does.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ import hashlib
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import yaml
@@ -24,10 +26,9 @@ from tqdm import tqdm
 
 from ptr_policy_node.spec import PtrError
 
-from . import bridge_numpy, bridge_raw, rlds
+from . import bridge_numpy, bridge_raw, lerobot, rlds
 from .episodes import Card, Episode, StoreError, TrainingError
 from .foreign import (
-    FIXED_CAMERA,
     Fate,
     ForeignEpisode,
     ImportOptions,
@@ -53,17 +54,40 @@ Entry = dict[str, Any]
 """What the audit says of one record."""
 
 
-class Importer(Protocol):
-    """What the module of a format offers."""
+@dataclass(frozen=True)
+class Format:
+    """How data are stored, as far as importing goes."""
 
-    def find(self, paths: Sequence[Path]) -> list[Record]:
-        """Return the records at some paths, in an order that depends on nothing but their names."""
+    find: Callable[[Sequence[Path]], list[Record]]
+    """Returns the records at some paths, in an order that depends on nothing but their names."""
 
-    def read(self, record: Record, options: ImportOptions) -> ForeignEpisode:
-        """Return the episode of a record; raises RecordError if it is damaged, LeftOut if it is not wanted."""
+    read: Callable[[Record, ImportOptions], ForeignEpisode]
+    """Returns the episode of a record; raises RecordError if it is damaged, LeftOut if it is not wanted."""
+
+    card: Callable[[Sequence[Record], ImportOptions], Mapping[str, Any]] = lambda records, options: {}
+    """Returns the fields of `Card` that the sources tell themselves."""
+
+    options: frozenset[str] = frozenset()
+    """Fields of `ImportOptions` that other formats do not have."""
 
 
-FORMATS: dict[str, Importer] = {"bridge-numpy": bridge_numpy, "bridge-raw": bridge_raw, "rlds": rlds}
+FORMATS = {
+    "bridge-numpy": Format(bridge_numpy.find, bridge_numpy.read),
+    "bridge-raw": Format(bridge_raw.find, bridge_raw.read),
+    "lerobot": Format(lerobot.find, lerobot.read, lerobot.card, frozenset({"state", "action"})),
+    "rlds": Format(rlds.find, rlds.read),
+}
+
+USUAL = Card(
+    name="",
+    camera="over_shoulder",  # as the simulated one, so that stores can be mixed
+    camera_width=0,  # of the pictures found
+    camera_height=0,
+    image_height=128,
+    image_width=128,
+    command="requested",
+)
+"""What the card of a store says where neither the user nor the source does."""
 
 
 @dataclass(frozen=True)
@@ -74,99 +98,85 @@ class Request:
     sources: tuple[Path, ...]
     out: Path
     options: ImportOptions = field(default_factory=ImportOptions)
-    camera_name: str = "over_shoulder"  # as the simulated one, so that stores can be mixed
-    command: str = "requested"
-    licence: str = "unspecified"
+    card: Mapping[str, Any] = field(default_factory=dict)  # fields of Card that the user chose
     limit: int = 0  # episodes; 0: all
     skip_bad: bool = False
     workers: int = 0  # 0 chooses
 
-    def made_of(self) -> dict[str, Any]:
+    def made_of(self, card: Card) -> dict[str, Any]:
         """Return everything that decides the contents but for the records themselves."""
-        return {"format": self.format, "limit": self.limit, **asdict(self.options)}
+        size = [card.image_height, card.image_width]
+        made_of = {"format": self.format, "limit": self.limit, "image_size": size, "last_n": card.last_n}
+        return made_of | asdict(self.options)
 
 
 def main(argv: list[str]) -> int:
-    """Turn prior data of another format (BridgeData) into an episode store."""
+    """Turn data of another format (BridgeData, LeRobot) into an episode store."""
     parser = argparse.ArgumentParser(
         prog="ptr import",
-        description="Turn prior data of another format into an episode store. A run that was stopped goes on where it "
+        description="Turn data of another format into an episode store. A run that was stopped goes on where it "
         "was when the same command is given again. What is done to the data is described in foreign.py.",
     )
     parser.add_argument("format", choices=sorted(FORMATS), help="how the data are stored")
     parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="file, or folder to search")
     parser.add_argument("--out", required=True, type=Path, metavar="STORE", help="folder to make")
     _add_content_options(parser)
-    _add_store_options(parser)
-    arguments = parser.parse_args(argv)
-    if not 8 <= arguments.image_size <= 1024:
-        raise PtrError(f"--image-size is {arguments.image_size}; allowed are 8 to 1024 pixels")
-    if arguments.limit < 0 or arguments.workers < 0:
-        raise PtrError(f"--limit and --workers must be >= 0; found {arguments.limit} and {arguments.workers}")
-    content = {name: getattr(arguments, name) for name in ImportOptions.__dataclass_fields__}
-    content["task_map"] = load_task_map(arguments.task_map) if arguments.task_map else {}
-    content |= {name: tuple(content[name]) for name in ("include", "exclude")}
-    store = {name: getattr(arguments, name) for name in Request.__dataclass_fields__ if name != "options"}
-    request = Request(**store | {"sources": tuple(arguments.sources), "options": ImportOptions(**content)})
-    print(table(import_store(request)))
+    _add_card_options(parser)
+    parser.add_argument("--limit", type=int, default=0, metavar="N", help="import the first N episodes only")
+    parser.add_argument("--skip-bad", action="store_true", help="leave damaged records out instead of stopping at one")
+    parser.add_argument("--workers", type=int, default=0, help="processes [as many as are worth it]")
+    print(table(import_store(_request(parser.parse_args(argv)))))
     return 0
 
 
 def _add_content_options(parser: argparse.ArgumentParser) -> None:
     defaults = ImportOptions()
-    parser.add_argument(
-        "--image-size",
-        type=int,
-        default=defaults.image_size,
-        help="height and width of the stored images [%(default)s]",
-    )
-    parser.add_argument(
-        "--camera",
-        default=FIXED_CAMERA,
-        help="number; of bridge-raw also a topic or 'wrist' [%(default)s: the one over the shoulder]",
-    )
-    parser.add_argument(
-        "--task-from",
-        choices=("folder", "language"),
-        default=defaults.task_from,
-        help="what names a task [%(default)s]",
-    )
-    parser.add_argument(
-        "--task-map", type=Path, metavar="FILE", help="YAML of task names and what to call them instead"
-    )
-    parser.add_argument(
-        "--include", nargs="+", action="extend", default=[], metavar="TEXT", help="only paths that hold one of these"
-    )
-    parser.add_argument(
-        "--exclude", nargs="+", action="extend", default=[], metavar="TEXT", help="no path that holds one of these"
-    )
-    parser.add_argument(
-        "--outcome",
-        choices=("success", "failure", "stop"),
-        default=defaults.outcome,
-        help="how all ended [%(default)s]",
-    )
-    parser.add_argument("--drop-zero-first", action="store_true", help="drop the first step if its motion is zero")
-    parser.add_argument("--binarize-gripper", action="store_true", help="open or closed, nothing between")
+    add = parser.add_argument
+    add("--camera", default="", help="number, name or topic [the one over the shoulder; of lerobot the only one]")
+    add("--task-from", choices=("folder", "language"), default=defaults.task_from, help="what names it [%(default)s]")
+    add("--task-map", type=Path, metavar="FILE", help="YAML of task names and what to call them instead")
+    for name, what in (("include", "only paths that hold"), ("exclude", "no path that holds")):
+        add(f"--{name}", nargs="+", action="extend", default=[], metavar="TEXT", help=f"{what} one of these")
+    outcomes = ("success", "failure", "stop")
+    add("--outcome", choices=outcomes, default=defaults.outcome, help="where the source tells none [%(default)s]")
+    add("--drop-zero-first", action="store_true", help="drop the first step if its motion is zero")
+    add("--binarize-gripper", action="store_true", help="open or closed, nothing between")
+    for name in ("state", "action"):
+        add(f"--{name}", default="", metavar="A,B,…", help=f"of lerobot: names or indices of the seven of the {name}")
 
 
-def _add_store_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--camera-name",
-        default=Request.camera_name,
-        metavar="NAME",
-        help="what the store calls the camera [%(default)s]",
+def _add_card_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--image-size", type=int, metavar="N", help=f"height and width of the stored images [{USUAL.image_height}]")
+    add("--camera-name", metavar="NAME", help=f"what the store calls the camera [{USUAL.camera}; of lerobot its own]")
+    add("--command", choices=("requested", "executed"), help=f"which is learnt from [{USUAL.command}]")
+    add("--licence", metavar="TEXT", help=f"of the data [{USUAL.licence}]")
+
+
+def _request(arguments: argparse.Namespace) -> Request:
+    """Return what a command line asks for; raises PtrError if that cannot be."""
+    if arguments.limit < 0 or arguments.workers < 0:
+        raise PtrError(f"--limit and --workers must be >= 0; found {arguments.limit} and {arguments.workers}")
+    values = vars(arguments)
+    for name, only in ((name, key) for key, each in FORMATS.items() for name in each.options):
+        if values[name] and name not in FORMATS[arguments.format].options:
+            raise PtrError(f"--{name} is an option of {only}; {arguments.format} has none such")
+    content = {each.name: values[each.name] for each in fields(ImportOptions)}
+    content["task_map"] = load_task_map(arguments.task_map) if arguments.task_map else {}
+    content |= {name: tuple(content[name]) for name in ("include", "exclude")}
+    content |= {name: tuple(filter(None, content[name].split(","))) for name in ("state", "action")}
+    card = {"camera": "camera_name", "command": "command", "licence": "licence"}
+    card |= {"image_height": "image_size", "image_width": "image_size"}
+    return Request(
+        format=arguments.format,
+        sources=tuple(arguments.sources),
+        out=arguments.out,
+        options=ImportOptions(**content),
+        card={field: values[name] for field, name in card.items() if values[name] is not None},
+        limit=arguments.limit,
+        skip_bad=arguments.skip_bad,
+        workers=arguments.workers,
     )
-    parser.add_argument(
-        "--command",
-        choices=("requested", "executed"),
-        default=Request.command,
-        help="which is learnt from [%(default)s]",
-    )
-    parser.add_argument("--licence", default=Request.licence, metavar="TEXT", help="of the data [%(default)s]")
-    parser.add_argument("--limit", type=int, default=0, metavar="N", help="import the first N episodes only")
-    parser.add_argument("--skip-bad", action="store_true", help="leave damaged records out instead of stopping at one")
-    parser.add_argument("--workers", type=int, default=0, help="processes [as many as are worth it]")
 
 
 def load_task_map(file: Path) -> dict[str, str]:
@@ -193,21 +203,31 @@ def import_store(request: Request) -> dict[str, Any]:
     """
     found = {path: FORMATS[request.format].find([path]) for path in request.sources}
     records = [record for each in found.values() for record in each]
-    size = request.options.image_size
-    card = Card(request.out.name, request.camera_name, 0, 0, size, size, request.licence, request.command)
-    with ResumableWriter(request.out, card, request.made_of()) as writer:
+    card = _card(request, records)
+    with ResumableWriter(request.out, card, request.made_of(card)) as writer:
         ledger = _Ledger(request, records, writer)
         left = records[len(writer.kept) :]
-        with contextlib.closing(_read_all(left, request, ledger)) as results:
+        with contextlib.closing(_read_all(left, request, card, ledger)) as results:
             for (entry, episode), record in zip(results, left, strict=False):  # fewer results where --limit is reached
                 if ledger.is_used(record, entry) and episode is not None:
                     writer.add(episode)
                 writer.keep(entry)
-        audit = _audit(request, writer.kept, len(records))
-        height, width = ledger.picture
-        writer.card = replace(card, camera_height=height, camera_width=width, sources=_sources(found, writer.kept))
+        audit = request.made_of(card) | _audit(writer.kept, len(records))
+        if not card.camera_width:
+            card = replace(card, camera_height=ledger.picture[0], camera_width=ledger.picture[1])
+        writer.card = replace(card, sources=(*card.sources, *_sources(found, writer.kept)))
         (writer.folder / "audit.json").write_text(json.dumps(audit, indent=1) + "\n")
     return audit
+
+
+def _card(request: Request, records: Sequence[Record]) -> Card:
+    """Return the card of the store, as far as it is known before it is made."""
+    told = FORMATS[request.format].card(records, request.options)
+    card = replace(USUAL, **{**told, **request.card, "name": request.out.name})
+    height, width = card.image_height, card.image_width
+    if not all(isinstance(size, int) and 8 <= size <= 1024 for size in (height, width)):
+        raise PtrError(f"stored images of {width}x{height} pixels; allowed are 8 to 1024 each way, see --image-size")
+    return card
 
 
 class _Ledger:
@@ -260,11 +280,12 @@ class _Ledger:
 
 
 def _read_all(
-    records: Sequence[Record], request: Request, ledger: _Ledger
+    records: Sequence[Record], request: Request, card: Card, ledger: _Ledger
 ) -> Generator[tuple[Entry, Episode | None], None, None]:
     """Yield what becomes of each record, in their order, until enough are used, with a progress bar."""
     jobs = [records[start : start + RECORDS_PER_JOB] for start in range(0, len(records), RECORDS_PER_JOB)]
-    read = functools.partial(_read_records, format_name=request.format, options=request.options)
+    size = (card.image_height, card.image_width)
+    read = functools.partial(_read_records, format_name=request.format, options=request.options, size=size)
     workers = request.workers or max(1, min(len(os.sched_getaffinity(0)), len(records) // RECORDS_PER_WORKER))
     cv2.setNumThreads(1)  # whole pictures are what is done in parallel
     with contextlib.ExitStack() as stack:
@@ -285,16 +306,18 @@ def _read_all(
 
 
 def _read_records(
-    records: Sequence[Record], format_name: str, options: ImportOptions
+    records: Sequence[Record], format_name: str, options: ImportOptions, size: tuple[int, int]
 ) -> list[tuple[Entry, Episode | None]]:
-    return [_read_record(record, FORMATS[format_name], options) for record in records]
+    return [_read_record(record, FORMATS[format_name], options, size) for record in records]
 
 
-def _read_record(record: Record, importer: Importer, options: ImportOptions) -> tuple[Entry, Episode | None]:
+def _read_record(
+    record: Record, form: Format, options: ImportOptions, size: tuple[int, int]
+) -> tuple[Entry, Episode | None]:
     """Return what the audit says of a record, and its episode unless it is damaged or left out."""
     entry: Entry = {"record": record.label, "bytes": record.size}
     try:
-        episode, described = to_episode(importer.read(record, options), options)
+        episode, described = to_episode(form.read(record, options), options, size)
     except LeftOut as reason:
         return entry | {"fate": reason.fate.value} | ({"reason": str(reason)} if str(reason) else {}), None
     except RecordError as error:
@@ -306,8 +329,8 @@ def _named(label: str, size: int) -> str:
     return f"{label} ({size} bytes)" if size else label
 
 
-def _audit(request: Request, entries: Sequence[Entry], total: int) -> dict[str, Any]:
-    """Return the audit of a store; raises TrainingError if nothing was used."""
+def _audit(entries: Sequence[Entry], total: int) -> dict[str, Any]:
+    """Return what became of the records; raises TrainingError if nothing was used."""
     fates = Counter(entry["fate"] for entry in entries)
     if total > len(entries):
         fates[Fate.OVER_LIMIT.value] = total - len(entries)
@@ -318,7 +341,6 @@ def _audit(request: Request, entries: Sequence[Entry], total: int) -> dict[str, 
         )
     notes = Counter(note for entry in used for note in entry["notes"])
     return {
-        **request.made_of(),
         "total": total,
         "fates": dict(fates.most_common()),
         "notes": dict(notes.most_common()),
@@ -362,7 +384,7 @@ def _hints(audit: Mapping[str, Any], used: Iterable[Entry]) -> list[str]:
     """Return what may not be as it was meant."""
     instructions: dict[str, set[str]] = defaultdict(set)
     for entry in used:
-        instructions[entry["named"]].update(normalise(each) for each in entry["language"][:1])
+        instructions[normalise(entry["named"])].update(normalise(each) for each in entry["language"][:1])
     hints = []
     if cut_off := audit["notes"].get(rlds.CUT_OFF):
         hints.append(

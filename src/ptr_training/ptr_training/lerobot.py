@@ -8,30 +8,34 @@ How frames become steps:
   where it led to was not recorded.
 - *Time.* Data sets have a constant rate; only the control rate is read, because a step of the arm means
   something else at another.
-- *Commands.* `action` is both the requested and the executed command, unless `command.requested` or
-  `command.executed` is there as well.
-- *Outcome.* Where `ptr convert` wrote it, that one; else success if `next.success` is ever true; else, where
-  `next.reward` is nothing but 0 and 1, success if it is ever 1; else what the options say.
+- *Outcome.* Success if `next.success` is ever true; else, where `next.reward` is nothing but 0 and 1, success if it is
+  ever 1; else what the options say.
+- A data set that `ptr convert` wrote gives back the store it was made of.
+
+A data set may come from anybody: whatever it names, no file outside its folder is opened.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptr_policy_node.images import ImageError, decode_compressed, resize_area
+from ptr_policy_node.files import sha256
 from ptr_policy_node.spec import ACTION_HIGH, ACTION_NAMES, CONTROL_RATE, PROPRIO_NAMES
 
-from .episodes import Card, Episode, StoreError, read_card
-from .video import read_pictures
+from .episodes import Card, TrainingError, read_card
+from .foreign import Fate, ForeignEpisode, ImportOptions, LeftOut, Place, Record, RecordError, numbers, seven
+from .video import VideoPictures
 
 if TYPE_CHECKING:
     import pyarrow
@@ -39,7 +43,8 @@ if TYPE_CHECKING:
 VERSION = "v3.0"
 INFO = "meta/info.json"
 TASKS = "meta/tasks.parquet"
-CARD_FOLDER = "meta"  # `ptr convert` puts the card of the store there
+EPISODES = "meta/episodes"
+CARD = "meta/card.yaml"  # of the store, from `ptr convert`
 IMAGES, STATE, ACTION = "observation.images.", "observation.state", "action"
 REWARD, DONE, SUCCESS = "next.reward", "next.done", "next.success"
 STAMP = "stamp_ns"
@@ -51,70 +56,33 @@ AXES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 KNOWN_NAMES = {STATE: (PROPRIO_NAMES,), ACTION: (ACTION_NAMES, AXES)}
 """Names of the seven dimensions wanted; other data sets call the steps by their axes."""
 
+ROWS_AT_A_TIME = 100
+"""Rows of a table that are in memory at a time, whatever its file says of its size."""
 
-@dataclass(frozen=True)
-class ReadOptions:
-    """How to read data sets, and what they do not say themselves."""
-
-    image_size: int = 0  # height and width of the stored images [pixels]; 0: as they are
-    camera: str = ""  # feature, or the last part of its name; by default the only one
-    tasks: Mapping[str, str] = field(default_factory=dict)  # a task's name in the data set -> in the store
-    outcome: str = "success"  # of data sets that do not tell
-    state: tuple[str, ...] = ()  # names or indices of PROPRIO_NAMES in observation.state
-    action: tuple[str, ...] = ()  # names or indices of ACTION_NAMES in action
+_PLACEHOLDER = re.compile(r"\{(\w+)(?::(0?\dd))?\}|[{}\0]")
 
 
 @dataclass(frozen=True)
-class Record:
-    """One episode of a data set, not yet read; small, so that it can be handed to another process."""
+class _DataSet:
+    """What a data set says of itself in `meta/`; paths are relative to its root."""
 
     root: Path
-    index: int
-    length: int  # L: frames
-    data: Path  # Parquet file
-    videos: dict[str, tuple[Path, float]]  # feature -> file, time of the first frame in it [s]
-    own: dict[str, Any]  # OWN_KEYS, in data sets of `ptr convert`
-
-    def __str__(self) -> str:
-        return f"{self.data}: episode {self.index}"
-
-
-@dataclass(frozen=True)
-class Info:
-    """What `meta/info.json` says."""
-
-    file: Path
     features: dict[str, dict[str, Any]]
-    episodes: int
     data_path: str
-    video_path: str | None
+    video_path: str
+    episodes: dict[int, dict[str, Any]]  # rows of the table of episodes
+    tasks: dict[int, str]
+    card: Card | None  # of the store that `ptr convert` made it of
+    sha256: str  # of all that
 
-    @classmethod
-    def load(cls, root: Path) -> Info:
-        """Read and check the description of a data set.
+    @property
+    def info(self) -> Path:
+        return self.root / INFO
 
-        Raises:
-            StoreError: If it is missing, damaged, of another version of the format or of another rate.
-        """
-        file = root / INFO
-        try:
-            told = json.loads(file.read_text())
-            _check_version(file, str(told["codebase_version"]))
-            info = cls(file, told["features"], told["total_episodes"], told["data_path"], told.get("video_path"))
-            _check_features(info)
-            rate = told["fps"]
-        except FileNotFoundError as error:
-            raise StoreError(f"{root} is not a LeRobot data set: it has no {INFO}") from error
-        except (ValueError, TypeError, AttributeError) as error:
-            raise StoreError(f"{file} cannot be read: {error}") from error
-        except KeyError as error:
-            raise StoreError(f"{file} lacks {error}") from error
-        if rate != CONTROL_RATE:
-            raise StoreError(
-                f"{file}: fps is {rate}; only {CONTROL_RATE:g} can be read, because an action is a step of "
-                f"{1 / CONTROL_RATE:g} s. Resample the data set, adding up its actions, before importing it"
-            )
-        return info
+    @property
+    def name(self) -> str:
+        """Its folder's name; of a snapshot in the cache of a hub, which is named by a hash, the repository's."""
+        return self.root.parents[1].name if self.root.parent.name == "snapshots" else self.root.name
 
     @property
     def cameras(self) -> list[str]:
@@ -126,14 +94,14 @@ class Info:
         ]
 
     def camera(self, wanted: str) -> str:
-        """Return the feature of a camera; raises StoreError naming those there are."""
-        found = [key for key in self.cameras if wanted in ("", key, camera_name(key))]
+        """Return the feature of a camera; raises TrainingError naming those there are."""
+        found = [key for key in self.cameras if wanted in ("", key, _camera_name(key))]
         if len(found) == 1:
             return found[0]
-        names = ", ".join(map(camera_name, self.cameras)) or "none"
+        names = ", ".join(map(_camera_name, self.cameras)) or "none"
         if wanted:
-            raise StoreError(f"{self.file}: no camera {wanted!r}; there are: {names}")
-        raise StoreError(f"{self.file}: cameras are: {names}; choose one with --camera")
+            raise TrainingError(f"{self.info}: no camera {wanted!r}; there are: {names}")
+        raise TrainingError(f"{self.info}: cameras are: {names}; choose one with --camera")
 
     def pick(self, key: str, chosen: Sequence[str]) -> list[int]:
         """Return where the seven dimensions of the state or the action lie in a feature.
@@ -143,326 +111,430 @@ class Info:
             chosen: Their names or indices; empty: the names that are known.
 
         Raises:
-            StoreError: If the feature is missing, or a name is missing or ambiguous.
+            TrainingError: If the feature is missing, or a name is missing or ambiguous.
         """
         if key not in self.features:
-            raise StoreError(f"{self.file}: no feature {key!r}; there are: {', '.join(self.features)}")
+            raise TrainingError(f"{self.info}: no feature {key!r}; there are: {', '.join(self.features)}")
         size, names = self.features[key]["shape"][0], _flat_names(self.features[key].get("names"))
         for wanted in (chosen,) if chosen else KNOWN_NAMES[key]:
             indices = [_index_of(name, names, size) for name in wanted]
             if len(indices) == 7 and None not in indices:
                 return [index for index in indices if index is not None]
         option = f"--{key.split('.')[-1]}"
-        raise StoreError(
-            f"{self.file}: {key} has {size} dimensions, {', '.join(names) or 'without names'}; "
+        raise TrainingError(
+            f"{self.info}: {key} has {size} dimensions, {', '.join(names) or 'without names'}; "
             + (f"{option} {','.join(chosen)} does not name seven of them" if chosen else f"{option} must say which")
             + f" are {', '.join(KNOWN_NAMES[key][0])}: seven names or indices from 0, separated by commas"
         )
 
-    def place(self, pattern: str, **values: Any) -> Path:
-        """Return a path of the data set from its pattern; raises StoreError if it leads elsewhere."""
+    def number(self, episode: int, column: str) -> float:
+        """Return what the table of episodes tells of one; raises RecordError if that is no number in reason."""
+        value = self.episodes[episode].get(column)
+        if not isinstance(value, (int, float)) or not 0 <= value < 1e9:
+            raise RecordError(f"{EPISODES}: {column} is {value!r}, expected a number from 0 to 1e9")
+        return value
+
+    def data_file(self, episode: int) -> str:
+        """Return the path of the table with the frames of an episode."""
+        return self._file(self.data_path, episode, "data")
+
+    def video_file(self, episode: int, camera: str) -> str:
+        """Return the path of the video with the pictures of an episode."""
+        return self._file(self.video_path, episode, f"videos/{camera}", video_key=camera)
+
+    def _file(self, pattern: str, episode: int, prefix: str, **values: Any) -> str:
+        values |= {key: int(self.number(episode, f"{prefix}/{key}")) for key in ("chunk_index", "file_index")}
         try:
-            path = Path(pattern.format(**values))
-        except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
-            raise StoreError(f"{self.file}: path {pattern!r} cannot be filled in: {error}") from error
-        if path.is_absolute() or ".." in path.parts:
-            raise StoreError(f"{self.file}: path {pattern!r} leads out of the data set")
-        return self.file.parents[1] / path
+            # str.format would do more than that: any width, any attribute
+            name = _PLACEHOLDER.sub(lambda match: format(values[match[1]], match[2] or ""), pattern)
+        except (KeyError, ValueError) as error:
+            raise TrainingError(f"{self.info}: path {pattern!r} cannot be filled in: {error}") from error
+        _check_inside(self.root, name)
+        return name
 
 
 def find(paths: Sequence[Path]) -> list[Record]:
     """Return the episodes of data sets, and of those in folders of data sets, the latter by name.
 
     Raises:
-        StoreError: If a path holds no data set, or what a data set says of itself is incomplete.
+        TrainingError: If a path holds no data set, or one is damaged in `meta/`, of another version or of another rate.
     """
-    return [record for path in paths for root in _roots(path) for record in _records(root)]
+    data_sets = [_open(root) for path in paths for root in _roots(path)]
+    return [
+        Record(each.root, f"{each.name}/{number:06d}", number) for each in data_sets for number in sorted(each.episodes)
+    ]
 
 
-def read(record: Record, options: ReadOptions) -> Episode:
-    """Read one episode.
+def read(record: Record, options: ImportOptions) -> ForeignEpisode:
+    """Return one episode.
 
     Raises:
-        StoreError: If its files are missing, damaged or contradictory, or do not have the features needed.
-        VideoError: If its video is missing or too short.
+        RecordError: If its files are missing, damaged or contradictory, or its actions cannot be steps.
+        TrainingError: If the data set does not have the features needed.
+        LeftOut: If a filter excludes it or it has no step.
     """
-    info = Info.load(record.root)
-    camera = info.camera(options.camera)
-    state, action = info.pick(STATE, options.state), info.pick(ACTION, options.action)
-    table = _rows(record, info, camera)
-    proprio = _vectors(record, table, STATE, state, record.length)
-    command = _vectors(record, table, ACTION, action, record.length - 1)
-    if not record.own:
-        _check_steps(record, command)
-    commands: dict[str, Any] = {
-        name: _vectors(record, table, key, range(7), record.length - 1) if key in table.column_names else command
-        for name, key in COMMANDS.items()
-    }
-    own: dict[str, Any] = record.own or {
-        "id": f"{record.root.name}/{record.index:06d}",
-        "source": record.root.name,
-        "outcome": _outcome(record, table, options.outcome),
-    }
-    return Episode(
-        task=_task(record, table, options.tasks),
-        frames=_frames(record, _pictures(record, table, camera), options.image_size),
-        stamps_ns=_stamps(table),
-        proprio=proprio,
-        **commands,
-        **own,
+    data_set = _open(record.path)
+    options.check_wanted(data_set.name)
+    camera = data_set.camera(options.camera)
+    state, action = data_set.pick(STATE, options.state), data_set.pick(ACTION, options.action)
+    table = _rows(data_set, record.number, camera)
+    task = _task(data_set, table)
+    episode = ForeignEpisode(
+        id=record.label,
+        place=Place(record.label, data_set.name, task=task),
+        sha256=_sha256(data_set, record.number, camera),
+        pictures=_pictures(data_set, record.number, camera, table),
+        states=_vectors(table, STATE, state),
+        actions=_vectors(table, ACTION, action)[:-1],
+        language=(task,),
+        outcome=_outcome(table),
     )
+    if data_set.card:
+        return _as_it_was(episode, table, data_set.episodes[record.number])
+    _check_steps(episode.actions)
+    return episode
 
 
-def card(record: Record, options: ReadOptions, name: str) -> Card:
-    """Return the card of a store of such episodes: the original one where `ptr convert` kept it."""
-    info = Info.load(record.root)
-    camera = info.camera(options.camera)
-    height, width = _height_and_width(info.features[camera]["shape"])
-    if record.own and (record.root / CARD_FOLDER / "card.yaml").exists():
-        made = replace(read_card(record.root / CARD_FOLDER), name=name)
-    else:
-        made = Card(name, camera_name(camera), width, height, height, width)
-    if options.image_size:
-        made = replace(made, image_height=options.image_size, image_width=options.image_size)
-    return made
+def card(records: Sequence[Record], options: ImportOptions) -> dict[str, Any]:
+    """Return what data sets tell of the card of their store: all of it where `ptr convert` kept it, else the camera.
 
-
-def camera_name(key: str) -> str:
-    """Return the name of a camera from its feature."""
-    return key.removeprefix(IMAGES).removeprefix("observation.")
+    Raises:
+        TrainingError: If they do not tell the same.
+    """
+    told = {root: _told(_open(root), options) for root in dict.fromkeys(record.path for record in records)}
+    (first, wanted), *others = told.items()
+    for root, other in others:
+        problem = ", ".join(
+            f"their {key} is {value!r} and {other[key]!r}"
+            for key, value in wanted.items()
+            if key != "sources" and other.get(key, value) != value
+        )
+        if wanted.keys() != other.keys():
+            problem = f"only one of them keeps the card of a store ({CARD})"
+        if problem:
+            raise TrainingError(f"{first} and {root} do not go into one store: {problem}; import them one by one")
+    return wanted | {"sources": tuple(source for each in told.values() for source in each.get("sources", ()))}
 
 
 def import_parquet() -> ModuleType:
-    """Return the module `pyarrow.parquet`; raises StoreError saying how to install it."""
+    """Return the module `pyarrow.parquet`; raises TrainingError saying how to install it."""
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise StoreError("LeRobot data sets need pyarrow, which is not installed: pip install pyarrow") from error
+        raise TrainingError("LeRobot data sets need pyarrow, which is not installed: pip install pyarrow") from error
     return pyarrow.parquet
 
 
+# --- what a data set says of itself ---------------------------------------------------------------------------
+
+
 def _roots(path: Path) -> list[Path]:
-    if (path / INFO).exists():
-        return [path]
-    found = sorted(file.parents[1] for file in path.glob(f"[!.]*/{INFO}"))
+    found = [path] if (path / INFO).exists() else sorted(file.parents[1] for file in path.glob(f"[!.]*/{INFO}"))
     if not found:
-        raise StoreError(f"{path} is neither a LeRobot data set nor a folder of them: it holds no {INFO}")
-    return found
+        raise TrainingError(f"{path} is neither a LeRobot data set nor a folder of them: it holds no {INFO}")
+    return [root.resolve() for root in found]
 
 
-def _records(root: Path) -> list[Record]:
-    info = Info.load(root)
-    files = sorted(root.glob("meta/episodes/*/*.parquet"))
-    rows = [(file, row) for file in files for row in _episode_rows(file)]
-    if len(rows) != info.episodes:
-        raise StoreError(f"{info.file}: there are {info.episodes} episodes, but meta/episodes lists {len(rows)}")
-    return sorted((_record(info, file, row) for file, row in rows), key=lambda record: record.index)
+def _open(root: Path) -> _DataSet:
+    return _load(root, (root / INFO).stat().st_mtime_ns)
 
 
-def _episode_rows(file: Path) -> list[dict[str, Any]]:
-    """Return a part of the table of episodes, without its statistics."""
-    with _reading(file) as parquet, parquet.ParquetFile(file) as table:
-        names = [name for name in table.schema_arrow.names if not name.startswith("stats/")]
-        return table.read(names, use_threads=False).to_pylist()
-
-
-def _record(info: Info, file: Path, row: dict[str, Any]) -> Record:
-    def told(column: str) -> Any:
-        if row.get(column) is None:
-            raise StoreError(f"{file} does not tell {column} of episode {row.get('episode_index')}")
-        return row[column]
-
-    def place(pattern: str | None, prefix: str, **values: str) -> Path:
-        numbers = {key: told(f"{prefix}/{key}") for key in ("chunk_index", "file_index")}
-        return info.place(pattern or "", **numbers, **values)
-
-    return Record(
-        root=info.file.parents[1],
-        index=told("episode_index"),
-        length=told("length"),
-        data=place(info.data_path, "data"),
-        videos={
-            key: (place(info.video_path, f"videos/{key}", video_key=key), told(f"videos/{key}/from_timestamp"))
-            for key in info.cameras
-            if info.features[key]["dtype"] == "video"
-        },
-        own={key: row.get(OWN + key) for key in OWN_KEYS} if row.get(f"{OWN}id") is not None else {},
+@functools.lru_cache(maxsize=16)
+def _load(root: Path, _: int) -> _DataSet:
+    """Return what a data set says of itself; kept until its description changes."""
+    tables = [str(file.relative_to(root)) for file in sorted(root.glob(f"{EPISODES}/*/*.parquet"))]
+    for name in (INFO, TASKS, CARD, *tables):
+        _check_inside(root, name)
+    try:
+        info = _read_info(root)
+        episodes = _read_episodes(root, tables, info["total_episodes"])
+        tasks = _read_tasks(root)
+        card = _read_own_card(root, info["features"], episodes)
+    except RecordError as error:
+        raise TrainingError(f"{root}: {error}") from error
+    described = [INFO, TASKS, *tables, *([CARD] if card else [])]
+    return _DataSet(
+        root=root,
+        features=info["features"],
+        data_path=info["data_path"],
+        video_path=info.get("video_path") or "",
+        episodes=episodes,
+        tasks=tasks,
+        card=card,
+        sha256=_joined(sha256(root / name) for name in described),
     )
 
 
-@contextlib.contextmanager
-def _reading(file: Path) -> Iterator[ModuleType]:
-    """Give `pyarrow.parquet`; raise StoreError if the file read with it is missing or damaged."""
-    parquet = import_parquet()
-    from pyarrow import ArrowException
+def _told(data_set: _DataSet, options: ImportOptions) -> dict[str, Any]:
+    """Return what a data set tells of the card of its store."""
+    if data_set.card:
+        return {key: value for key, value in vars(data_set.card).items() if key != "name"}
+    return {"camera": _camera_name(data_set.camera(options.camera))}
 
+
+def _read_info(root: Path) -> dict[str, Any]:
+    """Return a description; raises RecordError if it is damaged, or of another version of the format or rate."""
     try:
-        yield parquet
-    except FileNotFoundError as error:
-        raise StoreError(f"{file} is missing; copy or download the data set again") from error
-    except (ArrowException, OSError) as error:
-        raise StoreError(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
-
-
-def _rows(record: Record, info: Info, camera: str) -> pyarrow.Table:
-    """Return the frames of an episode, in order, with the columns that are needed."""
-    wanted = [STATE, ACTION, "frame_index", "task_index", "episode_index"]
-    wanted += [key for key in (REWARD, SUCCESS, STAMP, *COMMANDS.values()) if key in info.features]
-    wanted += [camera] if info.features[camera]["dtype"] == "image" else []
-    with _reading(record.data) as parquet:
-        footer, first, last = _groups(record.data, record.data.stat().st_mtime_ns)
-        groups = np.flatnonzero((first <= record.index) & (record.index <= last)).tolist()
-        with parquet.ParquetFile(record.data, metadata=footer) as file:
-            table = file.read_row_groups(groups, wanted, use_threads=False)
-        if missing := set(wanted) - set(table.column_names):
-            raise StoreError(f"{record.data} lacks the columns {', '.join(sorted(missing))}")
-        table = table.filter(np.equal(table["episode_index"], record.index))
-    if table["frame_index"].to_pylist() != list(range(record.length)):
-        raise StoreError(f"{record} has {len(table)} frames, meta/episodes says {record.length}, numbered from 0")
-    if record.length < 2:
-        raise StoreError(f"{record} has {record.length} frame; a step needs two")
-    return table
-
-
-@functools.lru_cache(maxsize=4)
-def _groups(file: Path, _: int) -> tuple[pyarrow.parquet.FileMetaData, np.ndarray, np.ndarray]:
-    """Return a file's footer and the first and last episode of each group of rows; kept until the file changes.
-
-    LeRobot makes a group for each episode; reading the footer anew each time would take longer than the episode.
-    """
-    with _reading(file) as parquet:
-        footer = parquet.read_metadata(file)
-    paths = [footer.schema.column(number).path for number in range(footer.num_columns)]
-    if "episode_index" not in paths:
-        raise StoreError(f"{file} lacks the columns episode_index")
-    column = paths.index("episode_index")
-    told = [footer.row_group(number).column(column).statistics for number in range(footer.num_row_groups)]
-    bounds = [(each.min, each.max) if each and each.has_min_max else (0, np.iinfo(int).max) for each in told]
-    return footer, *np.array(bounds, int).reshape(-1, 2).T
-
-
-def _vectors(record: Record, table: pyarrow.Table, key: str, indices: Sequence[int], rows: int) -> np.ndarray:
-    """Return some dimensions of a feature in the first rows, shape (rows, len(indices)), float32."""
-    try:
-        values = np.array(table[key].to_pylist()[:rows], np.float32)[:, list(indices)]
-    except (ValueError, TypeError, IndexError) as error:
-        raise StoreError(f"{record}: {key} is not as meta/info.json says: {error}") from error
-    if not (finite := np.isfinite(values).all(axis=1)).all():
-        raise StoreError(f"{record}: {key} is not finite in frame {int(finite.argmin())}")
-    return values
-
-
-def _scalars(table: pyarrow.Table, key: str) -> np.ndarray:
-    return np.array(table[key].to_pylist()).reshape(len(table), -1)[:, 0]
-
-
-def _check_steps(record: Record, action: np.ndarray) -> None:
-    """Refuse actions that cannot be what they are taken for: poses, or steps scaled to -1 … 1."""
-    usual = float(np.median(np.abs(action[:, :3]), axis=0).max())
-    low, high = float(action[:, 6].min()), float(action[:, 6].max())
-    if usual > ACTION_HIGH[:3].max() or low < -0.1 or high > 1.1:
-        raise StoreError(
-            f"{record}: half of the actions are longer than {usual:.3g} m, the gripper's are {low:.3g} … {high:.3g}; "
-            f"they are poses, or scaled. An action must be a step in the base frame of at most {ACTION_HIGH[0]} m "
-            "and a gripper of 0 (closed) to 1 (open)"
+        info = json.loads((root / INFO).read_text())
+        _check_version(root, str(info["codebase_version"]))
+        _check_features(info["features"])
+        paths = info["data_path"], info.get("video_path") or ""
+        if not isinstance(info["total_episodes"], int) or not all(isinstance(path, str) for path in paths):
+            raise ValueError("total_episodes must be an integer, data_path and video_path text")
+        rate = info["fps"]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise RecordError(f"{INFO} cannot be read: {error}") from error
+    except KeyError as error:
+        raise RecordError(f"{INFO} lacks {error}") from error
+    if rate != CONTROL_RATE:
+        raise RecordError(
+            f"{INFO}: fps is {rate}; only {CONTROL_RATE:g} can be read, because an action is a step of "
+            f"{1 / CONTROL_RATE:g} s. Resample the data set, adding up its actions, before importing it"
         )
+    return info
 
 
-def _task(record: Record, table: pyarrow.Table, renamed: Mapping[str, str]) -> str:
-    file = record.root / TASKS
-    names = _task_names(file, file.stat().st_mtime_ns if file.exists() else 0)
-    numbers = dict.fromkeys(table["task_index"].to_pylist())
-    if missing := [number for number in numbers if number not in names]:
-        raise StoreError(f"{record}: task_index is {missing[0]}, {TASKS} lists {len(names)} tasks")
-    if len(numbers) > 1:
-        raise StoreError(f"{record} has several tasks, {', '.join(repr(names[n]) for n in numbers)}; split it")
-    name = names[next(iter(numbers))]
-    if not (task := renamed.get(name, name)):
-        raise StoreError(f"{record} has a task without name; give it one in the task map, or leave it out")
-    return task
-
-
-@functools.lru_cache(maxsize=4)
-def _task_names(file: Path, _: int) -> dict[int, str]:
-    """Return the tasks of a data set by number; kept until the file changes."""
-    with _reading(file) as parquet:
-        table = parquet.read_table(file, partitioning=None)
-    names = [name for name in table.column_names if name != "task_index"]
-    if len(names) != 1 or "task_index" not in table.column_names:
-        raise StoreError(f"{file} has columns {', '.join(table.column_names)}; expected task_index and the task")
-    return dict(zip(table["task_index"].to_pylist(), table[names[0]].to_pylist(), strict=True))
-
-
-def _outcome(record: Record, table: pyarrow.Table, otherwise: str) -> str:
-    if SUCCESS in table.column_names:
-        return "success" if _scalars(table, SUCCESS).any() else "failure"
-    if REWARD in table.column_names:
-        rewards = set(_scalars(table, REWARD).tolist())
-        if rewards <= {0.0, 1.0}:
-            return "success" if 1.0 in rewards else "failure"
-    return otherwise
-
-
-def _stamps(table: pyarrow.Table) -> np.ndarray:
-    """Return the times of the frames [ns], from 0 where the data set has none of its own."""
-    if STAMP in table.column_names:
-        return _scalars(table, STAMP)
-    return np.arange(len(table), dtype=np.int64) * round(1e9 / CONTROL_RATE)
-
-
-def _pictures(record: Record, table: pyarrow.Table, camera: str) -> Iterator[np.ndarray]:
-    if camera in record.videos:
-        file, start = record.videos[camera]
-        yield from read_pictures(file, (start + np.arange(record.length) / CONTROL_RATE).tolist(), CONTROL_RATE)
-        return
-    for number, cell in enumerate(table[camera].to_pylist()):
-        try:
-            yield decode_compressed("png or jpeg", cell["bytes"])
-        except (ImageError, TypeError) as error:
-            raise StoreError(f"{record}: {camera} has no picture in frame {number}: {error}") from error
-
-
-def _frames(record: Record, pictures: Iterator[np.ndarray], size: int) -> np.ndarray:
-    frames = [resize_area(picture, (size, size)) if size else picture for picture in pictures]
-    if len(shapes := {frame.shape for frame in frames}) > 1:
-        raise StoreError(f"{record} has pictures of several sizes, {sorted(shapes)}; choose one with --image-size")
-    if not any(frame.any() for frame in frames):
-        raise StoreError(f"{record} is black throughout: this camera was not recorded; choose another with --camera")
-    return np.stack(frames)
-
-
-def _check_version(file: Path, version: str) -> None:
+def _check_version(root: Path, version: str) -> None:
     if version == VERSION:
         return
     advice = ""
     if version.startswith("v2."):
         advice = (
             "; convert it in LeRobot's environment with python -m lerobot.scripts.convert_dataset_v21_to_v30 "
-            f"--repo-id=NAME --root={file.parents[1]} --push-to-hub=false"
+            f"--repo-id=NAME --root={root} --push-to-hub=false"
         )
-    raise StoreError(f"{file}: codebase_version is {version}, this version reads {VERSION}{advice}")
+    raise RecordError(f"{INFO}: codebase_version is {version}, this version reads {VERSION}{advice}")
 
 
-def _check_features(info: Info) -> None:
-    for key, feature in info.features.items():
-        if (
-            not isinstance(feature.get("dtype"), str)
-            or not isinstance(feature.get("shape"), list)
-            or not feature["shape"]
-        ):
+def _check_features(features: Mapping[str, Any]) -> None:
+    for key, feature in features.items():
+        shape = feature.get("shape")
+        if not isinstance(feature.get("dtype"), str) or not isinstance(shape, list) or not shape:
             raise ValueError(f"feature {key!r} has no dtype or no shape")
-        if feature["dtype"] in ("image", "video") and [type(size) for size in feature["shape"]] != [int] * 3:
-            raise ValueError(f"feature {key!r} has shape {feature['shape']}, expected height, width and channels")
+        if [type(size) for size in shape] != [int] * (3 if feature["dtype"] in ("image", "video") else len(shape)):
+            raise ValueError(f"feature {key!r} has shape {shape}; expected integers, of pictures three of them")
+        _is_depth(feature)
 
 
-def _is_depth(feature: dict[str, Any]) -> bool:
+def _is_depth(feature: Mapping[str, Any]) -> bool:
     told = feature.get("info") or feature.get("video_info") or {}
     return bool(told.get("video.is_depth_map") or told.get("is_depth_map"))
 
 
-def _height_and_width(shape: Sequence[int]) -> tuple[int, int]:
-    """Return the size of pictures whose channels come first or last."""
-    return (shape[1], shape[2]) if shape[0] <= 4 < shape[2] else (shape[0], shape[1])
+def _read_episodes(root: Path, tables: Sequence[str], total: int) -> dict[int, dict[str, Any]]:
+    """Return the rows of the table of episodes by number, without statistics."""
+    count = 0
+    for name in tables:
+        with _reading(name) as parquet:
+            count += parquet.read_metadata(root / name).num_rows
+    if count != total:
+        raise RecordError(f"{INFO}: there are {total} episodes, but {EPISODES} lists {count}")
+    rows: list[dict[str, Any]] = []
+    for name in tables:
+        with _reading(name) as parquet, parquet.ParquetFile(root / name) as table:
+            columns = [column for column in table.schema_arrow.names if not column.startswith("stats/")]
+            rows += table.read(columns, use_threads=False).to_pylist()
+    episodes = {row["episode_index"]: row for row in rows if isinstance(row.get("episode_index"), int)}
+    if len(episodes) != total:
+        raise RecordError(f"{EPISODES} lists an episode twice, or one without its episode_index")
+    return episodes
+
+
+def _read_tasks(root: Path) -> dict[int, str]:
+    """Return the tasks by number."""
+    with _reading(TASKS) as parquet:
+        table = parquet.read_table(root / TASKS, partitioning=None, use_threads=False)
+    names = [name for name in table.column_names if name != "task_index"]
+    if len(names) != 1 or "task_index" not in table.column_names:
+        raise RecordError(f"{TASKS} has columns {', '.join(table.column_names)}; expected task_index and the task")
+    tasks = dict(zip(table["task_index"].to_pylist(), table[names[0]].to_pylist(), strict=True))
+    if not all(isinstance(task, str) for task in tasks.values()):
+        raise RecordError(f"{TASKS} names a task by something else than text")
+    return tasks
+
+
+def _read_own_card(root: Path, features: Mapping[str, Any], episodes: Mapping[int, dict[str, Any]]) -> Card | None:
+    """Return the card of the store that a data set was; None if it was none, or does not tell all of it any more."""
+    columns = {OWN + key for key in OWN_KEYS}
+    told = all(columns <= row.keys() and isinstance(row[f"{OWN}id"], str) for row in episodes.values())
+    if not told or STAMP not in features or not (root / CARD).exists():
+        return None
+    return read_card((root / CARD).parent)
+
+
+def _check_inside(root: Path, name: str) -> None:
+    """Refuse a path that leads out of a data set, as a link may.
+
+    In the cache of a hub, the files of `snapshots/<hash>` are links to those in `blobs`.
+    """
+    found = (root / name).resolve()
+    blobs = root.parents[1] / "blobs" if root.parent.name == "snapshots" else root
+    if not found.is_relative_to(root) and not found.is_relative_to(blobs):
+        raise TrainingError(f"{root}: path {name!r} leads out of the data set")
+
+
+# --- what its files hold --------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[ModuleType]:
+    """Give `pyarrow.parquet`; raise RecordError if the file read with it is missing or damaged."""
+    parquet = import_parquet()
+    from pyarrow import ArrowException
+
+    try:
+        yield parquet
+    except FileNotFoundError as error:
+        raise RecordError(f"{name} is missing; copy or download the data set again") from error
+    except (ArrowException, OSError, ValueError, TypeError) as error:  # the latter two for columns of another type
+        raise RecordError(f"{name} cannot be read: {str(error).partition(chr(10))[0]}") from error
+
+
+def _rows(data_set: _DataSet, episode: int, camera: str) -> pyarrow.Table:
+    """Return the frames of an episode, in order, with the columns that are needed."""
+    wanted = [STATE, ACTION, "frame_index", "task_index", "episode_index"]
+    wanted += [key for key in (REWARD, SUCCESS, STAMP, *COMMANDS.values()) if key in data_set.features]
+    wanted += [camera] if data_set.features[camera]["dtype"] == "image" else []
+    name, length = data_set.data_file(episode), data_set.number(episode, "length")
+    table = _read_episode(data_set.root, name, episode, wanted, int(length))
+    if len(table) != length or not np.array_equal(_scalars(table, "frame_index"), np.arange(len(table))):
+        raise RecordError(f"{name} has {len(table)} frames of it, {EPISODES} says {length:g}, numbered from 0")
+    if length < 2:
+        raise LeftOut(Fate.TOO_SHORT)
+    return table
+
+
+def _read_episode(root: Path, name: str, episode: int, wanted: Sequence[str], length: int) -> pyarrow.Table:
+    """Return the rows of an episode, at most some more than `length` of them: what a file holds may have no end."""
+    with _reading(name) as parquet:
+        import pyarrow
+
+        footer, first, last = _groups(root, name, (root / name).stat().st_mtime_ns)
+        groups = np.flatnonzero((first <= episode) & (episode <= last)).tolist()
+        parts: list[pyarrow.RecordBatch] = []
+        with parquet.ParquetFile(root / name, metadata=footer) as file:
+            if missing := set(wanted) - set(file.schema_arrow.names):
+                raise RecordError(f"{name} lacks the columns {', '.join(sorted(missing))}")
+            for batch in file.iter_batches(ROWS_AT_A_TIME, groups, wanted, use_threads=False):
+                parts.append(batch.filter(pyarrow.array(np.equal(batch["episode_index"], episode))))
+                if sum(map(len, parts)) > length:
+                    break
+            return pyarrow.Table.from_batches(parts) if parts else file.read_row_groups([], wanted)
+
+
+@functools.lru_cache(maxsize=4)
+def _groups(root: Path, name: str, _: int) -> tuple[pyarrow.parquet.FileMetaData, np.ndarray, np.ndarray]:
+    """Return a file's footer and the first and last episode of each group of rows; kept until the file changes.
+
+    LeRobot makes a group for each episode; reading the footer anew each time would take longer than the episode.
+    """
+    footer = import_parquet().read_metadata(root / name)
+    paths = [footer.schema.column(number).path for number in range(footer.num_columns)]
+    if "episode_index" not in paths:
+        raise RecordError(f"{name} lacks the columns episode_index")
+    column = paths.index("episode_index")
+    told = [footer.row_group(number).column(column).statistics for number in range(footer.num_row_groups)]
+    bounds = [(each.min, each.max) if each and each.has_min_max else (0, np.iinfo(int).max) for each in told]
+    return footer, *np.array(bounds, int).reshape(-1, 2).T
+
+
+def _vectors(table: pyarrow.Table, key: str, indices: Sequence[int]) -> np.ndarray:
+    """Return some dimensions of a feature, shape (rows, len(indices)), float32."""
+    values = numbers(table[key].to_pylist(), f"values of {key}")
+    if values.ndim != 2 or values.shape[1] <= max(indices):
+        raise RecordError(f"the values of {key} have shape {values.shape}, which is not as {INFO} says")
+    return seven(values[:, list(indices)], f"values of {key}")
+
+
+def _scalars(table: pyarrow.Table, key: str) -> np.ndarray:
+    """Return a feature of one number or of a list of one, shape (rows,)."""
+    return np.array([[*value, None][0] if isinstance(value, list) else value for value in table[key].to_pylist()])
+
+
+def _as_it_was(episode: ForeignEpisode, table: pyarrow.Table, row: Mapping[str, Any]) -> ForeignEpisode:
+    """Return an episode as it was in the store that `ptr convert` read, from its row in the table of episodes."""
+    told = {name: _vectors(table, key, range(7))[:-1] for name, key in COMMANDS.items() if key in table.column_names}
+    stamps = _scalars(table, STAMP)
+    if stamps.dtype != np.int64:
+        raise RecordError(f"{STAMP} holds {stamps.dtype}, expected int64")
+    return replace(
+        episode,
+        id=row[f"{OWN}id"],
+        actions=told.get("requested", episode.actions),
+        executed=told.get("executed", episode.actions),
+        stamps_ns=stamps,
+        original={key: row[OWN + key] for key in OWN_KEYS if key != "id"} | {"task": episode.place.task},
+    )
+
+
+def _check_steps(actions: np.ndarray) -> None:
+    """Refuse actions that cannot be what they are taken for: poses, or steps scaled to -1 … 1."""
+    usual = float(np.median(np.abs(actions[:, :3]), axis=0).max())
+    low, high = float(actions[:, 6].min()), float(actions[:, 6].max())
+    if usual > ACTION_HIGH[:3].max() or low < -0.1 or high > 1.1:
+        raise RecordError(
+            f"half of the actions are longer than {usual:.3g} m, the gripper's are {low:.3g} … {high:.3g}; "
+            f"they are poses, or scaled. An action must be a step in the base frame of at most {ACTION_HIGH[0]} m "
+            "and a gripper of 0 (closed) to 1 (open)"
+        )
+
+
+def _task(data_set: _DataSet, table: pyarrow.Table) -> str:
+    numbers = dict.fromkeys(_scalars(table, "task_index").tolist())
+    if missing := [number for number in numbers if number not in data_set.tasks]:
+        raise RecordError(f"task_index is {missing[0]}, {TASKS} lists {len(data_set.tasks)} tasks")
+    names = [data_set.tasks[number] for number in numbers]
+    if len(names) > 1:
+        raise RecordError(f"it has several tasks, {', '.join(map(repr, names))}; split it")
+    return names[0]
+
+
+def _outcome(table: pyarrow.Table) -> str:
+    """Return the outcome, "" if the frames do not tell it."""
+    if SUCCESS in table.column_names:
+        return "success" if _scalars(table, SUCCESS).any() else "failure"
+    if REWARD in table.column_names:
+        rewards = set(_scalars(table, REWARD).tolist())
+        if rewards <= {0.0, 1.0}:
+            return "success" if 1.0 in rewards else "failure"
+    return ""
+
+
+def _pictures(data_set: _DataSet, episode: int, camera: str, table: pyarrow.Table) -> Sequence[Any]:
+    """Return the pictures, still encoded."""
+    if data_set.features[camera]["dtype"] == "video":
+        file = data_set.root / data_set.video_file(episode, camera)
+        start = data_set.number(episode, f"videos/{camera}/from_timestamp")
+        return VideoPictures(file, [start + number / CONTROL_RATE for number in range(len(table))], CONTROL_RATE)
+    try:
+        return [cell["bytes"] or b"" for cell in table[camera].to_pylist()]
+    except (TypeError, KeyError) as error:
+        raise RecordError(f"{camera} holds no encoded pictures") from error
+
+
+def _sha256(data_set: _DataSet, episode: int, camera: str) -> str:
+    """Return the SHA-256 of the files that tell of an episode."""
+    names = [data_set.data_file(episode)]
+    if data_set.features[camera]["dtype"] == "video":
+        names.append(data_set.video_file(episode, camera))
+    files = [data_set.root / name for name in names]
+    return _joined([data_set.sha256, *(_file_sha256(file, file.stat().st_mtime_ns) for file in files if file.exists())])
+
+
+@functools.lru_cache(maxsize=4)
+def _file_sha256(file: Path, _: int) -> str:
+    return sha256(file)
+
+
+def _joined(digests: Iterable[str]) -> str:
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+# --- features -------------------------------------------------------------------------------------------------
+
+
+def _camera_name(key: str) -> str:
+    return key.removeprefix(IMAGES).removeprefix("observation.")
 
 
 def _flat_names(names: Any) -> list[str]:

@@ -20,10 +20,10 @@ from tqdm import tqdm
 from ptr_policy_node.files import atomic_folder
 from ptr_policy_node.spec import ACTION_NAMES, PROPRIO_NAMES
 
-from .episodes import EpisodeStore, StoreError
+from .episodes import EpisodeStore, TrainingError
 from .lerobot import (
     ACTION,
-    CARD_FOLDER,
+    CARD,
     COMMANDS,
     DONE,
     IMAGES,
@@ -68,13 +68,13 @@ def write(store: EpisodeStore, out: Path, *, video: bool = False) -> None:
         video: Put the pictures into mp4 files, which alters them, instead of PNG inside the tables.
 
     Raises:
-        StoreError: If the control rate is not a whole number, or pyarrow is not installed.
-        VideoError: If `video` is wanted and the pictures' width or height is odd, or PyAV is not installed.
+        TrainingError: If the control rate is not a whole number, pyarrow is not installed, or `video` is wanted and
+            the pictures' width or height is odd or PyAV is not installed.
         PtrError: If `out` exists.
     """
     import_parquet()  # or say how to install it
     if store.card.rate != int(store.card.rate):
-        raise StoreError(f"{store.path}: the rate is {store.card.rate} Hz; LeRobot data sets need a whole number")
+        raise TrainingError(f"{store.path}: the rate is {store.card.rate} Hz; LeRobot data sets need a whole number")
     with atomic_folder(out) as folder:
         (folder / "meta").mkdir()
         tasks = {task: number for number, task in enumerate(dict.fromkeys(entry.task for entry in store.entries))}
@@ -87,7 +87,7 @@ def write(store: EpisodeStore, out: Path, *, video: bool = False) -> None:
         _write_json(folder / "meta/stats.json", stats)
         features = _features(store, columns, video=video)
         _write_json(folder / INFO, _info(store, features, len(tasks), video=video))
-        shutil.copyfile(store.path / "card.yaml", folder / CARD_FOLDER / "card.yaml")
+        shutil.copyfile(store.path / "card.yaml", folder / CARD)
 
 
 def _columns(store: EpisodeStore, tasks: dict[str, int]) -> Columns:

@@ -6,61 +6,89 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType, TracebackType
+from typing import Any
 
 import numpy as np
 
+from ptr_policy_node.images import MAX_PIXELS
+
 from .episodes import TrainingError
+from .foreign import RecordError
 
 CODEC = "libx264"
 CODEC_OPTIONS = {"crf": "18", "g": "2", "bf": "0", "rc-lookahead": "0", "threads": "1"}
 """Fine quality; every second picture is a key frame, because they are read in any order; none waits for the next."""
 
 
-class VideoError(TrainingError):
-    """A video cannot be read, has no picture at a time, or cannot hold pictures of a size."""
-
-
 def import_av() -> ModuleType:
-    """Return the module `av`; raises VideoError saying how to install it."""
+    """Return the module `av`; raises TrainingError saying how to install it."""
     try:
         import av
     except ImportError as error:
-        raise VideoError("mp4 videos need PyAV, which is not installed: pip install av") from error
+        raise TrainingError("mp4 videos need PyAV, which is not installed: pip install av") from error
     return av
 
 
-def read_pictures(file: Path, times: Sequence[float], rate: float) -> Iterator[np.ndarray]:
-    """Yield the pictures shown at some times.
+class VideoPictures(Sequence[np.ndarray]):
+    """The pictures of an mp4 file shown at some times, each (H, W, 3) uint8 RGB; decoded when they are walked through.
 
-    Args:
-        file: Video in any format that FFmpeg knows.
-        times: Times [s], ascending.
-        rate: Pictures a second; a time may be half a period off.
-
-    Yields:
-        Pictures, shape (H, W, 3), uint8 RGB.
-
-    Raises:
-        VideoError: If the file cannot be read or has no picture at one of the times.
+    Walking through them raises RecordError if the file cannot be read or has no picture at one of the times.
     """
-    av = import_av()
-    try:
-        with av.open(str(file)) as container:
-            if not container.streams.video:
-                raise VideoError(f"{file} holds no video")
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1  # whole episodes are what is done in parallel
-            container.seek(max(0, int(times[0] / stream.time_base)), stream=stream)  # the key frame at or before it
-            shown = (frame for frame in container.decode(stream) if frame.time is not None)
-            for time in times:
-                frame = next((frame for frame in shown if frame.time > time - 0.5 / rate), None)
-                if frame is None or frame.time > time + 0.5 / rate:
-                    raise VideoError(f"{file} has no picture at {time:.2f} s; it is truncated or belongs elsewhere")
-                yield frame.to_ndarray(format="rgb24")
-    except av.error.FileNotFoundError as error:
-        raise VideoError(f"{file} does not exist") from error
-    except av.error.FFmpegError as error:
-        raise VideoError(f"{file} cannot be read as a video: {error}") from error
+
+    def __init__(self, file: Path, times: Sequence[float], rate: float) -> None:
+        """Prepare to read.
+
+        Args:
+            file: Video in an mp4 file.
+            times: Times [s], ascending.
+            rate: Pictures a second; a time may be half a period off.
+        """
+        self._file = file
+        self._times = times
+        self._rate = rate
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return VideoPictures(self._file, self._times[index], self._rate)
+        return next(iter(VideoPictures(self._file, [self._times[index]], self._rate)))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        av = import_av()
+        half = 0.5 / self._rate
+        try:
+            # nothing but this file: other formats are lists of files, and a path may look like an address
+            with av.open(str(self._file.resolve()), format="mp4", options={"protocol_whitelist": "file"}) as container:
+                shown = _decoded(container, self._times[0])
+                for time in self._times:
+                    frame = next((frame for frame in shown if frame.time > time - half), None)
+                    if frame is None or frame.time > time + half:
+                        raise RecordError(
+                            f"{self._file.name} has no picture at {time:.2f} s; it is truncated or belongs elsewhere"
+                        )
+                    yield frame.to_ndarray(format="rgb24")
+        except av.error.FileNotFoundError as error:
+            raise RecordError(f"{self._file.name} does not exist") from error
+        except av.error.FFmpegError as error:
+            raise RecordError(f"{self._file.name} cannot be read as a video: {error}") from error
+
+
+def _decoded(container: Any, start: float) -> Iterator[Any]:
+    """Yield the frames from the key frame at or before a time [s] on."""
+    if not container.streams.video:
+        raise RecordError(f"{Path(container.name).name} holds no video")
+    stream = container.streams.video[0]
+    stream.codec_context.thread_count = 1  # whole episodes are what is done in parallel
+    container.seek(max(0, int(start / stream.time_base)), stream=stream)
+    for frame in container.decode(stream):
+        if frame.width * frame.height > MAX_PIXELS:
+            raise RecordError(
+                f"{Path(container.name).name} has pictures of {frame.width}x{frame.height}; at most {MAX_PIXELS} pixels"
+            )
+        if frame.time is not None:
+            yield frame
 
 
 class VideoWriter:
@@ -69,7 +97,7 @@ class VideoWriter:
     def __init__(self, file: Path, rate: int, height: int, width: int) -> None:
         av = import_av()
         if height % 2 or width % 2:
-            raise VideoError(f"pictures are {width}x{height}; a video needs an even width and height")
+            raise TrainingError(f"pictures are {width}x{height}; a video needs an even width and height")
         self.size = 0  # bytes so far
         self.pictures = 0
         self._from_array = av.VideoFrame.from_ndarray

@@ -14,7 +14,8 @@ from ptr_training.bridge_numpy import find, read
 from ptr_training.episodes import TrainingError
 from ptr_training.foreign import Fate, ForeignEpisode, ImportOptions, LeftOut, RecordError, to_episode
 
-OPTIONS = ImportOptions(image_size=24)
+OPTIONS = ImportOptions()
+SIZE = (24, 24)
 
 
 def read_one(tmp_path: Path, episode: Any, **options: object) -> ForeignEpisode:
@@ -30,7 +31,7 @@ def test_file_becomes_the_episodes_it_was_made_from(tmp_path: Path) -> None:
     assert [record.label for record in records] == [f"{FOLDER}/val/out.npy#0", f"{FOLDER}/val/out.npy#1"]
     for record, wanted in zip(records, made, strict=True):
         foreign = read(record, OPTIONS)
-        episode, entry = to_episode(foreign, OPTIONS)
+        episode, entry = to_episode(foreign, OPTIONS, SIZE)
         assert (episode.id, episode.source, episode.task) == (record.label, FOLDER, "put carrot on plate")
         assert entry["sha256"] == sha256(file)
         np.testing.assert_array_equal(np.stack(foreign.pictures), np.stack(wanted.cameras[0]))
@@ -69,7 +70,7 @@ def test_time_stamps_and_instructions_of_later_files_are_read(tmp_path: Path) ->
     for number, observation in enumerate(observations):
         observation["time_stamp"] = 100 + 0.25 * number
     foreign = read_one(tmp_path, episode)
-    assert foreign.stamps == [100, 100.25, 100.5]
+    assert foreign.stamps_ns.tolist() == [100_000_000_000, 100_250_000_000, 100_500_000_000]
     assert foreign.language == ("put it", "there")
     assert read_one(tmp_path, episode | {"language": [""]}).language == ()
 

@@ -14,18 +14,19 @@ from ptr_training.bridge_raw import find, read
 from ptr_training.episodes import TrainingError
 from ptr_training.foreign import Fate, ForeignEpisode, ImportOptions, LeftOut, RecordError, to_episode
 
-OPTIONS = ImportOptions(image_size=8)
+OPTIONS = ImportOptions()
+SIZE = (8, 8)
 
 
 def read_one(root: Path, **options: object) -> ForeignEpisode:
     (record,) = find([root])
-    return read(record, ImportOptions(image_size=8, **options))  # type: ignore[arg-type]
+    return read(record, ImportOptions(**options))  # type: ignore[arg-type]
 
 
 def test_folder_becomes_the_episode_it_was_made_from(tmp_path: Path) -> None:
     made = Demonstration.make(length=12)  # im_10 and im_11 stand before im_2 in the alphabet
     write_raw(tmp_path, made, number=1003, language="Put carrot\nconfidence: 1\n")
-    episode, entry = to_episode(read_one(tmp_path), OPTIONS)
+    episode, entry = to_episode(read_one(tmp_path), OPTIONS, SIZE)
     assert episode.id == f"{DATED}/raw/traj_group1/traj1003"
     assert (episode.task, episode.source) == ("put carrot on plate", DATED)
     np.testing.assert_array_equal(episode.frames, made.frames(8))
@@ -44,7 +45,7 @@ def test_folder_becomes_the_episode_it_was_made_from(tmp_path: Path) -> None:
 def test_old_recordings_are_shifted_for_latency(tmp_path: Path, date: str, shifted: bool) -> None:
     made = Demonstration.make(length=6)
     write_raw(tmp_path, made, dated=f"{FOLDER}/{date}")
-    episode, entry = to_episode(read_one(tmp_path), OPTIONS)
+    episode, entry = to_episode(read_one(tmp_path), OPTIONS, SIZE)
     first = int(shifted)
     np.testing.assert_array_equal(episode.frames, made.frames(8)[first:])
     np.testing.assert_array_equal(episode.proprio, made.states.astype(np.float32)[first:])
@@ -62,20 +63,20 @@ def test_cameras_are_found_by_topic_number_and_place(tmp_path: Path) -> None:
     write_raw(tmp_path, made)
     config = tmp_path / DATED / "config.json"
     for topics, camera, number in (
-        (TOPICS[:2], "fixed", 0),
-        (TOPICS[1::-1], "fixed", 1),
-        (["/wrist/image_raw", {"name": "/cam0/image_raw"}], "fixed", 1),
+        (TOPICS[:2], "", 0),
+        (TOPICS[1::-1], "", 1),
+        (["/wrist/image_raw", {"name": "/cam0/image_raw"}], "", 1),
         (TOPICS[::-1], "wrist", 0),
         (TOPICS, "/blue/image_raw", 1),
         (TOPICS[1::-1], "1", 1),
     ):
         config.write_text(json.dumps({"agent": {"env": ["Env", {"camera_topics": topics}]}}))
-        pictures = to_episode(read_one(tmp_path, camera=camera), OPTIONS)[0].frames
+        pictures = to_episode(read_one(tmp_path, camera=camera), OPTIONS, SIZE)[0].frames
         np.testing.assert_array_equal(pictures, made.frames(8, number))
     config.unlink()
     foreign = read_one(tmp_path)
     assert foreign.notes == ("fixed camera not named by config.json, images0 taken",)
-    np.testing.assert_array_equal(to_episode(foreign, OPTIONS)[0].frames, made.frames(8))
+    np.testing.assert_array_equal(to_episode(foreign, OPTIONS, SIZE)[0].frames, made.frames(8))
 
 
 @pytest.mark.parametrize(("camera", "message"), [("2", "no images2"), ("wrist", "names /D435/color/image_raw, /blue")])
@@ -147,14 +148,14 @@ def test_damaged_recording_is_refused(tmp_path: Path, file: str, content: bytes 
     if content is not None:
         (folder / file).write_bytes(content)
     with pytest.raises(RecordError, match=message):
-        to_episode(read_one(tmp_path), OPTIONS)
+        to_episode(read_one(tmp_path), OPTIONS, SIZE)
 
 
 def test_truncated_jpeg_is_refused_although_it_decodes(tmp_path: Path) -> None:
     file = write_raw(tmp_path, Demonstration.make()) / "images0/im_2.jpg"
     file.write_bytes(file.read_bytes()[:-30])
     with pytest.raises(RecordError, match=r"picture 2 is truncated: \d+ bytes without the end of a JPEG"):
-        to_episode(read_one(tmp_path), OPTIONS)
+        to_episode(read_one(tmp_path), OPTIONS, SIZE)
 
 
 def test_pickles_run_no_command_and_agent_data_is_never_read(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ptr_training import cli
+from ptr_training.episodes import EpisodeStore
 from ptr_training.lerobot import find
 
 
@@ -20,6 +22,21 @@ def test_a_store_becomes_a_lerobot_data_set(
     assert len(find([tmp_path / "set"])) == 6
     assert cli.main(["convert", str(store), "--to", "lerobot", "--out", str(tmp_path / "v"), "--video"]) == 0
     assert "pictures as mp4, altered by it" in capsys.readouterr().out
+
+
+def test_a_store_converted_and_imported_is_the_same_store(
+    tmp_path: Path, make_store: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, back = make_store("toy", licence="MIT", last_n=1), tmp_path / "again" / "toy"
+    assert cli.main(["convert", str(store), "--to", "lerobot", "--out", str(tmp_path / "set")]) == 0
+    assert cli.main(["import", "lerobot", str(tmp_path / "set"), "--out", str(back)]) == 0
+    assert "6 records: 6 used" in capsys.readouterr().out
+    for name in ("frames.npy", "steps.npy", "episodes.json"):
+        assert (back / name).read_bytes() == (store / name).read_bytes()
+    one, other = EpisodeStore.open(store), EpisodeStore.open(back)
+    assert replace(other.card, sources=()) == one.card
+    assert [source["name"] for source in other.card.sources] == ["set"]
+    other.check_pixels()
 
 
 def test_what_is_no_store_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

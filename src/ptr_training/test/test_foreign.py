@@ -17,13 +17,15 @@ from ptr_training.foreign import (
     LeftOut,
     Place,
     RecordError,
+    nanoseconds,
     natural,
     normalise,
     settled,
     to_episode,
 )
 
-OPTIONS = ImportOptions(image_size=8)
+OPTIONS = ImportOptions()
+SIZE = (8, 8)
 
 
 def make(length: int = 5, **changes: object) -> ForeignEpisode:
@@ -99,7 +101,7 @@ def test_commands_beyond_the_bounds_are_clipped_and_counted() -> None:
     actions[0] = [0.05, -0.05, 0.05, -0.25, 0.25, 0.25, 1]  # at the bounds
     actions[1, 5] = -0.2543
     actions[3, [0, 6]] = 0.06, 1.007
-    episode, entry = to_episode(make(4, actions=actions), OPTIONS)
+    episode, entry = to_episode(make(4, actions=actions), OPTIONS, SIZE)
     np.testing.assert_array_equal(episode.requested, actions)
     np.testing.assert_array_equal(episode.executed[[0, 2]], actions[[0, 2]])
     np.testing.assert_allclose(episode.executed[[1, 3, 3], [5, 0, 6]], [-0.25, 0.05, 1])
@@ -108,15 +110,15 @@ def test_commands_beyond_the_bounds_are_clipped_and_counted() -> None:
 
 def test_zero_first_action_is_kept_and_counted_or_dropped_with_its_observation() -> None:
     foreign = make(5)
-    kept, entry = to_episode(foreign, OPTIONS)
+    kept, entry = to_episode(foreign, OPTIONS, SIZE)
     assert (len(kept), entry["notes"][0]) == (5, "zero first action kept")
-    dropped, entry = to_episode(foreign, replace(OPTIONS, drop_zero_first=True))
+    dropped, entry = to_episode(foreign, replace(OPTIONS, drop_zero_first=True), SIZE)
     np.testing.assert_array_equal(dropped.frames, kept.frames[1:])
     np.testing.assert_array_equal(dropped.proprio, kept.proprio[1:])
     np.testing.assert_array_equal(dropped.requested, kept.requested[1:])
     assert entry["notes"][0] == "zero first action dropped"
     moving = replace(foreign, actions=foreign.actions + np.float32(0.001))
-    assert len(to_episode(moving, replace(OPTIONS, drop_zero_first=True))[0]) == 5
+    assert len(to_episode(moving, replace(OPTIONS, drop_zero_first=True), SIZE)[0]) == 5
 
 
 def test_gripper_on_its_way_takes_the_value_it_settles_at() -> None:
@@ -124,14 +126,14 @@ def test_gripper_on_its_way_takes_the_value_it_settles_at() -> None:
     assert settled(commands).tolist() == [1, 0, 0, 0, 1, 1, 1]
     assert settled(np.array([0.4, 0.6])).tolist() == [0, 1]
     foreign = make(7, actions=np.column_stack([np.zeros((7, 6)), commands]).astype(np.float32))
-    assert to_episode(foreign, OPTIONS)[0].requested[:, 6].tolist() == commands.tolist()
-    binary, _ = to_episode(foreign, replace(OPTIONS, binarize_gripper=True))
+    assert to_episode(foreign, OPTIONS, SIZE)[0].requested[:, 6].tolist() == commands.tolist()
+    binary, _ = to_episode(foreign, replace(OPTIONS, binarize_gripper=True), SIZE)
     assert binary.requested[:, 6].tolist() == binary.executed[:, 6].tolist() == [1, 0, 0, 0, 1, 1, 1]
 
 
 def test_stamps_that_do_not_increase_are_replaced_and_said_so() -> None:
-    for stamps in ([1.0, 1.2, 1.2, 1.4], [1.0, float("nan"), 1.2, 1.3]):
-        episode, entry = to_episode(make(3, stamps=stamps), OPTIONS)
+    for stamps in ([1.0, 1.2, 1.2, 1.4], [float("nan"), 1.1, 1.2, 1.3], [1.0, 1.1, 1.2, float("inf")], [1, 2, 3, 1e10]):
+        episode, entry = to_episode(make(3, stamps_ns=nanoseconds(stamps, "stamps")), OPTIONS, SIZE)
         assert episode.stamps_ns.tolist() == [0, 200_000_000, 400_000_000, 600_000_000]
         assert "time stamps do not increase, replaced" in entry["notes"]
 
@@ -151,21 +153,21 @@ def test_task_is_named_as_asked_and_else_by_what_there_is(
     task_from: str, language: tuple[str, ...], folder: str, task: str, note: str | None
 ) -> None:
     foreign = make(2, language=language, place=Place("n", "f", "d", folder))
-    episode, entry = to_episode(foreign, replace(OPTIONS, task_from=task_from))
+    episode, entry = to_episode(foreign, replace(OPTIONS, task_from=task_from), SIZE)
     assert (episode.task, entry["named"]) == (task, task)
     assert note is None or note in entry["notes"]
 
 
 def test_task_map_renames_what_was_normalised() -> None:
     options = replace(OPTIONS, task_map={"put carrot on plate": "carrot"})
-    episode, entry = to_episode(make(2), options)
+    episode, entry = to_episode(make(2), options, SIZE)
     assert (episode.task, entry["named"]) == ("carrot", "put carrot on plate")
     assert normalise(" Turn_lever  vertical_to-front") == "turn lever vertical to-front"
 
 
 def test_nameless_task_is_refused() -> None:
     with pytest.raises(RecordError, match="neither a folder nor an instruction names the task"):
-        to_episode(make(2, place=Place("n")), OPTIONS)
+        to_episode(make(2, place=Place("n")), OPTIONS, SIZE)
 
 
 def test_episode_without_a_transition_is_left_out() -> None:
@@ -175,21 +177,21 @@ def test_episode_without_a_transition_is_left_out() -> None:
         (replace(OPTIONS, drop_zero_first=True), one),
     ):
         with pytest.raises(LeftOut) as left_out:
-            to_episode(foreign, options)
+            to_episode(foreign, options, SIZE)
         assert left_out.value.fate == Fate.TOO_SHORT
 
 
 def test_black_pictures_stand_for_a_camera_that_was_not_there() -> None:
     black = [jpeg(np.zeros((24, 32, 3), np.uint8))] * 3
     with pytest.raises(LeftOut, match="black") as left_out:
-        to_episode(make(2, pictures=black), OPTIONS)
+        to_episode(make(2, pictures=black), OPTIONS, SIZE)
     assert left_out.value.fate == Fate.NO_CAMERA
     lit = [*black[:2], jpeg(np.full((24, 32, 3), 9, np.uint8))]
-    assert to_episode(make(2, pictures=lit), OPTIONS)[0].frames.any()
+    assert to_episode(make(2, pictures=lit), OPTIONS, SIZE)[0].frames.any()
 
 
 def test_small_pictures_are_enlarged_and_said_so() -> None:
-    _, entry = to_episode(make(2), replace(OPTIONS, image_size=64))
+    _, entry = to_episode(make(2), OPTIONS, (64, 48))
     assert "pictures enlarged" in entry["notes"]
     assert entry["picture"] == [24, 32]
 
@@ -208,4 +210,4 @@ def test_small_pictures_are_enlarged_and_said_so() -> None:
 def test_pictures_that_are_none_are_refused(picture: object, message: str) -> None:
     foreign = make(1)
     with pytest.raises(RecordError, match=message):
-        to_episode(replace(foreign, pictures=[foreign.pictures[0], picture]), OPTIONS)
+        to_episode(replace(foreign, pictures=[foreign.pictures[0], picture]), OPTIONS, SIZE)

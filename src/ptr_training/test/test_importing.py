@@ -38,7 +38,8 @@ from ptr_training.importing import FORMATS, Request, import_store, load_task_map
 from ptr_training.problem import check_alike
 
 SAMPLE = Path(__file__).parents[4] / "shared/data/bridge_rlds_sample/bridge_dataset/1.0.0"
-OPTIONS = ImportOptions(image_size=8)
+OPTIONS = ImportOptions()
+SIZE = {"image_height": 8, "image_width": 8}
 
 
 def payloads(count: int, **more: list) -> list[bytes]:
@@ -52,7 +53,7 @@ def shard(tmp_path: Path, count: int = 5) -> Path:
 
 
 def request(tmp_path: Path, source: Path, **changes: Any) -> Request:
-    return replace(Request("rlds", (source,), tmp_path / "store", OPTIONS, workers=1), **changes)
+    return replace(Request("rlds", (source,), tmp_path / "store", OPTIONS, SIZE, workers=1), **changes)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -132,7 +133,7 @@ def test_all_formats_of_the_same_demonstration_give_the_same_episode(tmp_path: P
 
 
 def test_imported_and_simulated_demonstrations_can_be_mixed(tmp_path: Path, make_store: Any) -> None:
-    import_store(request(tmp_path, shard(tmp_path), options=replace(OPTIONS, image_size=16)))
+    import_store(request(tmp_path, shard(tmp_path), card={"image_height": 16, "image_width": 16}))
     simulated = EpisodeStore.open(make_store("sim", camera="over_shoulder", command="requested"))
     check_alike([simulated, EpisodeStore.open(tmp_path / "store")])
 
@@ -255,8 +256,8 @@ def test_killed_import_goes_on_to_equal_bytes(tmp_path: Path) -> None:
 
 def test_other_options_or_sources_do_not_go_on(tmp_path: Path) -> None:
     file = stop_at(tmp_path, 3)
-    with pytest.raises(StoreError, match=r"\.store\.partial was begun with image_size 8, now it is 16"):
-        import_store(request(tmp_path, file, options=replace(OPTIONS, image_size=16)))
+    with pytest.raises(StoreError, match=r"\.store\.partial was begun with image_size \[8, 8\], now it is \[16, 16\]"):
+        import_store(request(tmp_path, file, card={"image_height": 16, "image_width": 16}))
     file.rename(file.with_name("y.tfrecord"))
     with pytest.raises(
         StoreError, match=r"begun with record 0 being x\.tfrecord-00000-of-00001#0 \(\d+ bytes\), now it is y"
@@ -355,11 +356,13 @@ def test_long_tables_are_cut(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--image-size", "4"], "--image-size is 4; allowed are 8 to 1024 pixels"),
+        (["--image-size", "4"], "stored images of 4x4 pixels; allowed are 8 to 1024 each way, see --image-size"),
         (["--limit", "-1"], "--limit and --workers must be >= 0"),
         (["--camera", "wrist"], "--camera is 'wrist', but this format only numbers its cameras"),
         (["--include", "nothing"], "nothing to import: of 5 records, 5 excluded"),
         (["--task-map", "missing.yaml"], "missing.yaml"),
+        (["--state", "x,y"], "--state is an option of lerobot; rlds has none such"),
+        (["--action", "1,2,3"], "--action is an option of lerobot; rlds has none such"),
     ],
 )
 def test_options_that_cannot_be_met_are_refused(

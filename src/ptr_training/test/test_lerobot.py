@@ -1,12 +1,16 @@
-"""Reading LeRobot data sets: one that LeRobot wrote itself, the same one written otherwise, damaged, or unsuitable."""
+"""Reading LeRobot data sets: one that LeRobot wrote itself, the same one written otherwise, damaged, or unsuitable.
+
+Data sets that `ptr convert` wrote are read in test_convert.py and test_lerobot_writer.py.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import pickle
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +22,27 @@ import pyarrow.parquet as parquet
 import pytest
 
 from ptr_policy_node.images import resize_area
-from ptr_policy_node.spec import PtrError
-from ptr_training.episodes import EpisodeStore, EpisodeWriter, StoreError
-from ptr_training.lerobot import ReadOptions, card, find, read
+from ptr_training.episodes import Episode, EpisodeStore, TrainingError
+from ptr_training.foreign import Fate, ForeignEpisode, ImportOptions, LeftOut, RecordError, to_episode
+from ptr_training.importing import Request, import_store
+from ptr_training.lerobot import card, find, read
 
 DATA = "data/chunk-000/file-000.parquet"
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
 VIDEO = "videos/observation.images.side/chunk-000/file-000.mp4"
 PICTURES = "observation.images.image_0"
-FRONT = ReadOptions(camera="image_0")
-SIDE = ReadOptions(camera="side")
+FRONT = ImportOptions(camera="image_0")
+SIDE = ImportOptions(camera="side")
+
+
+def read_first(root: Path, **options: Any) -> ForeignEpisode:
+    """Return the first episode of a data set as it holds it."""
+    return read(find([root])[0], ImportOptions(**({"camera": "image_0"} | options)))
+
+
+def imported(foreign: ForeignEpisode, options: ImportOptions = FRONT) -> Episode:
+    """Return an episode as a store holds it, its pictures in their own size."""
+    return to_episode(foreign, options, reference.SIZE)[0]
 
 
 @pytest.fixture
@@ -62,56 +77,80 @@ def drop(root: Path, name: str) -> None:
 
 def test_data_set_of_lerobot_is_read_as_it_was_given() -> None:
     records = find([reference.FOLDER])
-    assert [record.length for record in records] == reference.LENGTHS
+    assert [record.label for record in records] == [f"lerobot_0.6.1/00000{number}" for number in range(3)]
     for number, record in enumerate(records):
-        episode = read(record, FRONT)
-        assert (episode.id, episode.task) == (f"lerobot_0.6.1/00000{number}", reference.TASKS[number])
+        episode = imported(read(record, FRONT))
+        assert (episode.id, episode.task) == (record.label, reference.TASKS[number])
         assert episode.success is reference.SUCCESS[number]
         assert (episode.source, episode.operator, episode.seed) == ("lerobot_0.6.1", "", None)
         np.testing.assert_array_equal(episode.frames, reference.pictures(number))
         np.testing.assert_array_equal(episode.proprio, reference.states(number)[:, [0, 1, 2, 3, 4, 5, 7]])
         np.testing.assert_array_equal(episode.requested, reference.actions(number)[:-1])
         np.testing.assert_array_equal(episode.executed, episode.requested)
-        np.testing.assert_array_equal(np.diff(episode.stamps_ns), 200_000_000)
+        np.testing.assert_array_equal(episode.stamps_ns, np.arange(reference.LENGTHS[number]) * 200_000_000)
 
 
 def test_videos_of_lerobot_show_each_episodes_pictures_in_order() -> None:
     for number, record in enumerate(find([reference.FOLDER])):
-        found, wanted = read(record, SIDE).frames.astype(int), reference.pictures(number)
+        found, wanted = imported(read(record, SIDE)).frames.astype(int), reference.pictures(number)
         differences = np.abs(found[:, None] - wanted[None]).mean((2, 3, 4))
         np.testing.assert_array_equal(differences.argmin(1), np.arange(len(wanted)))
         assert differences.diagonal().max() < 3
 
 
-def test_a_store_can_be_made_of_it(tmp_path: Path) -> None:
-    options = ReadOptions(image_size=16, camera=PICTURES)
-    records = find([reference.FOLDER])
-    with EpisodeWriter(tmp_path / "store", card(records[0], options, "store")) as writer:
-        for record in records:
-            writer.add(read(record, options))
+def test_a_store_is_made_of_it_and_tells_its_camera(tmp_path: Path) -> None:
+    options = ImportOptions(camera=PICTURES)
+    audit = import_store(Request("lerobot", (reference.FOLDER,), tmp_path / "store", options, {"image_width": 16}))
+    assert audit["fates"] == {"used": 3}
+    assert (audit["notes"], audit["clipped"]) == ({"pictures enlarged": 3}, 0)
     store = EpisodeStore.open(tmp_path / "store")
     made = store.card
-    assert (made.camera, made.camera_width, made.camera_height, made.image_width) == ("image_0", 64, 48, 16)
+    assert (made.camera, made.camera_width, made.camera_height) == ("image_0", 64, 48)
+    assert (made.image_height, made.image_width, made.command) == (128, 16, "requested")
     assert store.steps["reward"].sum() == 6
-    np.testing.assert_array_equal(store.frames[5], resize_area(reference.pictures(1)[0], (16, 16)))
+    np.testing.assert_array_equal(store.frames[5], resize_area(reference.pictures(1)[0], (128, 16)))
 
 
-def test_a_record_is_small_and_can_be_sent_to_another_process() -> None:
-    record = find([reference.FOLDER])[1]
-    sent = pickle.dumps(record)
-    assert len(sent) < 1000
-    assert read(pickle.loads(sent), FRONT).task == "open c"
+def test_a_store_of_videos_is_the_same_whatever_the_number_of_processes(root: Path) -> None:
+    stores = [root.with_name(name) / "store" for name in "ab"]
+    for workers, store in enumerate(stores, 1):
+        import_store(Request("lerobot", (root,), store, SIDE, workers=workers))
+    one, other = ({file.name: file.read_bytes() for file in store.iterdir()} for store in stores)
+    assert one == other
+
+
+def test_a_repeated_data_set_is_a_duplicate_and_a_changed_file_another_source(root: Path, tmp_path: Path) -> None:
+    def made(name: str, *sources: Path) -> list[dict[str, Any]]:
+        audit = import_store(Request("lerobot", sources, tmp_path / name, FRONT))
+        assert audit["fates"] == {"used": 3} | ({"duplicate": 3} if len(sources) > 1 else {})
+        return list(EpisodeStore.open(tmp_path / name).card.sources)
+
+    (first,) = made("one", root)
+    assert (first["name"], first["episodes"]) == ("reference", 3)
+    copy = Path(shutil.copytree(root, tmp_path / "copy" / root.name))
+    assert made("two", root, copy) == [first, first | {"episodes": 0, "sha256": hashlib.sha256().hexdigest()}]
+    retell(root, lambda info: info.update(robot_type="another"))
+    assert made("three", root)[0]["sha256"] != first["sha256"]
 
 
 def test_data_sets_in_a_folder_come_by_name(root: Path) -> None:
     shutil.copytree(root, root.with_name("another"))
-    assert [record.root.name for record in find([root.parent])] == ["another"] * 3 + ["reference"] * 3
+    assert [record.path.name for record in find([root.parent])] == ["another"] * 3 + ["reference"] * 3
 
 
-@pytest.mark.parametrize("options", [ReadOptions(tasks={"open c": "shut c"}, camera="side"), FRONT])
-def test_tasks_are_renamed_by_the_map_and_stay_otherwise(options: ReadOptions) -> None:
-    names = [read(record, options).task for record in find([reference.FOLDER])]
-    assert names == ["put a in b", options.tasks.get("open c", "open c"), "put a in b"]
+@pytest.mark.parametrize("task_from", ["folder", "language"])
+def test_tasks_are_named_by_the_data_set_and_renamed_by_the_map(task_from: str) -> None:
+    options = ImportOptions(camera="image_0", task_from=task_from, task_map={"open c": "shut c"})
+    entries = [to_episode(read(record, options), options, (8, 8))[1] for record in find([reference.FOLDER])]
+    assert [entry["task"] for entry in entries] == ["put a in b", "shut c", "put a in b"]
+    assert [entry["notes"] for entry in entries] == [[], [], []]
+
+
+def test_data_sets_are_filtered_by_name(root: Path) -> None:
+    assert read_first(root, include=("ref",))
+    with pytest.raises(LeftOut) as left_out:
+        read_first(root, exclude=("ref",))
+    assert left_out.value.fate == Fate.EXCLUDED
 
 
 @pytest.mark.parametrize(
@@ -126,14 +165,14 @@ def test_tasks_are_renamed_by_the_map_and_stay_otherwise(options: ReadOptions) -
 )
 def test_names_are_found_in_every_form_in_use(root: Path, names: Any) -> None:
     retell(root, lambda info: info["features"]["observation.state"].update(names=names))
-    np.testing.assert_array_equal(read(find([root])[0], FRONT).proprio[:, 6], reference.states(0)[:, 7])
+    np.testing.assert_array_equal(read_first(root).states[:, 6], reference.states(0)[:, 7])
 
 
 @pytest.mark.parametrize("chosen", ["a,b,c,d,e,f,h", "0,1,2,3,4,5,7", "a,1,2,3,4,5,h"])
 def test_other_names_are_chosen_by_name_or_index(root: Path, chosen: str) -> None:
     retell(root, lambda info: info["features"]["observation.state"].update(names=list("abcdefgh")))
-    episode = read(find([root])[0], ReadOptions(camera="side", state=tuple(chosen.split(","))))
-    np.testing.assert_array_equal(episode.proprio[:, 6], reference.states(0)[:, 7])
+    episode = read_first(root, state=tuple(chosen.split(",")))
+    np.testing.assert_array_equal(episode.states[:, 6], reference.states(0)[:, 7])
 
 
 @pytest.mark.parametrize(
@@ -148,27 +187,29 @@ def test_other_names_are_chosen_by_name_or_index(root: Path, chosen: str) -> Non
 )
 def test_a_state_that_does_not_fit_is_refused_with_its_names(root: Path, names: Any, chosen: str, message: str) -> None:
     retell(root, lambda info: info["features"]["observation.state"].update(names=names))
-    with pytest.raises(StoreError, match=message):
-        read(find([root])[0], ReadOptions(camera="side", state=tuple(filter(None, chosen.split(",")))))
+    with pytest.raises(TrainingError, match=message):
+        read_first(root, state=tuple(filter(None, chosen.split(","))))
 
 
 def test_missing_features_are_named_with_those_there_are(root: Path) -> None:
     drop(root, "action")
-    with pytest.raises(StoreError, match=r"no feature 'action'; there are: observation\.images\.image_0, observation"):
+    with pytest.raises(
+        TrainingError, match=r"no feature 'action'; there are: observation\.images\.image_0, observation"
+    ):
         read(find([root])[0], FRONT)
 
 
 def test_a_camera_that_is_missing_or_ambiguous_is_refused_with_those_there_are() -> None:
     record = find([reference.FOLDER])[0]
-    with pytest.raises(StoreError, match="no camera 'wrist'; there are: image_0, side"):
-        read(record, ReadOptions(camera="wrist"))
-    with pytest.raises(StoreError, match="cameras are: image_0, side; choose one with --camera"):
-        read(record, ReadOptions())
+    with pytest.raises(TrainingError, match="no camera 'wrist'; there are: image_0, side"):
+        read(record, ImportOptions(camera="wrist"))
+    with pytest.raises(TrainingError, match="cameras are: image_0, side; choose one with --camera"):
+        read(record, ImportOptions())
 
 
 def test_depth_is_no_camera_and_the_only_camera_needs_no_name(root: Path) -> None:
     retell(root, lambda info: info["features"]["observation.images.side"].update(info={"is_depth_map": True}))
-    np.testing.assert_array_equal(read(find([root])[0], ReadOptions()).frames, reference.pictures(0))
+    np.testing.assert_array_equal(imported(read_first(root, camera="")).frames, reference.pictures(0))
 
 
 @pytest.mark.parametrize(
@@ -178,16 +219,15 @@ def test_depth_is_no_camera_and_the_only_camera_needs_no_name(root: Path) -> Non
         ({"codebase_version": "v4.0"}, r"codebase_version is v4\.0, this version reads v3\.0$"),
         ({"fps": 30}, r"info\.json: fps is 30; only 5 can be read"),
         ({"total_episodes": 4}, "there are 4 episodes, but meta/episodes lists 3"),
-        ({"data_path": "../{chunk_index}{file_index}"}, "leads out of the data set"),
-        ({"data_path": "/etc/{chunk_index}{file_index}"}, "leads out of the data set"),
-        ({"data_path": "{episode_chunk}"}, r"path '\{episode_chunk\}' cannot be filled in"),
+        ({"data_path": None}, "data_path and video_path text"),
         ({"features": {"action": {"dtype": "float32"}}}, "feature 'action' has no dtype or no shape"),
         ({"features": {"i": {"dtype": "image", "shape": [None, 8, 3]}}}, "feature 'i' has shape"),
+        ({"features": {"i": {"dtype": "image", "shape": [8, 8, 3], "info": [1]}}}, "cannot be read"),
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(root: Path, changes: dict[str, Any], message: str) -> None:
     retell(root, lambda info: info.update(changes))
-    with pytest.raises(StoreError, match=message):
+    with pytest.raises(TrainingError, match=message):
         find([root])
 
 
@@ -197,15 +237,50 @@ def test_a_description_that_does_not_fit_is_refused(root: Path, changes: dict[st
 )
 def test_a_damaged_description_is_refused(root: Path, text: str, message: str) -> None:
     (root / "meta/info.json").write_text(text)
-    with pytest.raises(StoreError, match=message):
+    with pytest.raises(TrainingError, match=message):
         find([root])
 
 
 def test_a_folder_without_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        StoreError, match=r"neither a LeRobot data set nor a folder of them: it holds no meta/info\.json"
+        TrainingError, match=r"neither a LeRobot data set nor a folder of them: it holds no meta/info\.json"
     ):
         find([tmp_path])
+
+
+@pytest.mark.parametrize("key", ["data_path", "video_path"])
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("../x{chunk_index}", "leads out of the data set"),
+        ("/etc/passwd", "leads out of the data set"),
+        ("data/../../x", "leads out of the data set"),
+        ("elsewhere/x", "leads out of the data set"),
+        ("{episode_chunk}", r"path '\{episode_chunk\}' cannot be filled in"),
+        ("{chunk_index:>9999999999}", "cannot be filled in"),
+        ("{chunk_index.real}", "cannot be filled in"),
+        ("data\0", "cannot be filled in"),
+    ],
+)
+def test_a_path_that_leads_elsewhere_or_is_none_is_refused(root: Path, key: str, pattern: str, message: str) -> None:
+    (root / "elsewhere").symlink_to(root.parent)
+    retell(root, lambda info: info.update({key: pattern}))
+    with pytest.raises(TrainingError, match=message):
+        read_first(root, camera="side")
+
+
+@pytest.mark.parametrize("name", [DATA, EPISODES, "meta/tasks.parquet", "meta/info.json", VIDEO])
+def test_links_are_followed_within_the_cache_of_a_hub_only(root: Path, name: str) -> None:
+    blob = root.parent / "datasets--x--y/blobs/0123"
+    snapshot = root.parent / "datasets--x--y/snapshots/89ab"
+    for folder in (blob, snapshot):
+        folder.parent.mkdir(parents=True)
+    (root / name).rename(blob)
+    (root / name).symlink_to(blob)
+    with pytest.raises(TrainingError, match=f"path '{name}' leads out of the data set"):
+        read_first(root, camera="side")
+    root.rename(snapshot)
+    assert imported(read_first(snapshot, camera="side")).id == "datasets--x--y/000000"
 
 
 @pytest.mark.parametrize("name", [DATA, EPISODES, "meta/tasks.parquet", VIDEO])
@@ -213,8 +288,8 @@ def test_a_folder_without_data_set_is_refused(tmp_path: Path) -> None:
 def test_truncated_files_are_named(root: Path, name: str, size: int) -> None:
     file = root / name
     file.write_bytes(file.read_bytes()[:size])
-    with pytest.raises(PtrError, match=f"{file.name} "):
-        [read(record, SIDE) for record in find([root])]
+    with pytest.raises(TrainingError, match=f"{file.name} "):
+        [imported(read(record, SIDE)) for record in find([root])]
 
 
 @pytest.mark.parametrize(
@@ -228,8 +303,18 @@ def test_truncated_files_are_named(root: Path, name: str, size: int) -> None:
 )
 def test_missing_files_are_named(root: Path, name: str, message: str) -> None:
     (root / name).unlink()
-    with pytest.raises(PtrError, match=message):
-        read(find([root])[0], SIDE)
+    with pytest.raises(TrainingError, match=message):
+        imported(read_first(root, camera="side"))
+
+
+def test_a_damaged_file_makes_its_episodes_bad_records(root: Path) -> None:
+    shutil.copytree(root, root.with_name("whole"))
+    (root / DATA).write_bytes(b"")
+    request = Request("lerobot", (root.parent,), root.parent / "store", FRONT)
+    with pytest.raises(TrainingError, match=r"reference: record 0: data/chunk-000/file-000\.parquet cannot be read"):
+        import_store(request)
+    audit = import_store(replace(request, skip_bad=True))
+    assert audit["fates"] == {"bad": 3, "used": 3}
 
 
 @pytest.mark.parametrize("statistics", [False, True])
@@ -243,28 +328,55 @@ def test_the_same_tables_written_otherwise_are_read_alike(root: Path, statistics
     parquet.write_table(tasks, root / "meta/tasks.parquet")
     for found, wanted in zip(find([root]), find([reference.FOLDER]), strict=True):
         one, other = read(found, FRONT), read(wanted, FRONT)
-        np.testing.assert_array_equal(one.requested, other.requested)
-        np.testing.assert_array_equal(one.proprio, other.proprio)
-        np.testing.assert_array_equal(one.frames, other.frames)
-        assert one.task == other.task
+        np.testing.assert_array_equal(one.actions, other.actions)
+        np.testing.assert_array_equal(one.states, other.states)
+        assert (one.pictures, one.language) == (other.pictures, other.language)
 
 
-@pytest.mark.parametrize(("name", "size"), [("observation.state", 8), ("action", 7)])
-def test_values_that_are_not_finite_are_refused_with_their_frame(root: Path, name: str, size: int) -> None:
+@pytest.mark.parametrize(("name", "what", "size"), [("observation.state", "states", 8), ("action", "actions", 7)])
+def test_values_that_are_not_finite_are_refused_with_their_row(root: Path, name: str, what: str, size: int) -> None:
     values = parquet.read_table(root / DATA)[name].to_pylist()
     values[5 + 3] = [float("nan")] * size
     set_column(root / DATA, name, values)
     records = find([root])
     read(records[0], FRONT)
-    with pytest.raises(StoreError, match=rf"episode 1: {name} is not finite in frame 3"):
+    with pytest.raises(RecordError, match=rf"the {what} hold values that are not finite, first in row 3"):
         read(records[1], FRONT)
+
+
+@pytest.mark.parametrize("value", [None, [0.0] * 3])
+def test_values_that_are_not_as_described_are_refused(root: Path, value: list[float] | None) -> None:
+    table = parquet.read_table(root / DATA)
+    values = pyarrow.array([value] * len(table), pyarrow.list_(pyarrow.float32()))
+    index = table.column_names.index("action")
+    parquet.write_table(table.set_column(index, "action", values), root / DATA)
+    with pytest.raises(RecordError, match=r"the values of action have shape \(5,(?: 3)?\), which is not as meta/info"):
+        read_first(root)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("episode_index", "file-000.parquet cannot be read"),
+        ("frame_index", "numbered from 0"),
+        ("task_index", "task_index is x"),
+        ("action", "values of action are no numbers"),
+        (PICTURES, f"{PICTURES} holds no encoded pictures"),
+    ],
+)
+def test_text_in_the_place_of_something_else_is_refused(root: Path, name: str, message: str) -> None:
+    table = parquet.read_table(root / DATA)
+    text = pyarrow.array(["x"] * len(table))
+    parquet.write_table(table.set_column(table.column_names.index(name), name, text), root / DATA)
+    with pytest.raises(RecordError, match=message):
+        read_first(root)
 
 
 def test_the_last_action_is_not_read(root: Path) -> None:
     values = parquet.read_table(root / DATA)["action"].to_pylist()
     values[4] = [float("nan")] * 7
     set_column(root / DATA, "action", values)
-    assert len(read(find([root])[0], FRONT)) == 4
+    assert len(read_first(root).actions) == 4
 
 
 @pytest.mark.parametrize(
@@ -275,7 +387,7 @@ def test_actions_that_are_no_steps_are_refused(root: Path, scale: float, gripper
     values[:, :6] *= scale
     values[values[:, 6] == 0, 6] = gripper
     set_column(root / DATA, "action", values.tolist())
-    with pytest.raises(StoreError, match=message):
+    with pytest.raises(TrainingError, match=message):
         [read(record, FRONT) for record in find([root])]
 
 
@@ -299,7 +411,8 @@ def test_the_outcome_is_told_by_success_else_by_rewards_else_by_the_options(
         set_column(root / DATA, "next.reward", reward + [0] * 13)
     if success:
         add_feature(root, "next.success", [bool(value) for value in success] + [True] * 13)
-    assert read(find([root])[0], ReadOptions(camera="image_0", outcome="stop")).outcome == wanted
+    options = replace(FRONT, outcome="stop")
+    assert imported(read_first(root), options).outcome == wanted
 
 
 @pytest.mark.parametrize(
@@ -308,75 +421,107 @@ def test_the_outcome_is_told_by_success_else_by_rewards_else_by_the_options(
         ("task_index", [0, 0, 1, 1, 1], "has several tasks, 'put a in b', 'open c'; split it"),
         ("task_index", [7] * 5, "task_index is 7, meta/tasks.parquet lists 2 tasks"),
         ("frame_index", [0, 1, 2, 4, 3], "numbered from 0"),
-        ("episode_index", [0, 0, 0, 1, 1], "episode 0 has 3 frames, meta/episodes says 5"),
+        ("frame_index", [None] * 5, "numbered from 0"),
+        ("task_index", [None] * 5, "task_index is None"),
+        ("episode_index", [0, 0, 0, 1, 1], "has 3 frames of it, meta/episodes says 5"),
+        ("episode_index", [1] * 5, "has 0 frames of it"),
     ],
 )
 def test_contradictory_columns_are_refused(root: Path, column: str, values: list[int], message: str) -> None:
     rest = parquet.read_table(root / DATA)[column].to_pylist()[5:]
     set_column(root / DATA, column, values + rest)
-    with pytest.raises(StoreError, match=message):
+    with pytest.raises(TrainingError, match=message):
         read(find([root])[0], FRONT)
 
 
 @pytest.mark.parametrize("name", ["episode_index", "action"])
 def test_missing_columns_are_named(root: Path, name: str) -> None:
     parquet.write_table(parquet.read_table(root / DATA).drop_columns(name), root / DATA)
-    with pytest.raises(StoreError, match=rf"file-000\.parquet lacks the columns {name}"):
+    with pytest.raises(TrainingError, match=rf"file-000\.parquet lacks the columns {name}"):
         read(find([root])[0], FRONT)
 
 
 def test_a_file_that_changes_is_read_anew(root: Path) -> None:
     record = find([root])[0]
-    before = read(record, FRONT).requested
+    before = read(record, FRONT).actions
     set_column(root / DATA, "action", parquet.read_table(root / DATA)["action"].to_pylist()[::-1])
-    assert (read(record, FRONT).requested != before).any()
+    assert (read(record, FRONT).actions != before).any()
 
 
-def test_an_episode_of_one_frame_is_refused(root: Path) -> None:
+def test_an_episode_of_one_frame_is_left_out(root: Path) -> None:
     table = parquet.read_table(root / DATA)
     parquet.write_table(table.slice(4), root / DATA)
     set_column(root / DATA, "frame_index", list(range(14)))
     set_column(root / EPISODES, "length", [1, 6, 7])
-    with pytest.raises(StoreError, match="has 1 frame; a step needs two"):
-        read(find([root])[0], FRONT)
+    with pytest.raises(LeftOut) as left_out:
+        read_first(root)
+    assert left_out.value.fate == Fate.TOO_SHORT
 
 
 def test_a_task_without_name_is_refused_unless_the_map_names_it(root: Path) -> None:
     tasks = pyarrow.table({"task": ["", "open c"], "task_index": [0, 1]})
     parquet.write_table(tasks, root / "meta/tasks.parquet")
-    record = find([root])[0]
-    with pytest.raises(StoreError, match="task without name"):
-        read(record, FRONT)
-    assert read(record, ReadOptions(camera="image_0", tasks={"": "play"})).task == "play"
+    with pytest.raises(RecordError, match="names the task"):
+        imported(read_first(root))
+    assert imported(read_first(root), replace(FRONT, task_map={"": "play"})).task == "play"
 
 
-def test_a_missing_number_in_the_table_of_episodes_is_named(root: Path) -> None:
-    set_column(root / EPISODES, "data/file_index", [0, None, 0])
-    with pytest.raises(StoreError, match=r"file-000\.parquet does not tell data/file_index of episode 1"):
+@pytest.mark.parametrize(
+    ("values", "message"), [([0, 1, 1], "lists an episode twice"), ([0, 1, None], "twice, or one")]
+)
+def test_a_table_of_episodes_that_contradicts_itself_is_refused(root: Path, values: list, message: str) -> None:
+    set_column(root / EPISODES, "episode_index", values)
+    with pytest.raises(TrainingError, match=message):
         find([root])
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("data/file_index", None),
+        ("length", None),
+        ("length", 10**15),
+        ("videos/observation.images.side/from_timestamp", float("nan")),
+        ("videos/observation.images.side/from_timestamp", -1.0),
+    ],
+)
+def test_a_number_that_the_table_of_episodes_lacks_is_named(root: Path, column: str, value: float | None) -> None:
+    values = parquet.read_table(root / EPISODES)[column].to_pylist()
+    set_column(root / EPISODES, column, [values[0], value, values[2]])
+    with pytest.raises(RecordError, match=f"meta/episodes: {column} is {value}, expected a number from 0 to 1e9"):
+        [read(record, SIDE) for record in find([root])]
 
 
 def test_a_damaged_picture_is_named_with_its_frame(root: Path) -> None:
     cells = parquet.read_table(root / DATA)[PICTURES].to_pylist()
     cells[2]["bytes"] = cells[2]["bytes"][:40]
-    cells[5 + 1]["bytes"] = None
+    cells[5 + 1] = {"bytes": None, "path": str(root / "meta/info.json")}
     set_column(root / DATA, PICTURES, cells)
     records = find([root])
-    for record, frame in zip(records, (2, 1), strict=False):
-        with pytest.raises(StoreError, match=f"{PICTURES} has no picture in frame {frame}"):
-            read(record, FRONT)
+    for record, message in zip(records, ("picture 2: compressed image", "picture 1 is empty"), strict=False):
+        with pytest.raises(RecordError, match=message):
+            imported(read(record, FRONT))
 
 
-def test_a_camera_that_was_not_recorded_is_refused(root: Path) -> None:
+def test_a_camera_that_was_not_recorded_is_left_out(root: Path) -> None:
     black = reference.pictures(0)[0] * 0
     cells = parquet.read_table(root / DATA)[PICTURES].to_pylist()
     cells[:5] = [{"bytes": cv2.imencode(".jpg", black)[1].tobytes(), "path": None}] * 5
     set_column(root / DATA, PICTURES, cells)
-    with pytest.raises(StoreError, match="black throughout: this camera was not recorded"):
-        read(find([root])[0], FRONT)
+    with pytest.raises(LeftOut, match="all its pictures are black") as left_out:
+        imported(read_first(root))
+    assert left_out.value.fate == Fate.NO_CAMERA
+
+
+def test_data_sets_with_different_cameras_do_not_go_into_one_store(root: Path) -> None:
+    other = Path(shutil.copytree(root, root.with_name("other")))
+    for folder, camera in ((root, "side"), (other, "image_0")):
+        drop(folder, f"observation.images.{camera}")
+    with pytest.raises(TrainingError, match="their camera is 'image_0' and 'side'; import them one by one"):
+        card(find([root, other]), ImportOptions())
 
 
 def test_without_pyarrow_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(StoreError, match="pip install pyarrow"):
+    with pytest.raises(TrainingError, match="pip install pyarrow"):
         find([reference.FOLDER])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,12 @@ import pytest
 
 from ptr_policy_node.spec import PtrError
 from ptr_training import lerobot_writer
-from ptr_training.episodes import Card, Episode, EpisodeStore, EpisodeWriter, StoreError
-from ptr_training.lerobot import ReadOptions, card, find, read
+from ptr_training.episodes import Card, Episode, EpisodeStore, EpisodeWriter, TrainingError
+from ptr_training.foreign import ImportOptions, to_episode
+from ptr_training.importing import Request, import_store
+from ptr_training.lerobot import find, read
 from ptr_training.lerobot_writer import write
-from ptr_training.video import VideoError
 
-OPTIONS = ReadOptions()
 CAMERA = "observation.images.front"
 CARD = Card("toy", "front", 640, 480, image_height=32, image_width=48, licence="CC BY 4.0", last_n=2)
 
@@ -60,12 +62,9 @@ def make(tmp_path: Path) -> Callable[..., EpisodeStore]:
     return made
 
 
-def read_back(root: Path, out: Path) -> Path:
-    records = find([root])
-    with EpisodeWriter(out, card(records[0], OPTIONS, "toy")) as writer:
-        for record in records:
-            writer.add(read(record, OPTIONS))
-    return out
+def read_back(root: Path, out: Path) -> EpisodeStore:
+    import_store(Request("lerobot", (root,), out))
+    return EpisodeStore.open(out)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -74,19 +73,74 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("command", ["requested", "executed"])
 def test_a_store_comes_back_to_the_byte(make: Callable, tmp_path: Path, command: str) -> None:
-    store = make(command=command)
+    store = make(command=command, sources=({"name": "bag", "sha256": "0123"},))
     write(store, tmp_path / "set")
-    assert contents(read_back(tmp_path / "set", tmp_path / "back")) == contents(store.path)
+    back = read_back(tmp_path / "set", tmp_path / "back" / "toy")
+    for name in ("frames.npy", "steps.npy", "episodes.json"):
+        assert (back.path / name).read_bytes() == (store.path / name).read_bytes()
+    first, *others = back.card.sources
+    assert replace(back.card, sources=(first,)) == store.card
+    assert [(each["name"], each["episodes"]) for each in others] == [("set", 4)]
+
+
+def test_a_store_whose_stamps_stand_still_comes_back_to_the_byte(tmp_path: Path) -> None:
+    with EpisodeWriter(tmp_path / "toy", CARD) as writer:
+        writer.add(replace(make_episode(0, 3), stamps_ns=np.array([5, 5, 4, 6])))
+    write(EpisodeStore.open(tmp_path / "toy"), tmp_path / "set")
+    assert read_back(tmp_path / "set", tmp_path / "back").steps["stamp_ns"].tolist() == [5, 5, 4, 6]
 
 
 def test_with_videos_all_but_the_pictures_comes_back_and_those_nearly(make: Callable, tmp_path: Path) -> None:
     store = make()
     write(store, tmp_path / "set", video=True)
-    found = contents(read_back(tmp_path / "set", tmp_path / "back"))
-    assert found["steps.npy"] == (store.path / "steps.npy").read_bytes()
-    assert found["episodes.json"] == (store.path / "episodes.json").read_bytes()
-    frames = EpisodeStore.open(tmp_path / "back").frames
-    assert np.abs(frames.astype(int) - store.frames).mean((1, 2, 3)).max() < 3
+    back = read_back(tmp_path / "set", tmp_path / "back")
+    for name in ("steps.npy", "episodes.json"):
+        assert (back.path / name).read_bytes() == (store.path / name).read_bytes()
+    assert np.abs(back.frames.astype(int) - store.frames).mean((1, 2, 3)).max() < 3
+
+
+def test_what_the_user_chooses_counts_more_than_what_the_store_said(make: Callable, tmp_path: Path) -> None:
+    write(make(), tmp_path / "set")
+    card = {"command": "requested", "licence": "MIT", "camera": "side", "image_height": 16, "image_width": 16}
+    options = ImportOptions(task_map={"open c": "shut c"}, drop_zero_first=True, binarize_gripper=True)
+    import_store(Request("lerobot", (tmp_path / "set",), tmp_path / "back", options, card))
+    back = EpisodeStore.open(tmp_path / "back")
+    assert {name: getattr(back.card, name) for name in card} == card
+    assert (back.card.last_n, back.card.camera_width, back.card.camera_height) == (2, 640, 480)
+    assert back.tasks == ("put ä in b", "shut c")
+    for name in ("requested", "executed"):
+        assert set(back.steps[name][:, 6]) == {0.0, 1.0}
+
+
+def test_a_card_that_asks_for_huge_pictures_is_refused(make: Callable, tmp_path: Path) -> None:
+    write(make(), tmp_path / "set")
+    file = tmp_path / "set/meta/card.yaml"
+    file.write_text(file.read_text().replace("image_width: 48", "image_width: 100000"))
+    with pytest.raises(PtrError, match="stored images of 100000x32 pixels; allowed are 8 to 1024"):
+        read_back(tmp_path / "set", tmp_path / "back")
+
+
+def test_a_data_set_that_lost_a_part_of_what_it_kept_is_read_as_any_other(make: Callable, tmp_path: Path) -> None:
+    write(make(), tmp_path / "set")
+    (tmp_path / "set/meta/card.yaml").unlink()
+    record = find([tmp_path / "set"])[1]
+    with pytest.raises(TrainingError, match="they are poses, or scaled"):  # made-up actions
+        read(record, ImportOptions())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"last_n": 3}, "their last_n is 2 and 3"), ({}, "only one of them keeps the card")]
+)
+def test_stores_with_different_cards_do_not_go_into_one(
+    make: Callable, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    for name, changes in (("a", {}), ("b", change)):
+        write(make(**changes), tmp_path / "sets" / name)
+        shutil.rmtree(tmp_path / "toy")
+    if not change:
+        (tmp_path / "sets/b/meta/card.yaml").unlink()
+    with pytest.raises(TrainingError, match=f"sets/a and .*sets/b do not go into one store: .*{message}"):
+        read_back(tmp_path / "sets", tmp_path / "back")
 
 
 @pytest.mark.parametrize("video", [False, True])
@@ -177,8 +231,9 @@ def test_files_are_begun_anew_at_their_limit_and_chunks_as_well(
     names = [f"chunk-{number // 3:03d}/file-{number % 3:03d}" for number in range(4)]
     for part in ("data", "meta/episodes", *([f"videos/{CAMERA}"] if video else [])):
         assert sorted(name.split(".")[0] for name in contents(tmp_path / "many" / part)) == names
+    options = ImportOptions()
     for one, many in zip(find([tmp_path / "one"]), find([tmp_path / "many"]), strict=True):
-        found, wanted = read(many, OPTIONS), read(one, OPTIONS)
+        found, wanted = (to_episode(read(each, options), options, (32, 48))[0] for each in (many, one))
         assert np.abs(found.frames.astype(float) - wanted.frames).mean() <= (3 if video else 0)
         np.testing.assert_array_equal(found.proprio, wanted.proprio)
         assert (found.id, found.task, found.outcome) == (wanted.id, wanted.task, wanted.outcome)
@@ -215,7 +270,7 @@ def test_what_is_not_installed_is_named(
 
 
 def test_a_rate_that_is_no_whole_number_is_refused(make: Callable, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"the rate is 7\.5 Hz"):
+    with pytest.raises(TrainingError, match=r"the rate is 7\.5 Hz"):
         write(make(rate=7.5), tmp_path / "set")
 
 
@@ -225,7 +280,7 @@ def test_pictures_that_no_video_can_hold_are_refused(tmp_path: Path, make_store:
         for episode in EpisodeStore.open(path):
             frames = np.stack([cv2.resize(frame, (16, 15)) for frame in episode.frames])
             writer.add(Episode(**(vars(episode) | {"frames": frames})))
-    with pytest.raises(VideoError, match="16x15; a video needs an even width and height"):
+    with pytest.raises(TrainingError, match="16x15; a video needs an even width and height"):
         write(EpisodeStore.open(tmp_path / "small"), tmp_path / "set", video=True)
     assert not (tmp_path / "set").exists()
 

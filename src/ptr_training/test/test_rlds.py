@@ -23,7 +23,8 @@ from ptr_training.rlds import (
 )
 
 SAMPLE = Path(__file__).parents[4] / "shared/data/bridge_rlds_sample/bridge_dataset/1.0.0"
-OPTIONS = ImportOptions(image_size=8)
+OPTIONS = ImportOptions()
+SIZE = (8, 8)
 needs_sample = pytest.mark.skipif(not SAMPLE.is_dir(), reason=f"{SAMPLE} is not there")
 
 
@@ -81,9 +82,9 @@ def test_sample_has_the_known_pictures(sample: list[Record]) -> None:
 @needs_sample
 def test_cameras_of_the_sample_are_taken_for_what_they_show_not_for_their_flags(sample: list[Record]) -> None:
     for camera in ("0", "1", "2"):
-        assert to_episode(read(sample[0], ImportOptions(camera=camera)), OPTIONS)[0].frames.any()
+        assert to_episode(read(sample[0], ImportOptions(camera=camera)), OPTIONS, SIZE)[0].frames.any()
     with pytest.raises(LeftOut) as left_out:
-        to_episode(read(sample[0], ImportOptions(camera="3")), OPTIONS)
+        to_episode(read(sample[0], ImportOptions(camera="3")), OPTIONS, SIZE)
     assert left_out.value.fate == Fate.NO_CAMERA
 
 
@@ -96,7 +97,7 @@ def test_masked_checksum_is_that_of_tensorflow() -> None:
 def test_record_becomes_the_episode_it_was_made_from(tmp_path: Path, packed: bool) -> None:
     made = Demonstration.make(length=6)
     foreign = read_one(tmp_path, example(rlds_features(made, episode_id=7), packed))
-    episode, entry = to_episode(foreign, OPTIONS)
+    episode, entry = to_episode(foreign, OPTIONS, SIZE)
     assert episode.id == f"{FOLDER}/train/out.npy#7"
     assert (episode.task, episode.outcome, episode.source) == ("put carrot on plate", "success", FOLDER)
     np.testing.assert_array_equal(episode.frames, made.frames(8))
@@ -125,7 +126,7 @@ def test_end_of_a_record_is_its_last_step_whatever_the_flags_say(tmp_path: Path)
 def test_other_camera_is_chosen_by_its_number_only(tmp_path: Path) -> None:
     made = Demonstration.make()
     payload = example(rlds_features(made))
-    episode, _ = to_episode(read_one(tmp_path, payload, camera="1"), OPTIONS)
+    episode, _ = to_episode(read_one(tmp_path, payload, camera="1"), OPTIONS, SIZE)
     np.testing.assert_array_equal(episode.frames, made.frames(8, camera=1))
     with pytest.raises(TrainingError, match="--camera is 'wrist', but this format only numbers its cameras"):
         read_one(tmp_path, payload, camera="wrist")
@@ -144,7 +145,7 @@ def test_later_form_is_named_by_the_folder_it_was_made_from(tmp_path: Path) -> N
 def test_record_that_names_no_file_is_named_by_its_place_and_instruction(tmp_path: Path) -> None:
     features = rlds_features(Demonstration.make(), episode_id=None)
     del features["episode_metadata/file_path"]
-    episode, entry = to_episode(read_one(tmp_path, example(features)), OPTIONS)
+    episode, entry = to_episode(read_one(tmp_path, example(features)), OPTIONS, SIZE)
     assert (episode.id, episode.task) == ("x.tfrecord#0", "put carrot on plate")
     assert "task named by language" in entry["notes"]
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptr_training.video import VideoError, VideoWriter, read_pictures
+from ptr_training.episodes import TrainingError
+from ptr_training.foreign import RecordError
+from ptr_training.video import VideoPictures, VideoWriter
 
 RATE = 5
 
@@ -31,9 +33,16 @@ def video(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("off", [-0.09, 0, 0.09])
 def test_each_time_gets_its_own_picture(video: Path, start: int, off: float) -> None:
     times = np.arange(start, 20) / RATE + off
-    found = np.stack(list(read_pictures(video, times.tolist(), RATE)))
+    found = np.stack(list(VideoPictures(video, times.tolist(), RATE)))
     assert found.dtype == np.uint8
     assert np.abs(found.astype(int) - greys(20)[start:]).max() <= 3
+
+
+def test_a_part_of_them_can_be_taken(video: Path) -> None:
+    pictures = VideoPictures(video, (np.arange(20) / RATE).tolist(), RATE)
+    assert (len(pictures), len(pictures[1:])) == (20, 19)
+    assert [round(picture.mean() / 10) for picture in pictures[17:]] == [17, 18, 19]
+    assert round(pictures[7].mean() / 10) == 7
 
 
 def test_equal_pictures_give_equal_bytes(video: Path, tmp_path: Path) -> None:
@@ -46,31 +55,48 @@ def test_equal_pictures_give_equal_bytes(video: Path, tmp_path: Path) -> None:
 
 
 def test_time_beyond_the_end_is_refused(video: Path) -> None:
-    pictures = read_pictures(video, [3.6, 3.8, 4.0], RATE)
+    pictures = iter(VideoPictures(video, [3.6, 3.8, 4.0], RATE))
     assert len([next(pictures), next(pictures)]) == 2
-    with pytest.raises(VideoError, match=r"v\.mp4 has no picture at 4\.00 s"):
+    with pytest.raises(RecordError, match=r"v\.mp4 has no picture at 4\.00 s"):
         next(pictures)
 
 
 @pytest.mark.parametrize(("size", "message"), [(-300, "cannot be read as a video"), (0, "cannot be read as a video")])
 def test_truncated_video_is_refused(video: Path, size: int, message: str) -> None:
     video.write_bytes(video.read_bytes()[:size])
-    with pytest.raises(VideoError, match=message):
-        list(read_pictures(video, (np.arange(20) / RATE).tolist(), RATE))
+    with pytest.raises(RecordError, match=message):
+        list(VideoPictures(video, (np.arange(20) / RATE).tolist(), RATE))
 
 
 def test_missing_video_is_named(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match=r"none\.mp4 does not exist"):
-        list(read_pictures(tmp_path / "none.mp4", [0.0], RATE))
+    with pytest.raises(RecordError, match=r"none\.mp4 does not exist"):
+        list(VideoPictures(tmp_path / "none.mp4", [0.0], RATE))
+
+
+def test_a_list_of_files_is_not_followed(video: Path) -> None:
+    for name, content in (
+        ("concat.mp4", f"ffconcat version 1.0\nfile {video.name}\n"),
+        ("playlist.mp4", f"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n{video.name}\n#EXT-X-ENDLIST\n"),
+    ):
+        file = video.with_name(name)
+        file.write_text(content)
+        with pytest.raises(RecordError, match=f"{name} cannot be read as a video"):
+            list(VideoPictures(file, [0.0], RATE))
+
+
+def test_huge_pictures_are_refused(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ptr_training.video.MAX_PIXELS", 32 * 48 - 1)
+    with pytest.raises(RecordError, match=r"v\.mp4 has pictures of 48x32; at most 1535 pixels"):
+        list(VideoPictures(video, [0.0], RATE))
 
 
 def test_odd_size_is_refused_before_a_file_is_made(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match="pictures are 33x32; a video needs an even width and height"):
+    with pytest.raises(TrainingError, match="pictures are 33x32; a video needs an even width and height"):
         VideoWriter(tmp_path / "v.mp4", RATE, 32, 33)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_without_pyav_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch, video: Path) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(VideoError, match="pip install av"):
-        list(read_pictures(video, [0.0], RATE))
+    with pytest.raises(TrainingError, match="pip install av"):
+        list(VideoPictures(video, [0.0], RATE))
