@@ -21,7 +21,7 @@ from ptr_policy_node.files import atomic_folder
 from ptr_policy_node.spec import ACTION_NAMES, PROPRIO_NAMES
 
 from .episodes import EpisodeStore, TrainingError
-from .lerobot import (
+from .lerobot_meta import (
     ACTION,
     CARD,
     COMMANDS,

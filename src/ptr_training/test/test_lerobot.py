@@ -1,6 +1,6 @@
 """Reading LeRobot data sets: one that LeRobot wrote itself, the same one written otherwise, damaged, or unsuitable.
 
-Data sets that `ptr convert` wrote are read in test_convert.py and test_lerobot_writer.py.
+lerobot_meta.py is tested here as well. Data sets that `ptr convert` wrote are read in test_lerobot_writer.py.
 """
 
 from __future__ import annotations
@@ -298,7 +298,7 @@ def test_truncated_files_are_named(root: Path, name: str, size: int) -> None:
         (DATA, "file-000.parquet is missing; copy or download"),
         ("meta/tasks.parquet", "tasks.parquet is missing"),
         (EPISODES, "meta/episodes lists 0"),
-        (VIDEO, r"file-000\.mp4 does not exist"),
+        (VIDEO, r"file-000\.mp4 is missing"),
     ],
 )
 def test_missing_files_are_named(root: Path, name: str, message: str) -> None:
