@@ -1,15 +1,18 @@
 """Reading pickles from the internet: numbers, text, containers and NumPy arrays come through, and nothing else.
 
 A pickle is a program: it may name any function of any module and call it. Here the names it can use are the few below.
-Those of NumPy are answered by stand-ins, because the state of a genuine `numpy.dtype` could lie about memory.
+Those of NumPy are answered by stand-ins, because the state of a genuine `numpy.dtype` could lie about memory. A hostile
+pickle can still waste time and memory: `pickle` itself grows its table of objects to any index that is named.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import pickle
 import re
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -17,8 +20,7 @@ import numpy as np
 
 from .episodes import TrainingError
 
-_TYPE_CODE = re.compile(r"\?|[biufcSUO][0-9]{0,6}")
-_BUILTINS = {"complex": complex, "frozenset": frozenset, "set": set}
+_TYPE_CODE = re.compile(r"\?|[biufcO][0-9]{0,2}|[SU][1-9][0-9]{0,5}")
 
 
 class PickleError(TrainingError):
@@ -40,9 +42,16 @@ def load(file: BinaryIO) -> Any:
 
 
 def array_length(path: Path) -> int:
-    """Return the length of the array of an .npy file, from its header; raises PickleError if it is none."""
+    """Return the length of the array of an .npy file, from its header.
+
+    Raises:
+        PickleError: If it is none, or says that it is longer than its file can be.
+    """
     with path.open("rb") as file:
         shape, *_ = _npy_header(file)
+        size = os.fstat(file.fileno()).st_size
+    if math.prod(shape) > size:
+        raise PickleError(f"an array of shape {shape} in a file of {size} bytes; truncated")
     return shape[0] if shape else 1
 
 
@@ -74,49 +83,14 @@ def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Looks every name up in one table.
-
-    The callables are bound methods, whose attributes a pickle cannot set, unlike those of a class or a function.
-    """
+    """Looks every name up in one table."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands for a name in a pickle."""
         module = module.replace("numpy._core.", "numpy.core.").replace("__builtin__", "builtins")
-        known: dict[tuple[str, str], Any] = {
-            ("numpy.core.multiarray", "_reconstruct"): self.empty,
-            ("numpy.core.multiarray", "scalar"): self.scalar,
-            ("numpy.core.numeric", "_frombuffer"): self.from_buffer,
-            ("numpy", "dtype"): self.dtype,
-            ("numpy", "ndarray"): "numpy.ndarray",  # only ever an argument of `_reconstruct`
-            ("_codecs", "encode"): self.encode,
-            ("collections", "OrderedDict"): OrderedDict,
-            **{("builtins", each): kind for each, kind in _BUILTINS.items()},
-        }
-        if (module, name) not in known:
+        if (module, name) not in _KNOWN:
             _refuse(f"{module}.{name}")
-        return known[module, name]
-
-    def empty(self, *_: Any) -> np.ndarray:
-        """Stand for `_reconstruct`: an array that its state will fill."""
-        return np.ndarray.__new__(_Array, (0,), np.uint8)
-
-    def scalar(self, dtype: Any, data: bytes) -> Any:
-        """Stand for NumPy's scalar."""
-        return np.frombuffer(data, _genuine(dtype))[0]
-
-    def from_buffer(self, data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-        """Stand for what builds an array in protocol 5."""
-        return np.frombuffer(data, _genuine(dtype)).reshape(shape, order=order)
-
-    def dtype(self, code: str, *_: Any) -> _DType:
-        """Stand for `numpy.dtype`."""
-        return _DType(code)
-
-    def encode(self, text: str, encoding: str) -> bytes:
-        """Stand for `_codecs.encode`, through which old protocols write bytes."""
-        if encoding != "latin1":
-            _refuse(f"the codec {encoding}")
-        return text.encode(encoding)
+        return _KNOWN[module, name]
 
 
 class _DType:
@@ -144,8 +118,66 @@ class _Array(np.ndarray):
         genuine = _genuine(dtype)
         if not isinstance(data, list if genuine.hasobject else bytes):
             _refuse(f"{type(data).__name__} as the data of a {genuine} array")
+        if len(data) != math.prod(shape) * (1 if genuine.hasobject else genuine.itemsize):
+            _refuse(f"a {genuine} array of shape {shape}, with data of length {len(data)}")
         checked: Any = (1, shape, genuine, bool(fortran), data)
         super().__setstate__(checked)
+
+
+class _Stand:
+    """A function that a pickle can call, and nothing else: whatever it sets on a plain one would stay there."""
+
+    __slots__ = ("_function",)
+    _function: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_function", function)
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        _refuse(f"the attribute {name} of a function")
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+
+def _empty(*_: Any) -> np.ndarray:
+    """Stand for `_reconstruct`: an array that its state will fill."""
+    return np.ndarray.__new__(_Array, (0,), np.uint8)
+
+
+def _scalar(dtype: Any, data: bytes) -> Any:
+    return np.frombuffer(data, _genuine(dtype))[0]
+
+
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+    """Stand for what builds an array in protocol 5."""
+    return np.frombuffer(data, _genuine(dtype)).reshape(shape, order=order)
+
+
+def _dtype(code: str, *_: Any) -> _DType:
+    return _DType(code)
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Stand for `_codecs.encode`, through which old protocols write bytes."""
+    if encoding != "latin1":
+        _refuse(f"the codec {encoding}")
+    return text.encode(encoding)
+
+
+_KNOWN: dict[tuple[str, str], Any] = {
+    ("numpy.core.multiarray", "_reconstruct"): _Stand(_empty),
+    ("numpy.core.multiarray", "scalar"): _Stand(_scalar),
+    ("numpy.core.numeric", "_frombuffer"): _Stand(_from_buffer),
+    ("numpy", "dtype"): _Stand(_dtype),
+    ("numpy", "ndarray"): "numpy.ndarray",  # only ever an argument of `_reconstruct`
+    ("_codecs", "encode"): _Stand(_encode),
+    ("collections", "OrderedDict"): OrderedDict,  # it and the next are written in C: nothing can be set on them
+    ("builtins", "complex"): complex,
+    ("builtins", "frozenset"): frozenset,
+    ("builtins", "set"): set,
+}
+"""What may be named, and what stands for it."""
 
 
 def _genuine(dtype: Any) -> np.dtype:

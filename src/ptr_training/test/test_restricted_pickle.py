@@ -104,8 +104,10 @@ def reconstruct() -> Any:
             (1, (1,), Forged(np.dtype, ("O8", False, True), (3, "|", None, None, None, -1, -1, 0)), False, b"A" * 8),
             "bytes",
         ),
-        ((1, (1,), np.dtype("f8"), False, b"A" * 4), "damaged"),
-        ((1, (9**9,), np.dtype("f8"), False, b"A" * 8), "damaged"),
+        ((1, (1,), np.dtype("f8"), False, b"A" * 4), r"a float64 array of shape \(1,\), with data of length 4"),
+        ((1, (9**9,), np.dtype("f8"), False, b"A" * 8), "with data of length 8"),
+        ((1, (9**9,), np.dtype("O"), False, [None]), "with data of length 1"),  # would be allocated before it is filled
+        ((1, (9**12,), np.dtype("S0"), False, b""), "the array type 'S0'"),  # as long as it likes, in no memory
         ((1, (1,), np.dtype([("a", "f8")]), False, b"A" * 8), "the array type 'V8'"),
         ((1, (1,), Forged(np.dtype, ("f8,O",)), False, b"A" * 16), "the array type 'f8,O'"),
         ((1, (1,), "f8", False, b"A" * 8), "str as the type of an array"),
@@ -117,11 +119,18 @@ def test_forged_arrays_are_refused(forged: tuple[Any, ...], message: str) -> Non
         load(io.BytesIO(pickle.dumps(array)))
 
 
-def test_the_allowed_names_cannot_be_rebuilt_from_inside() -> None:
-    # BUILD with (None, {"__code__": …}) sets attributes of whatever it is given
-    text = b"\x80\x04\x8c\x05numpy\x8c\x05dtype\x93(N}\x8c\x08__code__K\x01st\x94b."
-    with pytest.raises(PickleError, match="damaged: AttributeError"):
-        load(io.BytesIO(text))
+@pytest.mark.parametrize("named", [("numpy", "dtype"), ("_codecs", "encode"), ("collections", "OrderedDict")])
+@pytest.mark.parametrize("attribute", ["__code__", "_function", "anything"])
+@pytest.mark.parametrize(("start", "end"), [(b"}", b"b"), (b"(N}", b"tb")])
+def test_the_allowed_names_cannot_be_rebuilt_from_inside(
+    named: tuple[str, str], attribute: str, start: bytes, end: bytes
+) -> None:
+    # BUILD with {"__code__": …} or (None, {"__code__": …}) sets attributes of whatever it is given
+    name, value = (
+        b"".join(b"\x8c" + bytes([len(text)]) + text.encode() for text in texts) for texts in (named, [attribute])
+    )
+    with pytest.raises(PickleError, match=r"damaged: (Attribute|Type)Error|the attribute"):
+        load(io.BytesIO(b"\x80\x04" + name + b"\x93" + start + value + b"K\x01s" + end + b"."))
 
 
 def test_only_latin_1_is_an_encoding() -> None:
@@ -160,7 +169,7 @@ def test_npy_file_does_not_run_a_command(tmp_path: Path) -> None:
     assert not (tmp_path / "was here").exists()
 
 
-def test_damaged_npy_files_are_refused() -> None:
+def test_damaged_npy_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PickleError, match=r"not an \.npy file"):
         load_array(io.BytesIO(b"PK\x03\x04"))
     with pytest.raises(PickleError, match=r"40 bytes of data for \(6,\) of float64; truncated"):
@@ -168,5 +177,8 @@ def test_damaged_npy_files_are_refused() -> None:
     objects = np.array([{"a": 1}, None], dtype=object)
     with pytest.raises(PickleError, match="the pickle is damaged"):
         load_array(io.BytesIO(save(objects)[:-9]))
+    (tmp_path / "long.npy").write_bytes(save(objects).replace(b"(2,), ", b"(2222222,), "))
+    with pytest.raises(PickleError, match=r"an array of shape \(2222222,\) in a file of \d+ bytes"):
+        array_length(tmp_path / "long.npy")
     with pytest.raises(PickleError, match=r"no array of shape \(3,\), as the header says"):
         load_array(io.BytesIO(save(objects).replace(b"(2,)", b"(3,)")))
