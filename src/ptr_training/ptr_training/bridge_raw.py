@@ -139,9 +139,9 @@ class _Folder:
         """Return the pictures of a camera in the order of their numbers, of which none may be missing."""
         found = (_PICTURE.fullmatch(file.name) for file in (self.path / camera).iterdir())
         numbers = sorted(int(match[1]) for match in found if match)
-        missing = sorted(set(range(numbers[-1] if numbers else 1)) - set(numbers))
-        if missing:
-            raise RecordError(f"{camera}/im_{missing[0]}.jpg is missing")
+        for wanted, number in enumerate(numbers or [1]):
+            if number != wanted:
+                raise RecordError(f"{camera}/im_{wanted}.jpg is missing")
         return [self.read(f"{camera}/im_{number}.jpg") for number in numbers]
 
 

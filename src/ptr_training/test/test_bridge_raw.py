@@ -124,6 +124,7 @@ def test_filters_see_the_folders_below_the_collection_only(tmp_path: Path) -> No
         ("obs_dict.pkl", None, "obs_dict.pkl is missing"),
         ("policy_out.pkl", None, "policy_out.pkl is missing"),
         ("images0/im_3.jpg", None, "images0/im_3.jpg is missing"),
+        ("images0/im_0.jpg", None, "images0/im_0.jpg is missing"),
         ("images0/im_5.jpg", None, "5 pictures, 6 states, 6 time stamps, 5 actions; there must be one action less"),
         ("images0/im_3.jpg", b"", "picture 3 is empty"),
         ("images0/im_3.jpg", b"no picture", "picture 3: compressed image"),
@@ -149,6 +150,13 @@ def test_damaged_recording_is_refused(tmp_path: Path, file: str, content: bytes 
         (folder / file).write_bytes(content)
     with pytest.raises(RecordError, match=message):
         to_episode(read_one(tmp_path), OPTIONS, SIZE)
+
+
+def test_picture_with_a_huge_number_is_no_reason_to_count_up_to_it(tmp_path: Path) -> None:
+    folder = write_raw(tmp_path, Demonstration.make()) / "images0"
+    (folder / "im_5.jpg").rename(folder / f"im_{10**12}.jpg")
+    with pytest.raises(RecordError, match="images0/im_5.jpg is missing"):
+        read_one(tmp_path)
 
 
 def test_truncated_jpeg_is_refused_although_it_decodes(tmp_path: Path) -> None:
