@@ -3,7 +3,8 @@
 How a record becomes an episode is described in foreign.py, what is peculiar to a format in its module. A format is a
 module with two functions, `find` and `read`, and an entry in `FORMATS`.
 
-What the user does not say of the store, the source does where it was one before (`ptr convert`); else `USUAL` does.
+What the card of the store says is what the user chose; else what the sources tell, above all those that were a store
+before (`ptr convert`); else `USUAL`.
 """
 
 from __future__ import annotations
@@ -115,7 +116,8 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="ptr import",
         description="Turn data of another format into an episode store. A run that was stopped goes on where it "
-        "was when the same command is given again. What is done to the data is described in foreign.py.",
+        "was when the same command is given again. What is done to the data is described in foreign.py. A data set "
+        "of `ptr convert` becomes the store it was, but for what is chosen otherwise.",
     )
     parser.add_argument("format", choices=sorted(FORMATS), help="how the data are stored")
     parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="file, or folder to search")
@@ -148,7 +150,7 @@ def _add_content_options(parser: argparse.ArgumentParser) -> None:
 def _add_card_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--image-size", type=int, metavar="N", help=f"height and width of the stored images [{USUAL.image_height}]")
-    add("--camera-name", metavar="NAME", help=f"what the store calls the camera [{USUAL.camera}; of lerobot its own]")
+    add("--camera-name", metavar="NAME", help=f"what the store calls it [{USUAL.camera}; of lerobot its own name]")
     add("--command", choices=("requested", "executed"), help=f"which is learnt from [{USUAL.command}]")
     add("--licence", metavar="TEXT", help=f"of the data [{USUAL.licence}]")
 
@@ -158,21 +160,21 @@ def _request(arguments: argparse.Namespace) -> Request:
     if arguments.limit < 0 or arguments.workers < 0:
         raise PtrError(f"--limit and --workers must be >= 0; found {arguments.limit} and {arguments.workers}")
     values = vars(arguments)
-    for name, only in ((name, key) for key, each in FORMATS.items() for name in each.options):
+    for only, name in ((only, name) for only, each in FORMATS.items() for name in sorted(each.options)):
         if values[name] and name not in FORMATS[arguments.format].options:
-            raise PtrError(f"--{name} is an option of {only}; {arguments.format} has none such")
+            raise PtrError(f"--{name} is an option of {only}, {arguments.format} has none such; leave it out")
     content = {each.name: values[each.name] for each in fields(ImportOptions)}
     content["task_map"] = load_task_map(arguments.task_map) if arguments.task_map else {}
     content |= {name: tuple(content[name]) for name in ("include", "exclude")}
     content |= {name: tuple(filter(None, content[name].split(","))) for name in ("state", "action")}
-    card = {"camera": "camera_name", "command": "command", "licence": "licence"}
-    card |= {"image_height": "image_size", "image_width": "image_size"}
+    card = {"camera": arguments.camera_name, "command": arguments.command, "licence": arguments.licence}
+    card |= dict.fromkeys(("image_height", "image_width"), arguments.image_size)
     return Request(
         format=arguments.format,
         sources=tuple(arguments.sources),
         out=arguments.out,
         options=ImportOptions(**content),
-        card={field: values[name] for field, name in card.items() if values[name] is not None},
+        card={name: value for name, value in card.items() if value is not None},
         limit=arguments.limit,
         skip_bad=arguments.skip_bad,
         workers=arguments.workers,

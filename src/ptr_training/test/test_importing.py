@@ -361,8 +361,8 @@ def test_long_tables_are_cut(tmp_path: Path) -> None:
         (["--camera", "wrist"], "--camera is 'wrist', but this format only numbers its cameras"),
         (["--include", "nothing"], "nothing to import: of 5 records, 5 excluded"),
         (["--task-map", "missing.yaml"], "missing.yaml"),
-        (["--state", "x,y"], "--state is an option of lerobot; rlds has none such"),
-        (["--action", "1,2,3"], "--action is an option of lerobot; rlds has none such"),
+        (["--state", "x,y"], "--state is an option of lerobot, rlds has none such; leave it out"),
+        (["--action", "1,2,3"], "--action is an option of lerobot, rlds has none such; leave it out"),
     ],
 )
 def test_options_that_cannot_be_met_are_refused(
