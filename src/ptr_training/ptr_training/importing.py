@@ -135,7 +135,7 @@ def _add_content_options(parser: argparse.ArgumentParser) -> None:
     defaults = ImportOptions()
     add = parser.add_argument
     add("--camera", default="", help="number, name or topic [the one over the shoulder; of lerobot the only one]")
-    add("--task-from", choices=("folder", "language"), default=defaults.task_from, help="what names it [%(default)s]")
+    add("--task-from", choices=("folder", "language"), default=defaults.task_from, help="names a task [%(default)s]")
     add("--task-map", type=Path, metavar="FILE", help="YAML of task names and what to call them instead")
     for name, what in (("include", "only paths that hold"), ("exclude", "no path that holds")):
         add(f"--{name}", nargs="+", action="extend", default=[], metavar="TEXT", help=f"{what} one of these")
@@ -150,7 +150,7 @@ def _add_content_options(parser: argparse.ArgumentParser) -> None:
 def _add_card_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--image-size", type=int, metavar="N", help=f"height and width of the stored images [{USUAL.image_height}]")
-    add("--camera-name", metavar="NAME", help=f"what the store calls it [{USUAL.camera}; of lerobot its own name]")
+    add("--camera-name", metavar="NAME", help=f"in the store [{USUAL.camera}; of lerobot as there]")
     add("--command", choices=("requested", "executed"), help=f"which is learnt from [{USUAL.command}]")
     add("--licence", metavar="TEXT", help=f"of the data [{USUAL.licence}]")
 

@@ -58,6 +58,7 @@ class VideoPictures(Sequence[np.ndarray]):
     def __iter__(self) -> Iterator[np.ndarray]:
         av = import_av()
         half = 0.5 / self._rate
+        to_rgb = av.video.reformatter.VideoReformatter()  # one for each picture would cost ten times as much
         try:
             # nothing but this file: other formats are lists of files, and a path may look like an address
             with av.open(str(self._file.resolve()), format="mp4", options={"protocol_whitelist": "file"}) as container:
@@ -68,7 +69,7 @@ class VideoPictures(Sequence[np.ndarray]):
                         raise RecordError(
                             f"{self._file.name} has no picture at {time:.2f} s; it is truncated or belongs elsewhere"
                         )
-                    yield frame.to_ndarray(format="rgb24")
+                    yield to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()
         except av.error.FileNotFoundError as error:
             raise RecordError(f"{self._file.name} does not exist") from error
         except av.error.FFmpegError as error:
