@@ -102,6 +102,7 @@ class VideoWriter:
         self.size = 0  # bytes so far
         self.pictures = 0
         self._from_array = av.VideoFrame.from_ndarray
+        self._to_yuv = av.video.reformatter.VideoReformatter()
         self._time_base = Fraction(1, rate)
         self._container = av.open(str(file), "w", options={"movflags": "+faststart"})
         self._container.flags |= av.container.Flags.bitexact.value  # equal pictures, equal bytes
@@ -121,6 +122,7 @@ class VideoWriter:
     def add(self, picture: np.ndarray) -> None:
         """Append one picture, shape (height, width, 3), uint8 RGB."""
         frame = self._from_array(np.ascontiguousarray(picture), format="rgb24")
+        frame = self._to_yuv.reformat(frame, format="yuv420p", threads=1)
         frame.pts, frame.time_base = self.pictures, self._time_base
         self.pictures += 1
         self._mux(self._stream.encode(frame))
