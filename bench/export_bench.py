@@ -1,7 +1,7 @@
-"""Frames per second of `ptr export` against the rosbags library with the same resize, on raw 640x480 bags.
+"""Frames per second of `ptr export` against the rosbags library with the same resize, on 640x480 bags, raw and JPEG.
 
-Both read the same bags in the same run, in turns, and resize every one of their frames: the bags have one image per
-control step. `ptr export` does more (state, commands, rewards, audit, store); the other only resizes.
+Both read the same bags in the same run, in turns, and decode and resize every one of their frames: the bags have one
+image per control step. `ptr export` does more (state, commands, rewards, audit, store); the other only that.
 
     python bench/export_bench.py [--bags 6] [--frames 100] [--size 128] [--rounds 5]
 
@@ -33,7 +33,10 @@ from widowx_bringup.bag_writer import BagWriter, Topic
 from widowx_bringup.definitions import message_definition, type_hash
 
 PERIOD_NS = 200_000_000
-IMAGE, STATE, COMMAND = "sensor_msgs/msg/Image", "ptr_msgs/msg/ArmState", "ptr_msgs/msg/EefCommand"
+STATE, COMMAND = "ptr_msgs/msg/ArmState", "ptr_msgs/msg/EefCommand"
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+IMAGES = {IMAGE: "/camera/front/image_raw", COMPRESSED: "/camera/front/image_raw/compressed"}  # type -> topic
+QUALITY = 90  # of the JPEG
 
 
 class Recording:
@@ -49,7 +52,7 @@ class Recording:
         self.topics = {
             name: Topic(name, kind, message_definition(kind), type_hash(kind))
             for name, kind in {
-                "/camera/front/image_raw": IMAGE,
+                **{topic: kind for kind, topic in IMAGES.items()},
                 "/arm/state": STATE,
                 "/arm/command": COMMAND,
                 "/arm/executed": COMMAND,
@@ -66,10 +69,27 @@ class Recording:
         self.writer.write(self.topics[topic], bytes(self.store.serialize_cdr(message, kind)), stamp_ns)
 
 
-def write_bag(directory: Path, name: str, frames: int) -> Path:
+def make_picture(seed: int) -> np.ndarray:
+    """Return a picture of slow waves with the noise of a camera, shape (480, 640, 3): as a JPEG, some 50 kB."""
+    rng = np.random.default_rng(seed)
+    row, column = np.mgrid[:480, :640][..., None]
+    down, right, start = rng.uniform((-0.05,), (0.05,), (3, 4, 3)) * np.array([1, 1, 100])[:, None, None]
+    waves = sum(30 * np.cos(row * down[wave] + column * right[wave] + start[wave]) for wave in range(4))
+    return np.clip(128 + waves + rng.normal(0, 4, (480, 640, 3)), 0, 255).astype(np.uint8)
+
+
+def image_fields(kind: str, seed: int) -> tuple[Any, ...]:
+    """Return what stands after the header of an image message."""
+    picture = make_picture(seed)
+    if kind == IMAGE:
+        return 480, 640, "rgb8", 0, 1920, picture.ravel()
+    return "jpeg", cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].ravel()
+
+
+def write_bag(directory: Path, name: str, frames: int, kind: str) -> Path:
     """Write one episode with an image, four states, a command and its execution per control step."""
     recording = Recording(directory, name)
-    pictures = np.random.default_rng(0).integers(0, 256, (8, 480 * 640 * 3), np.uint8)
+    images = [image_fields(kind, seed) for seed in range(8)]
     pose = recording.make["geometry_msgs/msg/Pose"](
         recording.make["geometry_msgs/msg/Point"](0.3, 0.0, 0.15),
         recording.make["geometry_msgs/msg/Quaternion"](0.0, 0.0, 0.0, 1.0),
@@ -79,7 +99,7 @@ def write_bag(directory: Path, name: str, frames: int) -> Path:
         for part in range(4):
             stamp = now + part * PERIOD_NS // 4
             recording.put("/arm/state", stamp, np.zeros(6), np.zeros(6), pose, np.zeros(7), 0, "", 0, 0, 0)
-        recording.put("/camera/front/image_raw", now, 480, 640, "rgb8", 0, 1920, pictures[frame % len(pictures)])
+        recording.put(IMAGES[kind], now, *images[frame % len(images)])
         if frame < frames - 1:  # the last image is what the last command led to
             for topic in ("/arm/command", "/arm/executed"):
                 recording.put(topic, now + 10**6, recording.header(now).stamp, np.zeros(7), 1)
@@ -87,14 +107,19 @@ def write_bag(directory: Path, name: str, frames: int) -> Path:
 
 
 def read_with_rosbags(bags: list[Path], size: int) -> int:
-    """Deserialise and resize every image with the rosbags library."""
+    """Deserialise, decode and resize every image with the rosbags library."""
     frames = 0
     for bag in bags:
         with AnyReader([bag]) as reader:
-            images = [connection for connection in reader.connections if connection.msgtype == IMAGE]
+            images = [connection for connection in reader.connections if connection.msgtype in IMAGES]
             for connection, _, data in reader.messages(images):
                 message: Any = reader.deserialize(data, connection.msgtype)
-                resize_area(message.data.reshape(message.height, message.width, 3), (size, size))
+                if connection.msgtype == IMAGE:
+                    picture = message.data.reshape(message.height, message.width, 3)
+                else:
+                    decoded = np.asarray(cv2.imdecode(message.data, cv2.IMREAD_COLOR))
+                    picture = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+                resize_area(picture, (size, size))
                 frames += 1
     return frames
 
@@ -104,7 +129,8 @@ def read_with_export(bags: list[Path], size: int) -> int:
     quiet = contextlib.redirect_stderr(io.StringIO())  # no progress bars between the figures
     with tempfile.TemporaryDirectory(dir=bags[0].parent) as folder, quiet:
         audits = export(bags, Path(folder) / "store", ReadOptions(image_size=size))
-    return sum(audit["topics"]["/camera/front/image_raw"]["fates"]["used"] for audit in audits)
+    topics = (topic for audit in audits for topic in audit["topics"].items())
+    return sum(entry["fates"]["used"] for name, entry in topics if name in IMAGES.values())
 
 
 def rate(read: Callable[[list[Path], int], int], bags: list[Path], size: int, cores: int) -> float:
@@ -118,6 +144,19 @@ def rate(read: Callable[[list[Path], int], int], bags: list[Path], size: int, co
         os.sched_setaffinity(0, every)
 
 
+def compare(bags: list[Path], size: int, cores: int, rounds: int) -> None:
+    """Print what both make of the bags on that many cores, in turns."""
+    readers = {"rosbags": read_with_rosbags, "ptr export": read_with_export}
+    rates: dict[str, list[float]] = {name: [] for name in readers}
+    for name in [*readers] * rounds:
+        rates[name].append(rate(readers[name], bags, size, cores))
+    for name, values in rates.items():
+        median, low, high = statistics.median(values), min(values), max(values)
+        print(f"  {name:<11} {median:6.0f} frames/s  (of {low:.0f} to {high:.0f})")
+    ratios = [ours / theirs for ours, theirs in zip(rates["ptr export"], rates["rosbags"], strict=True)]
+    print(f"  ratio       {statistics.median(ratios):6.2f}  (of {min(ratios):.2f} to {max(ratios):.2f})")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -127,19 +166,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    readers = {"rosbags": read_with_rosbags, "ptr export": read_with_export}
-    with tempfile.TemporaryDirectory() as folder:
-        bags = [write_bag(Path(folder), f"bag{number}", arguments.frames) for number in range(arguments.bags)]
-        for cores in sorted({1, len(os.sched_getaffinity(0))}):
-            rates: dict[str, list[float]] = {name: [] for name in readers}
-            for name in [*readers] * arguments.rounds:
-                rates[name].append(rate(readers[name], bags, arguments.size, cores))
-            print(f"{cores} core{'s' * (cores > 1)}")
-            for name, values in rates.items():
-                median, low, high = statistics.median(values), min(values), max(values)
-                print(f"  {name:<11} {median:6.0f} frames/s  (of {low:.0f} to {high:.0f})")
-            ratios = [ours / theirs for ours, theirs in zip(rates["ptr export"], rates["rosbags"], strict=True)]
-            print(f"  ratio       {statistics.median(ratios):6.2f}  (of {min(ratios):.2f} to {max(ratios):.2f})")
+    for kind in IMAGES:
+        with tempfile.TemporaryDirectory() as folder:
+            names = [f"bag{number}" for number in range(arguments.bags)]
+            bags = [write_bag(Path(folder), name, arguments.frames, kind) for name in names]
+            for cores in sorted({1, len(os.sched_getaffinity(0))}):
+                print(f"{kind}, {cores} core{'s' * (cores > 1)}")
+                compare(bags, arguments.size, cores, arguments.rounds)
 
 
 if __name__ == "__main__":
