@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -27,6 +28,16 @@ def import_av() -> ModuleType:
     except ImportError as error:
         raise TrainingError("mp4 videos need PyAV, which is not installed: pip install av") from error
     return av
+
+
+def _converter(layout: str) -> Callable[[Any], Any]:
+    """Return a function that converts a frame to another layout of its pixels, in one thread.
+
+    Left alone, PyAV makes a converter for every frame, since version 17 with a thread for each processor.
+    """
+    av = import_av()
+    options = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+    return functools.partial(av.video.reformatter.VideoReformatter().reformat, format=layout, **options)
 
 
 class VideoPictures(Sequence[np.ndarray]):
@@ -58,7 +69,7 @@ class VideoPictures(Sequence[np.ndarray]):
     def __iter__(self) -> Iterator[np.ndarray]:
         av = import_av()
         half = 0.5 / self._rate
-        to_rgb = av.video.reformatter.VideoReformatter()  # one for each picture would cost ten times as much
+        to_rgb = _converter("rgb24")
         try:
             # nothing but this file: other formats are lists of files, and a path may look like an address
             with av.open(str(self._file.resolve()), format="mp4", options={"protocol_whitelist": "file"}) as container:
@@ -69,7 +80,7 @@ class VideoPictures(Sequence[np.ndarray]):
                         raise RecordError(
                             f"{self._file.name} has no picture at {time:.2f} s; it is truncated or belongs elsewhere"
                         )
-                    yield to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()
+                    yield to_rgb(frame).to_ndarray()
         except av.error.FileNotFoundError as error:
             raise RecordError(f"{self._file.name} does not exist") from error
         except av.error.FFmpegError as error:
@@ -102,7 +113,7 @@ class VideoWriter:
         self.size = 0  # bytes so far
         self.pictures = 0
         self._from_array = av.VideoFrame.from_ndarray
-        self._to_yuv = av.video.reformatter.VideoReformatter()
+        self._to_yuv = _converter("yuv420p")
         self._time_base = Fraction(1, rate)
         self._container = av.open(str(file), "w", options={"movflags": "+faststart"})
         self._container.flags |= av.container.Flags.bitexact.value  # equal pictures, equal bytes
@@ -121,8 +132,7 @@ class VideoWriter:
 
     def add(self, picture: np.ndarray) -> None:
         """Append one picture, shape (height, width, 3), uint8 RGB."""
-        frame = self._from_array(np.ascontiguousarray(picture), format="rgb24")
-        frame = self._to_yuv.reformat(frame, format="yuv420p", threads=1)
+        frame = self._to_yuv(self._from_array(np.ascontiguousarray(picture), format="rgb24"))
         frame.pts, frame.time_base = self.pictures, self._time_base
         self.pictures += 1
         self._mux(self._stream.encode(frame))
