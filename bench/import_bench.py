@@ -22,7 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from export_bench import QUALITY, make_picture
-from PIL import Image
+from PIL import Image  # comes with Matplotlib
 
 from ptr_policy_node.images import resize_area
 from ptr_training.importing import Request, import_store

@@ -254,13 +254,11 @@ def to_episode(
         raise LeftOut(Fate.TOO_SHORT)
     notes = [*foreign.notes]
     frames, picture = _frames(foreign.pictures, size, notes)
+    if not (frames.any() or foreign.original):
+        raise LeftOut(Fate.NO_CAMERA, "all its pictures are black: a placeholder for a camera that was not there")
     named = _task(foreign, options.task_from, notes)
     requested, executed = _commands(foreign, options)
-    task = options.task_map.get(normalise(named), named)
-    if not task:
-        raise RecordError("neither a folder nor an instruction names the task; a line '\"\": NAME' in --task-map does")
-    values: dict[str, Any] = {"outcome": foreign.outcome or options.outcome, "source": foreign.place.folder}
-    values |= {**foreign.original, "task": task}
+    told = {"outcome": foreign.outcome or options.outcome, "source": foreign.place.folder, **foreign.original}
     episode = Episode(
         id=foreign.id,
         frames=frames,
@@ -268,23 +266,25 @@ def to_episode(
         proprio=foreign.states,
         requested=requested,
         executed=executed,
-        **values,
+        **told | {"task": options.task_map.get(normalise(named), named)},
     )
+    if not episode.task:
+        raise RecordError("neither a folder nor an instruction names the task; a line '\"\": NAME' in --task-map does")
+    return episode, _described(foreign, episode) | {"named": named, "picture": list(picture), "notes": notes}
+
+
+def _described(foreign: ForeignEpisode, episode: Episode) -> dict[str, Any]:
+    """Return what follows from an episode for its entry in the audit."""
     entry = {
-        "id": foreign.id,
+        "id": episode.id,
         "sha256": foreign.sha256,
         "steps": len(episode),
-        "task": task,
-        "named": named,
+        "task": episode.task,
         "domain": foreign.place.domain,
         "language": list(foreign.language),
-        "picture": list(picture),
-        "clipped": int((requested != executed).any(1).sum()) if foreign.executed is None else 0,
-        "notes": notes,
+        "clipped": int((episode.requested != episode.executed).any(1).sum()) if foreign.executed is None else 0,
     }
-    if foreign.place.collected:
-        entry["collected"] = str(foreign.place.collected)
-    return episode, entry
+    return entry | ({"collected": str(foreign.place.collected)} if foreign.place.collected else {})
 
 
 def _without_zero_first(foreign: ForeignEpisode, options: ImportOptions) -> ForeignEpisode:
@@ -298,15 +298,14 @@ def _without_zero_first(foreign: ForeignEpisode, options: ImportOptions) -> Fore
 
 def _commands(foreign: ForeignEpisode, options: ImportOptions) -> tuple[np.ndarray, np.ndarray]:
     """Return the requested and the executed commands, both of shape (T, 7)."""
-    requested, executed = foreign.actions.copy(), foreign.executed
-    if options.binarize_gripper:
-        requested[:, 6] = settled(requested[:, 6])
-    if executed is None:
-        return requested, np.clip(requested, _LOW, _HIGH)
-    executed = executed.copy()
-    if options.binarize_gripper:
-        executed[:, 6] = settled(executed[:, 6])
-    return requested, executed
+
+    def wanted(commands: np.ndarray) -> np.ndarray:
+        if not options.binarize_gripper:
+            return commands
+        return np.column_stack([commands[:, :6], settled(commands[:, 6])])
+
+    requested = wanted(foreign.actions)
+    return requested, np.clip(requested, _LOW, _HIGH) if foreign.executed is None else wanted(foreign.executed)
 
 
 def settled(gripper: np.ndarray) -> np.ndarray:
@@ -368,8 +367,6 @@ def _frames(
         frames.append(resize_area(image, size))
     if len(shapes) > 1:
         raise RecordError(f"the pictures change their shape: {', '.join(map(str, sorted(shapes)))}")
-    if not any(frame.any() for frame in frames):
-        raise LeftOut(Fate.NO_CAMERA, "all its pictures are black: a placeholder for a camera that was not there")
     height, width, _ = shapes.pop()
     if height < size[0] or width < size[1]:
         notes.append("pictures enlarged")
