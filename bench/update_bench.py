@@ -102,20 +102,31 @@ def _literal(config: Config, problem: Any) -> Any:
 
 
 def loading(store: EpisodeStore, rounds: int) -> None:
-    """Time batches of 64 transitions against copies of 128 frames, in turns."""
+    """Time batches of 64 transitions, in turns with copies of as many bytes: of random rows, and of one piece."""
     _, replay = start_pretraining(from_dict({}), [store], [])
     frames, rng = np.asarray(store.frames), np.random.default_rng(0)
-    copies: list[float] = []
-    batches: list[float] = []
-    for _ in range(rounds):
+    out = np.empty((64, 2, *frames.shape[1:]), np.uint8)
+
+    def copy_rows() -> None:
+        for place, row in enumerate(rng.integers(len(frames) - 1, size=64).tolist()):
+            out[place] = frames[row : row + 2]
+
+    def copy_piece() -> None:
         first = int(rng.integers(len(frames) - 128))
-        for work, times in ((lambda: np.array(frames[first : first + 128]), copies), (replay.sample, batches)):  # noqa: B023
+        out.reshape(frames[:128].shape)[:] = frames[first : first + 128]
+
+    works: dict[str, Callable[[], Any]] = {"batch": replay.sample, "rows": copy_rows, "piece": copy_piece}
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
             before = time.perf_counter()
             result = work()
-            times.append(time.perf_counter() - before)
+            times[name].append(time.perf_counter() - before)
             del result
-    copy, batch = (statistics.median(each) * 1e3 for each in (copies, batches))
-    print(f"batch of 64 from the store {batch:.3f} ms, copy of as many bytes {copy:.3f} ms, ratio {batch / copy:.2f}")
+    batch, rows, piece = (statistics.median(each) * 1e3 for each in times.values())
+    print(f"batch of 64 from the store  {batch:.3f} ms")
+    print(f"copying 64 pairs of frames  {rows:.3f} ms, ratio {batch / rows:.2f}")
+    print(f"copying as much in a piece  {piece:.3f} ms, ratio {batch / piece:.2f}")
 
 
 def main() -> None:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from .networks import Deployed
 
 N_SMOOTH, N_REAL = 2, 2  # golden images
-PARITY = 1e-5  # largest difference of what a bundle holds from the agent, scaled action and relative Q
+PARITY = 1e-5  # largest difference of what a bundle holds from the agent, scaled action
+PARITY_Q = 1e-4  # and Q, relative where |Q| > 1: there large terms cancel
 
 
 def main(argv: list[str]) -> None:
@@ -160,9 +161,9 @@ def _check_parity(deployed: Deployed, act: Any, q: Any, golden: dict[str, np.nda
         worst = max(worst, float(np.abs((action.numpy() - row["action"]) / span).max()))
         error = np.where(np.isnan(values) & np.isnan(expected), 0.0, values - expected)
         worst_q = np.maximum(worst_q, np.abs(error / np.maximum(1.0, np.abs(np.nan_to_num(expected)))).max())
-    if not max(worst, worst_q) <= PARITY:
+    if not (worst <= PARITY and worst_q <= PARITY_Q):
         raise TrainingError(
-            f"the exported policy differs from the agent: action {worst:.2g}, Q {worst_q:.2g} > {PARITY}"
+            f"the exported policy differs from the agent: action {worst:.2g} > {PARITY} or Q {worst_q:.2g} > {PARITY_Q}"
         )
 
 
