@@ -267,6 +267,8 @@ def _is_depth(feature: Mapping[str, Any]) -> bool:
 
 def _read_episodes(root: Path, tables: Sequence[str], total: int) -> dict[int, dict[str, Any]]:
     """Return the rows of the table of episodes by number, without statistics."""
+    if not total:
+        raise RecordError(f"{INFO}: total_episodes is 0; record some, or leave it out")
     count = 0
     for name in tables:
         with reading(name) as parquet:

@@ -219,6 +219,7 @@ def test_depth_is_no_camera_and_the_only_camera_needs_no_name(root: Path) -> Non
         ({"codebase_version": "v4.0"}, r"codebase_version is v4\.0, this version reads v3\.0$"),
         ({"fps": 30}, r"info\.json: fps is 30; only 5 can be read"),
         ({"total_episodes": 4}, "there are 4 episodes, but meta/episodes lists 3"),
+        ({"total_episodes": 0}, "total_episodes is 0; record some"),
         ({"data_path": None}, "data_path and video_path text"),
         ({"features": {"action": {"dtype": "float32"}}}, "feature 'action' has no dtype or no shape"),
         ({"features": {"i": {"dtype": "image", "shape": [None, 8, 3]}}}, "feature 'i' has shape"),
