@@ -133,7 +133,7 @@ class AWBC(BC):
         if self.config.form == "official":
             normal = -0.5 * ((batch.actions - mean) / log_std.exp()) ** 2 - log_std - 0.5 * math.log(2 * math.pi)
             cost = -(normal * self.active).sum(1)
-        metrics = {"bc_error": error.detach().mean(), "weight": weight.mean(), "weight_std": weight.std()}
+        metrics = {"bc_error": error.detach().mean(), "weight": weight.mean(), "weight_std": weight.std(unbiased=False)}
         return (weight * cost).mean(), metrics
 
     @torch.no_grad()
