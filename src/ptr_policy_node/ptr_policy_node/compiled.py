@@ -49,7 +49,8 @@ def compile_bundle(bundle: Bundle, precision: str) -> Path:
     """Compile a bundle for this machine, check the result against the golden outputs, and return its folder.
 
     Raises:
-        BundleError: If there is no compiler, the bundle is of another form, or the result does not reproduce it.
+        BundleError: If there is no compiler, the bundle is of another form, PyTorch lies where it cannot compile, or the
+            result does not reproduce the bundle.
     """
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
@@ -57,6 +58,11 @@ def compile_bundle(bundle: Bundle, precision: str) -> Path:
             f"compiling needs a C++ compiler, and there is no {compiler}: apt-get install g++, or set CXX"
         )
     programs, folder = read_programs(bundle), _folder(bundle, precision)
+    if not can_compile():
+        raise BundleError(
+            f"PyTorch lies in {_torch_folder()}, and it cannot compile from a folder with a space in its path: "
+            "set this project up in another one, or use the backend export"
+        )
     for above in (folder.parent.parent, folder.parent):
         above.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
@@ -72,6 +78,17 @@ def compile_bundle(bundle: Bundle, precision: str) -> Path:
         shutil.rmtree(folder)
         raise
     return folder
+
+
+def can_compile() -> bool:
+    """Return whether PyTorch lies where it can compile: it does not quote its own path for the compiler."""
+    return " " not in str(_torch_folder())
+
+
+def _torch_folder() -> Path:
+    import torch
+
+    return Path(torch.__file__).parent
 
 
 def exists(bundle: Bundle, precision: str) -> bool:

@@ -116,6 +116,16 @@ def test_missing_compiler_is_named(tmp_path: Path, cache: Path, monkeypatch: pyt
     assert not cache.exists()
 
 
+def test_a_path_that_pytorch_cannot_compile_from_is_named(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "bundle")
+    monkeypatch.setattr("torch.__file__", str(tmp_path / "a clone" / "torch" / "__init__.py"))
+    with pytest.raises(BundleError, match=r"PyTorch lies in .*a clone/torch, .* set this project up in another one"):
+        compiled.main([str(tmp_path / "bundle")])
+    assert not cache.exists()
+
+
 def test_scripted_bundle_cannot_be_compiled(tmp_path: Path, cache: Path) -> None:
     write(tmp_path / "bundle", form="torchscript")
     with pytest.raises(BundleError, match="ptr bundle --format export"):
