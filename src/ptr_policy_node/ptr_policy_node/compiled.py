@@ -49,8 +49,8 @@ def compile_bundle(bundle: Bundle, precision: str) -> Path:
     """Compile a bundle for this machine, check the result against the golden outputs, and return its folder.
 
     Raises:
-        BundleError: If there is no compiler, the bundle is of another form, PyTorch lies where it cannot compile, or the
-            result does not reproduce the bundle.
+        BundleError: If there is no compiler, the bundle is of another form, PyTorch lies where it cannot compile, or
+            the result does not reproduce the bundle.
     """
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
