@@ -27,8 +27,9 @@ from literal_cql import LiteralCQL
 from ptr_training.agents import AGENTS
 from ptr_training.checkpoint import build_agent
 from ptr_training.config import Config, from_dict, load_config
-from ptr_training.episodes import Card, Episode, EpisodeStore, EpisodeWriter
+from ptr_training.episodes import Card, Episode, EpisodeWriter
 from ptr_training.loop import keep_freed_memory
+from ptr_training.store import EpisodeStore
 from ptr_training.train import start_pretraining
 
 PRESETS = {"demo_bc": [], "demo_ptr": ["agent.clone_steps=0"]}

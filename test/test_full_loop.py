@@ -12,7 +12,7 @@ import pytest
 from rosbags.highlevel import AnyReader
 
 from ptr_policy_node.bundle import load_bundle
-from ptr_training.episodes import EpisodeStore
+from ptr_training.store import EpisodeStore
 from widowx_bringup.results import read_results
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")

@@ -131,6 +131,7 @@ class _Folder:
 
     def unpickle(self, name: str) -> Any:
         try:
+            # safe: it builds arrays, containers and numbers only, and looks no other name up
             return restricted_pickle.load(io.BytesIO(self.read(name)))
         except restricted_pickle.PickleError as error:
             raise RecordError(f"{name}: {error}") from error

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import lerobot_writer
-from .episodes import EpisodeStore
+from .store import EpisodeStore
 
 FORMATS: dict[str, Callable[..., None]] = {"lerobot": lerobot_writer.write}
 """Name -> function of the store, the folder to make and the switch `video`."""

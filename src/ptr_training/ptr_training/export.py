@@ -17,7 +17,8 @@ import numpy as np
 from ptr_policy_node.bundle import FORMS, BundleInfo, CameraSpec, load_bundle, write_bundle
 from ptr_policy_node.images import resize_area
 
-from .episodes import EpisodeStore, StoreError, TrainingError
+from .episodes import StoreError, TrainingError
+from .store import EpisodeStore
 
 if TYPE_CHECKING:
     from torch import Tensor

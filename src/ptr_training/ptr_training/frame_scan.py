@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ptr_policy_node.images import resize_area
 
-from .episodes import EpisodeStore
+from .store import EpisodeStore
 
 BLANK_RANGE = 16
 """Grey levels between the darkest and the brightest pixel of a blank picture, in each colour."""

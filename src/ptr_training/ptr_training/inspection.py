@@ -21,10 +21,11 @@ from urllib.parse import quote
 
 from ptr_policy_node.files import atomic_folder
 
-from .episodes import EpisodeStore, Mark, StoreError, current_marks, read_marks
+from .episodes import StoreError
 from .measures import FLAGS, Measures, details_of, flags_of, measure
 from .motion import LAGS, Dimension
 from .review import verdict_text
+from .store import EpisodeStore, Mark, current_marks, read_marks
 
 TASKS_SHOWN = 20  # in the terminal; the files have all
 CELL = 80  # characters of a cell there

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
-from .episodes import EpisodeStore, Mark
 from .measures import FLAGS, IDLE_STEPS, NEAR, Measures, details_of, flags_of
 from .motion import LAGS, Dimension
 from .review import verdict_text
+from .store import EpisodeStore, Mark
 
 FRAMES = 8
 FRAME_HEIGHT = 112  # [px]

@@ -19,8 +19,9 @@ from typing import Any
 from ptr_policy_node.files import sha256
 from ptr_policy_node.spec import ACTION_NAMES, CONTROL_RATE, PROPRIO_NAMES
 
-from .episodes import Card, TrainingError, read_card
+from .episodes import Card, TrainingError
 from .foreign import RecordError
+from .store import read_card
 
 VERSION = "v3.0"
 INFO = "meta/info.json"

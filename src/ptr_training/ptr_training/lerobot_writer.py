@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ptr_policy_node.files import atomic_folder
 from ptr_policy_node.spec import ACTION_NAMES, PROPRIO_NAMES
 
-from .episodes import EpisodeStore, TrainingError
+from .episodes import TrainingError
 from .lerobot_meta import (
     ACTION,
     CARD,
@@ -38,6 +38,7 @@ from .lerobot_meta import (
     VERSION,
     import_parquet,
 )
+from .store import EpisodeStore
 from .video import VideoWriter
 
 if TYPE_CHECKING:

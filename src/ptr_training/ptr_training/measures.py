@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .episodes import EpisodeEntry, EpisodeStore
+from .episodes import EpisodeEntry
 from .frame_scan import FrameScan, another_owner, digest_of, nearest
 from .motion import LAGS, Dimension, Motion, dimensions, reach_of, regress
+from .store import EpisodeStore
 
 IDLE_STEPS = 5
 """Idle steps at the start or the end that are worth a look: one second."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .episodes import EpisodeStore, StoreError
+from .episodes import StoreError
+from .store import EpisodeStore
 
 IDLE_COMMAND = 0.02
 """Commands below this part of the largest are idle: 1 mm, 5 mrad."""

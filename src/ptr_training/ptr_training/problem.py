@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .episodes import Card, EpisodeStore, TrainingError
+from .episodes import Card, TrainingError
+from .store import EpisodeStore
 
 ACTION_CLIP = 0.99  # keeps atanh finite where the density of a demonstrated action is taken
 

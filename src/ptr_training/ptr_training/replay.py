@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .episodes import Card, Episode, EpisodeEntry, EpisodeStore, TrainingError
+from .episodes import Card, Episode, EpisodeEntry, TrainingError
 from .parallel import Group
 from .problem import normalize_actions
 from .registry import TaskRegistry
+from .store import EpisodeStore
 
 
 @dataclass(frozen=True)

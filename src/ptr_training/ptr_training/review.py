@@ -16,18 +16,8 @@ import yaml
 
 from ptr_policy_node.files import atomic_file
 
-from .episodes import (
-    REVIEW_FILE,
-    REVIEW_VERSION,
-    EpisodeEntry,
-    EpisodeStore,
-    Mark,
-    StoreError,
-    check_mark,
-    current_marks,
-    kept_entries,
-    read_marks,
-)
+from .episodes import EpisodeEntry, StoreError
+from .store import REVIEW_FILE, REVIEW_VERSION, EpisodeStore, Mark, check_mark, current_marks, kept_entries, read_marks
 
 USAGE = """\
 The marks are kept in STORE/review.yaml, with who made them (from $USER), when and why; whatever opens the store then

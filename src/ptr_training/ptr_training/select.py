@@ -28,7 +28,8 @@ import numpy as np
 
 from ptr_policy_node.files import atomic_file
 
-from .episodes import Episode, EpisodeStore, TrainingError
+from .episodes import Episode, TrainingError
+from .store import EpisodeStore
 
 if TYPE_CHECKING:
     from .agents import Agent

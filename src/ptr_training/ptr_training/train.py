@@ -18,8 +18,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .episodes import EpisodeStore, TrainingError
+from .episodes import TrainingError
 from .registry import TaskRegistry
+from .store import EpisodeStore
 
 if TYPE_CHECKING:  # PyTorch is imported when a stage really starts
     from .checkpoint import Checkpoint

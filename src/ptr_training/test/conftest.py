@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import lerobot_reference
 import numpy as np
 import pytest
 import torch
@@ -44,6 +46,12 @@ def toy_episode(name: str, task: str, seed: int, length: int = 8, outcome: str =
     proprio = rng.normal(size=(length + 1, 7)).astype(np.float32) * 0.1
     stamps = np.arange(length + 1) * 200_000_000
     return Episode(name, task, frames, stamps, proprio, actions, actions, outcome, seed=seed)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A copy of the data set that LeRobot wrote, to be altered."""
+    return Path(shutil.copytree(lerobot_reference.FOLDER, tmp_path / "reference"))
 
 
 @pytest.fixture

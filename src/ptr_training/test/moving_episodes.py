@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ptr_training.episodes import Card, Episode, EpisodeStore, EpisodeWriter
+from ptr_training.episodes import Card, Episode, EpisodeWriter
+from ptr_training.store import EpisodeStore
 
 CARD = Card("toy", camera="front", camera_width=64, camera_height=48, image_height=24, image_width=32)
 LENGTH = 24

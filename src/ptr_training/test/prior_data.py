@@ -105,7 +105,7 @@ def write_numpy(file: Path, episodes: Sequence[Any]) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     array = np.empty(len(episodes), object)
     array[:] = episodes
-    np.save(file, array, allow_pickle=True)
+    np.save(file, array, allow_pickle=True)  # writes a pickle, as BridgeData's converters do; loads none
     return file
 
 

@@ -21,8 +21,8 @@ from scripted_bags import (
 
 from ptr_policy_node.spec import PtrError
 from ptr_training import bag_export, cli
-from ptr_training.episodes import EpisodeStore
 from ptr_training.mcap_reader import BagError
+from ptr_training.store import EpisodeStore
 
 
 def make_bags(folder: Path, count: int) -> Path:

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from small_agents import make_agent
 
 from ptr_training.agents.bet import BeT, focal_loss, k_means
-from ptr_training.episodes import EpisodeStore, TrainingError
+from ptr_training.episodes import TrainingError
 from ptr_training.registry import TaskRegistry
 from ptr_training.replay import Transitions
+from ptr_training.store import EpisodeStore
 
 VALUES = {"name": "bet", "window": 4, "bins": 5, "layers": 2, "heads": 2, "width": 16}
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ptr_training import cli
-from ptr_training.episodes import EpisodeStore
 from ptr_training.lerobot import find
+from ptr_training.store import EpisodeStore
 
 
 def test_a_store_becomes_a_lerobot_data_set(

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from ptr_policy_node.spec import PtrError
-from ptr_training.episodes import Card, Episode, EpisodeStore, EpisodeWriter, StoreError, TrainingError, label_rewards
+from ptr_training.episodes import Card, Episode, EpisodeWriter, StoreError, TrainingError, label_rewards
 from ptr_training.registry import TaskRegistry
+from ptr_training.store import EpisodeStore
 
 CARD = Card("toy", camera="front", camera_width=16, camera_height=12, image_height=6, image_width=8)
 

@@ -16,9 +16,10 @@ from ptr_policy_node.bundle import FORMS, CameraSpec, load_bundle
 from ptr_policy_node.images import resize_area
 from ptr_policy_node.spec import PtrError
 from ptr_training.checkpoint import find_checkpoint, load_checkpoint
-from ptr_training.episodes import EpisodeStore, TrainingError
+from ptr_training.episodes import TrainingError
 from ptr_training.export import N_SMOOTH, export, golden_inputs, main
 from ptr_training.review import main as review
+from ptr_training.store import EpisodeStore
 from ptr_training.train import finetune
 
 

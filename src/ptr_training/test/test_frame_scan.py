@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from moving_episodes import make_episode, write
 
-from ptr_training.episodes import EpisodeStore
 from ptr_training.frame_scan import FrameScan, another_owner, nearest
+from ptr_training.store import EpisodeStore
 
 
 def test_altered_pixels_are_noticed(tmp_path: Path) -> None:

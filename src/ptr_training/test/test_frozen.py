@@ -12,11 +12,12 @@ import yaml
 
 from ptr_training.augment import to_network
 from ptr_training.checkpoint import find_checkpoint, load_checkpoint
-from ptr_training.episodes import EpisodeStore, TrainingError
+from ptr_training.episodes import TrainingError
 from ptr_training.frozen import FrozenEncoder, R3MNetwork, encode_frames
 from ptr_training.registry import TaskRegistry
 from ptr_training.replay import Transitions
 from ptr_training.select import select
+from ptr_training.store import EpisodeStore
 from ptr_training.train import finetune, pretrain
 
 MAE = {"name": "mae", "patch": 4, "width": 24, "layers": 2, "decoder_width": 12, "decoder_layers": 1}

@@ -32,10 +32,11 @@ from prior_data import (
 
 from ptr_policy_node.spec import PtrError
 from ptr_training import cli
-from ptr_training.episodes import EpisodeStore, StoreError, TrainingError
+from ptr_training.episodes import StoreError, TrainingError
 from ptr_training.foreign import ImportOptions
 from ptr_training.importing import FORMATS, Request, import_store, load_task_map, table
 from ptr_training.problem import check_alike
+from ptr_training.store import EpisodeStore
 
 SAMPLE = Path(__file__).parents[4] / "shared/data/bridge_rlds_sample/bridge_dataset/1.0.0"
 OPTIONS = ImportOptions()

@@ -17,11 +17,12 @@ from moving_episodes import CARD, make_episode, write
 
 from ptr_policy_node.spec import PtrError
 from ptr_training import cli
-from ptr_training.episodes import EpisodeStore, EpisodeWriter
+from ptr_training.episodes import EpisodeWriter
 from ptr_training.inspection import main
 from ptr_training.inspection_pictures import EPISODES_PER_SHEET, FRAME_HEIGHT, MARGIN, TEXT_HEIGHT, draw_sheets
 from ptr_training.measures import FLAGS, Measures, measure
 from ptr_training.review import main as review
+from ptr_training.store import EpisodeStore
 
 
 @dataclass(frozen=True)

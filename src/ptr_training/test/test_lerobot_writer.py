@@ -18,11 +18,12 @@ import pytest
 
 from ptr_policy_node.spec import PtrError
 from ptr_training import lerobot_writer
-from ptr_training.episodes import Card, Episode, EpisodeStore, EpisodeWriter, TrainingError
+from ptr_training.episodes import Card, Episode, EpisodeWriter, TrainingError
 from ptr_training.foreign import ImportOptions, to_episode
 from ptr_training.importing import Request, import_store
 from ptr_training.lerobot import find, read
 from ptr_training.lerobot_writer import write
+from ptr_training.store import EpisodeStore
 
 CAMERA = "observation.images.front"
 CARD = Card("toy", "front", 640, 480, image_height=32, image_width=48, licence="CC BY 4.0", last_n=2)

@@ -13,8 +13,9 @@ import yaml
 from moving_episodes import LENGTH, changed, make_episode, set_rows, write
 
 from ptr_policy_node.files import sha256
-from ptr_training.episodes import Episode, EpisodeStore, StoreError
+from ptr_training.episodes import Episode, StoreError
 from ptr_training.measures import Measures, details_of, flags_of, measure
+from ptr_training.store import EpisodeStore
 
 
 def rewrite_steps(store: EpisodeStore, change: Callable[[np.ndarray], None]) -> EpisodeStore:

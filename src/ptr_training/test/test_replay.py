@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from ptr_policy_node.spec import ACTION_HIGH, ACTION_LOW
-from ptr_training.episodes import Card, Episode, EpisodeStore, EpisodeWriter, TrainingError
+from ptr_training.episodes import Card, Episode, EpisodeWriter, TrainingError
 from ptr_training.parallel import Group
 from ptr_training.problem import check_alike, check_suits, describe, normalize_actions, split_episodes
 from ptr_training.registry import TaskRegistry
 from ptr_training.replay import Batch, Replay, Sampling, Transitions, episode_batch
+from ptr_training.store import EpisodeStore
 
 
 def opened(path: Path) -> EpisodeStore:

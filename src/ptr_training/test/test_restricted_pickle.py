@@ -149,7 +149,7 @@ def test_damaged_pickles_are_refused() -> None:
 
 def save(array: np.ndarray) -> bytes:
     file = io.BytesIO()
-    np.save(file, array, allow_pickle=True)
+    np.save(file, array, allow_pickle=True)  # writes a pickle, as BridgeData's converters do; loads none
     return file.getvalue()
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptr_training.episodes import Card, Episode, EpisodeStore, EpisodeWriter, StoreError
+from ptr_training.episodes import Card, Episode, EpisodeWriter, StoreError
 from ptr_training.resuming import ResumableWriter
+from ptr_training.store import EpisodeStore
 
 CARD = Card("toy", "front", camera_width=48, camera_height=32, image_height=12, image_width=16)
 

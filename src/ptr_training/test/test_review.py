@@ -15,11 +15,12 @@ import pytest
 import yaml
 
 from ptr_training import cli
-from ptr_training.episodes import EpisodeStore, EpisodeWriter, StoreError, TrainingError
+from ptr_training.episodes import EpisodeWriter, StoreError, TrainingError
 from ptr_training.problem import split_episodes
 from ptr_training.registry import TaskRegistry
 from ptr_training.replay import Replay, Transitions
 from ptr_training.review import main, read_table
+from ptr_training.store import EpisodeStore
 from ptr_training.train import pretrain
 
 REASON = ("--reason", "the operator waited")

@@ -16,7 +16,8 @@ import torch
 import yaml
 
 from ptr_training.checkpoint import CheckpointError, find_checkpoint, list_checkpoints, load_checkpoint
-from ptr_training.episodes import EpisodeStore, TrainingError
+from ptr_training.episodes import TrainingError
+from ptr_training.store import EpisodeStore
 from ptr_training.train import finetune, pretrain
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from ptr_policy_node.spec import PtrError
-from ptr_training.episodes import EpisodeStore
+from ptr_training.store import EpisodeStore
 from widowx_bringup import rendering
 from widowx_bringup.collect import CollectError, main
 from widowx_bringup.rendering import RenderingError

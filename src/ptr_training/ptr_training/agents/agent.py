@@ -68,7 +68,7 @@ class Agent(nn.Module, abc.ABC):
         self.draws = Draws()
         self.bf16 = False
         # with these a batch's outputs depend on the mode, and a forward pass to learn from cannot also be sampled from
-        self.moody = network.norm == "batch" or network.dropout > 0.0
+        self.mode_dependent = network.norm == "batch" or network.dropout > 0.0
 
     @abc.abstractmethod
     def update(self, batch: Batch) -> Metrics:
@@ -159,7 +159,7 @@ class Agent(nn.Module, abc.ABC):
 
     def _encode(self, encoder: nn.Module, images: Tensor, task: Tensor, *, learn: bool = True) -> Tensor:
         """Return latents; `learn` says whether batch norm uses, and takes over, the statistics of this batch."""
-        if self.moody:
+        if self.mode_dependent:
             encoder.train(learn)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
             return cast(Tensor, encoder(images, task)).float()

@@ -205,7 +205,9 @@ class CQL(Agent):
         latent, mean, log_std = self._act(images, batch.proprio, task)
         target, next_actions = self._target(batch, next_images, task)
         with torch.no_grad():  # the actor has not changed: its forward pass serves its loss and the samples alike
-            sampled = self._act(images, batch.proprio, task, learn=False)[1:] if self.moody else (mean, log_std)
+            sampled = (
+                self._act(images, batch.proprio, task, learn=False)[1:] if self.mode_dependent else (mean, log_std)
+            )
         candidates = self._candidates(batch, *sampled, next_actions)
         shared = self.config.shared_encoder
         critic_latent = latent if shared else self._encode(self.critic_encoder, images, task)
