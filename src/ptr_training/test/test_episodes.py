@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from ptr_policy_node.spec import PtrError
-from ptr_training.episodes import Card, Episode, EpisodeWriter, StoreError, TrainingError, label_rewards
-from ptr_training.registry import TaskRegistry
+from ptr_training.episodes import Card, Episode, EpisodeWriter, StoreError, label_rewards
 from ptr_training.store import EpisodeStore
 
 CARD = Card("toy", camera="front", camera_width=16, camera_height=12, image_height=6, image_width=8)
@@ -131,14 +130,3 @@ def test_rewards_are_on_the_last_steps_of_a_success() -> None:
     assert label_rewards(38, True).tolist() == [0] * 35 + [1] * 3
     assert label_rewards(2, True).tolist() == [1, 1]
     assert label_rewards(5, False).tolist() == [0] * 5
-
-
-def test_registry_keeps_ids_when_a_target_is_added(tmp_path: Path) -> None:
-    registry = TaskRegistry.for_tasks(["b", "a", "b"], reserve=1)
-    assert [registry.claim(name) for name in ("a", "new", "b")] == [1, 2, 0]
-    registry.save(tmp_path / "tasks.yaml")
-    assert TaskRegistry.load(tmp_path / "tasks.yaml") == registry
-    with pytest.raises(TrainingError, match="no free slot for task 'more': all 3 are taken by b, a, new"):
-        registry.claim("more")
-    with pytest.raises(TrainingError, match="unknown task 'x'; known: b, a, new"):
-        registry.id("x")

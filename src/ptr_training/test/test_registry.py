@@ -1,0 +1,21 @@
+"""The task registry: ids that never change their meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ptr_training.episodes import TrainingError
+from ptr_training.registry import TaskRegistry
+
+
+def test_registry_keeps_ids_when_a_target_is_added(tmp_path: Path) -> None:
+    registry = TaskRegistry.for_tasks(["b", "a", "b"], reserve=1)
+    assert [registry.claim(name) for name in ("a", "new", "b")] == [1, 2, 0]
+    registry.save(tmp_path / "tasks.yaml")
+    assert TaskRegistry.load(tmp_path / "tasks.yaml") == registry
+    with pytest.raises(TrainingError, match="no free slot for task 'more': all 3 are taken by b, a, new"):
+        registry.claim("more")
+    with pytest.raises(TrainingError, match="unknown task 'x'; known: b, a, new"):
+        registry.id("x")
