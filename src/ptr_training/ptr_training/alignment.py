@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ptr_policy_node.rotation import rotation_from_rpy, rpy_from_rotation
 from ptr_policy_node.spec import CONTROL_RATE
 
 from .episodes import TrainingError
@@ -164,8 +165,8 @@ def compose(actions: np.ndarray) -> np.ndarray:
         return actions[0]
     rotation = np.eye(3)
     for action in actions:
-        rotation = _rotation(action[3:6]) @ rotation
-    return np.concatenate([actions[:, :3].sum(0), _roll_pitch_yaw(rotation), actions[-1, 6:]])
+        rotation = rotation_from_rpy(action[3:6]) @ rotation
+    return np.concatenate([actions[:, :3].sum(0), rpy_from_rotation(rotation), actions[-1, 6:]])
 
 
 def _slots(commands: Commands) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -218,21 +219,3 @@ def _why_stale(time_ns: int, image_ns: int, state_ns: int, step: int) -> str:
     ages = {"image": (time_ns - image_ns) / 1e9, "arm state": (time_ns - state_ns) / 1e9}
     name, age = max(ages.items(), key=lambda item: item[1])
     return f"at step {step} the newest {name} is {age:.2f} s old; at most {MAX_AGE_NS / 1e9:.1f} s are allowed"
-
-
-def _rotation(angles: np.ndarray) -> np.ndarray:
-    """Return Rz(yaw) Ry(pitch) Rx(roll) of (roll, pitch, yaw)."""
-    (cr, cp, cy), (sr, sp, sy) = np.cos(angles), np.sin(angles)
-    return np.array(
-        [
-            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
-            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
-            [-sp, cp * sr, cp * cr],
-        ]
-    )
-
-
-def _roll_pitch_yaw(R: np.ndarray) -> np.ndarray:
-    return np.array(
-        [np.arctan2(R[2, 1], R[2, 2]), np.arcsin(np.clip(-R[2, 0], -1.0, 1.0)), np.arctan2(R[1, 0], R[0, 0])]
-    )

@@ -68,10 +68,3 @@ class TaskRegistry:
     def save(self, path: Path) -> None:
         """Write the registry as YAML."""
         path.write_text(yaml.safe_dump(asdict(self), sort_keys=False))
-
-    @classmethod
-    def load(cls, path: Path) -> TaskRegistry:
-        """Read a registry written by `save`."""
-        if not path.is_file():
-            raise TrainingError(f"{path.parent} has no {path.name}; is it a run folder?")
-        return cls(**yaml.safe_load(path.read_text()))

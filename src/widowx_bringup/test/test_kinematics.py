@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
 
+from ptr_policy_node.rotation import rotation_from_rpy
 from ptr_policy_node.spec import ACTION_HIGH, ACTION_LOW, JOINT_NAMES
 from widowx_bringup.kinematics import (
     DEFAULT_ROTATION,
@@ -16,8 +17,6 @@ from widowx_bringup.kinematics import (
     pose,
     pose_from_proprio,
     proprio_from_pose,
-    rotation_from_rpy,
-    rpy_from_rotation,
     step_between,
     step_target,
 )
@@ -123,19 +122,6 @@ def test_inverse_kinematics_refuse_what_is_not_finite(value: float) -> None:
     broken[0, 3] = value
     assert not KINEMATICS.inverse(broken, DOWN_JOINTS).success
     assert not KINEMATICS.inverse(pose_from_proprio(DOWN), np.full(6, value)).success
-
-
-@given(st.tuples(angle, st.floats(-1.5, 1.5), angle))
-def test_euler_angles_are_yaw_pitch_roll_about_fixed_axes(rpy: tuple[float, float, float]) -> None:
-    R = rotation_from_rpy(np.array(rpy))
-    np.testing.assert_allclose(R, Rotation.from_euler("xyz", rpy).as_matrix(), atol=1e-12)
-    np.testing.assert_allclose(rotation_from_rpy(rpy_from_rotation(R)), R, atol=1e-9)
-
-
-@pytest.mark.parametrize("pitch", [-np.pi / 2, np.pi / 2])
-def test_euler_angles_survive_their_singularity(pitch: float) -> None:
-    R = rotation_from_rpy(np.array([0.3, pitch, -0.4]))
-    np.testing.assert_allclose(rotation_from_rpy(rpy_from_rotation(R)), R, atol=1e-9)
 
 
 def test_proprioception_reads_zero_angles_when_the_gripper_points_down() -> None:

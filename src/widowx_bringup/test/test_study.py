@@ -45,6 +45,16 @@ def test_a_row_pre_trains_fine_tunes_selects_bundles_and_evaluates() -> None:
     assert "--base ptr=demo_ptr" in commands("reward_last_1", "demo")[0]
 
 
+def test_a_plan_like_another_keeps_its_rows_and_bases(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("like: demo\nrows: {r3m_bc: {settings: [network.weights=r3m.pt]}}")
+    plan, demo = load_plan(str(path)), load_plan("demo")
+    assert plan.bases == demo.bases
+    assert plan.rows["r3m_bc"].settings == ("network.weights=r3m.pt",)
+    assert plan.rows["r3m_bc"].preset == demo.rows["r3m_bc"].preset
+    assert plan.rows["macaw"] == demo.rows["macaw"]
+
+
 def test_zero_shot_deploys_the_pre_training_of_another_row() -> None:
     bundle, evaluate = commands("cql_zero_shot")
     assert bundle.startswith("bundle out/ptr/pretrain --out out/cql_zero_shot/bundle")

@@ -151,12 +151,12 @@ def load_plan(where: str) -> Plan:
     values = yaml.safe_load(path.read_text())
     if not isinstance(values, dict) or not isinstance(values.get("rows"), dict):
         raise StudyError(f"{path} is no plan: it needs a section `rows`")
-    named = values.get("like")
-    rows = dict(load_plan(named).rows) if named else {}
+    parent = load_plan(values["like"]) if values.get("like") else Plan({})
+    rows = dict(parent.rows)
     for name, changes in values["rows"].items():
         old = {key: value for key, value in asdict(rows[name]).items() if key != "name"} if name in rows else {}
         rows[name] = _row(path, name, {**old, **(changes or {})})
-    plan = Plan(rows, values.get("bases", {}))
+    plan = Plan(rows, {**parent.bases, **values.get("bases", {})})
     for row in rows.values():
         if unknown := row.needs - set(rows):
             raise StudyError(f"{path}: row {row.name} builds on {', '.join(unknown)}, which is no row")
