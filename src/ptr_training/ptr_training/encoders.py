@@ -70,8 +70,13 @@ def truncated_normal_(tensor: Tensor, variance: float) -> Tensor:
 def make_encoder(config: NetworkConfig, problem: Problem) -> nn.Module:
     """Return an encoder: a module of images (B, 3, H, W) in [0, 1] and one-hot task ids (B, N) to (B, `latent`)."""
     if config.encoder in FROZEN:
-        from .frozen import FrozenEncoder
+        from .frozen import FrozenEncoder, R3MNetwork
 
+        if config.encoder == "r3m" and max(problem.height, problem.width) > R3MNetwork.largest:
+            raise TrainingError(
+                f"network.encoder r3m takes images of at most {R3MNetwork.largest} pixels each way, those of the store "
+                f"have {problem.width}x{problem.height}; make the store with a smaller --image-size"
+            )
         return FrozenEncoder(config.encoder, config.weights)
     return ImageEncoder(config, problem)
 

@@ -77,6 +77,7 @@ class R3MNetwork(nn.Module):
     """
 
     latent = 2048
+    largest = 256  # height and width of the images it takes [pixels]
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +98,8 @@ class R3MNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return features (B, 2048) from images (B, 3, H, W) in [0, 1]."""
-        x = F.interpolate(image, size=[256, 256], mode="bilinear", align_corners=False, antialias=True)
+        # to at most as many pixels this would be the same with antialias, which an exported program cannot hold
+        x = F.interpolate(image, size=[256, 256], mode="bilinear", align_corners=False)
         x = (x[:, :, 16:240, 16:240] - self.mean) / self.std
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))

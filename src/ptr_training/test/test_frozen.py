@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
+from small_agents import PROBLEM
 
+from ptr_policy_node.bundle import load_bundle
+from ptr_training import export
 from ptr_training.augment import to_network
 from ptr_training.checkpoint import find_checkpoint, load_checkpoint
+from ptr_training.encoders import NetworkConfig, make_encoder
 from ptr_training.episodes import TrainingError
 from ptr_training.frozen import FrozenEncoder, R3MNetwork, encode_frames
 from ptr_training.registry import TaskRegistry
@@ -53,6 +59,23 @@ def test_r3m_sees_the_middle_of_a_resized_normalised_picture(r3m: Path) -> None:
     assert seen[0].shape == (1, 3, 224, 224)
     expected = (0.5 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
     torch.testing.assert_close(seen[0][0, :, 100, 100], expected)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (128, 96), (256, 256)])
+def test_r3m_resizes_as_documented_with_antialias(r3m: Path, size: tuple[int, int]) -> None:
+    network = FrozenEncoder("r3m", str(r3m)).network
+    seen = []
+    network.conv1.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0]))
+    image = torch.rand(1, 3, *size)
+    network(image)
+    resized = F.interpolate(image, size=[256, 256], mode="bilinear", align_corners=False, antialias=True)
+    torch.testing.assert_close(seen[0], (resized[:, :, 16:240, 16:240] - network.mean) / network.std)
+
+
+def test_r3m_refuses_images_that_it_would_have_to_shrink(r3m: Path) -> None:
+    problem = dataclasses.replace(PROBLEM, height=300, width=400)
+    with pytest.raises(TrainingError, match="at most 256 pixels each way, those of the store have 400x300"):
+        make_encoder(NetworkConfig(encoder="r3m", weights=str(r3m)), problem)
 
 
 def test_r3m_has_the_size_of_a_resnet_50() -> None:
@@ -99,6 +122,17 @@ def test_agents_learn_on_frozen_features(
     for each in (module, scripted):
         action, _ = each.act(frames, torch.zeros(2, 7), torch.zeros(2, dtype=torch.int64))
         assert action.isfinite().all()
+
+
+def test_a_policy_on_r3m_becomes_a_bundle_that_acts(r3m: Path, tmp_path: Path, preset_values: dict, make_store) -> None:
+    network = {**preset_values["network"], "film": False, "encoder": "r3m", "weights": str(r3m)}
+    preset = tmp_path / "preset.yaml"
+    preset.write_text(yaml.safe_dump({**preset_values, "agent": {"name": "bc"}, "network": network}))
+    target = make_store("target", tasks=("new",), per_task=3)
+    finetune(["--config", str(preset), "--target", str(target), "--out", str(tmp_path / "run")])
+    export.main([str(tmp_path / "run"), "--out", str(tmp_path / "bundle")])  # checks its golden outputs
+    policy = load_bundle(tmp_path / "bundle")
+    assert np.isfinite(policy.act(np.zeros((32, 48, 3), np.uint8), np.zeros(7, np.float32), "new").action).all()
 
 
 def test_missing_weights_say_where_to_get_them(tmp_path: Path) -> None:
