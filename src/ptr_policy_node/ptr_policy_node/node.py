@@ -17,9 +17,13 @@ from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
 from . import qos
 from .spec import TOPIC_DIAGNOSTICS, PtrError
+
+LATEST_STOP = 0.1
+"""An idle node looks this often [s] whether it has been told to stop."""
 
 
 def to_ns(stamp: Time) -> int:
@@ -104,23 +108,28 @@ def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> in
     Returns:
         0 after Ctrl-C or a shutdown from outside, 2 after a `PtrError`, whose text is logged.
     """
-    node, spinning = None, False
+    node, spinning, told_to_stop = None, False, False
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        # Once the node spins, rclpy ends the spinning between two callbacks; an exception in the midst of one, from
-        # Ctrl-C at any instruction, could leave anything half-done.
+    def stop(number: int, frame: FrameType | None) -> None:
+        # Once the node spins, it ends between two callbacks; an exception in the midst of one, from Ctrl-C at any
+        # instruction, could leave anything half-done.
+        nonlocal told_to_stop
+        told_to_stop = True
         if not spinning:
             raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, interrupt)  # before rclpy.init, which puts its own handler in front of this one
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     try:
-        rclpy.init(args=arguments)
+        # rclpy's own handlers would end ROS at once, while an arm still has to be brought to rest
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
         refuse_unknown_parameters(node)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         spinning = True
-        executor.spin()
+        while not told_to_stop:
+            executor.spin_once(timeout_sec=LATEST_STOP)
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     except PtrError as error:
@@ -134,7 +143,8 @@ def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> in
             raise
     finally:
         # A second Ctrl-C, from the terminal or from ros2 launch passing it on, must not cut the cleaning up short.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()

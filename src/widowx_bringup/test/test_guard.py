@@ -12,7 +12,7 @@ STEP = np.array([0.01, 0, 0, 0, 0, 0, 1.0])
 
 
 def make_guard(**options: bool) -> CommandGuard:
-    return CommandGuard(max_age=0.2, max_silence=0.4, **options)
+    return CommandGuard(max_age=0.2, max_silence=0.4, max_blindness=0.4, **options)
 
 
 def test_fresh_command_passes() -> None:

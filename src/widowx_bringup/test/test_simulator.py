@@ -9,7 +9,7 @@ from widowx_bringup.arm import Arm, JointTarget
 from widowx_bringup.controller import EefController
 from widowx_bringup.kinematics import Kinematics
 from widowx_bringup.limits import Limits
-from widowx_bringup.simulator import SimulatedArm, SimulatorError, TimeProfile, World
+from widowx_bringup.simulator import SimulatedArm, SimulatorError, World
 from widowx_bringup.tasks import CONTAINERS, OBJECTS, TARGET_TASK, draw_layout, parse_task
 
 TASK = parse_task(TARGET_TASK)
@@ -38,45 +38,6 @@ def place_on_plate(world: World, height: float = 0.0) -> None:
     container = CONTAINERS[TASK.container]
     lift = container.floor + OBJECTS[TASK.object].half_size[2] + height
     put(world, world.container_position(TASK.container) + np.array([0, 0, lift]))
-
-
-# --- time profile ------------------------------------------------------------------------------------------
-
-
-def test_a_target_is_reached_when_the_profile_ends_and_kept() -> None:
-    profile = TimeProfile(np.zeros(2), 0.25, 0.1)
-    profile.plan(np.array([0.3, -0.2]))
-    path = profile.advance(150, 0.002)
-    np.testing.assert_allclose(path[124], [0.3, -0.2], atol=1e-12)
-    np.testing.assert_allclose(path[-1], [0.3, -0.2], atol=1e-12)
-
-
-def test_the_profile_is_a_trapezoid_of_speed() -> None:
-    profile = TimeProfile(np.zeros(1), 0.25, 0.1)
-    profile.plan(np.array([0.15]))
-    speed = np.diff(profile.advance(250, 0.001)[:, 0], prepend=0) / 0.001
-    assert speed.max() == pytest.approx(1.0, abs=1e-6)  # way / (T - t)
-    np.testing.assert_allclose(speed[100:150], 1.0, atol=1e-6)
-    np.testing.assert_allclose(np.diff(speed[:100]), 0.01, atol=1e-6)
-
-
-def test_a_new_target_on_the_way_changes_neither_position_nor_speed_abruptly() -> None:
-    profile = TimeProfile(np.zeros(1), 0.25, 0.1)
-    profile.plan(np.array([0.15]))
-    before = profile.advance(120, 0.001)
-    profile.plan(np.array([-0.1]))
-    after = profile.advance(250, 0.001)
-    speed = np.diff(np.concatenate([before, after])[:, 0]) / 0.001
-    assert np.abs(np.diff(speed)).max() < 0.05  # one millisecond of acceleration, not a jump by 1 rad/s
-    assert after[-1, 0] == pytest.approx(-0.1)
-
-
-def test_profile_set_points_do_not_depend_on_how_time_is_divided() -> None:
-    whole, parts = TimeProfile(np.zeros(1), 0.25, 0.1), TimeProfile(np.zeros(1), 0.25, 0.1)
-    whole.plan(np.array([0.2]))
-    parts.plan(np.array([0.2]))
-    divided = np.concatenate([parts.advance(count, 0.002) for count in (1, 7, 42, 50)])
-    np.testing.assert_allclose(divided, whole.advance(100, 0.002), atol=1e-12)
 
 
 # --- arm ---------------------------------------------------------------------------------------------------

@@ -47,9 +47,16 @@ class Arm(Protocol):
     """A WidowX 250 S, real or simulated."""
 
     features: ArmFeatures
+    notes: dict[str, object]  # what is remarkable but no fault, for the diagnostics
 
     def connect(self) -> None:
         """Make ready to move: torque on, time profile 250/100 ms written and read back."""
+
+    def prepare(self) -> None:
+        """Make sure of that again, before an episode and after a hold; raises ArmError if there is a fault."""
+
+    def watch(self) -> None:
+        """Do what must be done all the time, some 50 times a second; raises ArmError if something is wrong."""
 
     def disconnect(self) -> None:
         """Let go of the device; a real arm is brought to its sleep pose first."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -18,7 +19,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Point, Pose, Quaternion
 from rclpy.node import Node
 from rclpy.task import Future as RosFuture
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import CameraInfo, JointState
 from std_srvs.srv import Trigger
 
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
@@ -34,10 +35,12 @@ from ptr_policy_node.spec import (
     TOPIC_EXECUTED,
     TOPIC_JOINT_STATES,
     PtrError,
+    camera_info_topic,
 )
 
 from .arm import Arm, ArmError, JointTarget
 from .controller import ArmSnapshot, EefController
+from .gripper import finger_of
 from .guard import CommandGuard
 from .kinematics import pose_from_proprio
 from .limits import gate_joints
@@ -45,8 +48,11 @@ from .limits import gate_joints
 STATE_RATE = 20.0
 """Rate of arm/state and joint_states [Hz]."""
 
-FINGER_CLOSED, FINGER_OPEN = 0.010, 0.035
-"""Finger positions that stand for gripper openings 0 and 1 [m]."""
+WATCH_PERIOD = 0.02
+"""The device is watched and regulated this often [s]."""
+
+LATEST_START = 0.1
+"""A device thread that falls further behind than this [s] leaves ticks out instead of catching up in a burst."""
 
 START_POSE = (0.30, 0.0, 0.15, 0.0, 0.0, 0.0)
 """Where `arm/go_to_start` brings the gripper, open: x, y, z [m], roll, pitch, yaw [rad]; BridgeData's start."""
@@ -60,10 +66,19 @@ Device = Callable[[Node], tuple[Arm, EefController]]
 
 
 class DeviceThread(threading.Thread):
-    """Does everything that touches the device, one job after the other, so that no callback ever waits for it."""
+    """Does everything that touches the device, one job after the other, so that no callback ever waits for it.
 
-    def __init__(self) -> None:
+    Between two jobs it ticks, at an even pace.
+
+    Args:
+        tick: Called every `period` seconds.
+        period: See there.
+    """
+
+    def __init__(self, tick: Callable[[], None], period: float) -> None:
         super().__init__(name="device", daemon=True)
+        self._tick = tick
+        self._period = period
         self.error: Exception | None = None  # what ended the thread before its time
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Future] | None] = queue.SimpleQueue()
 
@@ -87,17 +102,28 @@ class DeviceThread(threading.Thread):
             self.error = error
 
     def loop(self) -> None:
-        """Work until stopped; an exception ends the thread and, soon after, the node."""
-        while self.work(timeout=None):
-            pass
+        """Work and tick until stopped; an exception ends the thread and, soon after, the node."""
+        due = time.monotonic()
+        while self._work_until(due):
+            self._tick()
+            due = max(due + self._period, time.monotonic() - LATEST_START)
 
-    def work(self, timeout: float | None) -> bool:
+    def _work_until(self, due: float) -> bool:
+        """Do jobs until a time; return false once stopped."""
+        while True:
+            try:
+                if not self._work(max(0.0, due - time.monotonic())):
+                    return False
+            except queue.Empty:
+                return True
+
+    def _work(self, timeout: float) -> bool:
         """Do the next job, waiting at most `timeout` seconds for one; return false once stopped.
 
         Raises:
             queue.Empty: If no job came within `timeout`.
         """
-        item = self._jobs.get(timeout=timeout) if timeout is None or timeout > 0 else self._jobs.get_nowait()
+        item = self._jobs.get(timeout=timeout) if timeout > 0 else self._jobs.get_nowait()
         if item is None:
             return False
         job, future = item
@@ -111,29 +137,24 @@ class DeviceThread(threading.Thread):
 class ArmNode(Node):
     """ROS side of one arm. All device work and all of the guard happen in the device thread."""
 
-    def __init__(
-        self,
-        name: str,
-        make_device: Device,
-        make_thread: Callable[[], DeviceThread] = DeviceThread,
-        **options: Any,
-    ) -> None:
+    def __init__(self, name: str, make_device: Device, **options: Any) -> None:
         """Connect the arm and offer it.
 
         Args:
             name: Default node name.
             make_device: See `Device`.
-            make_thread: Makes the thread that works on the device; in the simulation's, time passes as well.
             options: Passed on to `rclpy.node.Node`.
         """
         super().__init__(name, **options)
         period = 1.0 / CONTROL_RATE
         self.guard = CommandGuard(
             max_age=parameter(self, "max_command_age", period, "oldest command executed [s]"),
-            max_silence=parameter(self, "max_command_silence", 2 * period, "longest pause within an episode [s]"),
+            max_silence=parameter(self, "max_command_silence", 1.8 * period, "longest pause within an episode [s]"),
+            max_blindness=parameter(self, "max_image_age", 1.8 * period, "oldest newest picture in an episode [s]"),
             resume_on_start=parameter(self, "resume_on_start", False, "whether the START of an episode ends a hold"),
         )
         self._frame = parameter(self, "base_frame", BASE_FRAME, "frame of poses and commands")
+        self._camera = parameter(self, "camera", "over_shoulder", "camera that the arm does not move without")
         self.arm, self.controller = make_device(self)
         self._fault = ""
         self._start_joints: np.ndarray | None = None  # where the arm is on its way to
@@ -142,8 +163,12 @@ class ArmNode(Node):
         self.arm.connect()
         self.controller.reset()
         self._create_interfaces()
-        self.device = make_thread()
+        self.device = self.make_thread()
         self.device.start()
+
+    def make_thread(self) -> DeviceThread:
+        """Return the thread that works on the device, not yet started."""
+        return DeviceThread(self.watch, WATCH_PERIOD)
 
     def _create_interfaces(self) -> None:
         self._state = self.create_publisher(ArmState, TOPIC_ARM_STATE, qos.STATE)
@@ -151,6 +176,7 @@ class ArmNode(Node):
         self._executed = self.create_publisher(EefCommand, TOPIC_EXECUTED, qos.COMMANDS)
         self.create_subscription(EefCommand, TOPIC_COMMAND, self._on_command, qos.COMMANDS)
         self.create_subscription(EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS)
+        self.create_subscription(CameraInfo, camera_info_topic(self._camera), self.on_picture, qos.IMAGES)
         self.serve("arm/hold", lambda: self._hold("stopped by the operator (arm/hold)"))
         self.serve("arm/enable", self._enable)
         self.serve("arm/go_to_start", self._go_to_start)
@@ -208,6 +234,10 @@ class ArmNode(Node):
         else:
             self._submit(lambda: self._end(event.episode_id))
 
+    def on_picture(self, picture: CameraInfo) -> None:
+        """Take note of a picture of the camera."""
+        self.guard.pictured(to_ns(picture.header.stamp))
+
     def _on_tick(self) -> None:
         if self._pending is None or self._pending.done():  # a slow device gets no second tick on top
             self._pending = self._submit(self._step)
@@ -225,8 +255,13 @@ class ArmNode(Node):
 
     def _start(self, episode: str) -> None:
         self.guard.start(episode)
-        if not self.guard.holding:
-            self.controller.reset()
+        if self.guard.holding:
+            return
+        try:
+            self.arm.prepare()
+        except ArmError as error:
+            self._fail(error)
+        self.controller.reset()
 
     def _end(self, episode: str) -> None:
         self.guard.end(episode)
@@ -258,13 +293,23 @@ class ArmNode(Node):
         message.header.frame_id = self._frame
         self._executed.publish(message)
 
+    def watch(self) -> None:
+        """Hold if nobody commands the arm any more, nobody sees it, or something is wrong with it."""
+        now = self.now_ns()
+        if not self.get_parameter("use_sim_time").value and (jump := self.guard.clock_jump(now, time.monotonic_ns())):
+            self._hold(jump)
+        if reason := self.guard.silence(now) or self.guard.blindness(now):
+            self._hold(reason)
+        try:
+            self.arm.watch()
+            self._fault = ""
+        except ArmError as error:
+            self._fail(error)
+
     def _step(self) -> None:
         self._check_publishers()
-        if silence := self.guard.silence(self.now_ns()):
-            self._hold(silence)
         try:
             self._snapshot = self.controller.state()
-            self._fault = ""
             self._move_on(self._snapshot)
         except ArmError as error:
             self._fail(error)
@@ -292,6 +337,7 @@ class ArmNode(Node):
             self.arm.hold()
 
     def _enable(self) -> str:
+        self.arm.prepare()
         self.guard.enable()
         self.controller.reset()
         return "enabled"
@@ -353,7 +399,7 @@ class ArmNode(Node):
         if self.device.error is not None:
             raise PtrError(f"device thread ended: {self.device.error}") from self.device.error
         guard = self.guard
-        counts = {"clipped": guard.clipped, "held": guard.held, "rejected": guard.rejected}
+        counts = {"clipped": guard.clipped, "held": guard.held, "rejected": guard.rejected, **self.arm.notes}
         if self._fault:
             return Health(DiagnosticStatus.ERROR, self._fault, counts)
         if guard.holding:
@@ -371,7 +417,7 @@ def _pose(T_base_eef: np.ndarray) -> Pose:
 
 def _joint_state(state: ArmState) -> JointState:
     """Return the six joints and both fingers under the names of the URDF, so that robot_state_publisher moves them."""
-    finger = FINGER_CLOSED + state.proprio[6] * (FINGER_OPEN - FINGER_CLOSED)
+    finger = finger_of(state.proprio[6])
     return JointState(
         header=state.header,
         name=[*JOINT_NAMES, "left_finger", "right_finger"],

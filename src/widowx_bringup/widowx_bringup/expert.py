@@ -6,7 +6,8 @@ import numpy as np
 
 from ptr_policy_node.spec import ACTION_HIGH, ACTION_LOW
 
-from .simulator import FINGER_CLOSED, FINGER_OPEN, World
+from .gripper import opening_of
+from .simulator import World
 from .tasks import CONTAINERS, OBJECTS, Task
 
 LONGEST_STEP = 0.03  # [m]
@@ -74,7 +75,7 @@ class Expert:
         self._world = world
         self._object, self._container = OBJECTS[task.object], CONTAINERS[task.container]
         # Reading of a gripper closed on the object, with 2 mm to spare.
-        self._closed_on_it = (self._object.half_size[1] + 0.002 - FINGER_CLOSED) / (FINGER_OPEN - FINGER_CLOSED)
+        self._closed_on_it = opening_of(self._object.half_size[1] + 0.002)
 
     def act(self, proprio: np.ndarray) -> np.ndarray:
         """Return the step that the situation asks for, shape (7,), for the measured proprioception (7,)."""

@@ -9,6 +9,9 @@ import numpy as np
 FUTURE_TOLERANCE = 0.05
 """How far a stamp may lie ahead of our clock [s]: two processes see simulated time a tick apart."""
 
+CLOCK_TOLERANCE = 0.1
+"""How far the clock may run from a steady one between two looks at it [s]."""
+
 
 @dataclass
 class CommandGuard:
@@ -19,11 +22,13 @@ class CommandGuard:
     Attributes:
         max_age: Oldest command that is still executed [s].
         max_silence: Longest pause between two commands of an episode [s].
+        max_blindness: Oldest newest picture of the camera, once it has shown one, in an episode [s].
         resume_on_start: Whether the START of an episode ends a hold (simulation) or only `enable` does (real arm).
     """
 
     max_age: float
     max_silence: float
+    max_blindness: float
     resume_on_start: bool = False
     reason: str = ""
     busy: str = ""  # why commands have to wait although nothing is wrong
@@ -32,6 +37,8 @@ class CommandGuard:
     rejected: int = 0
     episode: str = ""
     _last_accepted_ns: int | None = None
+    _pictured_ns: int | None = None  # stamp of the newest picture
+    _clocks: tuple[int, int] | None = None  # the clock and a steady one, when last compared [ns]
 
     @property
     def holding(self) -> bool:
@@ -77,6 +84,29 @@ class CommandGuard:
         if pause <= self.max_silence:
             return ""
         return f"no command for {pause:.2f} s during an episode; at most {self.max_silence:g} s are allowed"
+
+    def pictured(self, stamp_ns: int) -> None:
+        """The camera has shown a picture of this stamp."""
+        self._pictured_ns = stamp_ns
+
+    def blindness(self, now_ns: int) -> str:
+        """Return why the arm must hold because the camera shows nothing new; empty when all is well."""
+        if not self.episode or self.holding or self._pictured_ns is None:
+            return ""
+        age = (now_ns - self._pictured_ns) * 1e-9
+        if age <= self.max_blindness:
+            return ""
+        return f"the newest picture is {age:.2f} s old; at most {self.max_blindness:g} s are allowed during an episode"
+
+    def clock_jump(self, now_ns: int, steady_ns: int) -> str:
+        """Return by how much the clock that stamps messages has left a steady one since the last call, if it has."""
+        before, self._clocks = self._clocks, (now_ns, steady_ns)
+        if before is None:
+            return ""
+        jump = ((now_ns - before[0]) - (steady_ns - before[1])) * 1e-9
+        if abs(jump) <= CLOCK_TOLERANCE:
+            return ""
+        return f"the clock jumped by {jump:+.2f} s; is the time being set?"
 
     def hold(self, reason: str) -> bool:
         """Remember that the arm holds; return whether it did not hold before (then the hold is counted)."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import queue
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,9 +15,9 @@ from ptr_msgs.msg import EefCommand
 from ptr_msgs.srv import ResetScene
 from ptr_policy_node import qos
 from ptr_policy_node.node import Health, parameter, run, to_ns, to_stamp
-from ptr_policy_node.spec import CONTROL_RATE, PtrError, camera_info_topic
+from ptr_policy_node.spec import CONTROL_RATE, PtrError
 
-from .arm_node import ArmNode, DeviceThread
+from .arm_node import WATCH_PERIOD, ArmNode, DeviceThread
 from .camera_node import TOPIC_WORLD
 from .controller import EefController
 from .expert import Disturbance
@@ -32,39 +30,7 @@ from .tasks import draw_layout
 TICK = 0.01
 """Simulated time passes, and is published on /clock, in ticks of this length [s]."""
 
-LATEST_START = 0.1
-"""A world that falls further behind the wall clock than this [s] slows down instead of catching up in a burst."""
-
-
-class WorldThread(DeviceThread):
-    """The device thread of a simulated arm: between two jobs it lets time pass.
-
-    One thread owns the world, so nothing needs a lock, and a command falls between two ticks.
-
-    Args:
-        tick: Called every `period` seconds of real time.
-        period: See there.
-    """
-
-    def __init__(self, tick: Callable[[], None], period: float) -> None:
-        super().__init__()
-        self._tick = tick
-        self._period = period
-
-    def loop(self) -> None:
-        """Work and tick until stopped."""
-        due = time.monotonic()
-        while self._work_until(due):
-            self._tick()
-            due = max(due + self._period, time.monotonic() - LATEST_START)
-
-    def _work_until(self, due: float) -> bool:
-        while True:
-            try:
-                if not self.work(timeout=max(0.0, due - time.monotonic())):
-                    return False
-            except queue.Empty:
-                return True
+WATCH_TICKS = round(WATCH_PERIOD / TICK)
 
 
 class SimulationNode(ArmNode):
@@ -72,13 +38,14 @@ class SimulationNode(ArmNode):
 
     def __init__(self, **options: Any) -> None:
         self.world = World(epoch_ns=time.time_ns())  # so that the bags of two runs do not overlap in time
-        super().__init__("simulation", self._make_device, self._make_thread, **options)
+        super().__init__("simulation", self._make_device, **options)
 
     def _make_device(self, node: Node) -> tuple[SimulatedArm, EefController]:
         arm = SimulatedArm(self.world)
         return arm, EefController(arm, Kinematics(), Limits())
 
-    def _make_thread(self) -> WorldThread:
+    def make_thread(self) -> DeviceThread:
+        """Return the thread that owns the world, not yet started: a command falls between two ticks of time."""
         self._factor = parameter(self, "real_time_factor", 1.0, "simulated seconds per second of real time")
         rate = parameter(self, "world_rate", 30.0, f"states per second on {TOPIC_WORLD}, the camera's rate [Hz]")
         self._pacing = Pacing(parameter(self, "patience", 2.0, "real time the world waits for picture or command [s]"))
@@ -89,7 +56,6 @@ class SimulationNode(ArmNode):
             "noise of the arm itself, as a part of the longest step",
         )
         self._disturb = Disturbance(np.random.default_rng(0), self._disturbance)
-        camera = parameter(self, "camera", "over_shoulder", "camera whose pictures the world waits for")
         self._simulated = self.get_parameter("use_sim_time").value
         if self._factor <= 0 or (self._factor != 1.0 and not self._simulated):
             raise PtrError(f"real_time_factor {self._factor} is not possible; positive, and 1 without use_sim_time")
@@ -98,12 +64,12 @@ class SimulationNode(ArmNode):
         self._state_period_ns = round(1e9 / rate)
         self._next_state_ns = self.world.time_ns
         self._measured = (time.monotonic(), self.world.time_ns)
+        self._ticks = 0
         self._clock_publisher = self.create_publisher(Clock, "/clock", qos.CLOCK)
         self._world_publisher = self.create_publisher(JointState, TOPIC_WORLD, qos.STATE)
-        self.create_subscription(CameraInfo, camera_info_topic(camera), self._on_picture, qos.IMAGES)
         self.create_service(ResetScene, "sim/reset", self._on_reset)
         self.serve("sim/outcome", self._outcome)
-        return WorldThread(self._tick, TICK / self._factor)
+        return DeviceThread(self._tick, TICK / self._factor)
 
     def now_ns(self) -> int:
         """Return the world's own time, fresher than what comes back on /clock."""
@@ -113,7 +79,9 @@ class SimulationNode(ArmNode):
         """Return a stamp of the world on the system's clock, unless simulated time is the clock."""
         return stamp_ns if self._simulated else stamp_ns + time.time_ns() - self.world.time_ns
 
-    def _on_picture(self, picture: CameraInfo) -> None:
+    def on_picture(self, picture: CameraInfo) -> None:
+        """Take note of a picture of the camera, for which the world may be waiting."""
+        super().on_picture(picture)
         self._pacing.drawn(to_ns(picture.header.stamp))
 
     async def _on_reset(self, request: ResetScene.Request, response: ResetScene.Response) -> ResetScene.Response:
@@ -129,6 +97,9 @@ class SimulationNode(ArmNode):
             self._next_state_ns += self._state_period_ns
             self._publish_world()
         self.world.advance(TICK)
+        self._ticks += 1
+        if self._ticks % WATCH_TICKS == 0:
+            self.watch()
         if self._simulated:
             self._clock_publisher.publish(Clock(clock=to_stamp(self.world.time_ns)))
 

@@ -9,13 +9,12 @@ from ptr_policy_node.spec import JOINT_NAMES, PtrError
 
 from .arm import ArmFeatures, JointReading, JointTarget
 from .camera import CameraFeatures, Frame
+from .gripper import FINGER_OPEN, finger_of, opening_of
 from .kinematics import DESCRIPTION, Kinematics, pose_from_proprio
 from .limits import Limits
+from .profile import TimeProfile
 from .rendering import Renderer
 from .tasks import CONTAINERS, OBJECTS, Container, Layout, Object, parse_task
-
-FINGER_CLOSED, FINGER_OPEN = 0.010, 0.035
-"""Finger positions that stand for gripper openings 0 and 1 [m]; as in BridgeData, the real travel is shorter."""
 
 _START_SEED = np.array([0.0, 0.0, 0.2, 0.0, 1.37, 0.0])  # joints near the start poses [rad]
 _SETTLED_SPEED = 0.02  # [m/s]
@@ -25,49 +24,6 @@ _OPENED = 0.5  # gripper opening from which an object counts as released
 
 class SimulatorError(PtrError):
     """The simulated world cannot be built, drawn or continued."""
-
-
-class TimeProfile:
-    """Joint set-points between targets, as the servos make them in their time-based mode.
-
-    A target is reached after `time` seconds: speed changes during `acceleration_time`, stays, and falls to zero during
-    `acceleration_time`. A new target re-plans from the present set-point and its speed.
-    """
-
-    def __init__(self, positions: np.ndarray, time: float, acceleration_time: float) -> None:
-        self._time, self._acceleration_time = time, acceleration_time
-        self.rest(positions)
-
-    def rest(self, positions: np.ndarray) -> None:
-        """Stand still at `positions`, shape (n,) [rad]."""
-        self._start = self._goal = np.array(positions, dtype=float)
-        self._start_speed = self._cruise = np.zeros_like(self._start)
-        self._elapsed = self._time
-
-    def plan(self, goal: np.ndarray) -> None:
-        """Head for `goal`, shape (n,) [rad], from the present set-point and speed."""
-        position, speed = self._at(np.array([self._elapsed]))
-        self._start, self._start_speed = position[0], speed[0]
-        self._goal = np.array(goal, dtype=float)
-        t = self._acceleration_time
-        self._cruise = (self._goal - self._start - self._start_speed * t / 2) / (self._time - t)
-        self._elapsed = 0.0
-
-    def advance(self, count: int, timestep: float) -> np.ndarray:
-        """Return the next `count` set-points, shape (count, n), `timestep` seconds apart."""
-        times = self._elapsed + timestep * np.arange(1, count + 1)
-        self._elapsed = min(float(times[-1]), self._time)
-        return self._at(times)[0]
-
-    def _at(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return positions and speeds, each (k, n), at `times` (k,) [s] after the last plan."""
-        t, T = self._acceleration_time, self._time
-        v0, v1 = self._start_speed, self._cruise
-        now = np.clip(times, 0.0, T)[:, None]
-        up, level, down = np.minimum(now, t), np.clip(now - t, 0.0, T - 2 * t), np.maximum(now - (T - t), 0.0)
-        position = self._start + v0 * up + (v1 - v0) * up**2 / (2 * t) + v1 * level + v1 * (down - down**2 / (2 * t))
-        speed = np.where(now < t, v0 + (v1 - v0) * up / t, v1 * (1 - down / t))
-        return position, speed
 
 
 def _add_object(spec: mujoco.MjSpec, item: Object) -> None:
@@ -136,7 +92,7 @@ class World:
         self._profile = TimeProfile(_START_SEED, limits.profile_time, limits.profile_acceleration_time)
         self._finger_target = FINGER_OPEN
         self._park(set(OBJECTS), set(CONTAINERS))
-        self._place_arm(_START_SEED)
+        self.place_arm(_START_SEED)
 
     @property
     def time_ns(self) -> int:
@@ -156,7 +112,7 @@ class World:
     @property
     def gripper(self) -> float:
         """Measured gripper opening; 0.2 when closed on nothing, because the fingers' travel ends before 0."""
-        return float((self.data.qpos[6] - FINGER_CLOSED) / (FINGER_OPEN - FINGER_CLOSED))
+        return float(opening_of(self.data.qpos[6]))
 
     def reset(self, layout: Layout) -> None:
         """Set up a scene; the arm stands at its start pose, gripper down and open. Time goes on.
@@ -181,12 +137,33 @@ class World:
             self.data.qpos[place] = [x, y, half_height, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
         for name, (x, y) in layout.containers.items():
             self.data.mocap_pos[self._mocap[name]] = [x, y, 0]
-        self._place_arm(start.joints)
+        self.place_arm(start.joints)
+
+    def place_arm(self, joints: np.ndarray) -> None:
+        """Put the arm somewhere, at rest and open: joints (6,) [rad]."""
+        self.data.qpos[:8] = [*joints, FINGER_OPEN, -FINGER_OPEN]
+        self.data.qvel[:] = 0
+        self._profile.rest(joints)
+        self._finger_target = FINGER_OPEN
+        self.data.ctrl[:] = [*joints, FINGER_OPEN]
+        mujoco.mj_forward(self.model, self.data)
 
     def command(self, joints: np.ndarray, gripper: float) -> None:
         """Give the servos a new target: joints (6,) [rad] and gripper opening 0..1."""
+        self.command_joints(joints)
+        self.move_finger(finger_of(float(gripper)))
+
+    def command_joints(self, joints: np.ndarray) -> None:
+        """Give the servos of the joints a new target, (6,) [rad]."""
         self._profile.plan(joints)
-        self._finger_target = FINGER_CLOSED + float(gripper) * (FINGER_OPEN - FINGER_CLOSED)
+
+    def move_finger(self, finger: float) -> None:
+        """Give the gripper's servo a new target [m]."""
+        self._finger_target = finger
+
+    def set_profile(self, time: np.ndarray, acceleration_time: np.ndarray) -> None:
+        """Give the servos other profile times, one each (6,) [s]; they stop where they are told to be now."""
+        self._profile = TimeProfile(self.data.ctrl[:6], time, acceleration_time)
 
     def hold(self) -> None:
         """Stop the arm at its measured joints; the gripper keeps its target."""
@@ -279,14 +256,6 @@ class World:
             if name in containers:
                 self.data.mocap_pos[self._mocap[name]] = [0.2 * slot, 0.3, -0.5]
 
-    def _place_arm(self, joints: np.ndarray) -> None:
-        self.data.qpos[:8] = [*joints, FINGER_OPEN, -FINGER_OPEN]
-        self.data.qvel[:] = 0
-        self._profile.rest(joints)
-        self._finger_target = FINGER_OPEN
-        self.data.ctrl[:] = [*joints, FINGER_OPEN]
-        mujoco.mj_forward(self.model, self.data)
-
     def _judge(self) -> None:
         """Note since when the object lies released and still in its container."""
         if self.layout is None or not self._placed():
@@ -329,12 +298,19 @@ class SimulatedArm:
     def __init__(self, world: World) -> None:
         limits = Limits()
         self._world = world
+        self.notes: dict[str, object] = {}
         self.features = ArmFeatures(
             "simulated wx250s", JOINT_NAMES, limits.joint_low, limits.joint_high, np.full(6, limits.joint_speed)
         )
 
     def connect(self) -> None:
         """Nothing to do: the servos of the simulation are always on."""
+
+    def prepare(self) -> None:
+        """Nothing to do: they are always well."""
+
+    def watch(self) -> None:
+        """Nothing to do."""
 
     def disconnect(self) -> None:
         """Nothing to do."""

@@ -1,0 +1,274 @@
+"""The driver of the real arm over real DDS, against a stand-in for xs_sdk that can misbehave as the real one does."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(1 + os.getpid() % 99)}
+rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+pytest.importorskip("interbotix_xs_msgs", reason="Interbotix's messages are not installed")
+
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from xs_standin import OVERLOAD, SLEEP, XsStandIn  # noqa: E402
+
+from ptr_policy_node.spec import JOINT_NAMES  # noqa: E402
+from widowx_bringup import widowx_arm, xs_core  # noqa: E402
+from widowx_bringup.arm import ArmError, JointTarget  # noqa: E402
+from widowx_bringup.limits import Limits  # noqa: E402
+from widowx_bringup.widowx_arm import WidowXArm  # noqa: E402
+from widowx_bringup.xs_core import XsConnection  # noqa: E402
+
+UP = np.array([0.0, 0.0, 0.2, 0.0, 1.37, 0.0])  # gripper down, in the workspace
+
+
+class Rig:
+    """The stand-in, spinning in a thread as another process would, and the driver."""
+
+    def __init__(self, start: Any = UP, **motors: Any) -> None:
+        self.standin = XsStandIn(start, namespace="wx250s")
+        for name, value in motors.items():
+            for motor in self.standin.motors.values():
+                setattr(motor, name, value)
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(self.standin)
+        self.running = True
+        self.thread = threading.Thread(target=self.spin, daemon=True)
+        self.thread.start()
+        self.arm = WidowXArm(XsConnection("/wx250s"), Limits(), time.time_ns)
+
+    def spin(self) -> None:
+        while self.running:
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def close(self) -> None:
+        self.arm._connection.close()
+        self.running = False
+        self.thread.join()
+        self.standin.destroy_node()
+
+    @property
+    def joints(self) -> np.ndarray:
+        return self.standin.world.joints
+
+    def watch_until(self, condition: Callable[[], object], limit: float = 15.0) -> None:
+        """Watch at the arm node's rate until something is so."""
+        deadline = time.monotonic() + limit
+        while not condition():
+            assert time.monotonic() < deadline, "the condition was not met in time"
+            self.arm.watch()
+            time.sleep(0.02)
+
+    def fails(self, words: str, limit: float = 15.0) -> float:
+        """Watch until the arm reports a fault of these words; return how long that took [s]."""
+        began = time.monotonic()
+        with pytest.raises(ArmError, match=words):
+            self.watch_until(lambda: False, limit)
+        return time.monotonic() - began
+
+    def recovers(self) -> None:
+        """Watch until there is no fault any more."""
+        deadline = time.monotonic() + 15.0
+        while True:
+            try:
+                return self.arm.watch()
+            except ArmError:
+                assert time.monotonic() < deadline, "the fault did not end in time"
+                time.sleep(0.02)
+
+
+@pytest.fixture
+def ros() -> Iterator[None]:
+    rclpy.init()
+    yield
+    rclpy.shutdown()
+
+
+@pytest.fixture
+def rig(ros: None) -> Iterator[Rig]:
+    rig = Rig()
+    try:
+        rig.arm.connect()
+        yield rig
+    finally:
+        rig.close()
+
+
+def test_connecting_writes_the_time_profile_and_moves_nothing(rig: Rig) -> None:
+    for name in JOINT_NAMES:
+        motor = rig.standin.motors[name]
+        assert (motor.profile_velocity, motor.profile_acceleration, motor.torque) == (250, 100, 1)
+    np.testing.assert_allclose(rig.joints, UP, atol=0.02)
+    np.testing.assert_allclose(rig.arm.read().positions, UP, atol=0.02)
+
+
+def test_a_target_is_reached_and_returned_as_published(rig: Rig) -> None:
+    target = UP + np.array([0.1, -0.05, 0.05, 0.02, -0.1, 0.2])
+    sent = rig.arm.send(JointTarget(target, 1.0))
+    np.testing.assert_allclose(sent.positions, target, atol=1e-6)
+    rig.watch_until(lambda: np.abs(rig.arm.read().positions - target).max() < 0.02)
+    np.testing.assert_array_equal(rig.standin.commands[-1], sent.positions)
+
+
+def test_no_number_that_is_none_reaches_the_servos(rig: Rig) -> None:
+    before = len(rig.standin.commands)
+    for wrong in (np.full(6, np.nan), np.array([np.inf, 0, 0, 0, 0, 0]), np.zeros(5)):
+        with pytest.raises(ArmError, match="six finite numbers"):
+            rig.arm.send(JointTarget(wrong, 1.0))
+    rig.watch_until(lambda: rig.arm.read())
+    assert len(rig.standin.commands) == before
+
+
+def test_holding_commands_the_measured_joints(rig: Rig) -> None:
+    rig.arm.send(JointTarget(UP + 0.3 * np.eye(6)[0], 1.0))
+    rig.watch_until(lambda: rig.joints[0] > 0.1)
+    measured = rig.arm.read().positions
+    rig.arm.hold()
+    rig.watch_until(lambda: abs(rig.standin.commands[-1][0] - measured[0]) < 0.05)
+    rig.watch_until(lambda: np.abs(rig.standin.world.joint_velocities).max() < 0.01)
+    assert rig.joints[0] < 0.25
+
+
+def test_an_arm_whose_torque_is_off_is_switched_on_where_it_is(ros: None) -> None:
+    rig = Rig(SLEEP, torque=0)
+    try:
+        rig.standin._apply()
+        rig.arm.connect()
+        assert all(rig.standin.motors[name].torque for name in JOINT_NAMES)
+        jumped = np.abs(rig.standin.commands[-1] - rig.joints).max()
+        assert jumped < 0.05
+    finally:
+        rig.close()
+
+
+def test_an_arm_in_another_mode_is_brought_into_position_mode(ros: None) -> None:
+    rig = Rig(mode="velocity")
+    try:
+        rig.arm.connect()
+        assert {rig.standin.motors[name].mode for name in JOINT_NAMES} == {"position"}
+        assert rig.standin.motors["gripper"].mode == "pwm"
+    finally:
+        rig.close()
+
+
+def test_a_servo_in_error_is_refused_by_name(ros: None) -> None:
+    rig = Rig()
+    try:
+        rig.standin.motors["elbow"].error = OVERLOAD
+        with pytest.raises(ArmError, match=r"the servo of elbow has shut itself off: overload; .*reboot_motors"):
+            rig.arm.connect()
+    finally:
+        rig.close()
+
+
+def test_a_missing_driver_is_named_with_the_command_that_starts_it(ros: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xs_core, "START_LIMIT", 0.2)
+    connection = XsConnection("/nobody")
+    try:
+        with pytest.raises(ArmError, match=r"nothing answers under /nobody .*robot_model:=wx250s"):
+            connection.wait_ready(0.2)
+    finally:
+        connection.close()
+
+
+# --- misbehaviour -------------------------------------------------------------------------------------------
+
+
+def test_a_bus_that_cannot_be_read_is_a_fault_and_not_a_pose(rig: Rig) -> None:
+    before = rig.arm.read().positions
+    rig.standin.misbehave("read_failure")
+    assert rig.fails("every joint reads -pi: the servo bus could not be read, 5 times in a row") < 0.4
+    assert rig.arm.implausible_states >= 5
+    rig.arm.hold()
+    np.testing.assert_allclose(rig.standin.commands[-1], before, atol=0.02)
+    rig.standin.misbehave("none")
+    rig.recovers()
+    np.testing.assert_allclose(rig.arm.read().positions, before, atol=0.02)
+
+
+def test_a_single_bad_reading_is_noise(rig: Rig) -> None:
+    rig.standin.misbehave("read_failure")
+    while not rig.arm.implausible_states:
+        rig.arm.watch()
+    rig.standin.misbehave("none")
+    seen = rig.arm._seen
+    rig.watch_until(lambda: rig.arm._seen is not seen)
+
+
+def test_a_silent_driver_is_a_fault_within_two_control_periods(rig: Rig) -> None:
+    rig.standin.misbehave("silent")
+    assert rig.fails(r"the newest joint state is 0\.\d+ s old") < 0.4
+
+
+def test_a_lost_motor_is_named_from_its_register(rig: Rig) -> None:
+    rig.standin.misbehave("lost_motor", "wrist_rotate")
+    assert rig.fails("the servo of wrist_rotate has shut itself off: overload") < 1.5
+    with pytest.raises(ArmError, match="wrist_rotate"):
+        rig.arm.prepare()
+
+
+def test_a_joint_that_does_not_follow_is_a_fault(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(widowx_arm, "POLL_PERIOD", 1e9)  # the register comes second here
+    rig.standin.misbehave("lost_motor", "waist")
+    rig.arm.send(JointTarget(UP + 0.4 * np.eye(6)[0], 1.0))
+    assert rig.fails(r"waist is 0\.\d+ rad from where it was sent") < 0.8
+
+
+def test_a_limp_arm_is_a_fault_at_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(widowx_arm, "POLL_PERIOD", 1e9)
+    rig.standin.misbehave("torque_off")
+    rig.fails("rad from where it was sent", limit=3.0)
+
+
+def test_a_rebooted_servo_is_noticed_and_gets_its_profile_again(rig: Rig) -> None:
+    rig.standin.misbehave("reboot", "elbow")
+    assert rig.fails(r"Profile_Velocity is \[250, 250, 0, 250, 250, 250\], not 250 ms") < 1.5
+    rig.standin.misbehave("none")
+    rig.arm.prepare()
+    assert rig.standin.motors["elbow"].profile_velocity == 250
+    rig.arm.watch()
+
+
+def test_an_effort_beyond_the_limits_is_a_fault(rig: Rig) -> None:
+    rig.standin.misbehave("hot", "shoulder")
+    assert rig.fails("shoulder pushes with an effort of 2000; at most 1710 are allowed") < 0.4
+
+
+def test_a_service_that_hangs_is_a_fault_and_not_a_hang(rig: Rig) -> None:
+    rig.standin.misbehave("slow_services")
+    assert rig.fails("joint state is|did not answer") < 2.0
+
+
+# --- gripper ------------------------------------------------------------------------------------------------
+
+
+def test_the_gripper_goes_where_it_is_told(rig: Rig) -> None:
+    for opening in (0.4, 0.9):
+        rig.arm.send(JointTarget(UP, opening))
+        rig.watch_until(lambda opening=opening: abs(rig.arm.read().gripper - opening) < 0.05)
+        rig.watch_until(lambda: rig.standin.effort == 0.0)
+
+
+def test_a_gripper_closed_on_nothing_does_not_push(rig: Rig) -> None:
+    rig.arm.send(JointTarget(UP, 0.0))
+    rig.watch_until(lambda: rig.arm.read().gripper < 0.22)
+    rig.watch_until(lambda: rig.standin.effort == 0.0)
+
+
+# --- the end ------------------------------------------------------------------------------------------------
+
+
+def test_disconnecting_brings_the_arm_to_its_sleep_pose(ros: None) -> None:
+    rig = Rig()
+    try:
+        rig.arm.connect()
+        rig.arm.disconnect()
+        np.testing.assert_allclose(rig.joints, SLEEP, atol=0.1)
+    finally:
+        rig.close()
