@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from widowx_bringup.graph import GRAPHS, Graph, GraphError, NodeSpec, config_folder, environment, find_graph
+from widowx_bringup.graph import GRAPHS, REAL, Graph, GraphError, NodeSpec, config_folder, environment, find_graph
+from widowx_bringup.limits import Limits
 
 GIVEN = {"eval": {"policy": "bundle"}, "record": {}, "replay": {"policy": "bundle", "bag": "bag"}}
 """What each graph cannot do without."""
@@ -25,7 +26,9 @@ def nodes_of(name: str, **given: str) -> list[NodeSpec]:
 
 
 def all_nodes() -> list[Any]:
-    return [pytest.param(node, id=f"{name}-{node.executable}") for name in GRAPHS for node in nodes_of(name)]
+    nodes = [(name, node) for name in GRAPHS for node in nodes_of(name)]
+    nodes += [("real", node) for node in nodes_of("eval", use_sim="false")]
+    return [pytest.param(node, id=f"{name}-{node.executable}") for name, node in nodes]
 
 
 def source_of(node: NodeSpec) -> Path:
@@ -71,10 +74,12 @@ def test_every_argument_is_described_and_its_default_allowed(graph: Graph) -> No
 def test_every_argument_changes_something(name: str) -> None:
     other = {"use_sim": None, "record": "false", "real_time_factor": "2.0", "rate": "2.0", "camera_rate": "15.0"}
     other |= {"width": "64", "height": "48", "disturbance": "0.3"}
+    real = {"start_driver": "false", "load_configs": "false", "camera_driver": "usb_cam", "robot_model": None}
     for argument in find_graph(name).arguments:
-        value = other.get(argument.name, "elsewhere")
-        if value is not None:
-            assert nodes_of(name, **{argument.name: value}) != nodes_of(name), argument.name
+        value = (other | real).get(argument.name, "elsewhere")
+        given = {"use_sim": "false"} if argument in REAL and name == "eval" else {}
+        if value is not None and (given or argument not in REAL):
+            assert nodes_of(name, **given, **{argument.name: value}) != nodes_of(name, **given), argument.name
 
 
 def test_all_nodes_are_in_the_robots_namespace() -> None:
@@ -96,9 +101,43 @@ def test_recording_can_be_left_out() -> None:
     assert "recorder_node" not in [node.executable for node in nodes_of("eval", record="false")]
 
 
-def test_real_robot_is_refused_until_its_driver_is_there() -> None:
-    with pytest.raises(GraphError, match="Interbotix driver"):
-        nodes_of("eval", use_sim="false")
+def test_the_real_robot_has_its_own_arm_and_camera_and_the_clock_of_the_computer() -> None:
+    nodes = {node.executable: node for node in nodes_of("eval", use_sim="false", camera="front")}
+    assert set(nodes) == {"driver_keeper", "arm_node", "camera_node", "policy_node", "recorder_node"}
+    assert not any(node.parameters["use_sim_time"] for node in nodes.values())
+    assert nodes["arm_node"].parameters["camera"] == nodes["camera_node"].parameters["camera"] == "front"
+    assert "driver_keeper" not in {node.executable for node in nodes_of("eval", use_sim="false", start_driver="false")}
+
+
+def test_interbotix_driver_is_started_by_its_own_launch_file_with_our_profile() -> None:
+    (keeper, *_) = nodes_of("eval", use_sim="false", robot_name="left", load_configs="false")
+    command = keeper.parameters["command"]
+    assert command[:4] == ["ros2", "launch", "interbotix_xsarm_control", "xsarm_control.launch.py"]
+    assert {"robot_model:=wx250s", "robot_name:=left", "load_configs:=false", "use_rviz:=false"} <= set(command)
+    (modes,) = (word.partition(":=")[2] for word in command if word.startswith("mode_configs"))
+    arm, limits = yaml.safe_load(Path(modes).read_text())["groups"]["arm"], Limits()
+    assert arm["profile_velocity"] == round(1000 * limits.profile_time)
+    assert arm["profile_acceleration"] == round(1000 * limits.profile_acceleration_time)
+    pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+    from widowx_bringup.driver_keeper import GRACE, REST_LIMIT
+
+    assert keeper.grace > REST_LIMIT + sum(patience for _, patience in GRACE)
+
+
+@pytest.mark.parametrize("driver", ["opencv", "usb_cam", "v4l2_camera", "realsense"])
+def test_pictures_of_every_camera_driver_are_where_the_policy_looks(driver: str) -> None:
+    camera = nodes_of("eval", use_sim="false", camera="front", camera_driver=driver, video_device="/dev/v4l/by-id/x")[2]
+    if driver == "opencv":
+        assert camera.parameters["source"] == "/dev/v4l/by-id/x"
+        return
+    assert camera.namespace == "wx250s/camera/front"
+    assert driver != "realsense" or ("~/color/image_raw", "image_raw") in camera.remappings
+    assert yaml.safe_load((config_folder() / camera.config).read_text())[f"/**/{camera.name}"]
+
+
+def test_demonstrations_on_the_real_arm_are_refused_until_there_is_teleoperation() -> None:
+    with pytest.raises(GraphError, match="no teleoperation for the real arm"):
+        nodes_of("record", use_sim="false")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """One node to start; its name is the executable's."""
+    """One node to start."""
 
     package: str
     executable: str
@@ -51,11 +51,13 @@ class NodeSpec:
     parameters: Mapping[str, Any] = field(default_factory=dict)  # on top of the file's
     remappings: tuple[tuple[str, str], ...] = ()
     namespace: str = ""
+    grace: float = 6.0  # longest time it may take to end [s]
+    name: str = ""  # where it is not the executable's
 
     @property
     def full_name(self) -> str:
         """The node's name in the ROS graph."""
-        return "/".join(["", *filter(None, self.namespace.split("/")), self.executable])
+        return "/".join(["", *filter(None, self.namespace.split("/")), self.name or self.executable])
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,53 @@ class Graph:
         return {name: value for name, value in values.items() if value is not None}
 
 
+def _opencv(values: Mapping[str, str]) -> NodeSpec:
+    source = {"device": "opencv", "source": values["video_device"] or "0", "rate": float(values["camera_rate"])}
+    return NodeSpec(BRINGUP, "camera_node", "cameras.yaml", {**_camera(values), **source})
+
+
+def _ros_camera(package: str, executable: str, values: Mapping[str, str], **parameters: Any) -> NodeSpec:
+    """Return a camera node of another package, in the namespace where its relative topics are ours."""
+    return NodeSpec(package, executable, "cameras.yaml", parameters, (), f"camera/{values['camera']}", name=package)
+
+
+def _usb_cam(values: Mapping[str, str]) -> NodeSpec:
+    return _ros_camera(
+        "usb_cam",
+        "usb_cam_node_exe",
+        values,
+        video_device=values["video_device"] or "/dev/video0",
+        image_width=int(values["width"]),
+        image_height=int(values["height"]),
+        framerate=float(values["camera_rate"]),
+        frame_id=f"{values['camera']}_optical_frame",
+    )
+
+
+def _v4l2_camera(values: Mapping[str, str]) -> NodeSpec:
+    return _ros_camera(
+        "v4l2_camera",
+        "v4l2_camera_node",
+        values,
+        video_device=values["video_device"] or "/dev/video0",
+        image_size=[int(values["width"]), int(values["height"])],
+        time_per_frame=[1, round(float(values["camera_rate"]))],
+        camera_frame_id=f"{values['camera']}_optical_frame",
+    )
+
+
+def _realsense(values: Mapping[str, str]) -> NodeSpec:
+    profile = f"{values['width']}x{values['height']}x{round(float(values['camera_rate']))}"
+    node = _ros_camera("realsense2_camera", "realsense2_camera_node", values, serial_no=values["video_device"])
+    # its topics are private to the node
+    remappings = tuple((f"~/color/{topic}", topic) for topic in ("image_raw", "camera_info"))
+    return replace(node, parameters={**node.parameters, "rgb_camera.color_profile": profile}, remappings=remappings)
+
+
+CAMERA_DRIVERS = {"opencv": _opencv, "usb_cam": _usb_cam, "v4l2_camera": _v4l2_camera, "realsense": _realsense}
+"""Ways to read a real camera; all of them publish the topics of `image_topic` and `camera_info_topic`."""
+
+
 def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
@@ -116,6 +165,16 @@ POLICY_ARGUMENTS = (
 DISTURBANCE = Argument(
     "disturbance", "noise of the simulated arm, a part of its longest step: demonstrations show how to recover", "0.15"
 )
+REAL = (
+    Argument("robot_model", "kind of real arm", "wx250s", ("wx250s",)),
+    Argument("start_driver", "whether to start Interbotix's driver as well", "true", ("true", "false")),
+    Argument("motor_configs", "the driver's file of servos; empty: Interbotix's own", ""),
+    Argument("load_configs", "whether the driver writes that file to the servos' EEPROM", "true", ("true", "false")),
+    Argument("camera_driver", "what reads the real camera", "opencv", tuple(CAMERA_DRIVERS)),
+    Argument("video_device", "the real camera: /dev/v4l/by-id/…, of realsense its serial number; empty: the first", ""),
+)
+"""Arguments of the real arm and its camera; where Interbotix has them too, they have its names."""
+
 RECORD = Argument("record", "whether every episode becomes a bag", "true", ("true", "false"))
 
 
@@ -125,10 +184,27 @@ def _camera(values: Mapping[str, str]) -> dict[str, Any]:
 
 def _world(values: Mapping[str, str]) -> list[NodeSpec]:
     """Return arm and camera."""
-    if values["use_sim"] != "true":
-        raise GraphError(
-            "use_sim:=false needs the Interbotix driver, which is not part of this version yet; use use_sim:=true"
-        )
+    return _simulated(values) if values["use_sim"] == "true" else _real(values)
+
+
+def _real(values: Mapping[str, str]) -> list[NodeSpec]:
+    arm = NodeSpec(BRINGUP, "arm_node", "arm.yaml", {"device": "interbotix", "camera": values["camera"]}, grace=25.0)
+    driver = NodeSpec(BRINGUP, "driver_keeper", parameters={"command": _driver_command(values)}, grace=45.0)
+    return [
+        *([driver] if values["start_driver"] == "true" else []),
+        arm,
+        CAMERA_DRIVERS[values["camera_driver"]](values),
+    ]
+
+
+def _driver_command(values: Mapping[str, str]) -> list[str]:
+    names = ("robot_model", "robot_name", "load_configs", *(["motor_configs"] if values["motor_configs"] else []))
+    given = [f"{name}:={values[name]}" for name in names]
+    modes = f"mode_configs:={config_folder() / 'interbotix_modes.yaml'}"
+    return ["ros2", "launch", "interbotix_xsarm_control", "xsarm_control.launch.py", *given, modes, "use_rviz:=false"]
+
+
+def _simulated(values: Mapping[str, str]) -> list[NodeSpec]:
     rate = float(values["camera_rate"])
     simulation = {
         "real_time_factor": float(values["real_time_factor"]),
@@ -162,13 +238,10 @@ def _recorder(values: Mapping[str, str]) -> NodeSpec:
 def _placed(nodes: list[NodeSpec], values: Mapping[str, str], use_sim_time: bool) -> list[NodeSpec]:
     """Return the nodes in their namespace and on their clock."""
     return [
-        NodeSpec(
-            node.package,
-            node.executable,
-            node.config,
-            {**node.parameters, "use_sim_time": use_sim_time},
-            node.remappings,
-            values["robot_name"],
+        replace(
+            node,
+            parameters={**node.parameters, "use_sim_time": use_sim_time},
+            namespace="/".join(filter(None, (values["robot_name"], node.namespace))),
         )
         for node in nodes
     ]
@@ -182,6 +255,8 @@ def _eval_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
 
 
 def _record_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
+    if values["use_sim"] != "true":
+        raise GraphError("use_sim:=false: this version has no teleoperation for the real arm yet; use use_sim:=true")
     teleop = NodeSpec(BRINGUP, "scripted_teleop", parameters={"camera": values["camera"]})
     nodes = [*_world(values), teleop, _recorder(values)]
     return _placed(nodes, values, values["use_sim"] == "true")
@@ -202,10 +277,10 @@ GRAPHS = {
         Graph(
             "eval",
             "arm, camera, policy and recorder",
-            (*POLICY_ARGUMENTS, *SHARED, RECORD),
+            (*POLICY_ARGUMENTS, *SHARED, RECORD, *REAL),
             _eval_nodes,
         ),
-        Graph("record", "arm, camera, teleoperation and recorder", (*SHARED, DISTURBANCE), _record_nodes),
+        Graph("record", "arm, camera, teleoperation and recorder", (*SHARED, DISTURBANCE, *REAL), _record_nodes),
         Graph(
             "replay",
             "a recorded bag into the policy; no arm is there to move",

@@ -24,8 +24,8 @@ from ptr_policy_node.spec import PtrError
 from .graph import NodeSpec, config_folder
 
 PR_SET_PDEATHSIG = 1
-GRACE = ((signal.SIGINT, 6.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
-"""Signals to end a node, each with the time it is given [s]."""
+GRACE = ((signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
+"""Signals to end a node that did not end when it was asked to, each with the time it is given [s]."""
 
 
 class NodeDiedError(PtrError):
@@ -105,7 +105,8 @@ class Processes:
 
     def stop(self) -> None:
         """End all nodes: asked first, killed last."""
-        for number, patience in GRACE:
+        longest = max((spec.grace for spec in self._specs), default=0.0)
+        for number, patience in ((signal.SIGINT, longest), *GRACE):
             alive = [running for running in self._running if running.process.poll() is None]
             for running in alive:
                 with contextlib.suppress(ProcessLookupError):
@@ -154,15 +155,31 @@ def command_line(spec: NodeSpec, parameters: Path) -> list[str]:
         spec: The node.
         parameters: File with the parameters that go on top of those in config/.
     """
-    command = [sys.executable, "-m", f"{spec.package}.{spec.executable}", "--ros-args"]
+    command = [*_program(spec), "--ros-args"]
     if spec.namespace:
         command += ["-r", f"__ns:=/{spec.namespace.strip('/')}"]
+    if spec.name:
+        command += ["-r", f"__node:={spec.name}"]
     for old, new in spec.remappings:
         command += ["-r", f"{old}:={new}"]
     files = [config_folder() / spec.config] if spec.config else []
     for file in (*files, parameters):
         command += ["--params-file", str(file)]
     return command
+
+
+def _program(spec: NodeSpec) -> list[str]:
+    """Return how to run a node's executable: a module of ours, or a program of another package of ROS."""
+    if importlib.util.find_spec(spec.package):
+        return [sys.executable, "-m", f"{spec.package}.{spec.executable}"]
+    for prefix in filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)):
+        program = Path(prefix) / "lib" / spec.package / spec.executable
+        if program.is_file():
+            return [str(program)]
+    raise PtrError(
+        f"the package {spec.package} is not installed: apt-get install "
+        f"ros-{os.environ.get('ROS_DISTRO', 'humble')}-{spec.package.replace('_', '-')}, or choose another driver"
+    )
 
 
 def _obituary(running: _Running, status: int) -> str:

@@ -39,9 +39,11 @@ def _node(spec: NodeSpec) -> Node:
     return Node(
         package=spec.package,
         executable=spec.executable,
+        name=spec.name or None,
         namespace=spec.namespace,
         parameters=[*([str(config_folder() / spec.config)] if spec.config else []), dict(spec.parameters)],
         remappings=list(spec.remappings),
+        sigterm_timeout=str(spec.grace),
         output="both",
         on_exit=Shutdown(reason=f"{spec.executable} ended"),  # no part of a robot goes on without the others
     )
