@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ptr_policy_node.spec import ACTION_HIGH, ACTION_LOW, JOINT_NAMES
-from widowx_bringup.arm import ArmFeatures, JointReading, JointTarget
+from widowx_bringup.arm import MAX_AGE, ArmFeatures, JointReading, JointTarget
 from widowx_bringup.controller import EefController
 from widowx_bringup.kinematics import Kinematics, pose_from_proprio
 from widowx_bringup.limits import Limits, distance_outside
@@ -42,7 +42,7 @@ class SluggishArm:
 
     prepare = watch = hold = disconnect = connect
 
-    def read(self, max_age: float = 0.2) -> JointReading:
+    def read(self, max_age: float = MAX_AGE) -> JointReading:
         """Return the joints."""
         return JointReading(0, self.joints.copy(), np.zeros(6), 1.0)
 

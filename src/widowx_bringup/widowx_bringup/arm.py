@@ -9,6 +9,9 @@ import numpy as np
 
 from ptr_policy_node.spec import PtrError
 
+MAX_AGE = 0.3
+"""Oldest joint reading that is acted on [s]: a hold for want of one comes within two control periods."""
+
 
 class ArmError(PtrError):
     """The arm does not answer, reports a fault, or was asked for the impossible."""
@@ -63,7 +66,7 @@ class Arm(Protocol):
     def disconnect(self) -> None:
         """Let go of the device; a real arm is brought to its sleep pose first."""
 
-    def read(self, max_age: float = 0.2) -> JointReading:
+    def read(self, max_age: float = MAX_AGE) -> JointReading:
         """Return the newest reading; raises ArmError if it is older than `max_age` seconds."""
 
     def send(self, target: JointTarget) -> JointTarget:

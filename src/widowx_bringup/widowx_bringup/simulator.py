@@ -7,7 +7,7 @@ import numpy as np
 
 from ptr_policy_node.spec import JOINT_NAMES, PtrError
 
-from .arm import ArmFeatures, JointReading, JointTarget
+from .arm import MAX_AGE, ArmFeatures, JointReading, JointTarget
 from .camera import CameraFeatures, Frame
 from .gripper import FINGER_OPEN, finger_of, opening_of
 from .kinematics import DESCRIPTION, Kinematics, pose_from_proprio
@@ -315,7 +315,7 @@ class SimulatedArm:
     def disconnect(self) -> None:
         """Nothing to do."""
 
-    def read(self, max_age: float = 0.2) -> JointReading:
+    def read(self, max_age: float = MAX_AGE) -> JointReading:
         """Return the joints as they are now; a simulated reading has no age."""
         world = self._world
         return JointReading(world.time_ns, world.joints, world.joint_velocities, world.gripper)

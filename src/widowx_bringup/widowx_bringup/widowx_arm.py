@@ -21,7 +21,7 @@ from sensor_msgs.msg import JointState
 from ptr_policy_node.node import to_ns
 from ptr_policy_node.spec import JOINT_NAMES
 
-from .arm import ArmError, ArmFeatures, JointReading, JointTarget
+from .arm import MAX_AGE, ArmError, ArmFeatures, JointReading, JointTarget
 from .gripper import GripperRegulator, finger_of, opening_of
 from .limits import Limits, implausible
 from .profile import TimeProfile
@@ -157,7 +157,7 @@ class WidowXArm:
 
     # --- state ----------------------------------------------------------------------------------------------
 
-    def read(self, max_age: float = 0.2) -> JointReading:
+    def read(self, max_age: float = MAX_AGE) -> JointReading:
         """Return the newest joint state that can be believed; raises ArmError if there is none or it is too old."""
         self._take_newest()
         if self._doubts >= REPEATS:
