@@ -117,7 +117,7 @@ class XsStandIn(Node):
         if fault == "lost_motor":
             self.motors[joint].torque, self.motors[joint].error = 0, OVERLOAD
         elif fault == "reboot":
-            self.motors[joint].reboot()
+            self._reboot_motor(joint)
             self.motors[joint].torque = 1
         elif fault == "torque_off":
             for motor in self.motors.values():
@@ -148,6 +148,12 @@ class XsStandIn(Node):
         times = np.maximum([motor.profile_velocity / 1000 for motor in arm], 0.02)
         speed_up = np.minimum(np.maximum([motor.profile_acceleration / 1000 for motor in arm], 0.01), times / 2)
         self.world.set_profile(times, speed_up)
+
+    def _reboot_motor(self, name: str) -> None:
+        self.motors[name].reboot()
+        if name in JOINT_NAMES:  # its goal is where it stands
+            place = JOINT_NAMES.index(name)
+            self.world.data.ctrl[place] = self.world.joints[place]
 
     def tick(self) -> None:
         """Let a hundredth of a second pass and publish the joint states after it."""
@@ -227,7 +233,7 @@ class XsStandIn(Node):
     def _reboot(self, request: Any, response: Any) -> Any:
         for name in self._named(request):
             if self.motors[name].error or not request.smart_reboot:
-                self.motors[name].reboot()
+                self._reboot_motor(name)
                 self.motors[name].torque = int(request.enable)
         self._apply()
         return response
