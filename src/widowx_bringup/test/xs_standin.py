@@ -9,7 +9,8 @@ ends it:
 - `unplugged`: that, and no command reaches a servo; the servos hold their last goal.
 - `silent`: no joint states at all, as after a crash.
 - `lost_motor JOINT`: a servo has shut itself off for overload: limp, deaf, an error in its register, no current.
-- `reboot JOINT`: a servo was rebooted and is on again; its profile registers are 0, which means as fast as it can.
+- `reboot JOINT`: a servo is rebooted and then on again. Meanwhile the bus cannot be read, and afterwards its profile
+  registers are 0, which means as fast as it can.
 - `torque_off`: all servos limp.
 - `slow_services`: each service takes two seconds, in which the one thread does nothing else.
 - `hot JOINT`: an effort beyond what is healthy.
@@ -46,8 +47,10 @@ MOTORS = (*JOINT_NAMES, "gripper")
 IDS = (1, 2, 4, 6, 7, 8, 9)
 SLEEP = (0.0, -1.80, 1.55, 0.0, 0.8, 0.0)
 OVERLOAD = 1 << 5
-MILLIAMPERE_PER_NEWTON_METRE = 500.0
+MILLIAMPERE_PER_NEWTON_METRE = np.array([560, 280, 280, 560, 560, 560])  # two servos share shoulder and elbow
+STALL = 2300.0  # [mA]
 SLOW = 2.0
+REBOOT = 0.3  # [s]
 
 
 @dataclass
@@ -91,6 +94,7 @@ class XsStandIn(Node):
         self.fault, self.faulty = "none", ""
         self.commands: list[np.ndarray] = []  # all that came for the arm
         self.effort = 0.0  # of the gripper, as commanded
+        self._rebooted = -REBOOT  # when a servo last was, on the monotonic clock
         self._apply()
         self._states = self.create_publisher(JointState, "joint_states", 10)
         self.create_subscription(JointGroupCommand, "commands/joint_group", self._on_group, 10)
@@ -126,7 +130,7 @@ class XsStandIn(Node):
 
     @property
     def _readable(self) -> bool:
-        return self.fault not in ("read_failure", "unplugged")
+        return self.fault not in ("read_failure", "unplugged") and time.monotonic() > self._rebooted + REBOOT
 
     def _slowly(self, answer: Any) -> Any:
         def slow(request: Any, response: Any) -> Any:
@@ -151,6 +155,7 @@ class XsStandIn(Node):
 
     def _reboot_motor(self, name: str) -> None:
         self.motors[name].reboot()
+        self._rebooted = time.monotonic()
         if name in JOINT_NAMES:  # its goal is where it stands
             place = JOINT_NAMES.index(name)
             self.world.data.ctrl[place] = self.world.joints[place]
@@ -172,10 +177,10 @@ class XsStandIn(Node):
             message.position = [-np.pi] * 7 + [finger, -finger]
             message.velocity = message.effort = [0.0] * 9
             return message
-        current = self.world.data.actuator_force[:6] * MILLIAMPERE_PER_NEWTON_METRE
+        current = np.clip(self.world.data.actuator_force[:6] * MILLIAMPERE_PER_NEWTON_METRE, -STALL, STALL)
         current *= [self.motors[name].torque for name in JOINT_NAMES]
         if self.fault == "hot":
-            current[JOINT_NAMES.index(self.faulty)] = 2000.0
+            current[JOINT_NAMES.index(self.faulty)] = STALL
         message.position = [*self.world.joints, motor_angle(finger), finger, -finger]
         message.velocity = [*self.world.joint_velocities, 0.0, 0.0, 0.0]
         message.effort = [*current, self.effort, 0.0, 0.0]

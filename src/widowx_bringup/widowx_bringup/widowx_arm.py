@@ -46,7 +46,13 @@ CALL_LIMIT = 2.0
 """Longest wait for a service of xs_sdk [s]."""
 
 POLL_PERIOD = 1.0
-"""The error and profile registers are read this often [s]: it takes time on the bus from everything else."""
+"""Error, torque and profile registers are read this often [s]: it takes time on the bus from everything else."""
+
+SUSPICION_PERIOD = 0.2
+"""They are read this often [s] while a joint that carries the arm's weight reports no effort at all: it may be limp."""
+
+LOADED = [JOINT_NAMES.index("shoulder"), JOINT_NAMES.index("elbow")]
+"""Joints that carry the arm's weight."""
 
 STREAMING = 0.1
 """Targets that come faster than this [s] leave no time on the bus for registers."""
@@ -98,6 +104,7 @@ class WidowXArm:
         self._doubts = 0  # implausible states in a row
         self._doubt = ""
         self._overloaded = 0  # states in a row with an effort beyond its limit
+        self._limp = 0  # states in a row with no effort at all where there should be some
         self._profile: TimeProfile | None = None  # where the joints should be; None before the first target
         self._profiled = 0.0  # when that was, on the monotonic clock [s]
         self._strayed_since: float | None = None
@@ -286,12 +293,14 @@ class WidowXArm:
             self._connection.core.pub_single.publish(JointSingleCommand(name=GRIPPER, cmd=effort))
 
     def _check_effort(self, state: _State) -> None:
-        beyond = np.abs(state.effort) > EFFORT_LIMITS if len(state.effort) else np.zeros(6, bool)
+        effort = state.effort
+        self._limp = self._limp + 1 if len(effort) and not effort[LOADED].all() else 0
+        beyond = np.abs(effort) > EFFORT_LIMITS if len(effort) else np.zeros(6, bool)
         self._overloaded = self._overloaded + 1 if beyond.any() else 0
         if self._overloaded >= REPEATS:
             joint = int(beyond.argmax())
             raise ArmError(
-                f"{JOINT_NAMES[joint]} pushes with an effort of {abs(state.effort[joint]):.0f}; "
+                f"{JOINT_NAMES[joint]} pushes with an effort of {abs(effort[joint]):.0f}; "
                 f"at most {EFFORT_LIMITS[joint]} are allowed: is something in its way?"
             )
 
@@ -316,15 +325,20 @@ class WidowXArm:
         if self._polls and all(future.done() for _, future in self._polls):
             answers = {register: list(future.result().values) for register, future in self._polls}
             self._polls = []
-            self._reported = _hardware_error(answers["Hardware_Error_Status"])
-            self._reported = self._reported or self._profile_error(answers["Profile_Velocity"])
+            problems = (
+                _hardware_error(answers["Hardware_Error_Status"]),
+                _torque_error(answers["Torque_Enable"]),
+                self._profile_error(answers["Profile_Velocity"]),
+            )
+            self._reported = next(filter(None, problems), "")
         elif self._polls and now - self._polled > CALL_LIMIT:
             self._polls = []
             self._reported = f"xs_sdk did not answer {core.srv_get_reg.srv_name} within {CALL_LIMIT:g} s"
         streaming = self._sent - self._sent_before < STREAMING and now - self._sent < STREAMING
-        if not self._polls and now - self._polled > POLL_PERIOD and not streaming and not self._vendor_simulation:
+        period = SUSPICION_PERIOD if self._limp >= REPEATS else POLL_PERIOD
+        if not self._polls and now - self._polled > period and not streaming and not self._vendor_simulation:
             self._polled = now
-            wanted = {"Hardware_Error_Status": "all", "Profile_Velocity": GROUP}
+            wanted = {"Hardware_Error_Status": "all", "Torque_Enable": GROUP, "Profile_Velocity": GROUP}
             self._polls = [
                 (reg, core.srv_get_reg.call_async(RegisterValues.Request(cmd_type="group", name=name, reg=reg)))
                 for reg, name in wanted.items()
@@ -407,6 +421,14 @@ def _hardware_error(values: Sequence[int]) -> str:
                 "reboot_motors (smart_reboot) or switch the supply off and on, then arm/enable"
             )
     return ""
+
+
+def _torque_error(values: Sequence[int]) -> str:
+    """Return what the registers Torque_Enable of the arm's servos say; empty if all is well."""
+    off = [name for name, on in zip(JOINT_NAMES, values, strict=False) if not on]
+    if len(values) == 6 and not off:
+        return ""
+    return f"no torque in {', '.join(off) or 'servos that do not answer'}; support the arm, then arm/enable"
 
 
 def _state(message: JointState) -> _State | None:
