@@ -212,7 +212,8 @@ def test_a_lost_motor_is_named_from_its_register(rig: Rig) -> None:
 
 
 def test_a_joint_that_does_not_follow_is_a_fault(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(widowx_arm, "POLL_PERIOD", 1e9)  # the register comes second here
+    for period in ("POLL_PERIOD", "SUSPICION_PERIOD"):
+        monkeypatch.setattr(widowx_arm, period, 1e9)  # registers would tell as well
     rig.standin.misbehave("lost_motor", "waist")
     rig.arm.send(JointTarget(UP + 0.4 * np.eye(6)[0], 1.0))
     rig.fails(r"waist is 0\.\d+ rad from where it was sent")

@@ -14,6 +14,7 @@ ends it:
 - `torque_off`: all servos limp.
 - `slow_services`: each service takes two seconds, in which the one thread does nothing else.
 - `hot JOINT`: an effort beyond what is healthy.
+- `mended`: all servos are on again where they were at the beginning, and nothing is wrong any more.
 
 And always, as the real one: a command that is not a number means 0 rad, and a group command of another length is
 dropped.
@@ -46,6 +47,7 @@ RATE = 100.0
 MOTORS = (*JOINT_NAMES, "gripper")
 IDS = (1, 2, 4, 6, 7, 8, 9)
 SLEEP = (0.0, -1.80, 1.55, 0.0, 0.8, 0.0)
+UP = (0.0, 0.0, 0.2, 0.0, 1.37, 0.0)
 OVERLOAD = 1 << 5
 MILLIAMPERE_PER_NEWTON_METRE = np.array([560, 280, 280, 560, 560, 560])  # two servos share shoulder and elbow
 STALL = 2300.0  # [mA]
@@ -88,7 +90,8 @@ class XsStandIn(Node):
         super().__init__("xs_sdk", **options)
         self.world = World()
         self.world.reset(draw_layout("put the yellow cube on the white plate", 0))
-        self.world.place_arm(np.array(start, dtype=float))
+        self._start = np.array(start, dtype=float)
+        self.world.place_arm(self._start)
         self._gains = self.world.model.actuator_gainprm.copy(), self.world.model.actuator_biasprm.copy()
         self.motors = {name: Motor("position" if name != "gripper" else "pwm") for name in MOTORS}
         self.fault, self.faulty = "none", ""
@@ -126,6 +129,10 @@ class XsStandIn(Node):
         elif fault == "torque_off":
             for motor in self.motors.values():
                 motor.torque = 0
+        elif fault == "mended":
+            for motor in self.motors.values():
+                motor.torque, motor.error = 1, 0
+            self.world.place_arm(self._start)
         self._apply()
 
     @property
@@ -261,4 +268,5 @@ class XsStandIn(Node):
 
 
 if __name__ == "__main__":
-    sys.exit(run(XsStandIn))
+    up = "--up" in sys.argv  # in the workspace instead of asleep
+    sys.exit(run(lambda: XsStandIn(UP if up else SLEEP)))

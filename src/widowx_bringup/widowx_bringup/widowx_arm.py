@@ -9,7 +9,7 @@ after a hold and before an episode, and once a second, without waiting, to ask f
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,11 +48,11 @@ CALL_LIMIT = 2.0
 POLL_PERIOD = 1.0
 """Error, torque and profile registers are read this often [s]: it takes time on the bus from everything else."""
 
-SUSPICION_PERIOD = 0.2
-"""They are read this often [s] while a joint that carries the arm's weight reports no effort at all: it may be limp."""
+SUSPICION_PERIOD = 0.15
+"""The torque register of a joint that reports no effort at all is read this often [s]: at rest, or limp?"""
 
-LOADED = [JOINT_NAMES.index("shoulder"), JOINT_NAMES.index("elbow")]
-"""Joints that carry the arm's weight."""
+ERRORS, TORQUE, PROFILE = "Hardware_Error_Status", "Torque_Enable", "Profile_Velocity"
+"""Registers of a servo."""
 
 STREAMING = 0.1
 """Targets that come faster than this [s] leave no time on the bus for registers."""
@@ -104,13 +104,14 @@ class WidowXArm:
         self._doubts = 0  # implausible states in a row
         self._doubt = ""
         self._overloaded = 0  # states in a row with an effort beyond its limit
-        self._limp = 0  # states in a row with no effort at all where there should be some
+        self._limp = np.zeros(6, int)  # states in a row with no effort at all, by joint
         self._profile: TimeProfile | None = None  # where the joints should be; None before the first target
         self._profiled = 0.0  # when that was, on the monotonic clock [s]
         self._strayed_since: float | None = None
         self._sent = self._sent_before = 0.0
-        self._polls: list[tuple[str, Future]] = []
-        self._polled = 0.0
+        self._polls: dict[tuple[str, str, str], Future] = {}  # by kind, name and register
+        self._polled = 0.0  # when all registers were last asked for [s]
+        self._asked = 0.0  # when any were [s]
         self._reported = ""  # what the registers told of trouble
 
     # --- start and end --------------------------------------------------------------------------------------
@@ -144,17 +145,17 @@ class WidowXArm:
             ArmError: If a servo reports an error or does not take what it is told.
         """
         self._doubts = self._overloaded = 0
-        self._polls, self._polled, self._reported = [], time.monotonic(), ""
+        self._polls, self._polled, self._reported = {}, time.monotonic(), ""
         if not self._vendor_simulation:
-            self._raise(_hardware_error(self._registers("all", "Hardware_Error_Status", 7)))
+            self._raise(_hardware_error(self._registers("all", ERRORS, 7)))
         self._write_profile()
         self._hold_measured(self._fresh())
-        if not self._vendor_simulation and not all(self._registers(GROUP, "Torque_Enable", 6)):
+        if not self._vendor_simulation and not all(self._registers(GROUP, TORQUE, 6)):
             self._call(
                 self._connection.core.srv_torque, TorqueEnable.Request(cmd_type="group", name="all", enable=True)
             )
             self._hold_measured(self._fresh())
-            if not all(self._registers(GROUP, "Torque_Enable", 6)):
+            if not all(self._registers(GROUP, TORQUE, 6)):
                 raise ArmError("the servos' torque cannot be switched on; check the 12 V supply")
 
     def disconnect(self) -> None:
@@ -294,7 +295,7 @@ class WidowXArm:
 
     def _check_effort(self, state: _State) -> None:
         effort = state.effort
-        self._limp = self._limp + 1 if len(effort) and not effort[LOADED].all() else 0
+        self._limp = (self._limp + 1) * (effort == 0) if len(effort) else self._limp
         beyond = np.abs(effort) > EFFORT_LIMITS if len(effort) else np.zeros(6, bool)
         self._overloaded = self._overloaded + 1 if beyond.any() else 0
         if self._overloaded >= REPEATS:
@@ -321,28 +322,42 @@ class WidowXArm:
 
     def _poll(self) -> None:
         """Ask for the registers that tell of trouble, and judge the answers when they are there."""
-        now, core = time.monotonic(), self._connection.core
-        if self._polls and all(future.done() for _, future in self._polls):
-            answers = {register: list(future.result().values) for register, future in self._polls}
-            self._polls = []
-            problems = (
-                _hardware_error(answers["Hardware_Error_Status"]),
-                _torque_error(answers["Torque_Enable"]),
-                self._profile_error(answers["Profile_Velocity"]),
-            )
-            self._reported = next(filter(None, problems), "")
-        elif self._polls and now - self._polled > CALL_LIMIT:
-            self._polls = []
-            self._reported = f"xs_sdk did not answer {core.srv_get_reg.srv_name} within {CALL_LIMIT:g} s"
+        now = time.monotonic()
+        if self._polls and all(future.done() for future in self._polls.values()):
+            answers = {wanted: list(future.result().values) for wanted, future in self._polls.items()}
+            self._polls = {}
+            self._judge(answers)
+        elif self._polls and now - self._asked > CALL_LIMIT:
+            self._polls = {}
+            self._reported = f"xs_sdk did not answer {self._connection.core.srv_get_reg.srv_name} in {CALL_LIMIT:g} s"
         streaming = self._sent - self._sent_before < STREAMING and now - self._sent < STREAMING
-        period = SUSPICION_PERIOD if self._limp >= REPEATS else POLL_PERIOD
-        if not self._polls and now - self._polled > period and not streaming and not self._vendor_simulation:
+        if self._polls or streaming or self._vendor_simulation:
+            return
+        if now - self._polled > POLL_PERIOD:
             self._polled = now
-            wanted = {"Hardware_Error_Status": "all", "Torque_Enable": GROUP, "Profile_Velocity": GROUP}
-            self._polls = [
-                (reg, core.srv_get_reg.call_async(RegisterValues.Request(cmd_type="group", name=name, reg=reg)))
-                for reg, name in wanted.items()
-            ]
+            self._ask([("group", "all", ERRORS), ("group", GROUP, TORQUE), ("group", GROUP, PROFILE)])
+        elif (suspects := np.flatnonzero(self._limp >= REPEATS)).size and now - self._asked > SUSPICION_PERIOD:
+            self._ask([("single", JOINT_NAMES[joint], TORQUE) for joint in suspects])
+
+    def _ask(self, registers: Sequence[tuple[str, str, str]]) -> None:
+        self._asked, ask = time.monotonic(), self._connection.core.srv_get_reg.call_async
+        self._polls = {
+            (kind, name, reg): ask(RegisterValues.Request(cmd_type=kind, name=name, reg=reg))
+            for kind, name, reg in registers
+        }
+
+    def _judge(self, answers: Mapping[tuple[str, str, str], list[int]]) -> None:
+        """Take note of what registers tell; of a suspicion that proves true, ask them all at once."""
+        if ("group", "all", ERRORS) not in answers:
+            if not all(all(values) and values for values in answers.values()):
+                self._polled = -np.inf
+            return
+        problems = (
+            _hardware_error(answers["group", "all", ERRORS]),
+            _torque_error(answers["group", GROUP, TORQUE]),
+            self._profile_error(answers["group", GROUP, PROFILE]),
+        )
+        self._reported = next(filter(None, problems), "")
 
     def _profile_error(self, values: Sequence[int]) -> str:
         """Return why the servos would not move as they should; empty if they do."""
@@ -350,7 +365,7 @@ class WidowXArm:
         if len(values) == 6 and all(value == wanted for value in values):
             return ""
         return (
-            f"Profile_Velocity is {list(values)}, not {wanted} ms: a servo was rebooted, or somebody else sets it; "
+            f"{PROFILE} is {list(values)}, not {wanted} ms: a servo was rebooted, or somebody else sets it; "
             "arm/enable writes it anew"
         )
 
@@ -386,14 +401,14 @@ class WidowXArm:
             name=name,
             mode=mode,
             profile_type=profile,
-            profile_velocity=times.get("Profile_Velocity", 0),
+            profile_velocity=times.get(PROFILE, 0),
             profile_acceleration=times.get("Profile_Acceleration", 0),
         )
         self._call(self._connection.core.srv_set_op_modes, request)
 
     def _profile_registers(self) -> dict[str, int]:
         return {
-            "Profile_Velocity": round(1000 * self.limits.profile_time),
+            PROFILE: round(1000 * self.limits.profile_time),
             "Profile_Acceleration": round(1000 * self.limits.profile_acceleration_time),
         }
 
