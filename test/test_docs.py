@@ -65,6 +65,14 @@ def test_verbs_that_documents_show_exist(document: Path) -> None:
     assert shown <= verbs
 
 
+def test_tests_that_the_page_on_the_robot_names_exist() -> None:
+    tests = {name for file in (ROOT / "src/widowx_bringup/test").glob("test_*.py") for name in names_in(file)}
+    tests |= {file.name for file in (ROOT / "src/widowx_bringup/test").glob("test_*.py")}
+    named = set(re.findall(r"`(test_\w+(?:\.py)?)`", (ROOT / "docs" / "robot.md").read_text()))
+    assert len(named) > 15
+    assert named <= tests
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_of_documents_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):

@@ -15,6 +15,7 @@ os.environ |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": st
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("interbotix_xs_msgs", reason="Interbotix's messages are not installed")
 
+import xs_standin  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from xs_standin import OVERLOAD, SLEEP, XsStandIn  # noqa: E402
 
@@ -160,6 +161,16 @@ def test_a_servo_in_error_is_refused_by_name(ros: None) -> None:
     try:
         rig.standin.motors["elbow"].error = OVERLOAD
         with pytest.raises(ArmError, match=r"the servo of elbow has shut itself off: overload; .*reboot_motors"):
+            rig.arm.connect()
+    finally:
+        rig.close()
+
+
+def test_a_wx250_is_not_taken_for_a_wx250s(ros: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xs_standin, "IDS", (1, 2, 4, 6, 7, 7, 8))
+    rig = Rig()
+    try:
+        with pytest.raises(ArmError, match=r"the gripper is servo \[8\], not 9: no wx250s\?"):
             rig.arm.connect()
     finally:
         rig.close()
