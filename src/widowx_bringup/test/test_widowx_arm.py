@@ -178,12 +178,8 @@ def test_a_wx250_is_not_taken_for_a_wx250s(ros: None, monkeypatch: pytest.Monkey
 
 def test_a_missing_driver_is_named_with_the_command_that_starts_it(ros: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(xs_core, "START_LIMIT", 0.2)
-    connection = XsConnection("/nobody")
-    try:
-        with pytest.raises(ArmError, match=r"nothing answers under /nobody .*robot_model:=wx250s"):
-            connection.wait_ready(0.2)
-    finally:
-        connection.close()
+    with pytest.raises(ArmError, match=r"nothing answers under /nobody .*robot_model:=wx250s"):
+        XsConnection("/nobody").wait_ready(0.2)
 
 
 # --- misbehaviour -------------------------------------------------------------------------------------------

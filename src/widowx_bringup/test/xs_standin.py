@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand
-from interbotix_xs_msgs.srv import OperatingModes, Reboot, RegisterValues, RobotInfo, TorqueEnable
+from interbotix_xs_msgs.srv import MotorGains, OperatingModes, Reboot, RegisterValues, RobotInfo, TorqueEnable
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
@@ -105,6 +105,7 @@ class XsStandIn(Node):
         self.create_subscription(String, "standin/fault", lambda text: self.misbehave(*text.data.split()), 10)
         answers = {
             "set_operating_modes": (OperatingModes, self._set_operating_modes),
+            "set_motor_pid_gains": (MotorGains, lambda request, response: response),
             "set_motor_registers": (RegisterValues, self._set_registers),
             "get_motor_registers": (RegisterValues, self._get_registers),
             "get_robot_info": (RobotInfo, self._info),

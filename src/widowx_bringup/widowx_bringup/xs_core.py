@@ -153,7 +153,7 @@ def _interbotix(namespace: str) -> tuple[Node, XsCore]:
     arm = importlib.import_module("interbotix_xs_modules.xs_robot.arm")
     node = robot(node_name="xs_client", namespace=namespace, use_global_arguments=False)
     deadline = time.monotonic() + START_LIMIT
-    wanted = {f"{namespace}/{name}" for name in SERVICES}
+    wanted = {f"{namespace}/{name}" for name in (*SERVICES, "set_motor_pid_gains")}
     while missing := wanted - {name for name, _ in node.get_service_names_and_types()}:
         if time.monotonic() > deadline:
             node.destroy_node()
