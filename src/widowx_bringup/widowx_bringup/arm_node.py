@@ -61,8 +61,11 @@ START_POSE = (0.30, 0.0, 0.15, 0.0, 0.0, 0.0)
 SLOWLY = 0.5
 """Fastest joint on the way there, and to the sleep pose [rad/s]."""
 
-REACHED, PASSED = 0.02, 0.2
-"""So near [rad] an arm has arrived, or may turn to the next part of its way."""
+REACHED, SETTLE_TICKS = 0.03, 50
+"""So near [rad] the arm has arrived; so many looks later it comes no nearer, because it sags."""
+
+RAMP_TICKS = 5
+"""Looks at the device from one target on the arm's own way to the next: often enough to be smooth."""
 
 SLEEP_LIMIT = 20.0
 """Longest time that going to the sleep pose may take at the end [s]."""
@@ -165,6 +168,8 @@ class ArmNode(Node):
         self._fault = ""
         self._way: list[np.ndarray] = []  # joints to pass, where the arm is on its way by itself
         self._way_gripper = 1.0
+        self._ramp = np.zeros(6)  # where it should be on that way [rad]
+        self._ramp_ticks = self._settled_by = 0
         self._pending: Future | None = None
         self._joints: Publisher | None = None  # unless the arm's own driver publishes them
         self._snapshot: ArmSnapshot | None = None
@@ -386,28 +391,32 @@ class ArmNode(Node):
         if self.guard.holding:
             raise ArmError(f"arm is holding: {self.guard.reason}; call arm/enable first")
         reading = self.arm.read()
-        self._way = way_over(reading.positions, goal)
+        self._way, self._ramp, self._ramp_ticks = way_over(reading.positions, goal), reading.positions, 0
         self._way_gripper = float(np.clip(reading.gripper, 0.0, 1.0)) if gripper is None else gripper
         self.guard.busy = what
         return what
 
     def _move_on(self) -> None:
-        """Take the next part of the arm's own way; every part passes the gate."""
+        """Take the next part of the arm's own way, at its own speed however the servos move; it passes the gate."""
         if not self.guard.busy:  # or a hold has ended it
             return
-        limits, measured = self.controller.limits, self.arm.read().positions
-        while self._way and np.abs(self._way[0] - measured).max() < (REACHED if len(self._way) == 1 else PASSED):
-            self._way.pop(0)
-        if not self._way:
-            self.guard.busy = ""
-            self.controller.reset()
-            return
-        # the set-point that runs ahead so far moves at this speed: targets come much faster than the profile ends
-        lead = SLOWLY * (limits.profile_time - limits.profile_acceleration_time / 2)
-        target = gate_joints(measured + np.clip(self._way[0] - measured, -lead, lead), measured, limits)
-        if target.positions is None:
-            raise ArmError(target.reason)
-        self.arm.send(JointTarget(target.positions, self._way_gripper))
+        self._ramp = self._ramp + np.clip(self._way[0] - self._ramp, -SLOWLY * WATCH_PERIOD, SLOWLY * WATCH_PERIOD)
+        measured = self.arm.read().positions
+        self._ramp_ticks += 1
+        if np.allclose(self._ramp, self._way[0]):
+            if len(self._way) > 1:
+                self._way.pop(0)
+            elif np.abs(self._ramp - measured).max() < REACHED or self._ramp_ticks > self._settled_by:
+                self.guard.busy = ""
+                self.controller.reset()
+                return
+        else:
+            self._settled_by = self._ramp_ticks + SETTLE_TICKS
+        if self._ramp_ticks % RAMP_TICKS == 0:
+            target = gate_joints(self._ramp, measured, self.controller.limits)
+            if target.positions is None:
+                raise ArmError(target.reason)
+            self.arm.send(JointTarget(target.positions, self._way_gripper))
 
     def _publish_state(self, snapshot: ArmSnapshot) -> None:
         state = ArmState(

@@ -54,7 +54,7 @@ SUSPICION_PERIOD = 0.15
 ERRORS, TORQUE, PROFILE = "Hardware_Error_Status", "Torque_Enable", "Profile_Velocity"
 """Registers of a servo."""
 
-STREAMING = 0.1
+STREAMING = 0.05
 """Targets that come faster than this [s] leave no time on the bus for registers."""
 
 SLEEP_POSE = np.array([0.0, -1.80, 1.55, 0.0, 0.8, 0.0])
