@@ -52,7 +52,7 @@ class Probe(Node):
 
     def __init__(self) -> None:
         super().__init__("probe", namespace=NAMESPACE)
-        self.seeing = self.acting = True
+        self.seeing = self.acting = self.back = True
         self.action = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
         self.rng = np.random.default_rng(0)
         self.commands = self.create_publisher(EefCommand, "arm/command", qos.COMMANDS)
@@ -65,8 +65,9 @@ class Probe(Node):
         self.create_timer(1 / 30, self._show)
 
     def _act(self) -> None:
-        if self.acting:
-            self.action[:6] = self.rng.uniform(-0.01, 0.01, 6)
+        if self.acting:  # there and back, so that the arm stays where there is room
+            self.back = not self.back
+            self.action[:6] = -self.action[:6] if self.back else self.rng.uniform(-0.01, 0.01, 6)
             self.send(self.action)
 
     def send(self, action: np.ndarray) -> None:

@@ -35,6 +35,7 @@ setup(
             "camera_node = widowx_bringup.camera_node:main",
             "recorder_node = widowx_bringup.recorder_node:main",
             "scripted_teleop = widowx_bringup.scripted_teleop:main",
+            "teleop_node = widowx_bringup.teleop_node:node_main",
             "simulation = widowx_bringup.simulation:main",
         ],
         "ptr.commands": [
@@ -45,6 +46,7 @@ setup(
             "record = widowx_bringup.record:main",
             "recover = widowx_bringup.bag_writer:recover",
             "report = widowx_bringup.report:main",
+            "teleop = widowx_bringup.teleop_node:main",
             "study = widowx_bringup.study:main",
             "up = widowx_bringup.up:main",
         ],

@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 import yaml
 
-from widowx_bringup.graph import GRAPHS, REAL, Graph, GraphError, NodeSpec, config_folder, environment, find_graph
+from widowx_bringup.graph import (
+    GRAPHS,
+    REAL,
+    TELEOP_DEVICES,
+    Graph,
+    GraphError,
+    NodeSpec,
+    config_folder,
+    environment,
+    find_graph,
+)
 from widowx_bringup.limits import Limits
 
 GIVEN = {"eval": {"policy": "bundle"}, "record": {}, "replay": {"policy": "bundle", "bag": "bag"}}
@@ -73,11 +83,16 @@ def test_every_argument_is_described_and_its_default_allowed(graph: Graph) -> No
 @pytest.mark.parametrize("name", GRAPHS)
 def test_every_argument_changes_something(name: str) -> None:
     other = {"use_sim": None, "record": "false", "real_time_factor": "2.0", "rate": "2.0", "camera_rate": "15.0"}
-    other |= {"width": "64", "height": "48", "disturbance": "0.3"}
+    other |= {"width": "64", "height": "48", "disturbance": "0.3", "teleop": "none"}
     real = {"start_driver": "false", "load_configs": "false", "camera_driver": "usb_cam", "robot_model": None}
     for argument in find_graph(name).arguments:
         value = (other | real).get(argument.name, "elsewhere")
         given = {"use_sim": "false"} if argument in REAL and name == "eval" else {}
+        if argument.name == "demonstrated":
+            given = {"teleop": "leader"}
+            with pytest.raises(GraphError, match="teleop:=leader needs demonstrated:=…"):
+                nodes_of(name, teleop="leader")
+            continue
         if value is not None and (given or argument not in REAL):
             assert nodes_of(name, **given, **{argument.name: value}) != nodes_of(name, **given), argument.name
 
@@ -135,9 +150,26 @@ def test_pictures_of_every_camera_driver_are_where_the_policy_looks(driver: str)
     assert yaml.safe_load((config_folder() / camera.config).read_text())[f"/**/{camera.name}"]
 
 
-def test_demonstrations_on_the_real_arm_are_refused_until_there_is_teleoperation() -> None:
-    with pytest.raises(GraphError, match="no teleoperation for the real arm"):
-        nodes_of("record", use_sim="false")
+def test_the_script_demonstrates_on_the_simulated_arm_only() -> None:
+    executables = [{node.executable for node in nodes_of("record", use_sim=use_sim)} for use_sim in ("true", "false")]
+    assert "scripted_teleop" in executables[0]
+    assert "scripted_teleop" not in executables[1]
+    with pytest.raises(GraphError, match="run `ptr teleop` beside it"):
+        nodes_of("record", use_sim="false", teleop="scripted")
+
+
+@pytest.mark.parametrize("device", ["gamepad", "spacemouse", "leader"])
+def test_a_person_demonstrates_with_a_device(device: str) -> None:
+    nodes = {node.executable: node for node in nodes_of("record", teleop=device, demonstrated="stir", camera="front")}
+    teleop = nodes["teleop_node"].parameters
+    assert (teleop["device"], teleop["task"], teleop["camera"]) == (device, "stir", "front")
+    assert ("joy_node" in nodes) == (device == "gamepad")
+    assert set(TELEOP_DEVICES) == {"gamepad", "spacemouse", "leader"}
+
+
+def test_a_persons_demonstrations_in_simulation_are_not_disturbed() -> None:
+    (simulation, *_) = nodes_of("record", teleop="none", disturbance="0.3")
+    assert simulation.parameters["disturbance"] == 0.0
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_death_of_one_node_ends_the_others_and_is_named(record: Up) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["record", "use_sim:=false"], "no teleoperation for the real arm yet"),
+        (["record", "use_sim:=false", "teleop:=scripted"], "run `ptr teleop` beside it"),
         (["record", "use_sim:=perhaps"], "choose from: true, false"),
         (["record", "real_time_factor:=-1"], "it must be positive"),
         (["record", "nonsense:=1"], "record has no argument 'nonsense'"),

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as TimedOut  # its own before Python 3.11
 from typing import Any
 
 import mujoco
@@ -216,7 +217,7 @@ class ArmNode(Node):
             while self.guard.busy and time.monotonic() < deadline:
                 time.sleep(0.02)
             problem = self.guard.reason or self.guard.busy
-        except (ArmError, TimeoutError) as error:
+        except (ArmError, TimedOut) as error:
             problem = str(error) or "the device does not answer"
         if problem:
             self.get_logger().error(f"not in the sleep pose ({problem}): support the arm before you end its driver")

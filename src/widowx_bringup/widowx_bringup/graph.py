@@ -175,6 +175,15 @@ REAL = (
 )
 """Arguments of the real arm and its camera; where Interbotix has them too, they have its names."""
 
+TELEOP_DEVICES = ("gamepad", "spacemouse", "leader")
+TELEOP = Argument(
+    "teleop",
+    "who demonstrates: a script (simulation only), a person, or nobody here (run `ptr teleop` beside it); auto: as the "
+    "arm is, scripted or none",
+    "auto",
+    ("auto", "scripted", "none", *TELEOP_DEVICES),
+)
+DEMONSTRATED = Argument("demonstrated", "name of the task that a person shows", "")
 RECORD = Argument("record", "whether every episode becomes a bag", "true", ("true", "false"))
 
 
@@ -255,11 +264,27 @@ def _eval_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
 
 
 def _record_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
-    if values["use_sim"] != "true":
-        raise GraphError("use_sim:=false: this version has no teleoperation for the real arm yet; use use_sim:=true")
-    teleop = NodeSpec(BRINGUP, "scripted_teleop", parameters={"camera": values["camera"]})
-    nodes = [*_world(values), teleop, _recorder(values)]
+    simulated, teleop = values["use_sim"] == "true", values["teleop"]
+    scripted = teleop == "scripted" or (teleop == "auto" and simulated)
+    if scripted and not simulated:
+        raise GraphError("teleop:=scripted knows the simulated scene only; choose none, and run `ptr teleop` beside it")
+    disturbance = values["disturbance"] if scripted else "0.0"  # a person errs enough
+    nodes = [*_world({**values, "disturbance": disturbance}), _recorder(values)]
+    if scripted:
+        nodes.append(NodeSpec(BRINGUP, "scripted_teleop", parameters={"camera": values["camera"]}))
+    elif teleop in TELEOP_DEVICES:
+        nodes += _person(values)
     return _placed(nodes, values, values["use_sim"] == "true")
+
+
+def _person(values: Mapping[str, str]) -> list[NodeSpec]:
+    """Return teleoperation by a device, and the driver of the device where it has one of its own."""
+    if not values["demonstrated"]:
+        raise GraphError(f"teleop:={values['teleop']} needs demonstrated:=…, the name of the task that is shown")
+    parameters = {"device": values["teleop"], "camera": values["camera"], "task": values["demonstrated"]}
+    teleop = NodeSpec(BRINGUP, "teleop_node", parameters=parameters)
+    joy = NodeSpec("joy", "joy_node", parameters={"autorepeat_rate": 20.0})
+    return [joy, teleop] if values["teleop"] == "gamepad" else [teleop]
 
 
 def _replay_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
@@ -280,7 +305,12 @@ GRAPHS = {
             (*POLICY_ARGUMENTS, *SHARED, RECORD, *REAL),
             _eval_nodes,
         ),
-        Graph("record", "arm, camera, teleoperation and recorder", (*SHARED, DISTURBANCE, *REAL), _record_nodes),
+        Graph(
+            "record",
+            "arm, camera, teleoperation and recorder",
+            (*SHARED, TELEOP, DEMONSTRATED, DISTURBANCE, *REAL),
+            _record_nodes,
+        ),
         Graph(
             "replay",
             "a recorded bag into the policy; no arm is there to move",

@@ -1,0 +1,191 @@
+"""From what a person does to steps of the end effector, and what a set of demonstrations lacks. No ROS, no device.
+
+Devices tell a `Wish`; a `Pilot` makes an action of it. Nothing moves unless the device's dead-man switch is held: a key
+that repeats, a shoulder button, a hand on the knob.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from ptr_policy_node.spec import ACTION_HIGH, ACTION_NAMES, CONTROL_RATE
+
+SLOWEST, FASTEST = 0.1, 1.0
+"""Speeds, as a part of the longest step."""
+
+IDLE_HEAD = 1.0
+"""A demonstration that begins with so long [s] without motion teaches to stand still."""
+
+SAME_START = 0.01
+"""Start poses whose spread [m] is smaller are the same."""
+
+SAME_PATH = 0.003
+"""Demonstrations whose paths are nowhere further apart [m] are copies."""
+
+ENOUGH = 10
+"""Demonstrations of a set, as in the paper."""
+
+
+class Press(Enum):
+    """What a single key or button asks for."""
+
+    STOP = "stop"
+    ENABLE = "enable"
+    HOME = "home"  # to the start pose
+    RECORD = "record"
+    SAVE = "save"
+    FAIL = "fail"  # save as a failure
+    DISCARD = "discard"
+    AGAIN = "again"  # discard, to the start pose, and record anew
+    GRIPPER = "gripper"  # open or close
+    FASTER = "faster"
+    SLOWER = "slower"
+    QUIT = "quit"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person wants at one instant."""
+
+    motion: np.ndarray = field(default_factory=lambda: np.zeros(6))  # (6,) -1 .. 1 of the step at the speed chosen
+    held: bool = False  # dead-man switch
+    presses: tuple[Press, ...] = ()
+    gripper: float | None = None  # opening, where the device tells it
+
+
+class Pilot:
+    """Turns wishes into actions, and remembers speed and gripper."""
+
+    def __init__(self, speed: float = 0.4) -> None:
+        self.speed = float(np.clip(speed, SLOWEST, FASTEST))
+        self.gripper = 1.0
+
+    def press(self, press: Press) -> None:
+        """Take note of a press that is about the steps; others are not the pilot's business."""
+        if press == Press.GRIPPER:
+            self.gripper = 0.0 if self.gripper > 0.5 else 1.0
+        elif press == Press.FASTER:
+            self.speed = min(FASTEST, self.speed * 1.25)
+        elif press == Press.SLOWER:
+            self.speed = max(SLOWEST, self.speed / 1.25)
+
+    def action(self, wish: Wish) -> np.ndarray:
+        """Return the step of a wish, shape (7,): no motion unless the dead-man switch is held; always finite."""
+        motion = np.nan_to_num(np.asarray(wish.motion, dtype=float), nan=0.0, posinf=0.0, neginf=0.0)
+        if wish.gripper is not None and np.isfinite(wish.gripper):
+            self.gripper = float(np.clip(wish.gripper, 0.0, 1.0))
+        step = np.clip(motion, -1.0, 1.0) * ACTION_HIGH[:6] * self.speed * wish.held
+        return np.append(step, self.gripper)
+
+
+# --- keyboard -----------------------------------------------------------------------------------------------
+
+MOTIONS: Mapping[str, tuple[int, float]] = {
+    "w": (0, 1.0), "s": (0, -1.0), "a": (1, 1.0), "d": (1, -1.0), "r": (2, 1.0), "f": (2, -1.0),
+    "o": (3, 1.0), "u": (3, -1.0), "k": (4, 1.0), "i": (4, -1.0), "j": (5, 1.0), "l": (5, -1.0),
+}  # fmt: skip
+"""Key -> dimension and direction: x, y, z, roll, pitch, yaw."""
+
+PRESSES: Mapping[str, Press] = {
+    " ": Press.STOP,
+    "e": Press.ENABLE,
+    "h": Press.HOME,
+    "1": Press.RECORD,
+    "2": Press.SAVE,
+    "3": Press.FAIL,
+    "4": Press.DISCARD,
+    "5": Press.AGAIN,
+    "g": Press.GRIPPER,
+    "+": Press.FASTER,
+    "-": Press.SLOWER,
+    "q": Press.QUIT,
+}
+
+ESCAPES = re.compile(r"\x1b(?:\[|O)[0-9;]*[A-Za-z~]")
+"""What a terminal sends for arrows and function keys; there are letters in it."""
+
+REPEATS_WITHIN = 0.8
+"""A key pressed again within this time [s] is held: a terminal tells of repetitions, not of releases."""
+
+HELD_FOR, TAPPED_FOR = 0.15, 1 / CONTROL_RATE
+"""How long a repeating key, and a single press, act [s]."""
+
+
+class Keys:
+    """Which motion keys are down, judged by their repetitions; a tap moves by one step."""
+
+    def __init__(self) -> None:
+        self._pressed: dict[str, float] = {}  # when last
+        self._until: dict[str, float] = {}  # how long each acts
+
+    def type(self, text: str, now: float) -> tuple[Press, ...]:
+        """Take note of keys typed at a time [s]; return the presses among them."""
+        text = ESCAPES.sub("", text)
+        for key in text:
+            if key in MOTIONS:
+                repeats = now - self._pressed.get(key, -np.inf) < REPEATS_WITHIN
+                self._until[key] = now + (HELD_FOR if repeats else TAPPED_FOR)
+                self._pressed[key] = now
+        return tuple(PRESSES[key] for key in text if key in PRESSES)
+
+    def wish(self, presses: tuple[Press, ...], now: float) -> Wish:
+        """Return what the keys ask for at a time [s]."""
+        motion = np.zeros(6)
+        for key, until in self._until.items():
+            if now < until:
+                dimension, direction = MOTIONS[key]
+                motion[dimension] += direction
+        return Wish(np.clip(motion, -1.0, 1.0), bool(motion.any()), presses)
+
+
+# --- the set of demonstrations ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What matters of one demonstration for the set."""
+
+    proprio: np.ndarray  # (T, 7)
+    actions: np.ndarray  # (T, 7)
+
+    @property
+    def idle_head(self) -> float:
+        """Time before the first motion [s]."""
+        moving = (np.abs(self.actions[:, :6]) > 0.02 * ACTION_HIGH[:6]).any(1) | (
+            np.abs(self.actions[:, 6] - self.actions[:1, 6]) > 0.5
+        )
+        return (int(moving.argmax()) if moving.any() else len(moving)) / CONTROL_RATE
+
+    @property
+    def gripper_events(self) -> int:
+        """How often the gripper was told to open or close."""
+        return int((np.abs(np.diff(self.actions[:, ACTION_NAMES.index("gripper")])) > 0.5).sum())
+
+
+def lacking(demonstrations: Sequence[Demonstration]) -> list[str]:
+    """Return what a set of demonstrations still lacks, for the person who records it; empty if nothing."""
+    lines = [f"{len(demonstrations)} of {ENOUGH} demonstrations"] if len(demonstrations) < ENOUGH else []
+    for number, each in enumerate(demonstrations, start=1):
+        if each.idle_head > IDLE_HEAD:
+            lines.append(f"number {number} begins with {each.idle_head:.1f} s without motion")
+        if not each.gripper_events:
+            lines.append(f"in number {number} the gripper neither opens nor closes")
+        for other, earlier in enumerate(demonstrations[: number - 1], start=1):
+            if _same_path(each, earlier):
+                lines.append(f"number {number} repeats number {other}")
+    starts = np.array([each.proprio[0, :3] for each in demonstrations])
+    if len(starts) > 2 and np.linalg.norm(starts.std(0)) < SAME_START:
+        lines.append("all of them start at the same place: move the arm before some of them")
+    return lines
+
+
+def _same_path(a: Demonstration, b: Demonstration) -> bool:
+    size = min(len(a.proprio), len(b.proprio))
+    if abs(len(a.proprio) - len(b.proprio)) > 2:
+        return False
+    return bool(np.abs(a.proprio[:size, :3] - b.proprio[:size, :3]).max() < SAME_PATH)

@@ -1,0 +1,245 @@
+"""Teleoperation: a person's device on the ROS graph, and the episodes that the person records with it.
+
+    ptr teleop --task "put the yellow cube on the white plate"      # keyboard, in a terminal, also over SSH
+
+Like every other demonstrator it takes a step on the camera's picture that is nearest to the control period, so that
+each command answers a picture. In an episode a command is sent for each step, of no motion while the dead-man switch is
+not held; outside of one only while it is held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CameraInfo
+from std_srvs.srv import Trigger
+
+from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
+from ptr_policy_node import qos
+from ptr_policy_node.node import Health, now_ns, parameter, publish_diagnostics, run, to_ns, to_stamp
+from ptr_policy_node.observation import StepSchedule
+from ptr_policy_node.spec import (
+    BASE_FRAME,
+    CONTROL_RATE,
+    TOPIC_ARM_STATE,
+    TOPIC_COMMAND,
+    TOPIC_EPISODE_EVENT,
+    PtrError,
+    camera_info_topic,
+)
+
+from .graph import environment
+from .teleop import Demonstration, Pilot, Press, Wish, lacking
+from .teleop_devices import DEVICES, Device, Keyboard
+
+POLL_PERIOD = 0.02
+"""The device is asked this often [s]."""
+
+HELP = """\
+  w s  forward, back      r f  up, down       o u  roll      1  record     4  discard
+  a d  left, right        g    gripper        i k  pitch     2  save       5  discard, start pose, record anew
+  + -  faster, slower     h    start pose     j l  yaw       3  save as a failure
+  SPACE  STOP the arm (e: go on)                                          q  quit
+"""
+
+
+class TeleopNode(Node):
+    """Publishes what a person wants, begins and ends episodes, and says what the set of demonstrations lacks."""
+
+    def __init__(
+        self, make_device: Callable[[Node], Device] | None = None, show: Callable[[str], object] = print, **options: Any
+    ) -> None:
+        super().__init__("teleop_node", **options)
+        camera = parameter(self, "camera", "over_shoulder", "camera whose pictures the commands answer")
+        self.task = parameter(self, "task", "", "what is demonstrated")
+        self.pilot = Pilot(parameter(self, "speed", 0.4, "speed at first, as a part of the longest step"))
+        self.demonstrations: list[Demonstration] = []
+        self.episode = ""  # id of the running one
+        self._show = show
+        self._wish = Wish()
+        self._rows: list[tuple[np.ndarray, np.ndarray]] = []  # proprio and action of the running episode
+        self._state: ArmState | None = None
+        self._told = ""
+        self._again = ""  # "called" or "moving" on the way to the start pose, to record anew there
+        self._schedule = StepSchedule(CONTROL_RATE)
+        self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
+        self._events = self.create_publisher(EpisodeEvent, TOPIC_EPISODE_EVENT, qos.EVENTS)
+        self._triggers = {
+            press: self.create_client(Trigger, name)
+            for press, name in (
+                (Press.STOP, "arm/hold"),
+                (Press.ENABLE, "arm/enable"),
+                (Press.HOME, "arm/go_to_start"),
+            )
+        }
+        self.create_subscription(ArmState, TOPIC_ARM_STATE, self._on_state, qos.STATE)
+        self.create_subscription(CameraInfo, camera_info_topic(camera), self._on_picture, qos.IMAGES)
+        publish_diagnostics(self, "teleoperation", self._health)
+        self.device = (make_device or self._chosen)(self)
+        self.create_timer(POLL_PERIOD, self._poll)
+
+    def _chosen(self, node: Node) -> Device:
+        kind = parameter(node, "device", "gamepad", f"what the person holds: {', '.join(DEVICES)}")
+        if kind not in DEVICES:
+            raise PtrError(f"device {kind!r} is none of {', '.join(DEVICES)}; the keyboard is `ptr teleop`")
+        return DEVICES[kind](node)
+
+    def destroy_node(self) -> None:
+        """Discard a running episode and give the device back."""
+        if self.episode:
+            self._end(EpisodeEvent.DISCARD, "teleoperation ended")
+        self.device.close()
+        super().destroy_node()
+
+    # --- what the person wants ------------------------------------------------------------------------------
+
+    def _poll(self) -> None:
+        self._wish = self.device.read(time.monotonic())
+        for press in self._wish.presses:
+            self._press(press)
+
+    def _press(self, press: Press) -> None:
+        self.pilot.press(press)
+        if press in self._triggers:
+            self._call(press)
+        elif press == Press.RECORD:
+            self._begin()
+        elif press == Press.SAVE:
+            self._save()
+        elif press == Press.FAIL:
+            self._end(EpisodeEvent.FAILURE, "saved as a failure")
+        elif press == Press.DISCARD:
+            self._end(EpisodeEvent.DISCARD, "discarded")
+        elif press == Press.AGAIN:
+            self._end(EpisodeEvent.DISCARD, "discarded")
+            self._again = "called"
+            self._call(Press.HOME)
+        elif press == Press.QUIT:
+            signal.raise_signal(signal.SIGINT)
+
+    def _call(self, press: Press) -> None:
+        client = self._triggers[press]
+        if not client.service_is_ready():
+            self._say(f"{client.srv_name}: no arm node answers")
+            return
+        client.call_async(Trigger.Request()).add_done_callback(lambda future: self._say(future.result().message))
+
+    # --- steps ----------------------------------------------------------------------------------------------
+
+    def _on_state(self, state: ArmState) -> None:
+        problem = state.reason if state.status != ArmState.STATUS_OK else ""
+        if problem and problem != self._told:
+            self._say(f"the arm holds: {problem}")
+        self._told = problem
+        if self._state is None:
+            self.pilot.gripper = float(state.proprio[6] > 0.5)
+        self._state = state
+        if self._again == "called" and state.reason:
+            self._again = "moving"
+        elif self._again == "moving" and not state.reason:
+            self._again = ""
+            self._begin()
+
+    def _on_picture(self, picture: CameraInfo) -> None:
+        if self._state is None or not self._schedule.take(to_ns(picture.header.stamp)):
+            return
+        if not (self.episode or self._wish.held):
+            return
+        action = self.pilot.action(self._wish)
+        self.device.took(action)
+        if self.episode:
+            self._rows.append((np.asarray(self._state.proprio), action))
+        command = EefCommand(action=action, source=EefCommand.SOURCE_TELEOP, observation_stamp=picture.header.stamp)
+        command.header.stamp = to_stamp(now_ns(self))
+        command.header.frame_id = BASE_FRAME
+        self._commands.publish(command)
+
+    # --- episodes -------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        if self.episode:
+            self._say("recording already; 2 saves, 4 discards")
+            return
+        if self._state is None or self._state.status != ArmState.STATUS_OK:
+            self._say("not recorded: the arm holds; e lets it go on")
+            return
+        self.episode, self._rows = str(uuid.uuid4()), []
+        self._schedule.restart()
+        self._publish(EpisodeEvent.START)
+        self._say(f"recording number {len(self.demonstrations) + 1}: {self.task}")
+
+    def _save(self) -> None:
+        if self.episode and self._rows:
+            proprio, actions = (np.array(each) for each in zip(*self._rows, strict=True))
+            self.demonstrations.append(Demonstration(proprio, actions))
+        if self._end(EpisodeEvent.SUCCESS, f"saved number {len(self.demonstrations)}"):
+            for line in lacking(self.demonstrations):
+                self._show(f"  the set lacks: {line}")
+
+    def _end(self, event: int, words: str) -> bool:
+        """End the running episode; return whether there was one."""
+        if not self.episode:
+            self._say("nothing is being recorded; 1 begins")
+            return False
+        self._publish(event)
+        self.episode = ""
+        self._say(words)
+        return True
+
+    def _publish(self, event: int) -> None:
+        message = EpisodeEvent(episode_id=self.episode, event=event, task=self.task, text="teleoperation")
+        message.header.stamp = to_stamp(now_ns(self))
+        self._events.publish(message)
+
+    def _say(self, words: str) -> None:
+        self._show(words)
+
+    def _health(self) -> Health:
+        return Health(
+            message="recording" if self.episode else "idle",
+            values={"demonstrations": len(self.demonstrations), "speed": f"{self.pilot.speed:.2f}"},
+        )
+
+
+def main(argv: list[str]) -> int:
+    """Move the arm with the keyboard, and record demonstrations with single keys."""
+    parser = argparse.ArgumentParser(
+        prog="ptr teleop",
+        description="Move the arm with the keyboard of this terminal, beside a running graph "
+        "(`ptr up record teleop:=none`, or teleop_record.launch.py).",
+        epilog=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--task", required=True, help="what is demonstrated")
+    parser.add_argument("--speed", type=float, default=0.4, help="at first, of the longest step (default: %(default)s)")
+    parser.add_argument("--camera", default="over_shoulder", help="whose pictures it answers (default: %(default)s)")
+    parser.add_argument("--robot-name", default="wx250s", help="namespace of the graph (default: %(default)s)")
+    parser.add_argument("--simulated", action="store_true", help="the graph's arm and time are simulated")
+    options = parser.parse_args(argv)
+    os.environ.update(environment({"use_sim": str(options.simulated).lower()}))
+    parameters = {"task": options.task, "speed": options.speed, "camera": options.camera}
+    parameters["use_sim_time"] = options.simulated
+    overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+    print(f"{HELP}\ndemonstrating: {options.task}", flush=True)
+    return run(
+        lambda: TeleopNode(Keyboard, print, namespace=options.robot_name, parameter_overrides=overrides), arguments=[]
+    )
+
+
+def node_main() -> int:
+    """Run the node of a graph, with the device that its parameter names."""
+    return run(TeleopNode)
+
+
+if __name__ == "__main__":
+    sys.exit(node_main())
