@@ -103,18 +103,22 @@ def _literal(config: Config, problem: Any) -> Any:
 
 
 def loading(store: EpisodeStore, rounds: int) -> None:
-    """Time batches of 64 transitions, in turns with copies of as many bytes: of random rows, and of one piece."""
+    """Time batches of 64 transitions, in turns with copies of as many bytes: of random rows, and of one piece.
+
+    Each has an array of its own, as a batch must: one that only a copy writes to would stay in the cache for it.
+    """
     _, replay = start_pretraining(from_dict({}), [store], [])
     frames, rng = np.asarray(store.frames), np.random.default_rng(0)
-    out = np.empty((64, 2, *frames.shape[1:]), np.uint8)
 
-    def copy_rows() -> None:
+    def copy_rows() -> np.ndarray:
+        out = np.empty((64, 2, *frames.shape[1:]), np.uint8)
         for place, row in enumerate(rng.integers(len(frames) - 1, size=64).tolist()):
             out[place] = frames[row : row + 2]
+        return out
 
-    def copy_piece() -> None:
+    def copy_piece() -> np.ndarray:
         first = int(rng.integers(len(frames) - 128))
-        out.reshape(frames[:128].shape)[:] = frames[first : first + 128]
+        return frames[first : first + 128].copy()
 
     works: dict[str, Callable[[], Any]] = {"batch": replay.sample, "rows": copy_rows, "piece": copy_piece}
     times: dict[str, list[float]] = {name: [] for name in works}

@@ -147,19 +147,18 @@ class _Arrays:
         return _Arrays(frames, self.steps[rows], self.marks[rows], self.task[rows])
 
     def batch(self, images: Tensor, next_images: Tensor) -> Batch:
-        steps, marks = torch.from_numpy(self.steps), torch.from_numpy(self.marks)
-        reward, until_reward, last, target = marks.unbind(1)
+        tensor, steps, marks = torch.from_numpy, self.steps, self.marks  # slices of arrays cost less than of tensors
         return Batch(
             images=images,
             next_images=next_images,
-            proprio=steps[..., :7],
-            next_proprio=steps[..., 7:14],
-            task=torch.from_numpy(self.task),
-            actions=steps[..., 14:],
-            rewards=reward,
-            until_reward=until_reward,
-            last=last,
-            target=target,
+            proprio=tensor(steps[..., :7]),
+            next_proprio=tensor(steps[..., 7:14]),
+            task=tensor(self.task),
+            actions=tensor(steps[..., 14:]),
+            rewards=tensor(marks[:, 0]),
+            until_reward=tensor(marks[:, 1]),
+            last=tensor(marks[:, 2]),
+            target=tensor(marks[:, 3]),
         )
 
 
