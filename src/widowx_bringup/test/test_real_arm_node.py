@@ -16,6 +16,7 @@ rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("interbotix_xs_msgs", reason="Interbotix's messages are not installed")
 
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
 from sensor_msgs.msg import CameraInfo  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 from xs_standin import SLEEP, XsStandIn  # noqa: E402
@@ -37,7 +38,8 @@ class Rig:
         self.standin = XsStandIn(UP, namespace=NAMESPACE)
         self.running = True
         self.threads = [self.spin(self.standin)]
-        self.node = ArmNode("arm_node", DEVICES["interbotix"], namespace=NAMESPACE)
+        patient = [Parameter(name, value=1.5) for name in ("max_command_silence", "max_image_age")]  # on a busy machine
+        self.node = ArmNode("arm_node", DEVICES["interbotix"], namespace=NAMESPACE, parameter_overrides=patient)
         self.probe = rclpy.create_node("probe", namespace=NAMESPACE)
         self.commands = self.probe.create_publisher(EefCommand, "arm/command", qos.COMMANDS)
         self.events = self.probe.create_publisher(EpisodeEvent, "episode/event", qos.EVENTS)
