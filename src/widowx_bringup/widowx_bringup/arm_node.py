@@ -163,6 +163,7 @@ class ArmNode(Node):
             max_blindness=parameter(self, "max_image_age", 1.8 * period, "oldest newest picture in an episode [s]"),
             resume_on_start=parameter(self, "resume_on_start", False, "whether the START of an episode ends a hold"),
         )
+        self.simulated_time = bool(self.get_parameter("use_sim_time").value)
         self._frame = parameter(self, "base_frame", BASE_FRAME, "frame of poses and commands")
         self._camera = parameter(self, "camera", "over_shoulder", "camera that the arm does not move without")
         self.arm, self.controller = make_device(self)
@@ -329,7 +330,7 @@ class ArmNode(Node):
     def watch(self) -> None:
         """Hold if nobody commands the arm any more, nobody sees it, or something is wrong with it."""
         now = self.now_ns()
-        if not self.get_parameter("use_sim_time").value and (jump := self.guard.clock_jump(now, time.monotonic_ns())):
+        if not self.simulated_time and (jump := self.guard.clock_jump(now, time.monotonic_ns())):
             self._hold(jump)
         if reason := self.guard.silence(now) or self.guard.blindness(now):
             self._hold(reason)

@@ -56,8 +56,7 @@ class SimulationNode(ArmNode):
             "noise of the arm itself, as a part of the longest step",
         )
         self._disturb = Disturbance(np.random.default_rng(0), self._disturbance)
-        self._simulated = self.get_parameter("use_sim_time").value
-        if self._factor <= 0 or (self._factor != 1.0 and not self._simulated):
+        if self._factor <= 0 or (self._factor != 1.0 and not self.simulated_time):
             raise PtrError(f"real_time_factor {self._factor} is not possible; positive, and 1 without use_sim_time")
         if rate < CONTROL_RATE or rate % CONTROL_RATE:
             raise PtrError(f"world_rate {rate:g} Hz is not possible; choose a multiple of {CONTROL_RATE:g} Hz")
@@ -77,7 +76,7 @@ class SimulationNode(ArmNode):
 
     def device_stamp_ns(self, stamp_ns: int) -> int:
         """Return a stamp of the world on the system's clock, unless simulated time is the clock."""
-        return stamp_ns if self._simulated else stamp_ns + time.time_ns() - self.world.time_ns
+        return stamp_ns if self.simulated_time else stamp_ns + time.time_ns() - self.world.time_ns
 
     def on_picture(self, picture: CameraInfo) -> None:
         """Take note of a picture of the camera, for which the world may be waiting."""
@@ -91,7 +90,7 @@ class SimulationNode(ArmNode):
     # --- jobs: they run in the device thread ----------------------------------------------------------------
 
     def _tick(self) -> None:
-        if self._simulated and self._pacing.must_wait(self.world.time_ns, self._next_state_ns):
+        if self.simulated_time and self._pacing.must_wait(self.world.time_ns, self._next_state_ns):
             return
         if self.world.time_ns >= self._next_state_ns:
             self._next_state_ns += self._state_period_ns
@@ -100,7 +99,7 @@ class SimulationNode(ArmNode):
         self._ticks += 1
         if self._ticks % WATCH_TICKS == 0:
             self.watch()
-        if self._simulated:
+        if self.simulated_time:
             self._clock_publisher.publish(Clock(clock=to_stamp(self.world.time_ns)))
 
     def _start(self, episode: str) -> None:

@@ -103,6 +103,7 @@ class WidowXArm:
         self._state: _State | None = None
         self._doubts = 0  # implausible states in a row
         self._doubt = ""
+        self._vendor_simulation = False  # Interbotix's own, which has no registers to read
         self._overloaded = 0  # states in a row with an effort beyond its limit
         self._limp = np.zeros(6, int)  # states in a row with no effort at all, by joint
         self._profile: TimeProfile | None = None  # where the joints should be; None before the first target
@@ -123,6 +124,7 @@ class WidowXArm:
             ArmError: If xs_sdk does not answer, drives another robot, or a servo reports an error.
         """
         self._connection.wait_ready()
+        self._vendor_simulation = self._connection.serves("xs_sdk_sim")
         group = self._info("group", GROUP)
         if tuple(group.joint_names) != JOINT_NAMES:
             raise ArmError(f"xs_sdk drives {', '.join(group.joint_names) or 'nothing'}, not a wx250s; {START}")
@@ -195,6 +197,9 @@ class WidowXArm:
             return
         self._doubts = 0
         self._state = state
+        if len(state.effort):
+            self._limp = (self._limp + 1) * (state.effort == 0)
+            self._overloaded = self._overloaded + 1 if (np.abs(state.effort) > EFFORT_LIMITS).any() else 0
 
     def _fresh(self) -> _State:
         """Return a state that came after this call; raises ArmError if none does."""
@@ -294,14 +299,10 @@ class WidowXArm:
             self._connection.core.pub_single.publish(JointSingleCommand(name=GRIPPER, cmd=effort))
 
     def _check_effort(self, state: _State) -> None:
-        effort = state.effort
-        self._limp = (self._limp + 1) * (effort == 0) if len(effort) else self._limp
-        beyond = np.abs(effort) > EFFORT_LIMITS if len(effort) else np.zeros(6, bool)
-        self._overloaded = self._overloaded + 1 if beyond.any() else 0
         if self._overloaded >= REPEATS:
-            joint = int(beyond.argmax())
+            joint = int((np.abs(state.effort) - EFFORT_LIMITS).argmax())
             raise ArmError(
-                f"{JOINT_NAMES[joint]} pushes with an effort of {abs(effort[joint]):.0f}; "
+                f"{JOINT_NAMES[joint]} pushes with an effort of {abs(state.effort[joint]):.0f}; "
                 f"at most {EFFORT_LIMITS[joint]} are allowed: is something in its way?"
             )
 
@@ -375,11 +376,6 @@ class WidowXArm:
             raise ArmError(problem)
 
     # --- services: not in the control loop ------------------------------------------------------------------
-
-    @property
-    def _vendor_simulation(self) -> bool:
-        """Whether it is Interbotix's own simulation, which has no registers to read."""
-        return "xs_sdk_sim" in self._connection.node.get_node_names()
 
     def _call(self, client: object, request: object) -> object:
         return self._connection.call(client, request, CALL_LIMIT)  # type: ignore[arg-type]

@@ -111,6 +111,10 @@ class XsConnection:
                 raise ArmError(f"nothing answers under {self.namespace} ({', '.join(missing)}): no xs_sdk? {START}")
             time.sleep(0.02)
 
+    def serves(self, name: str) -> bool:
+        """Return whether a node of this name runs in the namespace of the driver."""
+        return (name, self.namespace) in self.node.get_node_names_and_namespaces()
+
     def call(self, client: Client, request: Any, limit: float) -> Any:
         """Call a service of xs_sdk and return its response; not for the control loop.
 
