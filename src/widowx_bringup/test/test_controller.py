@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from ptr_policy_node.spec import ACTION_HIGH, ACTION_LOW, JOINT_NAMES
 from widowx_bringup.arm import Arm, ArmFeatures, JointReading, JointTarget
-from widowx_bringup.controller import EefController, way_over
+from widowx_bringup.controller import EefController
 from widowx_bringup.kinematics import Kinematics, pose_from_proprio, step_target
 from widowx_bringup.limits import Limits, distance_outside
 
@@ -21,12 +21,6 @@ START = KINEMATICS.inverse(
     pose_from_proprio(np.array([0.28, 0, 0.15, 0, 0, 0])), np.array([0, 0, 0.2, 0, 1.37, 0])
 ).joints
 
-SLEEP = np.array([0.0, -1.80, 1.55, 0.0, 0.8, 0.0])
-
-proprios = st.tuples(
-    *(st.floats(low, high) for low, high in zip(LIMITS.workspace_low, LIMITS.workspace_high, strict=True)),
-    *[st.floats(-0.5, 0.5)] * 3,
-).map(np.array)
 full_steps = st.tuples(*(st.floats(lo, hi) for lo, hi in zip(ACTION_LOW, ACTION_HIGH, strict=True))).map(np.array)
 
 anything = arrays.arrays(float, st.integers(0, 8), elements=st.floats(width=64))
@@ -207,23 +201,3 @@ def test_whatever_is_asked_the_arm_gets_safe_targets(actions: list[np.ndarray], 
         assert 0 <= target.gripper <= 1
         outside = distance_outside(KINEMATICS.forward(measured), LIMITS)
         assert distance_outside(KINEMATICS.forward(target.positions), LIMITS) <= outside + 2e-3
-
-
-# --- ways of the arm's own ----------------------------------------------------------------------------------
-
-
-@given(proprios, proprios)
-@settings(max_examples=60)
-def test_on_its_way_over_the_gripper_is_never_lower_than_at_both_ends(start: np.ndarray, goal: np.ndarray) -> None:
-    joints = []
-    for proprio in (start, goal):
-        solution = KINEMATICS.inverse(pose_from_proprio(proprio), START)
-        assume(solution.success)
-        joints.append(solution.joints)
-    for ends in (joints, [joints[0], SLEEP], [SLEEP, joints[1]]):
-        at, heights = ends[0], []
-        for through in way_over(*ends):
-            for part in np.linspace(0, 1, 20):
-                heights.append(KINEMATICS.forward(at + part * (through - at))[2, 3])
-            at = through
-        assert min(heights) > min(heights[0], heights[-1]) - 0.005

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from xs_standin import SLEEP, XsStandIn  # noqa: E402
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent  # noqa: E402
 from ptr_policy_node import qos  # noqa: E402
 from ptr_policy_node.node import now_ns, to_stamp  # noqa: E402
+from widowx_bringup import arm_node  # noqa: E402
 from widowx_bringup.arm_node import DEVICES, ArmNode  # noqa: E402
 
 NAMESPACE = "wx250s"
@@ -199,6 +201,19 @@ def test_the_operator_stops_the_arm_where_it_is(rig: Rig) -> None:
 def test_a_resting_arm_goes_to_its_sleep_pose_when_the_node_ends(rig: Rig) -> None:
     rig.node._rest()
     np.testing.assert_allclose(rig.standin.world.joints, SLEEP, atol=0.1)
+
+
+def test_ctrl_c_stops_an_arm_on_its_way_to_its_sleep_pose(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arm_node, "STOPPABLE_AFTER", 0.0)
+
+    def interrupt() -> None:
+        rig.until(lambda: rig.node.guard.busy)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    rig.node._rest()
+    assert "Ctrl-C" in rig.node.guard.reason
+    assert np.abs(rig.standin.world.joints - SLEEP).max() > 0.5
 
 
 def test_a_held_arm_does_not_move_when_the_node_ends(rig: Rig) -> None:

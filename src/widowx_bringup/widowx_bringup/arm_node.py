@@ -5,13 +5,13 @@ The same node drives the simulated and the real arm; only the `Arm` it is handed
 
 from __future__ import annotations
 
-import queue
+import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TimedOut  # its own before Python 3.11
+from types import FrameType
 from typing import Any
 
 import mujoco
@@ -41,11 +41,13 @@ from ptr_policy_node.spec import (
 )
 
 from .arm import Arm, ArmError, JointTarget
-from .controller import ArmSnapshot, EefController, way_over
+from .controller import ArmSnapshot, EefController
+from .device_thread import DeviceThread
 from .gripper import finger_of
 from .guard import CommandGuard
 from .kinematics import Kinematics, pose_from_proprio
 from .limits import Limits, gate_joints
+from .way import Way
 
 STATE_RATE = 20.0
 """Rate of arm/state and joint_states [Hz]."""
@@ -53,95 +55,17 @@ STATE_RATE = 20.0
 WATCH_PERIOD = 0.02
 """The device is watched and regulated this often [s]."""
 
-LATEST_START = 0.1
-"""A device thread that falls further behind than this [s] leaves ticks out instead of catching up in a burst."""
-
 START_POSE = (0.30, 0.0, 0.15, 0.0, 0.0, 0.0)
 """Where `arm/go_to_start` brings the gripper, open: x, y, z [m], roll, pitch, yaw [rad]; BridgeData's start."""
-
-SLOWLY = 0.5
-"""Fastest joint on the way there, and to the sleep pose [rad/s]."""
-
-REACHED, SETTLE_TICKS = 0.03, 50
-"""So near [rad] the arm has arrived; so many looks later it comes no nearer, because it sags."""
-
-RAMP_TICKS = 5
-"""Looks at the device from one target on the arm's own way to the next: often enough to be smooth."""
 
 SLEEP_LIMIT = 20.0
 """Longest time that going to the sleep pose may take at the end [s]."""
 
+STOPPABLE_AFTER = 1.0
+"""A Ctrl-C later than this [s] after the end has begun stops the arm."""
+
 Device = Callable[[Node], tuple[Arm, EefController]]
 """Makes an arm and its controller; declares the parameters it needs on the node it is handed."""
-
-
-class DeviceThread(threading.Thread):
-    """Does everything that touches the device, one job after the other, so that no callback ever waits for it.
-
-    Between two jobs it ticks, at an even pace.
-
-    Args:
-        tick: Called every `period` seconds.
-        period: See there.
-    """
-
-    def __init__(self, tick: Callable[[], None], period: float) -> None:
-        super().__init__(name="device", daemon=True)
-        self._tick = tick
-        self._period = period
-        self.error: Exception | None = None  # what ended the thread before its time
-        self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Future] | None] = queue.SimpleQueue()
-
-    def submit(self, job: Callable[[], Any]) -> Future:
-        """Queue a job; its result or exception appears in the returned future."""
-        future: Future = Future()
-        self._jobs.put((job, future))
-        return future
-
-    def stop(self) -> None:
-        """Finish the jobs queued so far and end the thread."""
-        self._jobs.put(None)
-        if self.is_alive():
-            self.join(timeout=5.0)
-
-    def run(self) -> None:
-        """Work until stopped."""
-        try:
-            self.loop()
-        except Exception as error:
-            self.error = error
-
-    def loop(self) -> None:
-        """Work and tick until stopped; an exception ends the thread and, soon after, the node."""
-        due = time.monotonic()
-        while self._work_until(due):
-            self._tick()
-            due = max(due + self._period, time.monotonic() - LATEST_START)
-
-    def _work_until(self, due: float) -> bool:
-        """Do jobs until a time; return false once stopped."""
-        while True:
-            try:
-                if not self._work(max(0.0, due - time.monotonic())):
-                    return False
-            except queue.Empty:
-                return True
-
-    def _work(self, timeout: float) -> bool:
-        """Do the next job, waiting at most `timeout` seconds for one; return false once stopped.
-
-        Raises:
-            queue.Empty: If no job came within `timeout`.
-        """
-        item = self._jobs.get(timeout=timeout) if timeout > 0 else self._jobs.get_nowait()
-        if item is None:
-            return False
-        job, future = item
-        try:
-            future.set_result(job())
-        except Exception as error:
-            future.set_exception(error)
-        return True
 
 
 class ArmNode(Node):
@@ -168,10 +92,8 @@ class ArmNode(Node):
         self._camera = parameter(self, "camera", "over_shoulder", "camera that the arm does not move without")
         self.arm, self.controller = make_device(self)
         self._fault = ""
-        self._way: list[np.ndarray] = []  # joints to pass, where the arm is on its way by itself
+        self._way: Way | None = None  # where the arm is on its way by itself
         self._way_gripper = 1.0
-        self._ramp = np.zeros(6)  # where it should be on that way [rad]
-        self._ramp_ticks = self._settled_by = 0
         self._pending: Future | None = None
         self._joints: Publisher | None = None  # unless the arm's own driver publishes them
         self._snapshot: ArmSnapshot | None = None
@@ -209,17 +131,29 @@ class ArmNode(Node):
         super().destroy_node()
 
     def _rest(self) -> None:
-        """Go to the sleep pose, unless the arm holds: then whoever made it hold has a reason that it shall not move."""
+        """Go to the sleep pose, unless the arm holds: then whoever made it hold has a reason that it shall not move.
+
+        Ctrl-C makes it hold on its way; not at once, because `ros2 launch` passes on the one that ended the node.
+        """
         if self.arm.features.sleep is None or self.device.error is not None:
             return
+        began, hold = time.monotonic(), lambda: self._hold("stopped on its way to the sleep pose (Ctrl-C)")
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            if time.monotonic() - began > STOPPABLE_AFTER:
+                self.device.submit(hold)
+
+        before = signal.signal(signal.SIGINT, stop)
         try:
             self.device.submit(self._go_to_sleep).result(timeout=SLEEP_LIMIT)
-            deadline = time.monotonic() + SLEEP_LIMIT
-            while self.guard.busy and time.monotonic() < deadline:
+            self.get_logger().info("going to the sleep pose; Ctrl-C stops it")
+            while self.guard.busy and time.monotonic() < began + SLEEP_LIMIT:
                 time.sleep(0.02)
             problem = self.guard.reason or self.guard.busy
         except (ArmError, TimedOut) as error:
             problem = str(error) or "the device does not answer"
+        finally:
+            signal.signal(signal.SIGINT, before)
         if problem:
             self.get_logger().error(f"not in the sleep pose ({problem}): support the arm before you end its driver")
 
@@ -393,29 +327,22 @@ class ArmNode(Node):
         if self.guard.holding:
             raise ArmError(f"arm is holding: {self.guard.reason}; call arm/enable first")
         reading = self.arm.read()
-        self._way, self._ramp, self._ramp_ticks = way_over(reading.positions, goal), reading.positions, 0
+        self._way = Way(reading.positions, goal, WATCH_PERIOD)
         self._way_gripper = float(np.clip(reading.gripper, 0.0, 1.0)) if gripper is None else gripper
         self.guard.busy = what
         return what
 
     def _move_on(self) -> None:
-        """Take the next part of the arm's own way, at its own speed however the servos move; it passes the gate."""
-        if not self.guard.busy:  # or a hold has ended it
+        """Take the next part of the arm's own way; every part passes the gate."""
+        if not self.guard.busy or self._way is None:  # or a hold has ended it
             return
-        self._ramp = self._ramp + np.clip(self._way[0] - self._ramp, -SLOWLY * WATCH_PERIOD, SLOWLY * WATCH_PERIOD)
         measured = self.arm.read().positions
-        self._ramp_ticks += 1
-        if np.allclose(self._ramp, self._way[0]):
-            if len(self._way) > 1:
-                self._way.pop(0)
-            elif np.abs(self._ramp - measured).max() < REACHED or self._ramp_ticks > self._settled_by:
-                self.guard.busy = ""
-                self.controller.reset()
-                return
-        else:
-            self._settled_by = self._ramp_ticks + SETTLE_TICKS
-        if self._ramp_ticks % RAMP_TICKS == 0:
-            target = gate_joints(self._ramp, measured, self.controller.limits)
+        wanted = self._way.advance(measured)
+        if self._way.ended:
+            self.guard.busy = ""
+            self.controller.reset()
+        elif wanted is not None:
+            target = gate_joints(wanted, measured, self.controller.limits)
             if target.positions is None:
                 raise ArmError(target.reason)
             self.arm.send(JointTarget(target.positions, self._way_gripper))

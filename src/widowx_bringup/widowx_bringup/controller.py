@@ -10,23 +10,6 @@ from .arm import Arm, JointReading, JointTarget
 from .kinematics import Kinematics, proprio_from_pose, step_between, step_target
 from .limits import Gated, Limits, clip_action, clip_workspace, distance_outside, gate_joints, implausible
 
-DRAWN_BACK = (-1.2, 1.0)
-"""Shoulder, and largest elbow, of an arm that is drawn back over itself [rad]."""
-
-
-def way_over(start: np.ndarray, goal: np.ndarray) -> list[np.ndarray]:
-    """Return joints to pass from one posture to another, the goal last, all (6,) [rad].
-
-    The arm is drawn back first and unfolds where it is going: straight through joint space, the gripper would dip up to
-    8 cm below both ends on its way to the sleep pose, into the table.
-    """
-    through = []
-    for joints in (start, goal):
-        drawn = np.array(joints, dtype=float)
-        drawn[1], drawn[2] = DRAWN_BACK[0], min(drawn[2], DRAWN_BACK[1])
-        through.append(drawn)
-    return [*through, np.array(goal, dtype=float)]
-
 
 @dataclass(frozen=True)
 class Execution:

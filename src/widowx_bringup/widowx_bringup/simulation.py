@@ -17,9 +17,10 @@ from ptr_policy_node import qos
 from ptr_policy_node.node import Health, parameter, run, to_ns, to_stamp
 from ptr_policy_node.spec import CONTROL_RATE, PtrError
 
-from .arm_node import WATCH_PERIOD, ArmNode, DeviceThread
+from .arm_node import WATCH_PERIOD, ArmNode
 from .camera_node import TOPIC_WORLD
 from .controller import EefController
+from .device_thread import DeviceThread
 from .expert import Disturbance
 from .kinematics import Kinematics
 from .limits import Limits
