@@ -18,7 +18,7 @@ import time
 
 import numpy as np
 import rclpy
-from fault_bench import NAMESPACE, STANDIN, Probe, _spin
+from fault_bench import NAMESPACE, STANDIN, Probe, _spin, _until
 from tqdm import tqdm
 
 from ptr_msgs.msg import EpisodeEvent
@@ -61,8 +61,10 @@ def main() -> None:
         probe = Probe()
         for node in (arm, probe):
             _spin(node)
-        time.sleep(3.0)
+        _until(probe.events.get_subscription_count)
+        _until(lambda: arm.guard._pictured_ns)
         probe.events.publish(EpisodeEvent(episode_id="e", event=EpisodeEvent.START, task="t"))
+        _until(lambda: arm.guard.episode)
         gc.collect()
         looks[:], count = 0.0, itertools.count()
         memory, found = [resident()], left_behind(arm)

@@ -107,13 +107,18 @@ def _mended(arm: ArmNode, probe: Probe) -> None:
     arm.__dict__.pop("now_ns", None)
     probe.seeing = probe.acting = True
     probe.faults.publish(String(data="mended"))
-    time.sleep(0.2)  # the arm has come to rest; a clock that is set back has jumped once more
+    looked = arm.guard._clocks
+    _until(lambda: arm.guard._clocks is not looked)  # a clock that is set back has jumped once more
     while True:
+        _until(functools.partial(_rests, arm))
         future = probe.enable.call_async(Trigger.Request())
         _until(future.done)
         if future.done() and future.result().success and not arm.guard.holding:
             return
-        time.sleep(0.05)
+
+
+def _rests(arm: ArmNode) -> bool:
+    return arm._snapshot is not None and bool(np.abs(arm._snapshot.velocities).max() < 0.05)
 
 
 def _inject(fault: str, arm: ArmNode, probe: Probe, rng: np.random.Generator) -> float:
@@ -159,7 +164,7 @@ def _measure(arm: ArmNode, probe: Probe, injections: int, seed: int) -> dict[str
         _until(functools.partial(_sees, arm))
         probe.events.publish(EpisodeEvent(episode_id=str(number), event=EpisodeEvent.START, task="t"))
         _until(functools.partial(_runs, arm, str(number)))
-        time.sleep(rng.uniform(0.5, 1.5))
+        time.sleep(rng.uniform(0.5, 1.5))  # the moment of a fault is drawn by lot
         if arm.guard.holding:
             raise SystemExit(f"the arm holds without a fault: {arm.guard.reason}")
         fault = str(rng.choice([*OF_DRIVER, *OF_OTHERS]))

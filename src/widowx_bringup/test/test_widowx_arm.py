@@ -20,7 +20,7 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from xs_standin import OVERLOAD, SLEEP, XsStandIn  # noqa: E402
 
 from ptr_policy_node.spec import JOINT_NAMES  # noqa: E402
-from widowx_bringup import widowx_arm, xs_core  # noqa: E402
+from widowx_bringup import servos, xs_core  # noqa: E402
 from widowx_bringup.arm import ArmError, JointTarget  # noqa: E402
 from widowx_bringup.limits import Limits  # noqa: E402
 from widowx_bringup.widowx_arm import WidowXArm  # noqa: E402
@@ -166,6 +166,18 @@ def test_a_servo_in_error_is_refused_by_name(ros: None) -> None:
         rig.close()
 
 
+def test_registers_are_read_though_somebody_elses_arm_is_simulated(ros: None) -> None:
+    elsewhere, rig = rclpy.create_node("xs_sdk_sim", namespace="another"), Rig()
+    try:
+        rig.standin.motors["elbow"].error = OVERLOAD
+        with pytest.raises(ArmError, match="the servo of elbow"):
+            rig.arm.connect()
+        assert ("xs_sdk_sim", "/another") in rig.arm._connection.node.get_node_names_and_namespaces()
+    finally:
+        rig.close()
+        elsewhere.destroy_node()
+
+
 def test_a_wx250_is_not_taken_for_a_wx250s(ros: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(xs_standin, "IDS", (1, 2, 4, 6, 7, 7, 8))
     rig = Rig()
@@ -220,7 +232,7 @@ def test_a_lost_motor_is_named_from_its_register(rig: Rig) -> None:
 
 def test_a_joint_that_does_not_follow_is_a_fault(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     for period in ("POLL_PERIOD", "SUSPICION_PERIOD"):
-        monkeypatch.setattr(widowx_arm, period, 1e9)  # registers would tell as well
+        monkeypatch.setattr(servos, period, 1e9)  # registers would tell as well
     rig.standin.misbehave("lost_motor", "waist")
     rig.arm.send(JointTarget(UP + 0.4 * np.eye(6)[0], 1.0))
     rig.fails(r"waist is 0\.\d+ rad from where it was sent")
@@ -229,7 +241,7 @@ def test_a_joint_that_does_not_follow_is_a_fault(rig: Rig, monkeypatch: pytest.M
 def test_a_limp_arm_is_noticed_by_its_effort_before_its_registers_are_due(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(widowx_arm, "POLL_PERIOD", 1e9)
+    monkeypatch.setattr(servos, "POLL_PERIOD", 1e9)
     rig.standin.misbehave("torque_off")
     rig.fails("no torque in waist, shoulder, elbow, forearm_roll, wrist_angle, wrist_rotate")
 

@@ -14,12 +14,11 @@ from enum import Enum
 import numpy as np
 
 from ptr_policy_node.spec import ACTION_HIGH, ACTION_NAMES, CONTROL_RATE
+from ptr_training.measures import IDLE_STEPS
+from ptr_training.motion import IDLE_COMMAND, IDLE_GRIPPER
 
 SLOWEST, FASTEST = 0.1, 1.0
 """Speeds, as a part of the longest step."""
-
-IDLE_HEAD = 1.0
-"""A demonstration that begins with so long [s] without motion teaches to stand still."""
 
 SAME_START = 0.01
 """Start poses whose spread [m] is smaller are the same."""
@@ -154,12 +153,11 @@ class Demonstration:
     actions: np.ndarray  # (T, 7)
 
     @property
-    def idle_head(self) -> float:
-        """Time before the first motion [s]."""
-        moving = (np.abs(self.actions[:, :6]) > 0.02 * ACTION_HIGH[:6]).any(1) | (
-            np.abs(self.actions[:, 6] - self.actions[:1, 6]) > 0.5
-        )
-        return (int(moving.argmax()) if moving.any() else len(moving)) / CONTROL_RATE
+    def idle_head(self) -> int:
+        """Steps before the first motion; many teach to stand still."""
+        moving = (np.abs(self.actions[:, :6]) > IDLE_COMMAND * ACTION_HIGH[:6]).any(1)
+        moving |= np.abs(self.actions[:, 6] - self.actions[0, 6]) > IDLE_GRIPPER
+        return int(moving.argmax()) if moving.any() else len(moving)
 
     @property
     def gripper_events(self) -> int:
@@ -171,8 +169,8 @@ def lacking(demonstrations: Sequence[Demonstration]) -> list[str]:
     """Return what a set of demonstrations still lacks, for the person who records it; empty if nothing."""
     lines = [f"{len(demonstrations)} of {ENOUGH} demonstrations"] if len(demonstrations) < ENOUGH else []
     for number, each in enumerate(demonstrations, start=1):
-        if each.idle_head > IDLE_HEAD:
-            lines.append(f"number {number} begins with {each.idle_head:.1f} s without motion")
+        if each.idle_head >= IDLE_STEPS:
+            lines.append(f"number {number} begins with {each.idle_head / CONTROL_RATE:.1f} s without motion")
         if not each.gripper_events:
             lines.append(f"in number {number} the gripper neither opens nor closes")
         for other, earlier in enumerate(demonstrations[: number - 1], start=1):

@@ -13,8 +13,9 @@ import sys
 import termios
 import time
 import tty
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from rclpy.node import Node
@@ -35,20 +36,21 @@ DEADBAND = 0.1
 """Deflections below this part of the largest are the spring's."""
 
 
-class Device(Protocol):
+class Device(ABC):
     """What a person holds."""
 
+    @abstractmethod
     def read(self, now: float) -> Wish:
         """Return what is wanted at a time on the monotonic clock [s]."""
 
-    def took(self, step: np.ndarray) -> None:
-        """A step (7,) was sent of what was wanted."""
+    def took(self, step: np.ndarray) -> None:  # noqa: B027 (most devices need not know)
+        """Take note that a step (7,) was sent of what was wanted."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (subscriptions end with the node)
         """Let go of the device."""
 
 
-class Keyboard:
+class Keyboard(Device):
     """The terminal this process was started in; characters come one by one, also over SSH.
 
     Raises:
@@ -74,9 +76,6 @@ class Keyboard:
                 return Wish(presses=(Press.STOP, Press.QUIT))  # the terminal is gone
             text += piece
         return self._keys.wish(self._keys.type(text, now), now)
-
-    def took(self, step: np.ndarray) -> None:
-        """Nothing to do."""
 
     def close(self) -> None:
         """Give the terminal back as it was."""
@@ -108,7 +107,7 @@ DEAD_MAN = 4
 """Left shoulder button: nothing moves unless it is down."""
 
 
-class Gamepad:
+class Gamepad(Device):
     """A gamepad as the `joy` package's `joy_node` tells it on `joy`; numbers are those of an Xbox controller."""
 
     def __init__(self, node: Node) -> None:
@@ -134,14 +133,8 @@ class Gamepad:
                 motion[dimension] = direction * self._joy[0].axes[axis]
         return Wish(_without_spring(motion), DEAD_MAN in self._down, presses)
 
-    def took(self, step: np.ndarray) -> None:
-        """Nothing to do."""
 
-    def close(self) -> None:
-        """Nothing to do: the subscription ends with the node."""
-
-
-class SpaceMouse:
+class SpaceMouse(Device):
     """A 3Dconnexion SpaceMouse through the package `pyspacemouse`; the knob is its own dead-man switch.
 
     Raises:
@@ -171,15 +164,12 @@ class SpaceMouse:
         motion = _without_spring(motion)
         return Wish(motion, bool(motion.any()), presses)
 
-    def took(self, step: np.ndarray) -> None:
-        """Nothing to do."""
-
     def close(self) -> None:
         """Close the device."""
         self._mouse.close()
 
 
-class Leader:
+class Leader(Device):
     """Another wx250s that a person moves: its joints on `leader/joint_states`, a foot switch on `leader/held`.
 
     From the moment on at which the switch is pressed, the arm does the leader's motion from where it stands itself. So
@@ -228,9 +218,6 @@ class Leader:
         if self._reached is not None:
             self._reached[:3, 3] += step[:3]
             self._reached[:3, :3] = rotation_from_rpy(step[3:6]) @ self._reached[:3, :3]
-
-    def close(self) -> None:
-        """Nothing to do: the subscriptions end with the node."""
 
 
 def _without_spring(motion: np.ndarray) -> np.ndarray:

@@ -9,13 +9,11 @@ after a hold and before an episode, and once a second, without waiting, to ask f
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand
-from interbotix_xs_msgs.srv import OperatingModes, RegisterValues, RobotInfo, TorqueEnable
-from rclpy.task import Future
 from sensor_msgs.msg import JointState
 
 from ptr_policy_node.node import to_ns
@@ -25,34 +23,19 @@ from .arm import MAX_AGE, ArmError, ArmFeatures, JointReading, JointTarget
 from .gripper import GripperRegulator, finger_of, opening_of
 from .limits import Limits, implausible
 from .profile import TimeProfile
+from .servos import CALL_LIMIT, GRIPPER, GROUP, Servos
 from .xs_core import START, XsConnection
 
-GROUP, GRIPPER = "arm", "gripper"
 GRIPPER_ID = 9  # on a wx250 it is 8, which is the wrist here
 
 EFFORT_LIMITS = np.array([1360, 1700, 1020, 1020, 1020, 1190]) + 10
 """Efforts in the driver's units beyond which BridgeData's robots gave up."""
-
-HARDWARE_ERRORS = ("input voltage", "", "overheating", "encoder", "electrical shock", "overload")
-"""What the bits of a servo's register Hardware_Error_Status mean."""
 
 REPEATS = 5
 """Implausible joint states in a row, or efforts beyond the limits, that are a fault; fewer are noise on the bus."""
 
 STRAY, STRAY_TIME = 0.25, 0.15
 """A joint that is so far [rad] from where its profile has it, for so long [s], does not follow."""
-
-CALL_LIMIT = 2.0
-"""Longest wait for a service of xs_sdk [s]."""
-
-POLL_PERIOD = 1.0
-"""Error, torque and profile registers are read this often [s]: it takes time on the bus from everything else."""
-
-SUSPICION_PERIOD = 0.15
-"""The torque register of a joint that reports no effort at all is read this often [s]: at rest, or limp?"""
-
-ERRORS, TORQUE, PROFILE = "Hardware_Error_Status", "Torque_Enable", "Profile_Velocity"
-"""Registers of a servo."""
 
 STREAMING = 0.05
 """Targets that come faster than this [s] leave no time on the bus for registers."""
@@ -103,17 +86,13 @@ class WidowXArm:
         self._state: _State | None = None
         self._doubts = 0  # implausible states in a row
         self._doubt = ""
-        self._vendor_simulation = False  # Interbotix's own, which has no registers to read
         self._overloaded = 0  # states in a row with an effort beyond its limit
         self._limp = np.zeros(6, int)  # states in a row with no effort at all, by joint
         self._profile: TimeProfile | None = None  # where the joints should be; None before the first target
         self._profiled = 0.0  # when that was, on the monotonic clock [s]
         self._strayed_since: float | None = None
         self._sent = self._sent_before = 0.0
-        self._polls: dict[tuple[str, str, str], Future] = {}  # by kind, name and register
-        self._polled = 0.0  # when all registers were last asked for [s]
-        self._asked = 0.0  # when any were [s]
-        self._reported = ""  # what the registers told of trouble
+        self._servos: Servos  # once connected
 
     # --- start and end --------------------------------------------------------------------------------------
 
@@ -124,17 +103,17 @@ class WidowXArm:
             ArmError: If xs_sdk does not answer, drives another robot, or a servo reports an error.
         """
         self._connection.wait_ready()
-        self._vendor_simulation = self._connection.serves("xs_sdk_sim")
-        group = self._info("group", GROUP)
+        self._servos = Servos(self._connection, self.limits)
+        group = self._servos.info("group", GROUP)
         if tuple(group.joint_names) != JOINT_NAMES:
             raise ArmError(f"xs_sdk drives {', '.join(group.joint_names) or 'nothing'}, not a wx250s; {START}")
-        gripper = self._info("single", GRIPPER)
+        gripper = self._servos.info("single", GRIPPER)
         if list(gripper.joint_ids) != [GRIPPER_ID]:
             raise ArmError(f"the gripper is servo {list(gripper.joint_ids)}, not {GRIPPER_ID}: no wx250s? {START}")
         if (group.mode, group.profile_type) != ("position", "time"):  # lets the arm sag, so only if it must be
-            self._set_mode("group", GROUP, "position", "time")
+            self._servos.set_mode("group", GROUP, "position")
         if gripper.mode != "pwm":
-            self._set_mode("single", GRIPPER, "pwm", "velocity")
+            self._servos.set_mode("single", GRIPPER, "pwm")
         self._wait_for_state()
         self.prepare()
 
@@ -147,17 +126,13 @@ class WidowXArm:
             ArmError: If a servo reports an error or does not take what it is told.
         """
         self._doubts = self._overloaded = 0
-        self._polls, self._polled, self._reported = {}, time.monotonic(), ""
-        if not self._vendor_simulation:
-            self._raise(_hardware_error(self._registers("all", ERRORS, 7)))
-        self._write_profile()
+        self._servos.check()
+        self._servos.write_profile()
         self._hold_measured(self._fresh())
-        if not self._vendor_simulation and not all(self._registers(GROUP, TORQUE, 6)):
-            self._call(
-                self._connection.core.srv_torque, TorqueEnable.Request(cmd_type="group", name="all", enable=True)
-            )
+        if not self._servos.has_torque():
+            self._servos.switch_torque_on()
             self._hold_measured(self._fresh())
-            if not all(self._registers(GROUP, TORQUE, 6)):
+            if not self._servos.has_torque():
                 raise ArmError("the servos' torque cannot be switched on; check the 12 V supply")
 
     def disconnect(self) -> None:
@@ -290,8 +265,9 @@ class WidowXArm:
             self.notes["gripper"] = "has held for too long and pushes no more"
         self._check_effort(self._state)
         self._check_following(self._state)
-        self._poll()
-        self._raise(self._reported)
+        suspects = [JOINT_NAMES[joint] for joint in np.flatnonzero(self._limp >= REPEATS)]
+        streaming = self._sent - self._sent_before < STREAMING and time.monotonic() - self._sent < STREAMING
+        self._servos.watch(suspects, streaming)
 
     def _publish_effort(self, effort: float) -> None:
         if effort != self._effort:  # it acts until another one comes
@@ -320,126 +296,6 @@ class WidowXArm:
             raise ArmError(
                 f"{JOINT_NAMES[joint]} is {away[joint]:.2f} rad from where it was sent; its servo is off or blocked"
             )
-
-    def _poll(self) -> None:
-        """Ask for the registers that tell of trouble, and judge the answers when they are there."""
-        now = time.monotonic()
-        if self._polls and all(future.done() for future in self._polls.values()):
-            answers = {wanted: list(future.result().values) for wanted, future in self._polls.items()}
-            self._polls = {}
-            self._judge(answers)
-        elif self._polls and now - self._asked > CALL_LIMIT:
-            self._polls = {}
-            self._reported = f"xs_sdk did not answer {self._connection.core.srv_get_reg.srv_name} in {CALL_LIMIT:g} s"
-        streaming = self._sent - self._sent_before < STREAMING and now - self._sent < STREAMING
-        if self._polls or streaming or self._vendor_simulation:
-            return
-        if now - self._polled > POLL_PERIOD:
-            self._polled = now
-            self._ask([("group", "all", ERRORS), ("group", GROUP, TORQUE), ("group", GROUP, PROFILE)])
-        elif (suspects := np.flatnonzero(self._limp >= REPEATS)).size and now - self._asked > SUSPICION_PERIOD:
-            self._ask([("single", JOINT_NAMES[joint], TORQUE) for joint in suspects])
-
-    def _ask(self, registers: Sequence[tuple[str, str, str]]) -> None:
-        self._asked, ask = time.monotonic(), self._connection.core.srv_get_reg.call_async
-        self._polls = {
-            (kind, name, reg): ask(RegisterValues.Request(cmd_type=kind, name=name, reg=reg))
-            for kind, name, reg in registers
-        }
-
-    def _judge(self, answers: Mapping[tuple[str, str, str], list[int]]) -> None:
-        """Take note of what registers tell; of a suspicion that proves true, ask them all at once."""
-        if ("group", "all", ERRORS) not in answers:
-            if not all(all(values) and values for values in answers.values()):
-                self._polled = -np.inf
-            return
-        problems = (
-            _hardware_error(answers["group", "all", ERRORS]),
-            _torque_error(answers["group", GROUP, TORQUE]),
-            self._profile_error(answers["group", GROUP, PROFILE]),
-        )
-        self._reported = next(filter(None, problems), "")
-
-    def _profile_error(self, values: Sequence[int]) -> str:
-        """Return why the servos would not move as they should; empty if they do."""
-        wanted = round(1000 * self.limits.profile_time)
-        if len(values) == 6 and all(value == wanted for value in values):
-            return ""
-        return (
-            f"{PROFILE} is {list(values)}, not {wanted} ms: a servo was rebooted, or somebody else sets it; "
-            "arm/enable writes it anew"
-        )
-
-    @staticmethod
-    def _raise(problem: str) -> None:
-        if problem:
-            raise ArmError(problem)
-
-    # --- services: not in the control loop ------------------------------------------------------------------
-
-    def _call(self, client: object, request: object) -> object:
-        return self._connection.call(client, request, CALL_LIMIT)  # type: ignore[arg-type]
-
-    def _info(self, kind: str, name: str) -> RobotInfo.Response:
-        return self._call(self._connection.core.srv_get_info, RobotInfo.Request(cmd_type=kind, name=name))
-
-    def _registers(self, name: str, register: str, count: int) -> list[int]:
-        request = RegisterValues.Request(cmd_type="group", name=name, reg=register)
-        values = list(self._call(self._connection.core.srv_get_reg, request).values)  # type: ignore[attr-defined]
-        if len(values) != count:
-            raise ArmError(f"{len(values)} of {count} servos answer for {register}; check the cables and the supply")
-        return values
-
-    def _set_mode(self, kind: str, name: str, mode: str, profile: str) -> None:
-        times = self._profile_registers() if mode == "position" else {}
-        request = OperatingModes.Request(
-            cmd_type=kind,
-            name=name,
-            mode=mode,
-            profile_type=profile,
-            profile_velocity=times.get(PROFILE, 0),
-            profile_acceleration=times.get("Profile_Acceleration", 0),
-        )
-        self._call(self._connection.core.srv_set_op_modes, request)
-
-    def _profile_registers(self) -> dict[str, int]:
-        return {
-            PROFILE: round(1000 * self.limits.profile_time),
-            "Profile_Acceleration": round(1000 * self.limits.profile_acceleration_time),
-        }
-
-    def _write_profile(self) -> None:
-        """Write the profile times and read them back."""
-        for register, value in self._profile_registers().items():
-            request = RegisterValues.Request(cmd_type="group", name=GROUP, reg=register, value=value)
-            self._call(self._connection.core.srv_set_reg, request)
-            if self._vendor_simulation:
-                continue
-            found = self._registers(GROUP, register, 6)
-            if any(each != value for each in found):
-                raise ArmError(f"{register} reads {found} after {value} was written; switch the arm off and on")
-
-
-def _hardware_error(values: Sequence[int]) -> str:
-    """Return what the registers Hardware_Error_Status of all seven servos say; empty if all is well."""
-    if len(values) != 7:
-        return f"{len(values)} of 7 servos answer; check the cables between them and the 12 V supply"
-    for name, bits in zip((*JOINT_NAMES, GRIPPER), values, strict=True):
-        if bits:
-            told = [text for bit, text in enumerate(HARDWARE_ERRORS) if bits >> bit & 1 and text]
-            return (
-                f"the servo of {name} has shut itself off: {', '.join(told) or f'error {bits}'}; support the arm, call "
-                "reboot_motors (smart_reboot) or switch the supply off and on, then arm/enable"
-            )
-    return ""
-
-
-def _torque_error(values: Sequence[int]) -> str:
-    """Return what the registers Torque_Enable of the arm's servos say; empty if all is well."""
-    off = [name for name, on in zip(JOINT_NAMES, values, strict=False) if not on]
-    if len(values) == 6 and not off:
-        return ""
-    return f"no torque in {', '.join(off) or 'servos that do not answer'}; support the arm, then arm/enable"
 
 
 def _state(message: JointState) -> _State | None:
