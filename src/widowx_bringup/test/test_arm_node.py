@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-os.environ |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(1 + os.getpid() % 99)}
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
@@ -99,14 +98,9 @@ class Rig:
 
 
 @pytest.fixture
-def rig() -> Iterator[Rig]:
-    rclpy.init()
-    rig = Rig()
-    try:
+def rig(ros: None) -> Iterator[Rig]:
+    with contextlib.closing(Rig()) as rig:
         yield rig
-    finally:
-        rig.close()
-        rclpy.shutdown()
 
 
 def test_command_moves_the_arm_and_is_answered_with_what_was_executed(rig: Rig) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-os.environ |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(1 + os.getpid() % 99)}
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from rclpy.parameter import Parameter  # noqa: E402
@@ -31,11 +28,7 @@ signal.pause()
 """
 
 
-@pytest.fixture(autouse=True)
-def ros() -> Iterator[None]:
-    rclpy.init()
-    yield
-    rclpy.shutdown()
+pytestmark = pytest.mark.usefixtures("ros")
 
 
 def keeper(*command: str) -> DriverKeeper:

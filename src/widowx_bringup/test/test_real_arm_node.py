@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -12,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-os.environ |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(1 + os.getpid() % 99)}
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("interbotix_xs_msgs", reason="Interbotix's messages are not installed")
 
@@ -117,14 +117,9 @@ class Rig:
 
 
 @pytest.fixture
-def rig() -> Iterator[Rig]:
-    rclpy.init()
-    rig = Rig()
-    try:
+def rig(ros: None) -> Iterator[Rig]:
+    with contextlib.closing(Rig()) as rig:
         yield rig
-    finally:
-        rig.close()
-        rclpy.shutdown()
 
 
 def test_commands_move_the_real_arm_and_its_driver_alone_publishes_joint_states(rig: Rig) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
 import time
 import types
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-os.environ |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(1 + os.getpid() % 99)}
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
@@ -36,6 +35,11 @@ class Graph:
         for node in (self.node, self.person):
             self.executor.add_node(node)
 
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.person.destroy_node()
+
     def tell(self, publisher: Any, message: Any, heard: Callable[[], object]) -> None:
         """Publish until it was heard."""
         deadline = time.monotonic() + 15.0
@@ -46,16 +50,9 @@ class Graph:
 
 
 @pytest.fixture
-def graph() -> Iterator[Graph]:
-    rclpy.init()
-    graph = Graph()
-    try:
+def graph(ros: None) -> Iterator[Graph]:
+    with contextlib.closing(Graph()) as graph:
         yield graph
-    finally:
-        graph.executor.shutdown()
-        graph.node.destroy_node()
-        graph.person.destroy_node()
-        rclpy.shutdown()
 
 
 def joy(axes: dict[int, float], *buttons: int) -> Joy:

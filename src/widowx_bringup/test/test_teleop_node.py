@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import sys
@@ -12,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-os.environ |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(1 + os.getpid() % 99)}
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
@@ -106,14 +106,9 @@ class Rig:
 
 
 @pytest.fixture
-def rig() -> Iterator[Rig]:
-    rclpy.init()
-    rig = Rig()
-    try:
+def rig(ros: None) -> Iterator[Rig]:
+    with contextlib.closing(Rig()) as rig:
         yield rig
-    finally:
-        rig.close()
-        rclpy.shutdown()
 
 
 def test_a_held_switch_sends_steps_that_answer_pictures(rig: Rig) -> None:

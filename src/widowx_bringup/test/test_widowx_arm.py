@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-os.environ |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(1 + os.getpid() % 99)}
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("interbotix_xs_msgs", reason="Interbotix's messages are not installed")
 
@@ -83,20 +82,10 @@ class Rig:
 
 
 @pytest.fixture
-def ros() -> Iterator[None]:
-    rclpy.init()
-    yield
-    rclpy.shutdown()
-
-
-@pytest.fixture
 def rig(ros: None) -> Iterator[Rig]:
-    rig = Rig()
-    try:
+    with contextlib.closing(Rig()) as rig:
         rig.arm.connect()
         yield rig
-    finally:
-        rig.close()
 
 
 def test_connecting_writes_the_time_profile_and_moves_nothing(rig: Rig) -> None:
