@@ -50,7 +50,8 @@ def main() -> None:
     rclpy.init()
     looks, count = np.zeros(round(options.seconds * 60) + 600), itertools.count()  # so that measuring takes no memory
     try:
-        arm = ArmNode("arm_node", DEVICES["interbotix"], namespace=NAMESPACE)
+        arm = ArmNode("arm_node", DEVICES, namespace=NAMESPACE)
+        arm.start()
         look = arm.device._tick
 
         def timed() -> None:

@@ -186,7 +186,8 @@ def main() -> None:
     standin = subprocess.Popen(command)
     rclpy.init()
     try:
-        arm = ArmNode("arm_node", DEVICES["interbotix"], namespace=NAMESPACE)
+        arm = ArmNode("arm_node", DEVICES, namespace=NAMESPACE)
+        arm.start()
         probe = Probe()
         for node in (arm, probe):
             _spin(node)

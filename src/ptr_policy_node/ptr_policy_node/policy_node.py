@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import Image
 
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState
 
 from . import qos
 from .images import RawImage, stamp_of
-from .node import Health, now_ns, parameter, publish_diagnostics, run, to_ns, to_stamp
+from .node import Health, ManagedNode, now_ns, parameter, run, to_ns, to_stamp
 from .observation import ArmInput, Inputs, StepSchedule
 from .spec import (
     BASE_FRAME,
@@ -38,28 +37,32 @@ from .spec import (
 if TYPE_CHECKING:
     from .bundle import Choice, Policy
 
+PIXELS = (1, 16384)
+"""Widths and heights that a camera may have."""
 
-class PolicyNode(LifecycleNode):
+LATENESS = (0.01, 2.0)
+"""Ages [s] that may be set as the oldest acted on: none of them is a way to switch the check off."""
+
+
+class PolicyNode(ManagedNode):
     """ROS wiring of one policy."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__("policy_node", **options)
-        self._bundle = parameter(self, "bundle", "", "folder of the bundle")
-        self._camera = parameter(self, "camera", "over_shoulder", "camera the policy looks through")
-        self._width = parameter(self, "width", 640, "its picture width [pixels]")
-        self._height = parameter(self, "height", 480, "its picture height [pixels]")
-        self._default_task = parameter(self, "task", "", "task where the START of an episode names none")
-        self._backend = parameter(self, "backend", "auto", "what runs the bundle: auto, or one of backends.BACKENDS")
-        self._precision = parameter(self, "precision", "float32", "what it computes in: float32 or bfloat16")
-        self._threads = parameter(self, "threads", 1, "CPU threads of PyTorch")
-        self.autostart = parameter(self, "autostart", False, "configure and activate without being told")
+        parameter(self, "bundle", "", "folder of the bundle", settable=True)
+        parameter(self, "camera", "over_shoulder", "camera the policy looks through", settable=True)
+        parameter(self, "width", 640, "its picture width [pixels]", PIXELS, settable=True)
+        parameter(self, "height", 480, "its picture height [pixels]", PIXELS, settable=True)
+        parameter(self, "task", "", "task where the START of an episode names none", settable=True)
+        parameter(self, "backend", "auto", "what runs the bundle: auto, or one of backends.BACKENDS", settable=True)
+        parameter(self, "precision", "float32", "what it computes in: float32 or bfloat16", settable=True)
+        parameter(self, "threads", 1, "CPU threads of PyTorch", (1, 256), settable=True)
         self._inputs = Inputs(
-            max_image_age=parameter(self, "max_image_age", 0.2, "oldest picture acted on [s]"),
-            max_state_age=parameter(self, "max_state_age", 0.2, "oldest arm state acted on [s]"),
+            max_image_age=parameter(self, "max_image_age", 0.2, "oldest picture acted on [s]", LATENESS),
+            max_state_age=parameter(self, "max_state_age", 0.2, "oldest arm state acted on [s]", LATENESS),
         )
         self._schedule = StepSchedule(CONTROL_RATE)
         self._policy: Policy | None = None
-        self._active = False
         self._episode = ""  # id; empty while idle
         self._task = ""
         self._refusal = ""  # why the running episode cannot be acted on
@@ -67,101 +70,60 @@ class PolicyNode(LifecycleNode):
         self._last = PolicyState()
         self._judged: Future[None] | None = None  # the step whose Q values are being computed
         self._judging = ThreadPoolExecutor(max_workers=1, thread_name_prefix="critic", initializer=_step_back)
-        publish_diagnostics(self, "policy", self.health)
+        self.publish_health("policy")
 
-    # --- lifecycle ------------------------------------------------------------------------------------------
+    # --- life cycle -----------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Configure and activate.
+    def configure(self) -> None:
+        """Load and check the bundle.
 
         Raises:
             PtrError: If the bundle is refused; the message says why.
         """
-        if self.trigger_configure() != TransitionCallbackReturn.SUCCESS:
-            raise PtrError(f"policy refused: {self._refusal}")
-        self.trigger_activate()
-
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load and check the bundle; without a good one the node stays unconfigured."""
         from .bundle import CameraSpec, load_bundle
 
-        try:
-            self._policy = load_bundle(
-                Path(self._bundle),
-                camera=CameraSpec(self._camera, self._width, self._height),
-                rate=CONTROL_RATE,
-                threads=self._threads,
-                backend=self._backend,
-                precision=self._precision,
-            )
-            if self._default_task:
-                self._policy.task_id(self._default_task)
-        except (PtrError, OSError) as error:
-            self._refusal = str(error)
-            if not self.autostart:  # else the process ends with this error
-                self.get_logger().error(f"policy refused: {error}")
-            return TransitionCallbackReturn.FAILURE
-        self._refusal = ""
+        policy = load_bundle(
+            Path(self.value("bundle")),
+            camera=CameraSpec(self.value("camera"), self.value("width"), self.value("height")),
+            rate=CONTROL_RATE,
+            threads=self.value("threads"),
+            backend=self.value("backend"),
+            precision=self.value("precision"),
+        )
+        if task := self.value("task"):
+            policy.task_id(task)
+        self._policy, self._refusal = policy, ""
         self._connect()
-        policy = self._policy
         self.get_logger().info(f"bundle {policy.bundle_id}: {policy.info.agent}, checked; runs by {policy.execution}")
-        return super().on_configure(state)
 
     def _connect(self) -> None:
-        assert self._policy is not None
-        self._commands = self.create_lifecycle_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
-        self._states = self.create_lifecycle_publisher(PolicyState, TOPIC_POLICY_STATE, qos.STATE)
-        image = image_topic(self._camera)
-        self._inputs_subscribed = [
-            self.create_subscription(ArmState, TOPIC_ARM_STATE, self._on_arm, qos.STATE),
-            self.create_subscription(EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS),
-            # Serialised: a picture is decoded only when a step falls on it.
-            self.create_subscription(Image, image, self._on_image, qos.NEWEST_IMAGE, raw=True),
-        ]
-        self._timer = self.create_timer(1.0 / self._policy.info.rate, self._on_tick)
+        self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
+        self._states = self.create_publisher(PolicyState, TOPIC_POLICY_STATE, qos.STATE)
+        self.create_subscription(ArmState, TOPIC_ARM_STATE, self._on_arm, qos.STATE)
+        self.create_subscription(EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS)
+        # Serialised: a picture is decoded only when a step falls on it.
+        image = image_topic(self.value("camera"))
+        self.create_subscription(Image, image, self._on_image, qos.NEWEST_IMAGE, raw=True)
+        self.create_timer(1.0 / CONTROL_RATE, self._on_tick)
 
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Begin to listen to episodes."""
-        self._active = True
-        return super().on_activate(state)
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def deactivate(self) -> None:
         """Publish nothing any more; a running episode is not resumed."""
-        self._active = False
         self._episode = ""
-        return super().on_deactivate(state)
 
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def cleanup(self) -> None:
         """Forget the bundle."""
-        self._disconnect()
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Forget the bundle, if there is one."""
-        self._active = False
-        self._disconnect()
-        return TransitionCallbackReturn.SUCCESS
-
-    def _disconnect(self) -> None:
-        if self._policy is None:
-            return
         self._judging.submit(bool).result()  # what was judged last is published before its publisher goes
         self._policy = None
-        self.destroy_timer(self._timer)
-        for subscription in self._inputs_subscribed:
-            self.destroy_subscription(subscription)
-        for publisher in (self._commands, self._states):
-            self.destroy_lifecycle_publisher(publisher)
 
     def destroy_node(self) -> None:
         """Let the last values be computed."""
-        self._judging.shutdown()
         super().destroy_node()
+        self._judging.shutdown()
 
     # --- callbacks ------------------------------------------------------------------------------------------
 
     def _on_event(self, event: EpisodeEvent) -> None:
-        if not self._active:
+        if not self.active:
             return
         if event.event == EpisodeEvent.START:
             self._start_episode(event)
@@ -171,7 +133,7 @@ class PolicyNode(LifecycleNode):
     def _start_episode(self, event: EpisodeEvent) -> None:
         assert self._policy is not None
         self._episode = event.episode_id
-        self._task = event.task or self._default_task
+        self._task = event.task or self.value("task")
         self._stepped_ns = to_ns(event.header.stamp)
         self._inputs.start(self._stepped_ns)
         self._schedule.restart()
@@ -191,7 +153,7 @@ class PolicyNode(LifecycleNode):
         """Take a step if one falls on this picture."""
         stamp_ns = stamp_of(buffer)
         self._inputs.image_ns = stamp_ns
-        if not self._active or not self._episode or stamp_ns < self._inputs.start_ns:
+        if not self.active or not self._episode or stamp_ns < self._inputs.start_ns:
             return
         if not self._schedule.take(stamp_ns):
             return
@@ -203,7 +165,7 @@ class PolicyNode(LifecycleNode):
     def _on_tick(self) -> None:
         """Say once per control period what the node is doing when no step falls on a picture."""
         now = now_ns(self)
-        if not self._active or now - self._stepped_ns < 1.5 * self._schedule.period_ns:
+        if not self.active or now - self._stepped_ns < 1.5 * self._schedule.period_ns:
             return
         if self._episode:
             self._wait(self._refusal or self._inputs.problem(now) or "no new image")
@@ -235,7 +197,8 @@ class PolicyNode(LifecycleNode):
     def _judge(self, policy: Policy, choice: Choice, state: PolicyState) -> None:
         """Publish what the critics think; in a thread of its own, so that no command waits for it."""
         state.q_values = policy.value(choice).astype(np.float64)
-        self._publish_state(state)
+        if self.active:
+            self._publish_state(state)
 
     def _report(self, judged: Future[None]) -> None:
         if (error := judged.exception()) is not None:
@@ -276,7 +239,7 @@ class PolicyNode(LifecycleNode):
             return Health(DiagnosticStatus.ERROR, self._refusal, values)
         if self._episode and self._last.reason:
             return Health(DiagnosticStatus.WARN, self._last.reason, values)
-        return Health(message="active" if self._active else "not active", values=values)
+        return Health(message="active" if self.active else "not active", values=values)
 
 
 def _step_back() -> None:
@@ -284,17 +247,9 @@ def _step_back() -> None:
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + 5)
 
 
-def make_node() -> PolicyNode:
-    """Return the node, started if its parameter `autostart` says so."""
-    node = PolicyNode()
-    if node.autostart:
-        node.start()
-    return node
-
-
 def main() -> int:
     """Run the policy node."""
-    return run(make_node)
+    return run(PolicyNode)
 
 
 if __name__ == "__main__":

@@ -35,8 +35,10 @@ STEP = (0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 class Rig:
     """The node under test, and a probe that plays everybody else."""
 
-    def __init__(self, **overrides: Any) -> None:
+    def __init__(self, *, start: bool = True, **overrides: Any) -> None:
         self.node = SimulationNode(parameter_overrides=[Parameter(k, value=v) for k, v in overrides.items()])
+        if start:
+            self.node.start()
         self.probe = rclpy.create_node("probe")
         self.commands = self.probe.create_publisher(EefCommand, "arm/command", qos.COMMANDS)
         self.events = self.probe.create_publisher(EpisodeEvent, "episode/event", qos.EVENTS)
@@ -47,6 +49,11 @@ class Rig:
         self.executor = SingleThreadedExecutor()
         for node in (self.node, self.probe):
             self.executor.add_node(node)
+        if start:
+            self.connect()
+
+    def connect(self) -> None:
+        """Wait until the probe and the node hear each other."""
         matched = (self.commands, self.events)
         self.until(lambda: self.states and all(publisher.get_subscription_count() for publisher in matched))
 
@@ -234,6 +241,46 @@ def test_reset_of_an_unknown_task_is_refused(rig: Rig) -> None:
     assert "unknown task 'fold the towel'" in answer.message
 
 
+def test_configured_arm_that_is_not_active_shows_its_state_and_takes_no_command(ros: None) -> None:
+    with contextlib.closing(Rig(start=False)) as rig:
+        rig.node.trigger_configure()
+        rig.connect()
+        rig.hold_until("not active")
+        rig.command_and_wait()
+        answer = rig.call(Trigger, "arm/enable")
+        assert not answer.success
+        assert "ros2 lifecycle set /simulation activate" in answer.message
+        assert not rig.executed
+        rig.node.trigger_activate()
+        rig.command()
+        rig.until(lambda: rig.executed)
+        assert rig.node.guard.held == 0
+
+
+def test_deactivated_arm_stays_held_until_it_is_active_and_enabled(rig: Rig) -> None:
+    rig.start()
+    rig.command_and_wait()
+    rig.node.trigger_deactivate()
+    rig.hold_until("deactivated")
+    assert not rig.call(Trigger, "arm/enable").success
+    rig.node.trigger_activate()
+    rig.command_and_wait()
+    assert rig.states[-1].status == ArmState.STATUS_HOLDING
+    assert rig.call(Trigger, "arm/enable").success
+    rig.until(lambda: rig.states[-1].status == ArmState.STATUS_OK)
+
+
+def test_arm_can_be_cleaned_up_and_configured_again(rig: Rig) -> None:
+    rig.node.trigger_deactivate()
+    rig.node.trigger_cleanup()
+    rig.heard["arm/state"].clear()
+    rig.node.start()
+    rig.connect()
+    assert rig.call(Trigger, "arm/enable").success
+    rig.command()
+    rig.until(lambda: rig.executed)
+
+
 def test_broken_world_ends_the_node(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(seconds: float) -> None:
         raise ArmError("the simulated physics diverged")
@@ -287,6 +334,9 @@ def test_world_waits_for_a_late_command_and_goes_on_without_it() -> None:
         ({"real_time_factor": 2.0}, "real_time_factor 2.0 is not possible"),
         ({"world_rate": 12.0}, "choose a multiple of 5 Hz"),
         ({"max_command_age": "long"}, "max_command_age"),
+        ({"max_command_silence": 1e9}, "max_command_silence .* out of range"),
+        ({"workspace_high": [0.45, 0.25, 9.0]}, "within 0.8 m of the base"),
+        ({"device": "crane"}, "'crane' is no kind of arm of simulation; there are: simulator"),
     ],
 )
 def test_impossible_parameter_is_refused(overrides: dict[str, Any], message: str) -> None:

@@ -39,7 +39,7 @@ def test_bad_command_is_refused_and_counted(action: np.ndarray, age: float, reas
 
 def test_holding_arm_refuses_until_enabled() -> None:
     guard = make_guard()
-    assert guard.hold("operator")
+    assert guard.hold("operator", "kind")
     assert "operator" in guard.check(STEP, 0, 0)
     guard.enable()
     assert guard.check(STEP, 0, 0) == ""
@@ -47,8 +47,8 @@ def test_holding_arm_refuses_until_enabled() -> None:
 
 def test_first_reason_of_a_hold_stays_and_counts_once() -> None:
     guard = make_guard()
-    assert guard.hold("first")
-    assert not guard.hold("second")
+    assert guard.hold("first", "kind")
+    assert not guard.hold("second", "kind")
     assert (guard.reason, guard.held) == ("first", 1)
 
 
@@ -88,7 +88,7 @@ def test_end_of_another_episode_says_nothing() -> None:
 @pytest.mark.parametrize("resumes", [True, False])
 def test_start_ends_a_hold_in_simulation_only(resumes: bool) -> None:
     guard = make_guard(resume_on_start=resumes)
-    guard.hold("operator")
+    guard.hold("operator", "kind")
     guard.start("e")
     assert guard.holding is not resumes
 
@@ -97,5 +97,29 @@ def test_commands_wait_while_the_arm_is_busy() -> None:
     guard = make_guard()
     guard.busy = "moving to its start pose"
     assert guard.check(STEP, 0, 0) == "arm is moving to its start pose"
-    guard.hold("operator")
+    guard.hold("operator", "kind")
     assert guard.busy == ""
+
+
+def test_everything_refused_held_and_clipped_is_counted_by_kind() -> None:
+    guard = make_guard()
+    guard.check(np.zeros(6), 0, 0)
+    guard.check(np.full(7, np.nan), 0, 0)
+    guard.check(np.zeros(7), 0, SECOND)
+    guard.check(np.zeros(7), SECOND, 0)
+    guard.judge(True, False, "action bounds, joint speed limit")
+    guard.judge(False, True, "no joints within the limits reach the target")
+    guard.hold("the newest picture is 1 s old", "camera")
+    guard.check(np.zeros(7), 0, 0)
+    assert guard.kinds == {
+        "rejected: length": 1,
+        "rejected: not finite": 1,
+        "rejected: late": 1,
+        "rejected: early": 1,
+        "rejected: gate": 1,
+        "rejected: holding": 1,
+        "clipped: action bounds": 1,
+        "clipped: joint speed limit": 1,
+        "held: camera": 1,
+    }
+    assert (guard.clipped, guard.held, guard.rejected) == (1, 1, 6)

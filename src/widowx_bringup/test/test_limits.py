@@ -119,6 +119,9 @@ def test_the_workspace_box_moves_the_position_and_keeps_the_rotation() -> None:
     ("change", "message"),
     [
         ({"workspace_low": np.array([0.5, 0, 0])}, "lower limit"),
+        ({"workspace_high": np.full(3, np.inf)}, "within 0.8 m of the base"),
+        ({"workspace_low": np.full(3, np.nan)}, "within 0.8 m of the base"),
+        ({"workspace_low": np.zeros(2)}, "x, y, z within"),
         ({"profile_acceleration_time": 0.2}, "half of profile_time"),
         ({"joint_speed": 10.0}, "joint_speed"),
         ({"joint_speed": np.nan}, "joint_speed"),

@@ -41,7 +41,8 @@ class Rig:
         self.running = True
         self.threads = [self.spin(self.standin)]
         patient = [Parameter(name, value=1.5) for name in ("max_command_silence", "max_image_age")]  # on a busy machine
-        self.node = ArmNode("arm_node", DEVICES["interbotix"], namespace=NAMESPACE, parameter_overrides=patient)
+        self.node = ArmNode("arm_node", DEVICES, namespace=NAMESPACE, parameter_overrides=patient)
+        self.node.start()
         self.probe = rclpy.create_node("probe", namespace=NAMESPACE)
         self.commands = self.probe.create_publisher(EefCommand, "arm/command", qos.COMMANDS)
         self.events = self.probe.create_publisher(EpisodeEvent, "episode/event", qos.EVENTS)
@@ -69,7 +70,7 @@ class Rig:
         return thread
 
     def close(self) -> None:
-        self.node.guard.hold("the test is over")  # so that it does not go to sleep first
+        self.node.guard.hold("the test is over", "operator")  # so that it does not go to sleep first
         self.node.destroy_node()
         self.running = False
         for thread in self.threads:

@@ -1,6 +1,7 @@
 """The arm on the ROS graph: executes commands, publishes its state, holds when something is wrong.
 
-The same node drives the simulated and the real arm; only the `Arm` it is handed differs.
+A lifecycle node, the same for the simulated and the real arm; only the `Arm` differs. Configured, it is connected and
+publishes the arm's state; active, it takes commands. No transition moves the arm.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TimedOut  # its own before Python 3.11
 from types import FrameType
@@ -18,7 +19,6 @@ import mujoco
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Point, Pose, Quaternion
-from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.task import Future as RosFuture
 from sensor_msgs.msg import CameraInfo, JointState
@@ -26,7 +26,7 @@ from std_srvs.srv import Trigger
 
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
 from ptr_policy_node import qos
-from ptr_policy_node.node import Health, now_ns, parameter, publish_diagnostics, run, to_ns, to_stamp
+from ptr_policy_node.node import Health, ManagedNode, now_ns, parameter, run, to_ns, to_stamp
 from ptr_policy_node.spec import (
     BASE_FRAME,
     CONTROL_RATE,
@@ -61,47 +61,115 @@ START_POSE = (0.30, 0.0, 0.15, 0.0, 0.0, 0.0)
 SLEEP_LIMIT = 20.0
 """Longest time that going to the sleep pose may take at the end [s]."""
 
+ANSWER_LIMIT = 5.0
+"""Longest time that the device may take for a transition [s]."""
+
 STOPPABLE_AFTER = 1.0
 """A Ctrl-C later than this [s] after the end has begun stops the arm."""
 
-Device = Callable[[Node], tuple[Arm, EefController]]
-"""Makes an arm and its controller; declares the parameters it needs on the node it is handed."""
+INACTIVE = "not active"
+"""Why an arm holds whose node has been configured and not yet activated."""
+
+PAUSES = (0.05, 2.0)
+"""Ages and pauses [s] that may be chosen for the watchdogs: none of them switches one off."""
 
 
-class ArmNode(Node):
+class ArmNode(ManagedNode):
     """ROS side of one arm. All device work and all of the guard happen in the device thread."""
 
-    def __init__(self, name: str, make_device: Device, **options: Any) -> None:
-        """Connect the arm and offer it.
+    def __init__(self, name: str, devices: Mapping[str, Device], **options: Any) -> None:
+        """Declare the parameters; nothing is connected yet.
 
         Args:
             name: Default node name.
-            make_device: See `Device`.
-            options: Passed on to `rclpy.node.Node`.
+            devices: Kinds of arm to choose from; the first one is the default.
+            options: Passed on to `rclpy.lifecycle.LifecycleNode`.
+
+        Raises:
+            PtrError: If a parameter has an impossible value.
         """
         super().__init__(name, **options)
         period = 1.0 / CONTROL_RATE
         self.guard = CommandGuard(
-            max_age=parameter(self, "max_command_age", period, "oldest command executed [s]"),
-            max_silence=parameter(self, "max_command_silence", 1.8 * period, "longest pause within an episode [s]"),
-            max_blindness=parameter(self, "max_image_age", 1.8 * period, "oldest newest picture in an episode [s]"),
+            max_age=parameter(self, "max_command_age", period, "oldest command executed [s]", PAUSES),
+            max_silence=parameter(self, "max_command_silence", 1.8 * period, "longest pause in an episode [s]", PAUSES),
+            max_blindness=parameter(self, "max_image_age", 1.8 * period, "oldest newest picture [s]", PAUSES),
             resume_on_start=parameter(self, "resume_on_start", False, "whether the START of an episode ends a hold"),
+        )
+        free = Limits()
+        self.limits = Limits(
+            np.asarray(
+                parameter(self, "workspace_low", free.workspace_low.tolist(), "lowest x, y, z of the gripper [m]")
+            ),
+            np.asarray(parameter(self, "workspace_high", free.workspace_high.tolist(), "highest x, y, z [m]")),
         )
         self.simulated_time = bool(self.get_parameter("use_sim_time").value)
         self._frame = parameter(self, "base_frame", BASE_FRAME, "frame of poses and commands")
         self._camera = parameter(self, "camera", "over_shoulder", "camera that the arm does not move without")
-        self.arm, self.controller = make_device(self)
+        device = parameter(self, "device", next(iter(devices)), f"kind of arm: {', '.join(devices)}")
+        if device not in devices:
+            raise ArmError(
+                f"device {device!r} is no kind of arm of {name}; there are: {', '.join(devices)}. "
+                "The real arm is driven by `arm_node`, a simulated one by `simulation`"
+            )
+        self._make_device = devices[device]
+        self.arm: Arm  # these three once configured
+        self.controller: EefController
+        self.device: DeviceThread
         self._fault = ""
         self._way: Way | None = None  # where the arm is on its way by itself
         self._way_gripper = 1.0
         self._pending: Future | None = None
         self._joints: Publisher | None = None  # unless the arm's own driver publishes them
         self._snapshot: ArmSnapshot | None = None
-        self.arm.connect()
+        self.publish_health(f"wx250s {device}")
+
+    # --- life cycle -----------------------------------------------------------------------------------------
+
+    def configure(self) -> None:
+        """Connect the arm and offer it, holding.
+
+        Raises:
+            ArmError: If the arm does not answer or reports a fault.
+        """
+        self._fault, self._pending, self._snapshot, self._joints, self._way = "", None, None, None, None
+        self.arm, self.controller = self._make_device(self)
+        try:
+            self.arm.connect()
+        except ArmError:
+            self.arm.disconnect()
+            raise
+        self.guard.reason, self.guard.episode = INACTIVE, ""
         self.controller.reset()
         self._create_interfaces()
         self.device = self.make_thread()
         self.device.start()
+
+    def activate(self) -> None:
+        """Take commands, unless the arm holds for another reason than that the node was not active."""
+        self._do(lambda: self.guard.enable() if self.guard.reason == INACTIVE else None)
+
+    def deactivate(self) -> None:
+        """Hold; the arm stays held until it is enabled once the node is active again."""
+        self._do(lambda: self._hold("deactivated", "deactivated"))
+
+    def cleanup(self) -> None:
+        """Let go of the arm where it is; its driver keeps holding it."""
+        self.device.stop()
+        self.arm.disconnect()
+
+    def destroy_node(self) -> None:
+        """Bring an active arm to rest, stop the device thread and let go of the arm."""
+        if self.active:
+            self._rest()
+        super().destroy_node()
+
+    def _do(self, job: Callable[[], object]) -> None:
+        """Do a short job in the device thread and wait for it."""
+        try:
+            self.device.submit(job).result(timeout=ANSWER_LIMIT)
+        except TimedOut:
+            raise ArmError(f"the device has not answered for {ANSWER_LIMIT:g} s") from None
 
     def make_thread(self) -> DeviceThread:
         """Return the thread that works on the device, not yet started."""
@@ -115,20 +183,12 @@ class ArmNode(Node):
         self.create_subscription(EefCommand, TOPIC_COMMAND, self._on_command, qos.COMMANDS)
         self.create_subscription(EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS)
         self.create_subscription(CameraInfo, camera_info_topic(self._camera), self.on_picture, qos.IMAGES)
-        self.serve("arm/hold", lambda: self._hold("stopped by the operator (arm/hold)"))
+        self.serve("arm/hold", lambda: self._hold("stopped by the operator (arm/hold)", "operator"))
         self.serve("arm/enable", self._enable)
         self.serve("arm/go_to_start", self._go_to_start)
         if self.arm.features.sleep is not None:
             self.serve("arm/go_to_sleep", self._go_to_sleep)
         self.create_timer(1.0 / STATE_RATE, self._on_tick)
-        publish_diagnostics(self, self.arm.features.name, self.health)
-
-    def destroy_node(self) -> None:
-        """Bring the arm to rest, stop the device thread and let go of the arm."""
-        self._rest()
-        self.device.stop()
-        self.arm.disconnect()
-        super().destroy_node()
 
     def _rest(self) -> None:
         """Go to the sleep pose, unless the arm holds: then whoever made it hold has a reason that it shall not move.
@@ -137,7 +197,7 @@ class ArmNode(Node):
         """
         if self.arm.features.sleep is None or self.device.error is not None:
             return
-        began, hold = time.monotonic(), lambda: self._hold("stopped on its way to the sleep pose (Ctrl-C)")
+        began, hold = time.monotonic(), lambda: self._hold("stopped on its way to the sleep pose (Ctrl-C)", "operator")
 
         def stop(number: int, frame: FrameType | None) -> None:
             if time.monotonic() - began > STOPPABLE_AFTER:
@@ -222,6 +282,8 @@ class ArmNode(Node):
     # --- jobs: they run in the device thread ----------------------------------------------------------------
 
     def _start(self, episode: str) -> None:
+        if not self.active:
+            return
         self.guard.start(episode)
         if self.guard.holding:
             return
@@ -241,15 +303,14 @@ class ArmNode(Node):
         if refusal:
             self.get_logger().warning(f"rejected: {refusal}", throttle_duration_sec=1.0)
             if not np.isfinite(action).all():  # whoever computes NaN once is not to be trusted with the next step
-                self._hold(refusal)
+                self._hold(refusal, "not finite")
             return
         try:
             execution = self.controller.execute(action)
         except ArmError as error:
             self._fail(error)
             return
-        self.guard.clipped += execution.clipped
-        self.guard.rejected += execution.rejected
+        self.guard.judge(execution.clipped, execution.rejected, execution.reason)
         if execution.reason:
             verdict = "rejected" if execution.rejected else "clipped"
             self.get_logger().info(f"{verdict}: {execution.reason}", throttle_duration_sec=1.0)
@@ -265,9 +326,11 @@ class ArmNode(Node):
         """Hold if nobody commands the arm any more, nobody sees it, or something is wrong with it."""
         now = self.now_ns()
         if not self.simulated_time and (jump := self.guard.clock_jump(now, time.monotonic_ns())):
-            self._hold(jump)
-        if reason := self.guard.silence(now) or self.guard.blindness(now):
-            self._hold(reason)
+            self._hold(jump, "clock")
+        if reason := self.guard.silence(now):
+            self._hold(reason, "silence")
+        if reason := self.guard.blindness(now):
+            self._hold(reason, "camera")
         try:
             self.arm.watch()
             self._fault = ""
@@ -290,21 +353,25 @@ class ArmNode(Node):
         senders = self.get_publishers_info_by_topic(TOPIC_COMMAND)
         names = sorted(f"{sender.node_namespace.rstrip('/')}/{sender.node_name}" for sender in senders)
         if len(names) > 1:
-            self._hold(f"{len(names)} nodes publish {TOPIC_COMMAND}: {', '.join(names)}; stop all but one")
+            self._hold(
+                f"{len(names)} nodes publish {TOPIC_COMMAND}: {', '.join(names)}; stop all but one", "two senders"
+            )
 
-    def _hold(self, reason: str) -> str:
-        if self.guard.hold(reason):
+    def _hold(self, reason: str, kind: str) -> str:
+        if self.guard.hold(reason, kind):
             self.get_logger().error(f"holding: {reason}")
         self.arm.hold()
         return f"holding: {self.guard.reason}"
 
     def _fail(self, error: ArmError) -> None:
         self._fault = str(error)
-        if self.guard.hold(f"fault: {error}"):
+        if self.guard.hold(f"fault: {error}", "fault"):
             self.get_logger().error(f"holding after a fault: {error}")
             self.arm.hold()
 
     def _enable(self) -> str:
+        if not self.active:
+            raise ArmError(f"the node is not active: ros2 lifecycle set {self.get_fully_qualified_name()} activate")
         self.arm.prepare()
         self.guard.enable()
         self.controller.reset()
@@ -379,7 +446,8 @@ class ArmNode(Node):
         if self.device.error is not None:
             raise PtrError(f"device thread ended: {self.device.error}") from self.device.error
         guard = self.guard
-        counts = {"clipped": guard.clipped, "held": guard.held, "rejected": guard.rejected, **self.arm.notes}
+        totals = {"clipped": guard.clipped, "held": guard.held, "rejected": guard.rejected}
+        counts = {**totals, **guard.kinds, **self.arm.notes}
         if self._fault:
             return Health(DiagnosticStatus.ERROR, self._fault, counts)
         if guard.holding:
@@ -406,15 +474,18 @@ def _joint_state(state: ArmState) -> JointState:
     )
 
 
-def _interbotix(node: Node) -> tuple[Arm, EefController]:
+Device = Callable[[ArmNode], tuple[Arm, EefController]]
+"""Makes an arm, not yet connected, and its controller within the node's limits."""
+
+
+def _interbotix(node: ArmNode) -> tuple[Arm, EefController]:
     try:
         from .widowx_arm import WidowXArm
         from .xs_core import XsConnection
     except ImportError as error:
         raise ArmError(f"Interbotix's packages are not installed here ({error}); docs/robot.md says how") from error
-    limits = Limits()
-    arm = WidowXArm(XsConnection(node.get_namespace()), limits, lambda: now_ns(node))
-    return arm, EefController(arm, Kinematics(), limits)
+    arm = WidowXArm(XsConnection(node.get_namespace()), node.limits, lambda: now_ns(node))
+    return arm, EefController(arm, Kinematics(), node.limits)
 
 
 DEVICES: dict[str, Device] = {"interbotix": _interbotix}
@@ -423,17 +494,7 @@ DEVICES: dict[str, Device] = {"interbotix": _interbotix}
 
 def main() -> int:
     """Run the arm node over a real arm."""
-
-    def make_device(node: Node) -> tuple[Arm, EefController]:
-        device = parameter(node, "device", "interbotix", f"kind of arm: {', '.join(DEVICES)}")
-        if device not in DEVICES:
-            raise ArmError(
-                f"device {device!r} is no kind of arm known here; there are: {', '.join(DEVICES)}. "
-                "A simulated arm is another node: `simulation`"
-            )
-        return DEVICES[device](node)
-
-    return run(lambda: ArmNode("arm_node", make_device))
+    return run(lambda: ArmNode("arm_node", DEVICES))
 
 
 if __name__ == "__main__":

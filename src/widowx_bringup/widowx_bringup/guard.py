@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,6 +24,7 @@ class CommandGuard:
         max_age: Oldest command that is still executed [s].
         max_silence: Longest pause between two commands of an episode [s].
         max_blindness: Oldest newest picture of the camera, once it has shown one, in an episode [s].
+        kinds: What was clipped, held and rejected, counted by kind.
         resume_on_start: Whether the START of an episode ends a hold (simulation) or only `enable` does (real arm).
     """
 
@@ -35,6 +37,7 @@ class CommandGuard:
     clipped: int = 0
     held: int = 0
     rejected: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
     episode: str = ""
     _last_accepted_ns: int | None = None
     _pictured_ns: int | None = None  # stamp of the newest picture
@@ -56,25 +59,36 @@ class CommandGuard:
         Returns:
             Why it is refused (and counted); empty when it may be executed.
         """
-        refusal = self._refusal(np.asarray(action, dtype=np.float64), (now_ns - stamp_ns) * 1e-9)
+        kind, refusal = self._refusal(np.asarray(action, dtype=np.float64), (now_ns - stamp_ns) * 1e-9)
         if refusal:
             self.rejected += 1
+            self.kinds[f"rejected: {kind}"] += 1
         else:
             self._last_accepted_ns = now_ns
         return refusal
 
-    def _refusal(self, action: np.ndarray, age: float) -> str:
+    def _refusal(self, action: np.ndarray, age: float) -> tuple[str, str]:
+        """Return of which kind a refusal is, and why; empty texts for a command that may be executed."""
         if action.shape != (7,):
-            return f"command has {action.size} numbers; it must have 7"
+            return "length", f"command has {action.size} numbers; it must have 7"
         if not np.isfinite(action).all():
-            return f"command is not finite: {action.tolist()}"
+            return "not finite", f"command is not finite: {action.tolist()}"
         if age > self.max_age:
-            return f"command is {age:.3f} s old; at most {self.max_age:g} s are allowed"
+            return "late", f"command is {age:.3f} s old; at most {self.max_age:g} s are allowed"
         if age < -FUTURE_TOLERANCE:
-            return f"command is stamped {-age:.3f} s in the future: the sender's clock differs from the arm's"
+            return "early", f"command is stamped {-age:.3f} s in the future: the sender's clock differs from the arm's"
         if self.holding:
-            return f"arm is holding: {self.reason}"
-        return f"arm is {self.busy}" if self.busy else ""
+            return "holding", f"arm is holding: {self.reason}"
+        return ("moving by itself", f"arm is {self.busy}") if self.busy else ("", "")
+
+    def judge(self, clipped: bool, rejected: bool, reasons: str) -> None:
+        """Count what the gate did to a command; the limits that shortened it are separated by commas."""
+        self.clipped += clipped
+        self.rejected += rejected
+        if rejected:
+            self.kinds["rejected: gate"] += 1
+        elif clipped:
+            self.kinds.update(f"clipped: {limit}" for limit in reasons.split(", "))
 
     def silence(self, now_ns: int) -> str:
         """Return why the arm must hold because nobody commands it any more; empty when all is well."""
@@ -108,12 +122,13 @@ class CommandGuard:
             return ""
         return f"the clock jumped by {jump:+.2f} s; is the time being set?"
 
-    def hold(self, reason: str) -> bool:
+    def hold(self, reason: str, kind: str) -> bool:
         """Remember that the arm holds; return whether it did not hold before (then the hold is counted)."""
         if self.holding:
             return False
         self.reason, self.busy = reason, ""
         self.held += 1
+        self.kinds[f"held: {kind}"] += 1
         return True
 
     def enable(self) -> None:

@@ -15,6 +15,10 @@ JOINT_LOW = (-3.14158, -1.88496, -2.14675, -3.14158, -1.74533, -3.14158)
 JOINT_HIGH = (3.14158, 1.98968, 1.60570, 3.14158, 2.14675, 3.14158)
 
 
+REACH = 0.8
+"""No part of the workspace box lies farther than this from the base, along any axis [m]: the arm is 0.66 m long."""
+
+
 class LimitsError(PtrError):
     """The limits contradict themselves or a command cannot be judged."""
 
@@ -40,6 +44,9 @@ class Limits:
     workspace_tolerance: float = 0.10  # steps start at most this far outside the workspace box [m]
 
     def __post_init__(self) -> None:
+        for corner in (self.workspace_low, self.workspace_high):
+            if np.shape(corner) != (3,) or not np.all(np.abs(corner) <= REACH):
+                raise LimitsError(f"the workspace box has x, y, z within {REACH} m of the base; found {corner}")
         for low, high in ((self.workspace_low, self.workspace_high), (self.joint_low, self.joint_high)):
             if not np.all(np.asarray(low) < np.asarray(high)):
                 raise LimitsError(f"every lower limit must be below the upper one; found {low} and {high}")

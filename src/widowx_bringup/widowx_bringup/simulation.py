@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import numpy as np
-from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, JointState
 
@@ -17,13 +16,13 @@ from ptr_policy_node import qos
 from ptr_policy_node.node import Health, parameter, run, to_ns, to_stamp
 from ptr_policy_node.spec import CONTROL_RATE, PtrError
 
+from .arm import Arm
 from .arm_node import WATCH_PERIOD, ArmNode
 from .camera_node import TOPIC_WORLD
 from .controller import EefController
 from .device_thread import DeviceThread
 from .expert import Disturbance
 from .kinematics import Kinematics
-from .limits import Limits
 from .pacing import Pacing
 from .simulator import SimulatedArm, World
 from .tasks import draw_layout
@@ -39,29 +38,23 @@ class SimulationNode(ArmNode):
 
     def __init__(self, **options: Any) -> None:
         self.world = World(epoch_ns=time.time_ns())  # so that the bags of two runs do not overlap in time
-        super().__init__("simulation", self._make_device, **options)
-
-    def _make_device(self, node: Node) -> tuple[SimulatedArm, EefController]:
-        arm = SimulatedArm(self.world)
-        return arm, EefController(arm, Kinematics(), Limits())
+        super().__init__("simulation", {"simulator": _simulator}, **options)
+        self._factor = parameter(self, "real_time_factor", 1.0, "simulated seconds per real one", (1e-3, 1e3))
+        rate = parameter(self, "world_rate", 30.0, f"states per second on {TOPIC_WORLD} [Hz]", (CONTROL_RATE, 1e3))
+        self._patience = parameter(self, "patience", 2.0, "real time the world waits for others [s]", (0.0, 60.0))
+        self._disturbance = parameter(
+            self, "disturbance", 0.0, "noise of the arm, part of the longest step", (0.0, 1.0)
+        )
+        if self._factor != 1.0 and not self.simulated_time:
+            raise PtrError(f"real_time_factor {self._factor} is not possible without use_sim_time")
+        if rate % CONTROL_RATE:
+            raise PtrError(f"world_rate {rate:g} Hz is not possible; choose a multiple of {CONTROL_RATE:g} Hz")
+        self._state_period_ns = round(1e9 / rate)
 
     def make_thread(self) -> DeviceThread:
         """Return the thread that owns the world, not yet started: a command falls between two ticks of time."""
-        self._factor = parameter(self, "real_time_factor", 1.0, "simulated seconds per second of real time")
-        rate = parameter(self, "world_rate", 30.0, f"states per second on {TOPIC_WORLD}, the camera's rate [Hz]")
-        self._pacing = Pacing(parameter(self, "patience", 2.0, "real time the world waits for picture or command [s]"))
-        self._disturbance = parameter(
-            self,
-            "disturbance",
-            0.0,
-            "noise of the arm itself, as a part of the longest step",
-        )
+        self._pacing = Pacing(self._patience)
         self._disturb = Disturbance(np.random.default_rng(0), self._disturbance)
-        if self._factor <= 0 or (self._factor != 1.0 and not self.simulated_time):
-            raise PtrError(f"real_time_factor {self._factor} is not possible; positive, and 1 without use_sim_time")
-        if rate < CONTROL_RATE or rate % CONTROL_RATE:
-            raise PtrError(f"world_rate {rate:g} Hz is not possible; choose a multiple of {CONTROL_RATE:g} Hz")
-        self._state_period_ns = round(1e9 / rate)
         self._next_state_ns = self.world.time_ns
         self._measured = (time.monotonic(), self.world.time_ns)
         self._ticks = 0
@@ -105,6 +98,8 @@ class SimulationNode(ArmNode):
 
     def _start(self, episode: str) -> None:
         super()._start(episode)
+        if not self.guard.episode:
+            return
         self._pacing.answered(self.world.time_ns)  # the first command is waited for as well
 
     def _end(self, episode: str) -> None:
@@ -119,9 +114,9 @@ class SimulationNode(ArmNode):
         if self.guard.episode and not self.guard.holding:
             self._pacing.answered(to_ns(request.observation_stamp) or self.world.time_ns)
 
-    def _hold(self, reason: str) -> str:
+    def _hold(self, reason: str, kind: str) -> str:
         self._pacing.expect_no_command()
-        return super()._hold(reason)
+        return super()._hold(reason, kind)
 
     def _publish_world(self) -> None:
         message = JointState(position=self.world.state().tolist())
@@ -148,6 +143,12 @@ class SimulationNode(ArmNode):
         factor = (now[1] - simulated) * 1e-9 / max(now[0] - real, 1e-9)
         values = {**health.values, "real_time_factor": f"{factor:.2f}", "wanted": f"{self._factor:.2f}"}
         return Health(health.level, health.message, values)
+
+
+def _simulator(node: ArmNode) -> tuple[Arm, EefController]:
+    assert isinstance(node, SimulationNode)
+    arm = SimulatedArm(node.world)
+    return arm, EefController(arm, Kinematics(), node.limits)
 
 
 def main() -> int:
