@@ -32,6 +32,7 @@ setup(
             "arm_node = widowx_bringup.arm_node:main",
             "bag_player = widowx_bringup.bag_player:main",
             "driver_keeper = widowx_bringup.driver_keeper:main",
+            "camera_monitor = widowx_bringup.camera_monitor:main",
             "camera_node = widowx_bringup.camera_node:main",
             "recorder_node = widowx_bringup.recorder_node:main",
             "scripted_teleop = widowx_bringup.scripted_teleop:main",

@@ -94,8 +94,15 @@ class Health:
     values: Mapping[str, object] = field(default_factory=dict)
 
 
-def publish_diagnostics(node: Node, hardware_id: str, health: Callable[[], Health]) -> None:
-    """Put the result of `health` on /diagnostics once a second of real time, even where simulated time stands."""
+def publish_diagnostics(node: Node, hardware_id: str, health: Callable[[], Health], part: str = "") -> None:
+    """Put the result of `health` on /diagnostics once a second of real time, even where simulated time stands.
+
+    Args:
+        node: Whose state it is.
+        hardware_id: Of what it tells.
+        health: Returns the state.
+        part: What it is the state of, where a node has several.
+    """
     publisher = node.create_publisher(DiagnosticArray, TOPIC_DIAGNOSTICS, qos.STATE)
 
     def publish() -> None:
@@ -103,7 +110,7 @@ def publish_diagnostics(node: Node, hardware_id: str, health: Callable[[], Healt
         values = [KeyValue(key=key, value=str(value)) for key, value in entry.values.items()]
         status = DiagnosticStatus(
             level=entry.level,
-            name=node.get_fully_qualified_name(),
+            name=node.get_fully_qualified_name() + (f": {part}" if part else ""),
             message=entry.message,
             hardware_id=hardware_id,
             values=values,

@@ -54,6 +54,8 @@ def declared_parameters(source: Path) -> set[str]:
     for call in ast.walk(ast.parse(source.read_text())):
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "parameter":
             names.add(ast.literal_eval(call.args[1]))
+    if "ManagedNode" in source.read_text():
+        names |= {"autostart"}
     if source.name == "simulation.py":
         names |= declared_parameters(source.with_name("arm_node.py"))
     return names
@@ -83,7 +85,7 @@ def test_every_argument_is_described_and_its_default_allowed(graph: Graph) -> No
 @pytest.mark.parametrize("name", GRAPHS)
 def test_every_argument_changes_something(name: str) -> None:
     other = {"use_sim": None, "record": "false", "real_time_factor": "2.0", "rate": "2.0", "camera_rate": "15.0"}
-    other |= {"width": "64", "height": "48", "disturbance": "0.3", "teleop": "none"}
+    other |= {"width": "64", "height": "48", "disturbance": "0.3", "teleop": "none", "autostart": "false"}
     real = {"start_driver": "false", "load_configs": "false", "camera_driver": "usb_cam", "robot_model": None}
     for argument in find_graph(name).arguments:
         value = (other | real).get(argument.name, "elsewhere")
@@ -98,7 +100,8 @@ def test_every_argument_changes_something(name: str) -> None:
 
 
 def test_all_nodes_are_in_the_robots_namespace() -> None:
-    assert {node.namespace for name in GRAPHS for node in nodes_of(name, robot_name="left")} == {"left"}
+    spaces = {node.namespace for name in GRAPHS for node in nodes_of(name, robot_name="left")}
+    assert spaces == {"left", "left/camera/over_shoulder"}
 
 
 @pytest.mark.parametrize(("namespace", "name"), [("wx", "/wx/a"), ("/lab/wx/", "/lab/wx/a"), ("", "/a")])
@@ -142,12 +145,39 @@ def test_interbotix_driver_is_started_by_its_own_launch_file_with_our_profile() 
 @pytest.mark.parametrize("driver", ["opencv", "usb_cam", "v4l2_camera", "realsense"])
 def test_pictures_of_every_camera_driver_are_where_the_policy_looks(driver: str) -> None:
     camera = nodes_of("eval", use_sim="false", camera="front", camera_driver=driver, video_device="/dev/v4l/by-id/x")[2]
-    if driver == "opencv":
-        assert camera.parameters["source"] == "/dev/v4l/by-id/x"
-        return
     assert camera.namespace == "wx250s/camera/front"
+    assert "/dev/v4l/by-id/x" in camera.parameters.values()
     assert driver != "realsense" or ("~/color/image_raw", "image_raw") in camera.remappings
-    assert yaml.safe_load((config_folder() / camera.config).read_text())[f"/**/{camera.name}"]
+    assert yaml.safe_load((config_folder() / camera.config).read_text())[f"/**/{camera.name or camera.executable}"]
+
+
+@pytest.mark.parametrize("driver", ["opencv", "usb_cam", "v4l2_camera", "realsense"])
+def test_further_cameras_are_read_by_the_same_driver_recorded_and_monitored(driver: str) -> None:
+    given = {"camera_driver": driver, "other_cameras": "wrist=/dev/a,side=/dev/b", "use_sim": "false"}
+    nodes = nodes_of("record", **given)
+    cameras = [node for node in nodes if "/camera/" in node.namespace]
+    assert [node.namespace.rpartition("/")[2] for node in cameras] == ["over_shoulder", "wrist", "side"]
+    devices = {str(value) for node in cameras for value in node.parameters.values()}
+    assert {"/dev/a", "/dev/b"} <= devices
+    assert len({node.full_name for node in nodes}) == len(nodes)
+    by_name = {node.executable: node.parameters for node in nodes}
+    assert by_name["recorder_node"]["other_cameras"] == ["wrist", "side"]
+    if driver != "opencv":  # ours tells its state by itself
+        assert by_name["camera_monitor"]["cameras"] == ["over_shoulder", "wrist", "side"]
+
+
+@pytest.mark.parametrize(
+    ("others", "use_sim", "message"),
+    [
+        ("wrist", "false", "wrist=/dev/v4l/by-id/"),
+        ("over_shoulder=/dev/a", "false", "is camera:= already"),
+        ("a=/dev/a,a=/dev/b", "true", "a name of its own"),
+        ("the wrist", "true", "letters, digits and _; found 'the wrist'"),
+    ],
+)
+def test_impossible_further_cameras_are_refused(others: str, use_sim: str, message: str) -> None:
+    with pytest.raises(GraphError, match=message):
+        nodes_of("record", other_cameras=others, use_sim=use_sim)
 
 
 def test_the_script_demonstrates_on_the_simulated_arm_only() -> None:

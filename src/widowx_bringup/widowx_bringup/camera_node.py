@@ -1,34 +1,33 @@
-"""One camera on the ROS graph: publishes its images and its calibration.
+"""One camera on the ROS graph: publishes its images and its calibration, as every camera driver of ROS does.
 
-The same node serves the simulated camera, which it renders here in a process of its own, and real ones.
+A lifecycle node that serves the simulated camera, which it renders here in a process of its own, and real ones. Its
+topics are relative: the namespace `camera/<name>` makes them those of `image_topic` and `camera_info_topic`.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from ptr_policy_node import qos
 from ptr_policy_node.images import fill_message
-from ptr_policy_node.node import Health, now_ns, parameter, publish_diagnostics, run, to_ns, to_stamp
-from ptr_policy_node.spec import camera_info_topic, image_topic
+from ptr_policy_node.node import Health, ManagedNode, now_ns, parameter, run, to_ns, to_stamp
 
-from .camera import Camera, CameraError, CameraFeatures, Frame
-from .opencv_camera import OpenCvCamera
-
-TOPIC_WORLD = "sim/world"
+from .camera import TOPIC_WORLD, Camera, CameraError, CameraFeatures, Frame, FrameMonitor
+from .opencv_camera import CameraSettings, OpenCvCamera
 
 PATIENCE = 5.0
 """How long a camera may show nothing before the log says so [s]: other nodes are still starting. /diagnostics says it
 at once."""
+
+PIXELS = (1, 16384)
+"""Widths and heights that a picture may have."""
 
 
 class RenderedCamera:
@@ -40,10 +39,19 @@ class RenderedCamera:
         self._state: np.ndarray | None = None
 
     def connect(self) -> None:
-        """Load the world's model and make ready to draw it."""
+        """Load the world's model and make ready to draw it.
+
+        Raises:
+            CameraError: If the world has no camera of this name.
+        """
         from .simulator import World  # MuJoCo is needed by this device only
 
         self._world = World()
+        if self.features.name not in self._world.cameras:
+            self._world.close()
+            raise CameraError(
+                f"the simulated world has no camera {self.features.name!r}; there are: {', '.join(self._world.cameras)}"
+            )
 
     def disconnect(self) -> None:
         """Let go of the renderer."""
@@ -66,38 +74,54 @@ class RenderedCamera:
         return Frame(self._stamp_ns, self._world.render(self.features.name, self.features.height, self.features.width))
 
 
-class CameraNode(Node):
-    """ROS side of one camera."""
+class CameraNode(ManagedNode):
+    """ROS side of one camera: connected while configured, showing its pictures while active."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__("camera_node", **options)
-        features = CameraFeatures(
-            name=parameter(self, "camera", "front", "name of the camera, part of its topics"),
-            width=parameter(self, "width", 640, "picture width [pixels]"),
-            height=parameter(self, "height", 480, "picture height [pixels]"),
-            rate=parameter(self, "rate", 30.0, "pictures per second [Hz]"),
-        )
-        device = parameter(self, "device", "simulator", f"kind of camera: {', '.join(DEVICES)}")
-        self.source = parameter(self, "source", "0", "opencv: index, device path or video file")
-        self._max_age = parameter(self, "max_age", 0.5, "oldest picture that is still published [s]")
-        self._last_stamp_ns = -1
-        self._published: deque[float] = deque(maxlen=32)
+        parameter(self, "camera", "front", "name of the camera, part of its frame", settable=True)
+        parameter(self, "width", 640, "picture width [pixels]", PIXELS, settable=True)
+        parameter(self, "height", 480, "picture height [pixels]", PIXELS, settable=True)
+        parameter(self, "rate", 30.0, "pictures per second [Hz]", (1.0, 1000.0), settable=True)
+        parameter(self, "max_age", 0.5, "oldest picture that is still published [s]", (0.05, 5.0), settable=True)
+        parameter(self, "device", "simulator", f"kind of camera: {', '.join(DEVICES)}", settable=True)
+        parameter(self, "source", "0", "opencv: index, device path, stream or video file", settable=True)
+        parameter(self, "pixel_format", "MJPG", "opencv: FOURCC code; empty: as the camera is", settable=True)
+        parameter(self, "exposure", -1, "opencv: [100 us]; -1: automatic", (-1, 100_000), settable=True)
+        parameter(self, "white_balance", -1, "opencv: [K]; -1: automatic", (-1, 20_000), settable=True)
+        parameter(self, "focus", -1, "opencv: in the camera's units; -1: automatic", (-1, 10_000), settable=True)
         self._problem = ""
-        self._last_well = time.monotonic()
-        self._image = self.create_publisher(Image, image_topic(features.name), qos.IMAGES)
-        self._info = self.create_publisher(CameraInfo, camera_info_topic(features.name), qos.IMAGES)
+        self.camera: Camera  # once configured
+        self.publish_health("camera")
+
+    # --- life cycle -----------------------------------------------------------------------------------------
+
+    def configure(self) -> None:
+        """Connect the camera.
+
+        Raises:
+            CameraError: If it cannot be opened or does not show what is wanted.
+        """
+        device = self.value("device")
         if device not in DEVICES:
             raise CameraError(f"device {device!r} is no kind of camera; there are: {', '.join(DEVICES)}")
+        features = CameraFeatures(*(self.value(name) for name in ("camera", "width", "height", "rate")))
+        self._max_age = self.value("max_age")
+        self._monitor = FrameMonitor(features.rate, self._max_age, lambda: now_ns(self))
+        self._last_stamp_ns = -1
+        self._last_well = time.monotonic()
+        self._image = self.create_publisher(Image, "image_raw", qos.IMAGES)
+        self._info = self.create_publisher(CameraInfo, "camera_info", qos.IMAGES)
         self.camera = DEVICES[device](self, features)
-        publish_diagnostics(self, features.name, self.health)
 
-    def destroy_node(self) -> None:
-        """Close the camera."""
+    def cleanup(self) -> None:
+        """Disconnect the camera."""
         self.camera.disconnect()
-        super().destroy_node()
 
     def publish_newest(self) -> None:
         """Publish the newest picture unless it has been published."""
+        if not self.active:
+            return
         try:
             frame = self.camera.read_latest(self._max_age)
         except CameraError as error:
@@ -109,20 +133,33 @@ class CameraNode(Node):
         self._last_stamp_ns = frame.stamp_ns
         self._image.publish(image := _image_message(frame, self.camera.features.name))
         self._info.publish(CameraInfo(header=image.header, width=image.width, height=image.height))
-        self._published.append(time.monotonic())
+        self._monitor.saw(frame.stamp_ns)
 
     def health(self) -> Health:
-        """Return the entry of /diagnostics: rate [Hz, real time] and age of the newest picture [s]."""
-        times = [moment for moment in self._published if moment > time.monotonic() - 2.0]
-        if not times:
+        """Return the entry of /diagnostics: rate and age of the newest picture."""
+        if not self.active:
+            return Health(message="not active")
+        missing, problem = self._monitor.problem()
+        if missing:
             self.publish_newest()  # asks the device what is wrong
         if self._problem and time.monotonic() - self._last_well > PATIENCE:
             self.get_logger().error(self._problem, throttle_duration_sec=5.0)
-        rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
-        values = {"rate": f"{rate:.1f}", "age": f"{(now_ns(self) - self._last_stamp_ns) * 1e-9:.3f}"}
-        if self._problem or not times:
-            return Health(DiagnosticStatus.ERROR, self._problem or "no new picture for 2 s", values)
+        values = {"camera": self.camera.features.name, **frame_values(self._monitor)}
+        if isinstance(self.camera, OpenCvCamera) and self.camera.refused:
+            values["settings not taken"] = "; ".join(self.camera.refused)
+        return frame_health(missing, (missing and self._problem) or problem, values)
+
+
+def frame_values(monitor: FrameMonitor) -> dict[str, str]:
+    """Return rate [Hz] and age [s] for /diagnostics."""
+    return {"rate": f"{monitor.rate:.1f}", "age": f"{monitor.age:.3f}"}
+
+
+def frame_health(missing: bool, problem: str, values: dict[str, str]) -> Health:
+    """Return the entry of /diagnostics of a camera: missing pictures are an error, slow ones a warning."""
+    if not problem:
         return Health(values=values)
+    return Health(DiagnosticStatus.ERROR if missing else DiagnosticStatus.WARN, problem, values)
 
 
 def _simulator(node: CameraNode, features: CameraFeatures) -> Camera:
@@ -139,8 +176,11 @@ def _simulator(node: CameraNode, features: CameraFeatures) -> Camera:
 
 def _opencv(node: CameraNode, features: CameraFeatures) -> Camera:
     fresh = node.create_guard_condition(node.publish_newest)  # wakes the executor from the reading thread
-    camera = OpenCvCamera(features, node.source, lambda: now_ns(node), fresh.trigger)
+    settings = CameraSettings(*(node.value(name) for name in ("pixel_format", "exposure", "white_balance", "focus")))
+    camera = OpenCvCamera(features, node.value("source"), settings, lambda: now_ns(node), fresh.trigger)
     camera.connect()
+    if camera.refused:
+        node.get_logger().warning(f"camera {features.name} does not take every setting: {'; '.join(camera.refused)}")
     return camera
 
 

@@ -7,12 +7,15 @@ Values that several nodes share are arguments here; what concerns one node alone
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ptr_policy_node.spec import TOPIC_COMMAND, TOPIC_EXECUTED, PtrError
+
+from .camera import TOPIC_WORLD
 
 BRINGUP, POLICY = "widowx_bringup", "ptr_policy_node"
 
@@ -55,6 +58,11 @@ class NodeSpec:
     name: str = ""  # where it is not the executable's
 
     @property
+    def reports(self) -> bool:
+        """Whether the node is one of ours, which all put their state on /diagnostics."""
+        return self.package in (BRINGUP, POLICY) and self.executable != "driver_keeper"
+
+    @property
     def full_name(self) -> str:
         """The node's name in the ROS graph."""
         return "/".join(["", *filter(None, self.namespace.split("/")), self.name or self.executable])
@@ -94,14 +102,29 @@ class Graph:
         return {name: value for name, value in values.items() if value is not None}
 
 
+def _camera_node(
+    values: Mapping[str, str], remappings: tuple[tuple[str, str], ...] = (), **parameters: Any
+) -> NodeSpec:
+    rate, autostart = float(values["camera_rate"]), values["autostart"] == "true"
+    everything = {**_camera(values), "rate": rate, "autostart": autostart, **parameters}
+    return _ros_camera(BRINGUP, "camera_node", values, remappings, **everything)
+
+
+def _ros_camera(
+    package: str,
+    executable: str,
+    values: Mapping[str, str],
+    remappings: tuple[tuple[str, str], ...] = (),
+    **parameters: Any,
+) -> NodeSpec:
+    """Return a camera node in the namespace where its relative topics are those of `image_topic`."""
+    name = "" if package == BRINGUP else package
+    space = f"camera/{values['camera']}"
+    return NodeSpec(package, executable, "cameras.yaml", parameters, remappings, space, name=name)
+
+
 def _opencv(values: Mapping[str, str]) -> NodeSpec:
-    source = {"device": "opencv", "source": values["video_device"] or "0", "rate": float(values["camera_rate"])}
-    return NodeSpec(BRINGUP, "camera_node", "cameras.yaml", {**_camera(values), **source})
-
-
-def _ros_camera(package: str, executable: str, values: Mapping[str, str], **parameters: Any) -> NodeSpec:
-    """Return a camera node of another package, in the namespace where its relative topics are ours."""
-    return NodeSpec(package, executable, "cameras.yaml", parameters, (), f"camera/{values['camera']}", name=package)
+    return _camera_node(values, device="opencv", source=values["video_device"] or "0")
 
 
 def _usb_cam(values: Mapping[str, str]) -> NodeSpec:
@@ -131,14 +154,28 @@ def _v4l2_camera(values: Mapping[str, str]) -> NodeSpec:
 
 def _realsense(values: Mapping[str, str]) -> NodeSpec:
     profile = f"{values['width']}x{values['height']}x{round(float(values['camera_rate']))}"
-    node = _ros_camera("realsense2_camera", "realsense2_camera_node", values, serial_no=values["video_device"])
-    # its topics are private to the node
-    remappings = tuple((f"~/color/{topic}", topic) for topic in ("image_raw", "camera_info"))
-    return replace(node, parameters={**node.parameters, "rgb_camera.color_profile": profile}, remappings=remappings)
+    remappings = tuple((f"~/color/{topic}", topic) for topic in ("image_raw", "camera_info"))  # private to the node
+    camera = {"serial_no": values["video_device"], "rgb_camera.color_profile": profile}
+    return _ros_camera("realsense2_camera", "realsense2_camera_node", values, remappings, **camera)
 
 
 CAMERA_DRIVERS = {"opencv": _opencv, "usb_cam": _usb_cam, "v4l2_camera": _v4l2_camera, "realsense": _realsense}
 """Ways to read a real camera; all of them publish the topics of `image_topic` and `camera_info_topic`."""
+
+
+def other_cameras(text: str) -> dict[str, str]:
+    """Return names and devices of the cameras in the argument `other_cameras`, "NAME=DEVICE,NAME=DEVICE".
+
+    Raises:
+        ValueError: If a name cannot be part of a topic or occurs twice.
+    """
+    found: dict[str, str] = {}
+    for one in filter(None, text.split(",")):
+        name, _, device = one.strip().partition("=")
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in found:
+            raise ValueError(f"each camera needs a name of its own made of letters, digits and _; found {name!r}")
+        found[name] = device
+    return found
 
 
 def _positive(text: str) -> float:
@@ -148,13 +185,21 @@ def _positive(text: str) -> float:
     return value
 
 
+BOOLEAN = ("true", "false")
 SHARED = (
-    Argument("use_sim", "simulated arm, cameras and time instead of the real ones", "true", ("true", "false")),
+    Argument("use_sim", "simulated arm, cameras and time instead of the real ones", "true", BOOLEAN),
     Argument("robot_name", "namespace of all nodes", "wx250s"),
     Argument("camera", "name of the camera the policy looks through", "over_shoulder"),
     Argument("width", "its picture width [pixels]", "640", kind=int),
     Argument("height", "its picture height [pixels]", "480", kind=int),
     Argument("camera_rate", "its pictures per second [Hz]", "30.0", kind=_positive),
+    Argument(
+        "other_cameras",
+        "further cameras to record, of the same size and rate: NAME=DEVICE,NAME=DEVICE; in simulation NAME,NAME",
+        "",
+        kind=other_cameras,
+    ),
+    Argument("autostart", "whether arm, cameras and policy are configured and activated at once", "true", BOOLEAN),
     Argument("real_time_factor", "simulated seconds per second of real time", "1.0", kind=_positive),
     Argument("bag_directory", "folder that receives one bag per episode", "bags"),
 )
@@ -167,9 +212,9 @@ DISTURBANCE = Argument(
 )
 REAL = (
     Argument("robot_model", "kind of real arm", "wx250s", ("wx250s",)),
-    Argument("start_driver", "whether to start Interbotix's driver as well", "true", ("true", "false")),
+    Argument("start_driver", "whether to start Interbotix's driver as well", "true", BOOLEAN),
     Argument("motor_configs", "the driver's file of servos; empty: Interbotix's own", ""),
-    Argument("load_configs", "whether the driver writes that file to the servos' EEPROM", "true", ("true", "false")),
+    Argument("load_configs", "whether the driver writes that file to the servos' EEPROM", "true", BOOLEAN),
     Argument("camera_driver", "what reads the real camera", "opencv", tuple(CAMERA_DRIVERS)),
     Argument("video_device", "the real camera: /dev/v4l/by-id/…, of realsense its serial number; empty: the first", ""),
 )
@@ -184,7 +229,7 @@ TELEOP = Argument(
     ("auto", "scripted", "none", *TELEOP_DEVICES),
 )
 DEMONSTRATED = Argument("demonstrated", "name of the task that a person shows", "")
-RECORD = Argument("record", "whether every episode becomes a bag", "true", ("true", "false"))
+RECORD = Argument("record", "whether every episode becomes a bag", "true", BOOLEAN)
 
 
 def _camera(values: Mapping[str, str]) -> dict[str, Any]:
@@ -196,14 +241,38 @@ def _world(values: Mapping[str, str]) -> list[NodeSpec]:
     return _simulated(values) if values["use_sim"] == "true" else _real(values)
 
 
+def _each_camera(values: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the arguments of each camera, the one the policy looks through first."""
+    others = other_cameras(values["other_cameras"])
+    if values["camera"] in others:
+        raise GraphError(
+            f"other_cameras:={values['other_cameras']} names {values['camera']}, which is camera:= already"
+        )
+    cameras = [{**values, "camera": name, "video_device": device} for name, device in others.items()]
+    return [dict(values), *cameras]
+
+
 def _real(values: Mapping[str, str]) -> list[NodeSpec]:
-    arm = NodeSpec(BRINGUP, "arm_node", "arm.yaml", {"device": "interbotix", "camera": values["camera"]}, grace=25.0)
     driver = NodeSpec(BRINGUP, "driver_keeper", parameters={"command": _driver_command(values)}, grace=45.0)
+    arm = {"device": "interbotix", "camera": values["camera"], "autostart": values["autostart"] == "true"}
+    cameras = _each_camera(values)
+    for camera in cameras[1:]:
+        if not camera["video_device"]:
+            raise GraphError(
+                f"other_cameras:={values['other_cameras']} names no device; {camera['camera']}=/dev/v4l/by-id/…"
+            )
     return [
         *([driver] if values["start_driver"] == "true" else []),
-        arm,
-        CAMERA_DRIVERS[values["camera_driver"]](values),
+        NodeSpec(BRINGUP, "arm_node", "arm.yaml", arm, grace=25.0),
+        *(CAMERA_DRIVERS[values["camera_driver"]](camera) for camera in cameras),
+        *([] if values["camera_driver"] == "opencv" else [_camera_monitor(values, cameras)]),
     ]
+
+
+def _camera_monitor(values: Mapping[str, str], cameras: list[dict[str, str]]) -> NodeSpec:
+    """Return what tells the state of cameras whose drivers do not."""
+    watched = {"cameras": [camera["camera"] for camera in cameras], "rate": float(values["camera_rate"])}
+    return NodeSpec(BRINGUP, "camera_monitor", parameters=watched)
 
 
 def _driver_command(values: Mapping[str, str]) -> list[str]:
@@ -221,12 +290,11 @@ def _simulated(values: Mapping[str, str]) -> list[NodeSpec]:
         "camera": values["camera"],
         "resume_on_start": True,
         "disturbance": float(values.get("disturbance", "0.0")),
+        "autostart": values["autostart"] == "true",
     }
-    camera = {**_camera(values), "rate": rate, "device": "simulator"}
-    return [
-        NodeSpec(BRINGUP, "simulation", "arm.yaml", simulation),
-        NodeSpec(BRINGUP, "camera_node", "cameras.yaml", camera),
-    ]
+    world = "/" + "/".join(filter(None, (*values["robot_name"].split("/"), TOPIC_WORLD)))
+    drawn = [_camera_node(camera, ((TOPIC_WORLD, world),), device="simulator") for camera in _each_camera(values)]
+    return [NodeSpec(BRINGUP, "simulation", "arm.yaml", simulation), *drawn]
 
 
 def _policy(values: Mapping[str, str], remappings: tuple[tuple[str, str], ...] = ()) -> NodeSpec:
@@ -234,13 +302,18 @@ def _policy(values: Mapping[str, str], remappings: tuple[tuple[str, str], ...] =
         "bundle": str(Path(values["policy"]).absolute()),
         **_camera(values),
         "task": values["task"],
-        "autostart": True,
+        "autostart": values.get("autostart", "true") == "true",
     }
     return NodeSpec(POLICY, "policy_node", "policy.yaml", parameters, remappings)
 
 
 def _recorder(values: Mapping[str, str]) -> NodeSpec:
-    parameters = {"directory": str(Path(values["bag_directory"]).absolute()), "camera": values["camera"]}
+    parameters: dict[str, Any] = {
+        "directory": str(Path(values["bag_directory"]).absolute()),
+        "camera": values["camera"],
+    }
+    if others := list(other_cameras(values["other_cameras"])):
+        parameters["other_cameras"] = others
     return NodeSpec(BRINGUP, "recorder_node", "recorder.yaml", parameters)
 
 

@@ -35,6 +35,7 @@ class NodeDiedError(PtrError):
 @dataclass
 class _Running:
     spec: NodeSpec
+    label: str  # what it is called here
     process: subprocess.Popen[str]
     log: Path
     last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=8))
@@ -46,7 +47,8 @@ class Processes:
 
     Args:
         specs: Nodes to start.
-        log_folder: Receives one `<executable>.log` and `<executable>.yaml` (the parameters) per node.
+        log_folder: Receives one `<executable>.log` and `<executable>.yaml` (the parameters) per node; of several with
+            the same executable, the end of the namespace is part of the name.
         environment: Variables on top of the inherited ones.
         show: Called with every line a node prints, prefixed with its name; None keeps them in the log only.
     """
@@ -100,7 +102,7 @@ class Processes:
                     assert running.reader is not None
                     running.reader.join(timeout=1.0)
                     self._show = None
-                    return running.spec.executable, status
+                    return running.label, status
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -120,7 +122,8 @@ class Processes:
                 running.reader.join(timeout=1.0)
 
     def _start(self, spec: NodeSpec) -> _Running:
-        parameters = self.log_folder / f"{spec.executable}.yaml"
+        label = self._label(spec)
+        parameters = self.log_folder / f"{label}.yaml"
         parameters.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(spec.parameters)}}))
         process = subprocess.Popen(
             command_line(spec, parameters),
@@ -133,7 +136,7 @@ class Processes:
             start_new_session=True,  # Ctrl-C in the terminal is ours to pass on, in order
             preexec_fn=end_with_parent,
         )
-        running = _Running(spec, process, self.log_folder / f"{spec.executable}.log")
+        running = _Running(spec, label, process, self.log_folder / f"{label}.log")
         running.reader = threading.Thread(target=self._copy_output, args=(running,), daemon=True)
         running.reader.start()
         return running
@@ -145,7 +148,12 @@ class Processes:
                 log.write(line)
                 running.last_lines.append(line.rstrip())
                 if self._show is not None:
-                    self._show(f"[{running.spec.executable}] {line.rstrip()}")
+                    self._show(f"[{running.label}] {line.rstrip()}")
+
+    def _label(self, spec: NodeSpec) -> str:
+        """Return the executable, and where several have the same one also the end of the namespace."""
+        alike = sum(other.executable == spec.executable for other in self._specs)
+        return spec.executable if alike == 1 else f"{spec.executable}.{spec.namespace.rpartition('/')[2]}"
 
 
 def command_line(spec: NodeSpec, parameters: Path) -> list[str]:
@@ -187,7 +195,7 @@ def _obituary(running: _Running, status: int) -> str:
         running.reader.join(timeout=1.0)  # its last lines are the ones that matter
     lines = "".join(f"\n  {line}" for line in running.last_lines)
     how = describe_status(status)
-    return f"{running.spec.executable} ended ({how}); its last lines (all of them in {running.log}):{lines}"
+    return f"{running.label} ended ({how}); its last lines (all of them in {running.log}):{lines}"
 
 
 def describe_status(status: int) -> str:

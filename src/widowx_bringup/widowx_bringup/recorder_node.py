@@ -44,7 +44,7 @@ from ptr_policy_node.spec import (
 
 from .background_writer import BackgroundWriter
 from .bag_writer import CHUNK_BYTES, BagWriter, Topic
-from .camera_node import TOPIC_WORLD
+from .camera import TOPIC_WORLD
 from .definitions import message_definition, type_hash
 
 OUTCOMES = {EpisodeEvent.SUCCESS: "success", EpisodeEvent.FAILURE: "failure", EpisodeEvent.STOP: "stop"}
@@ -136,7 +136,9 @@ class RecorderNode(Node):
         self._put(source, data, stamp_ns)
 
     def _on_diagnostics(self, source: _Source, data: bytes) -> None:
-        self._hears.update(status.name for status in deserialize_message(data, DiagnosticArray).status)
+        self._hears.update(
+            status.name.partition(":")[0] for status in deserialize_message(data, DiagnosticArray).status
+        )
         self._on_message(source, data)
 
     def _on_event(self, source: _Source, data: bytes) -> None:

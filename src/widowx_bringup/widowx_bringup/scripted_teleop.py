@@ -23,7 +23,7 @@ from ptr_policy_node.spec import (
     camera_info_topic,
 )
 
-from .camera_node import TOPIC_WORLD
+from .camera import TOPIC_WORLD
 from .expert import Expert
 from .simulator import World
 from .tasks import TaskError, parse_task

@@ -72,7 +72,7 @@ def open_session(graph_name: str, given: Mapping[str, str], log_folder: Path) ->
     specs = graph.nodes(values)
     os.environ.update(environment(values))  # this process takes part in the graph as well
     with free_domain(), Processes(specs, log_folder, {}) as processes:
-        session = Session(processes, values, {spec.full_name for spec in specs})
+        session = Session(processes, values, {spec.full_name for spec in specs if spec.reports})
         try:
             session.wait_ready()
             yield session

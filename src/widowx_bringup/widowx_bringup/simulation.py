@@ -18,7 +18,7 @@ from ptr_policy_node.spec import CONTROL_RATE, PtrError
 
 from .arm import Arm
 from .arm_node import WATCH_PERIOD, ArmNode
-from .camera_node import TOPIC_WORLD
+from .camera import TOPIC_WORLD
 from .controller import EefController
 from .device_thread import DeviceThread
 from .expert import Disturbance

@@ -224,6 +224,11 @@ class World:
         """Tell whether the task is solved: placed, released and stable for a fifth of a second."""
         return self._placed_since is not None and self.time_ns - self._placed_since >= _SETTLED_TIME_NS
 
+    @property
+    def cameras(self) -> list[str]:
+        """Names of the cameras there are."""
+        return [self.model.camera(index).name for index in range(self.model.ncam)]
+
     def render(self, camera: str, height: int, width: int) -> np.ndarray:
         """Return what a camera of the model sees, shape (height, width, 3) uint8 RGB.
 
@@ -233,8 +238,7 @@ class World:
         """
         number = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_CAMERA, camera)
         if number < 0:
-            cameras = [self.model.camera(index).name for index in range(self.model.ncam)]
-            raise SimulatorError(f"the simulator has no camera {camera!r}; it has {cameras}")
+            raise SimulatorError(f"the simulator has no camera {camera!r}; it has {', '.join(self.cameras)}")
         if (height, width) not in self._renderers:
             self._renderers[height, width] = Renderer(self.model, height, width)
         return self._renderers[height, width].draw(self.data, number)
