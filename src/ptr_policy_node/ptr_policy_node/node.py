@@ -191,6 +191,8 @@ class ManagedNode(LifecycleNode):
         """Do `activate`; a node that refuses stays inactive."""
         result = self._attempt(self.activate)
         self.active = result == TransitionCallbackReturn.SUCCESS
+        if self.active:
+            self.get_logger().info("active")
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:

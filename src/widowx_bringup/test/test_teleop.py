@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scripted_bags import FAILURE, Script, write
 
 from ptr_policy_node.spec import ACTION_HIGH, ACTION_LOW
-from widowx_bringup.teleop import ENOUGH, MOTIONS, PRESSES, Demonstration, Keys, Pilot, Press, Wish, lacking
+from widowx_bringup.teleop import ENOUGH, MOTIONS, PRESSES, Demonstration, Keys, Pilot, Press, Wish, lacking, recorded
 
 NOTHING = Wish()
 
@@ -108,3 +110,17 @@ def test_a_small_set_and_one_that_always_starts_at_the_same_place_are_told() -> 
         f"3 of {ENOUGH} demonstrations",
         "all of them start at the same place: move the arm before some of them",
     ]
+
+
+def test_earlier_bags_of_the_task_belong_to_the_set(tmp_path: Path) -> None:
+    for name, end in (("a", 2), ("b", FAILURE)):
+        script = Script()
+        script.episode(1_000_000_000, 4, name=name, end=end)
+        write(tmp_path / name, script)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "metadata.yaml").write_text("nonsense")
+    found = recorded(tmp_path, "put red in bowl")
+    assert [each.actions.shape for each in found] == [(4, 7)]
+    assert found[0].proprio.shape == (4, 7)
+    assert recorded(tmp_path, "another task") == []
+    assert recorded(tmp_path / "nowhere", "put red in bowl") == []

@@ -8,6 +8,7 @@ import pty
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
+from scripted_bags import Script, write  # noqa: E402
 from sensor_msgs.msg import CameraInfo  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
@@ -208,3 +211,20 @@ def test_without_a_terminal_the_keyboard_says_so(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(sys, "stdin", nothing)
         with pytest.raises(PtrError, match="run `ptr teleop` in one"):
             Keyboard()
+
+
+def test_demonstrations_of_earlier_days_count_for_the_meter(rig: Rig, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        script = Script()
+        script.event(1, 0, name, task="stir")
+        script.episode(0, 4, events=False)
+        script.event(2, 900_000_000, name, task="stir")
+        write(tmp_path / name, script)
+    directory = [KeyValue(key="directory", value=str(tmp_path))]
+    message = DiagnosticArray(status=[DiagnosticStatus(name="/recorder_node", values=directory)])
+    publisher = rig.probe.create_publisher(DiagnosticArray, "/diagnostics", qos.STATE)
+    rig.until(publisher.get_subscription_count)
+    publisher.publish(message)
+    rig.until(lambda: f"2 demonstrations were recorded in {tmp_path} before" in rig.shown)
+    rig.press(Press.RECORD)
+    rig.until(lambda: "recording number 3: stir" in rig.shown)

@@ -10,10 +10,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 
 import numpy as np
 
-from ptr_policy_node.spec import ACTION_HIGH, ACTION_NAMES, CONTROL_RATE
+from ptr_policy_node.spec import ACTION_HIGH, ACTION_NAMES, CONTROL_RATE, PtrError
+from ptr_training.bags import ReadOptions, read_episodes
 from ptr_training.measures import IDLE_STEPS
 from ptr_training.motion import IDLE_COMMAND, IDLE_GRIPPER
 
@@ -163,6 +165,24 @@ class Demonstration:
     def gripper_events(self) -> int:
         """How often the gripper was told to open or close."""
         return int((np.abs(np.diff(self.actions[:, ACTION_NAMES.index("gripper")])) > 0.5).sum())
+
+
+def recorded(folder: Path, task: str) -> list[Demonstration]:
+    """Return the successful demonstrations of a task among the bags of a folder, oldest first.
+
+    What cannot be read is left out: `ptr export` says what is wrong with it.
+    """
+    found = []
+    bags = sorted(folder.glob("[!.]*/metadata.yaml"), key=lambda file: file.stat().st_mtime)
+    for bag in bags:
+        try:
+            episodes = read_episodes(bag.parent, ReadOptions(image_size=8, command="requested", task=task)).episodes
+        except (PtrError, OSError):
+            continue
+        found += [
+            Demonstration(each.proprio[:-1], each.requested) for each in episodes if each.success and each.task == task
+        ]
+    return found
 
 
 def lacking(demonstrations: Sequence[Demonstration]) -> list[str]:

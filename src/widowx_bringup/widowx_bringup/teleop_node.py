@@ -13,12 +13,15 @@ import argparse
 import os
 import signal
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo
@@ -33,13 +36,14 @@ from ptr_policy_node.spec import (
     CONTROL_RATE,
     TOPIC_ARM_STATE,
     TOPIC_COMMAND,
+    TOPIC_DIAGNOSTICS,
     TOPIC_EPISODE_EVENT,
     PtrError,
     camera_info_topic,
 )
 
 from .graph import environment
-from .teleop import Demonstration, Pilot, Press, Wish, lacking
+from .teleop import Demonstration, Pilot, Press, Wish, lacking, recorded
 from .teleop_devices import DEVICES, Device, Keyboard
 
 POLL_PERIOD = 0.02
@@ -64,6 +68,7 @@ class TeleopNode(Node):
         self.task = parameter(self, "task", "", "what is demonstrated")
         self.pilot = Pilot(parameter(self, "speed", 0.4, "speed at first, as a part of the longest step"))
         self.demonstrations: list[Demonstration] = []
+        self._bags: Path | None = None  # where the recorder keeps them, once it has said so
         self.episode = ""  # id of the running one
         self._show = show
         self._wish = Wish()
@@ -84,6 +89,7 @@ class TeleopNode(Node):
         }
         self.create_subscription(ArmState, TOPIC_ARM_STATE, self._on_state, qos.STATE)
         self.create_subscription(CameraInfo, camera_info_topic(camera), self._on_picture, qos.IMAGES)
+        self.create_subscription(DiagnosticArray, TOPIC_DIAGNOSTICS, self._on_diagnostics, qos.STATE)
         publish_diagnostics(self, "teleoperation", self._health)
         self.device = (make_device or self._chosen)(self)
         self.create_timer(POLL_PERIOD, self._poll)
@@ -195,6 +201,22 @@ class TeleopNode(Node):
         self.episode = ""
         self._say(words)
         return True
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        """Learn from the recorder where its bags are; those recorded earlier belong to the set as well."""
+        if self._bags is not None:
+            return
+        for status in message.status:
+            if status.name == f"{self.get_namespace().rstrip('/')}/recorder_node":
+                self._bags = Path(next((each.value for each in status.values if each.key == "directory"), ""))
+                threading.Thread(target=self._read_earlier, name="earlier bags", daemon=True).start()
+
+    def _read_earlier(self) -> None:
+        assert self._bags is not None
+        known = len(self.demonstrations)  # those are bags by now as well
+        if earlier := recorded(self._bags, self.task):
+            self.demonstrations = [*earlier, *self.demonstrations[known:]]
+            self._say(f"{len(earlier)} demonstrations were recorded in {self._bags} before")
 
     def _publish(self, event: int) -> None:
         message = EpisodeEvent(episode_id=self.episode, event=event, task=self.task, text="teleoperation")
