@@ -53,11 +53,10 @@ class Hands:
 
 
 class Rig:
-    def __init__(self) -> None:
+    def __init__(self, **overrides: Any) -> None:
         self.hands, self.shown = Hands(), []
-        self.node = TeleopNode(
-            lambda node: self.hands, self.shown.append, parameter_overrides=[Parameter("task", value="stir")]
-        )
+        values = [Parameter(name, value=value) for name, value in {"task": "stir", **overrides}.items()]
+        self.node = TeleopNode(lambda node: self.hands, self.shown.append, parameter_overrides=values)
         self.probe = rclpy.create_node("probe")
         self.arm = self.probe.create_publisher(ArmState, "arm/state", qos.STATE)
         self.camera = self.probe.create_publisher(CameraInfo, "camera/over_shoulder/camera_info", qos.IMAGES)
@@ -228,3 +227,19 @@ def test_demonstrations_of_earlier_days_count_for_the_meter(rig: Rig, tmp_path: 
     rig.until(lambda: f"2 demonstrations were recorded in {tmp_path} before" in rig.shown)
     rig.press(Press.RECORD)
     rig.until(lambda: "recording number 3: stir" in rig.shown)
+
+
+def test_who_watches_a_policy_begins_judges_and_stops_and_never_commands(ros: None) -> None:
+    with contextlib.closing(Rig(watch=True)) as rig:
+        assert rig.probe.count_publishers("arm/command") == 0
+        for press, event in ((Press.SAVE, EpisodeEvent.SUCCESS), (Press.FAIL, EpisodeEvent.FAILURE)):
+            rig.press(Press.RECORD)
+            rig.until(lambda: rig.events and rig.events[-1].event == EpisodeEvent.START)
+            rig.press(press)
+            rig.until(lambda event=event: rig.events[-1].event == event)
+        assert rig.shown[-2:] == ["rollout 2: stir", "failure: 1 of 2 rollouts succeeded"]
+        rig.press(Press.SAVE)
+        rig.until(lambda: rig.shown[-1] == "no episode is running; 1 begins one")
+        assert rig.node.verdicts == [True, False]
+        rig.press(Press.STOP)
+        rig.until(lambda: "hold" in rig.called)

@@ -129,7 +129,7 @@ def test_death_of_one_node_ends_the_others_and_is_named(record: Up) -> None:
         (["record", "nonsense"], "write name:=value"),
         (["eval"], "eval needs policy:="),
         (["eval", "policy:=nowhere"], "nowhere is not a bundle"),
-        (["record", "camera:=nowhere"], "the simulator has no camera 'nowhere'"),
+        (["record", "camera:=nowhere"], "the simulated world has no camera 'nowhere'"),
     ],
 )
 def test_bad_argument_is_one_clear_error(tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -1,6 +1,7 @@
-"""Teleoperation: a person's device on the ROS graph, and the episodes that the person records with it.
+"""Teleoperation: a person's device on the ROS graph, and the episodes that the person records or judges with it.
 
     ptr teleop --task "put the yellow cube on the white plate"      # keyboard, in a terminal, also over SSH
+    ptr teleop --watch --task …       # a policy moves the arm; the keys stop it, begin rollouts and judge them
 
 Like every other demonstrator it takes a step on the camera's picture that is nearest to the control period, so that
 each command answers a picture. In an episode a command is sent for each step, of no motion while the dead-man switch is
@@ -43,11 +44,16 @@ from ptr_policy_node.spec import (
 )
 
 from .graph import environment
-from .teleop import Demonstration, Pilot, Press, Wish, lacking, recorded
+from .teleop import FASTEST, SLOWEST, Demonstration, Pilot, Press, Wish, lacking, recorded
 from .teleop_devices import DEVICES, Device, Keyboard
 
 POLL_PERIOD = 0.02
 """The device is asked this often [s]."""
+
+WATCH_HELP = """\
+  SPACE  STOP the arm (e: go on)     h  start pose     1  begin a rollout
+  2  it succeeded     3  it failed     4  discard it     q  quit
+"""
 
 HELP = """\
   w s  forward, back      r f  up, down       o u  roll      1  record     4  discard
@@ -66,7 +72,10 @@ class TeleopNode(Node):
         super().__init__("teleop_node", **options)
         camera = parameter(self, "camera", "over_shoulder", "camera whose pictures the commands answer")
         self.task = parameter(self, "task", "", "what is demonstrated")
-        self.pilot = Pilot(parameter(self, "speed", 0.4, "speed at first, as a part of the longest step"))
+        speed = parameter(self, "speed", 0.4, "speed at first, as a part of the longest step", (SLOWEST, FASTEST))
+        self.watches = parameter(self, "watch", False, "whether a policy moves the arm and the person only judges it")
+        self.pilot = Pilot(speed)
+        self.verdicts: list[bool] = []  # of the rollouts watched
         self.demonstrations: list[Demonstration] = []
         self._bags: Path | None = None  # where the recorder keeps them, once it has said so
         self.episode = ""  # id of the running one
@@ -77,7 +86,6 @@ class TeleopNode(Node):
         self._told = ""
         self._again = ""  # "called" or "moving" on the way to the start pose, to record anew there
         self._schedule = StepSchedule(CONTROL_RATE)
-        self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
         self._events = self.create_publisher(EpisodeEvent, TOPIC_EPISODE_EVENT, qos.EVENTS)
         self._triggers = {
             press: self.create_client(Trigger, name)
@@ -88,8 +96,10 @@ class TeleopNode(Node):
             )
         }
         self.create_subscription(ArmState, TOPIC_ARM_STATE, self._on_state, qos.STATE)
-        self.create_subscription(CameraInfo, camera_info_topic(camera), self._on_picture, qos.IMAGES)
-        self.create_subscription(DiagnosticArray, TOPIC_DIAGNOSTICS, self._on_diagnostics, qos.STATE)
+        if not self.watches:  # the arm holds when it has two who could command it
+            self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
+            self.create_subscription(CameraInfo, camera_info_topic(camera), self._on_picture, qos.IMAGES)
+            self.create_subscription(DiagnosticArray, TOPIC_DIAGNOSTICS, self._on_diagnostics, qos.STATE)
         publish_diagnostics(self, "teleoperation", self._health)
         self.device = (make_device or self._chosen)(self)
         self.create_timer(POLL_PERIOD, self._poll)
@@ -120,6 +130,8 @@ class TeleopNode(Node):
             self._call(press)
         elif press == Press.RECORD:
             self._begin()
+        elif press in (Press.SAVE, Press.FAIL) and self.watches:
+            self._judge(press == Press.SAVE)
         elif press == Press.SAVE:
             self._save()
         elif press == Press.FAIL:
@@ -174,15 +186,18 @@ class TeleopNode(Node):
 
     def _begin(self) -> None:
         if self.episode:
-            self._say("recording already; 2 saves, 4 discards")
+            self._say("an episode is running; 2 saves it as a success, 3 as a failure, 4 discards it")
             return
         if self._state is None or self._state.status != ArmState.STATUS_OK:
-            self._say("not recorded: the arm holds; e lets it go on")
+            self._say("not begun: the arm holds; e lets it go on")
             return
         self.episode, self._rows = str(uuid.uuid4()), []
         self._schedule.restart()
         self._publish(EpisodeEvent.START)
-        self._say(f"recording number {len(self.demonstrations) + 1}: {self.task}")
+        what = (
+            f"rollout {len(self.verdicts) + 1}" if self.watches else f"recording number {len(self.demonstrations) + 1}"
+        )
+        self._say(f"{what}: {self.task}")
 
     def _save(self) -> None:
         if self.episode and self._rows:
@@ -192,10 +207,16 @@ class TeleopNode(Node):
             for line in lacking(self.demonstrations):
                 self._show(f"  the set lacks: {line}")
 
+    def _judge(self, success: bool) -> None:
+        verdicts = [*self.verdicts, success]
+        words = f"{'success' if success else 'failure'}: {sum(verdicts)} of {len(verdicts)} rollouts succeeded"
+        if self._end(EpisodeEvent.SUCCESS if success else EpisodeEvent.FAILURE, words):
+            self.verdicts = verdicts
+
     def _end(self, event: int, words: str) -> bool:
         """End the running episode; return whether there was one."""
         if not self.episode:
-            self._say("nothing is being recorded; 1 begins")
+            self._say("no episode is running; 1 begins one")
             return False
         self._publish(event)
         self.episode = ""
@@ -227,10 +248,9 @@ class TeleopNode(Node):
         self._show(words)
 
     def _health(self) -> Health:
-        return Health(
-            message="recording" if self.episode else "idle",
-            values={"demonstrations": len(self.demonstrations), "speed": f"{self.pilot.speed:.2f}"},
-        )
+        counts = {"demonstrations": len(self.demonstrations), "rollouts": len(self.verdicts)}
+        message = "an episode is running" if self.episode else "idle"
+        return Health(message=message, values={**counts, "speed": f"{self.pilot.speed:.2f}"})
 
 
 def main(argv: list[str]) -> int:
@@ -238,21 +258,25 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="ptr teleop",
         description="Move the arm with the keyboard of this terminal, beside a running graph "
-        "(`ptr up record teleop:=none`, or teleop_record.launch.py).",
-        epilog=HELP,
+        "(`ptr up record teleop:=none`, or teleop_record.launch.py); or watch a policy do it (`ptr up eval`, "
+        "ptr_eval.launch.py).",
+        epilog=f"{HELP}\nwith --watch:\n{WATCH_HELP}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--task", required=True, help="what is demonstrated")
+    parser.add_argument(
+        "--watch", action="store_true", help="a policy moves the arm; begin, judge and stop its rollouts"
+    )
     parser.add_argument("--speed", type=float, default=0.4, help="at first, of the longest step (default: %(default)s)")
     parser.add_argument("--camera", default="over_shoulder", help="whose pictures it answers (default: %(default)s)")
     parser.add_argument("--robot-name", default="wx250s", help="namespace of the graph (default: %(default)s)")
     parser.add_argument("--simulated", action="store_true", help="the graph's arm and time are simulated")
     options = parser.parse_args(argv)
     os.environ.update(environment({"use_sim": str(options.simulated).lower()}))
-    parameters = {"task": options.task, "speed": options.speed, "camera": options.camera}
+    parameters = {name: getattr(options, name) for name in ("task", "speed", "camera", "watch")}
     parameters["use_sim_time"] = options.simulated
     overrides = [Parameter(name, value=value) for name, value in parameters.items()]
-    print(f"{HELP}\ndemonstrating: {options.task}", flush=True)
+    print(f"{WATCH_HELP if options.watch else HELP}\ntask: {options.task}", flush=True)
     return run(
         lambda: TeleopNode(Keyboard, print, namespace=options.robot_name, parameter_overrides=overrides), arguments=[]
     )
