@@ -25,6 +25,7 @@ from xs_standin import SLEEP, XsStandIn  # noqa: E402
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent  # noqa: E402
 from ptr_policy_node import qos  # noqa: E402
 from ptr_policy_node.node import now_ns, to_stamp  # noqa: E402
+from ptr_policy_node.spec import JOINT_NAMES  # noqa: E402
 from widowx_bringup import arm_node  # noqa: E402
 from widowx_bringup.arm_node import DEVICES, ArmNode  # noqa: E402
 
@@ -39,6 +40,7 @@ class Rig:
     def __init__(self) -> None:
         self.standin = XsStandIn(UP, namespace=NAMESPACE)
         self.running = True
+        self.ended: list[Any] = []  # nodes that are spun no more
         self.threads = [self.spin(self.standin)]
         patient = [Parameter(name, value=1.5) for name in ("max_command_silence", "max_image_age")]  # on a busy machine
         self.node = ArmNode("arm_node", DEVICES, namespace=NAMESPACE, parameter_overrides=patient)
@@ -61,13 +63,22 @@ class Rig:
         def work() -> None:
             executor = SingleThreadedExecutor()
             executor.add_node(node)
-            while self.running:
+            while self.running and node not in self.ended:
                 executor.spin_once(timeout_sec=0.05)
             executor.remove_node(node)
 
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
         return thread
+
+    def end_driver(self) -> None:
+        self.ended.append(self.standin)
+        self.threads.pop(0).join()
+        self.standin.destroy_node()
+
+    def start_driver(self) -> None:
+        self.standin = XsStandIn(UP, namespace=NAMESPACE)
+        self.threads.insert(0, self.spin(self.standin))
 
     def close(self) -> None:
         self.node.guard.hold("the test is over", "operator")  # so that it does not go to sleep first
@@ -159,6 +170,18 @@ def test_an_arm_whose_fault_is_mended_goes_on_when_enabled_and_not_before(rig: R
     rig.standin.misbehave("none")
     assert rig.call("arm/enable").success
     assert rig.standin.motors["elbow"].profile_velocity == 250
+    rig.until(lambda: rig.states[-1].status == ArmState.STATUS_OK)
+
+
+def test_after_a_restart_of_the_driver_the_profile_is_written_before_the_arm_goes_on(rig: Rig) -> None:
+    rig.run_episode()
+    rig.end_driver()
+    rig.holds("joint state is")
+    assert not rig.call("arm/enable").success
+    rig.start_driver()
+    assert rig.standin.motors["waist"].profile_velocity == 2000  # as the driver's own configuration has it
+    rig.until(lambda: rig.call("arm/enable").success)
+    assert {rig.standin.motors[joint].profile_velocity for joint in JOINT_NAMES} == {250}
     rig.until(lambda: rig.states[-1].status == ArmState.STATUS_OK)
 
 
