@@ -139,7 +139,7 @@ class ArmNode(ManagedNode):
         except ArmError:
             self.arm.disconnect()
             raise
-        self.guard.reason, self.guard.episode = INACTIVE, ""
+        self.guard.reason, self.guard.busy, self.guard.episode = INACTIVE, "", ""
         self.controller.reset()
         self._create_interfaces()
         self.device = self.make_thread()
