@@ -127,7 +127,7 @@ def test_state_and_joints_describe_the_same_arm(rig: Rig) -> None:
     joints = rig.heard["joint_states"][0]
     state = next(state for state in rig.states if state.header.stamp == joints.header.stamp)
     assert np.allclose(joints.position[:6], state.joint_positions)
-    assert joints.name[6:] == ["left_finger", "right_finger"]
+    assert joints.name[6:] == ["gripper", "left_finger", "right_finger"]
     assert np.allclose([state.eef_pose.position.x, state.eef_pose.position.y], state.proprio[:2])
     age = time.time_ns() - (state.header.stamp.sec * SECOND + state.header.stamp.nanosec)
     assert 0 <= age < 20 * SECOND  # the system's clock, not the world's

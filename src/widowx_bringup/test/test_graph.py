@@ -23,8 +23,12 @@ from widowx_bringup.graph import (
 )
 from widowx_bringup.limits import Limits
 
-GIVEN = {"eval": {"policy": "bundle"}, "record": {}, "replay": {"policy": "bundle", "bag": "bag"}}
-"""What each graph cannot do without."""
+GIVEN = {
+    "eval": {"policy": "bundle", "urdf": "false"},
+    "record": {"urdf": "false"},
+    "replay": {"policy": "bundle", "bag": "bag"},
+}
+"""What each graph cannot do without; and nothing that only some machines have (test_urdf.py)."""
 
 OF_ROS = {"use_sim_time"}
 """Parameters every node has."""
@@ -85,7 +89,7 @@ def test_every_argument_is_described_and_its_default_allowed(graph: Graph) -> No
 @pytest.mark.parametrize("name", GRAPHS)
 def test_every_argument_changes_something(name: str) -> None:
     other = {"use_sim": None, "record": "false", "real_time_factor": "2.0", "rate": "2.0", "camera_rate": "15.0"}
-    other |= {"width": "64", "height": "48", "disturbance": "0.3", "teleop": "none", "autostart": "false"}
+    other |= {"width": "64", "height": "48", "disturbance": "0.3", "teleop": "none", "autostart": "false", "urdf": None}
     real = {"start_driver": "false", "load_configs": "false", "camera_driver": "usb_cam", "robot_model": None}
     for argument in find_graph(name).arguments:
         value = (other | real).get(argument.name, "elsewhere")

@@ -43,7 +43,7 @@ from ptr_policy_node.spec import (
 from .arm import Arm, ArmError, JointTarget
 from .controller import ArmSnapshot, EefController
 from .device_thread import DeviceThread
-from .gripper import finger_of
+from .gripper import finger_of, motor_angle
 from .guard import CommandGuard
 from .kinematics import Kinematics, pose_from_proprio
 from .limits import Limits, gate_joints
@@ -464,13 +464,13 @@ def _pose(T_base_eef: np.ndarray) -> Pose:
 
 
 def _joint_state(state: ArmState) -> JointState:
-    """Return the six joints and both fingers under the names of the URDF, so that robot_state_publisher moves them."""
+    """Return the nine joints of the URDF as Interbotix's driver does, for robot_state_publisher."""
     finger = finger_of(state.proprio[6])
     return JointState(
         header=state.header,
-        name=[*JOINT_NAMES, "left_finger", "right_finger"],
-        position=[*state.joint_positions, finger, -finger],
-        velocity=[*state.joint_velocities, 0.0, 0.0],
+        name=[*JOINT_NAMES, "gripper", "left_finger", "right_finger"],
+        position=[*state.joint_positions, motor_angle(finger), finger, -finger],
+        velocity=[*state.joint_velocities, 0.0, 0.0, 0.0],
     )
 
 

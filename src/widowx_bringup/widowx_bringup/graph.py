@@ -15,6 +15,7 @@ from typing import Any
 
 from ptr_policy_node.spec import TOPIC_COMMAND, TOPIC_EXECUTED, PtrError
 
+from . import urdf
 from .camera import TOPIC_WORLD
 
 BRINGUP, POLICY = "widowx_bringup", "ptr_policy_node"
@@ -210,6 +211,12 @@ POLICY_ARGUMENTS = (
 DISTURBANCE = Argument(
     "disturbance", "noise of the simulated arm, a part of its longest step: demonstrations show how to recover", "0.15"
 )
+URDF = Argument(
+    "urdf",
+    "whether RViz learns how the simulated arm looks, as from the real driver; auto: if Interbotix's URDF is there",
+    "auto",
+    ("auto", "true", "false"),
+)
 REAL = (
     Argument("robot_model", "kind of real arm", "wx250s", ("wx250s",)),
     Argument("start_driver", "whether to start Interbotix's driver as well", "true", BOOLEAN),
@@ -294,7 +301,18 @@ def _simulated(values: Mapping[str, str]) -> list[NodeSpec]:
     }
     world = "/" + "/".join(filter(None, (*values["robot_name"].split("/"), TOPIC_WORLD)))
     drawn = [_camera_node(camera, ((TOPIC_WORLD, world),), device="simulator") for camera in _each_camera(values)]
-    return [NodeSpec(BRINGUP, "simulation", "arm.yaml", simulation), *drawn]
+    return [NodeSpec(BRINGUP, "simulation", "arm.yaml", simulation), *drawn, *_look(values)]
+
+
+def _look(values: Mapping[str, str]) -> list[NodeSpec]:
+    """Return what turns joint states into frames and offers the arm's URDF."""
+    missing = urdf.missing()
+    if values["urdf"] == "false" or (values["urdf"] == "auto" and missing):
+        return []
+    if missing:
+        raise GraphError(f"urdf:=true needs packages that are not installed here: {', '.join(missing)}")
+    description = urdf.robot_description(values["robot_name"])
+    return [NodeSpec(urdf.PUBLISHER, urdf.PUBLISHER, parameters={"robot_description": description})]
 
 
 def _policy(values: Mapping[str, str], remappings: tuple[tuple[str, str], ...] = ()) -> NodeSpec:
@@ -375,13 +393,13 @@ GRAPHS = {
         Graph(
             "eval",
             "arm, camera, policy and recorder",
-            (*POLICY_ARGUMENTS, *SHARED, RECORD, *REAL),
+            (*POLICY_ARGUMENTS, *SHARED, RECORD, URDF, *REAL),
             _eval_nodes,
         ),
         Graph(
             "record",
             "arm, camera, teleoperation and recorder",
-            (*SHARED, TELEOP, DEMONSTRATED, DISTURBANCE, *REAL),
+            (*SHARED, TELEOP, DEMONSTRATED, DISTURBANCE, URDF, *REAL),
             _record_nodes,
         ),
         Graph(
