@@ -13,6 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 TRAINING = ROOT / "src" / "ptr_training" / "ptr_training"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS += [ROOT / "docker" / "README.md"]
 
 
 def names_in(module: Path) -> set[str]:
