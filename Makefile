@@ -28,10 +28,12 @@ demo: setup ## teach a simulated arm a new task and report on it: runs/demo/repo
 test: setup ## run the tests (ARGS="-k bundle": some of them)
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: setup ## lint, formatting, import directions, types
+check: setup ## lint, formatting, import directions, types; shell scripts and Dockerfiles
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/shellcheck .ci/run docker/entrypoint docker/host/setup scripts/setup
+	@$(BIN)/hadolint docker/*.Dockerfile
 
 bench: setup ## measure the figures of docs/performance.md (minutes; best on an idle machine)
 	@for file in bench/*_bench.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || exit; done

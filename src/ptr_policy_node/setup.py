@@ -13,7 +13,7 @@ setup(
         (f"share/{NAME}", ["package.xml"]),
     ],
     install_requires=["numpy", "opencv-python-headless", "tqdm"],
-    extras_require={"openvino": ["openvino"], "test": ["pytest"]},
+    extras_require={"openvino": ["openvino"], "test": ["hypothesis", "pytest"]},
     python_requires=">=3.10",
     entry_points={
         "console_scripts": ["policy_node = ptr_policy_node.policy_node:main"],

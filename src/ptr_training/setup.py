@@ -16,7 +16,7 @@ setup(
         (f"share/{NAME}/train", sorted(map(str, Path("train").glob("*.yaml")))),  # a link to config/train
     ],
     install_requires=["ptr_policy_node", "numpy", "pyyaml"],
-    extras_require={"test": ["pytest"]},  # colcon test runs pytest where it is named
+    extras_require={"test": ["hypothesis", "pytest"]},  # colcon test runs pytest where it is named
     python_requires=">=3.10",
     entry_points={
         "console_scripts": ["ptr = ptr_training.cli:main"],
