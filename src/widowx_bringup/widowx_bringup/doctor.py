@@ -1,4 +1,4 @@
-"""`ptr doctor`: what works on this machine and what to do about what does not."""
+"""`ptr doctor`: what works on this computer and what to do about what does not."""
 
 from __future__ import annotations
 
@@ -6,15 +6,25 @@ import argparse
 import importlib
 import os
 import platform
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from . import graph
+from .camera import CameraFeatures
+from .findings import Check, Finding, count, examine, save, tell
+
 PACKAGES = ("numpy", "torch", "mujoco", "mink", "mcap", "rosbags", "opencv-python-headless", "ros-jazzy-rclpy")
-MINIMUM_FREE = 5e9  # [bytes]; a demo's rollouts and prior data take about a third of it
+
+SOURCE = Path(__file__).resolve().parents[2]
+"""Where our packages lie beside each other in the source tree."""
+
+CAMERA = CameraFeatures("doctor", 640, 480, 30.0)
+"""What a camera is asked for: the default of the launch arguments."""
 
 
 def versions() -> dict[str, str]:
@@ -41,65 +51,94 @@ def revision() -> str:
     return f"{version('widowx_bringup')} ({described})"
 
 
-def _python() -> str:
-    if not (3, 10) <= sys.version_info[:2] <= (3, 13):
-        raise RuntimeError(f"Python {platform.python_version()}; the ROS 2 wheels exist for 3.10 to 3.13")
-    return platform.python_version()
+def checks(options: argparse.Namespace) -> Iterator[Check]:
+    """Yield what is to be looked at, in the order of the table.
+
+    Args:
+        options: See `_parser`.
+    """
+    from . import doctor_computer as computer  # other verbs import this module
+    from . import doctor_devices as devices
+    from . import doctor_ros as ros
+
+    robot, before, found = options.robot, computer.offset(), ros.installation()
+    where, environment = ros.prefixes(), os.environ
+    yield Check("software", "Python", python)
+    yield Check("software", "ROS 2", lambda: ros.distribution(found, environment))
+    yield Check("software", "messages", lambda: ros.messages(found, SOURCE / "ptr_msgs", where))
+    yield Check("software", "rendering", lambda: computer.rendering(robot))
+    yield Check("software", "learning", lambda: computer.gpu(importlib.import_module("torch")))
+
+    yield Check("ROS graph", "middleware", lambda: ros.middleware(found))
+    yield Check("ROS graph", "profile", lambda: ros.profile(environment, graph.profile_file()))
+    yield Check("ROS graph", "discovery", lambda: ros.discovery(environment, found.distribution, robot))
+    yield Check("ROS graph", "shared memory", ros.shared_memory)
+    if not found.error:
+        of_nodes = {**environment, **graph.environment({"use_sim": str(not robot).lower()})}
+        yield Check("ROS graph", "images", lambda: ros.images(of_nodes))
+
+    yield Check("cameras", "drivers", lambda: ros.camera_drivers(where))
+    cameras = devices.find_cameras()
+    for device in cameras:
+        yield Check("cameras", device.name, partial(devices.camera, device, options.snapshots, robot, CAMERA))
+    if not cameras:
+        yield Check("cameras", "cameras", lambda: devices.no_camera(robot))
+
+    yield Check("arm", "Interbotix", lambda: ros.interbotix(where, robot))
+    yield Check("arm", "serial port", lambda: devices.serial_port(robot))
+    yield Check("arm", "udev rule", lambda: devices.udev_rule(robot))
+    yield Check("arm", "latency timer", lambda: devices.latency_timer(robot))
+    yield Check("arm", "interference", devices.interference)
+
+    yield Check("computer", "disk", lambda: computer.disk(options.bags, robot))
+    yield Check("computer", "processor", lambda: computer.processor(os.getloadavg()[0], os.cpu_count() or 1))
+    yield Check("computer", "clock", lambda: computer.clock(before, computer.clock_state()))
 
 
-def _ros() -> str:
-    rclpy = importlib.import_module("rclpy")
-    importlib.import_module("ptr_msgs.msg")
-    rclpy.init()
-    try:
-        rclpy.create_node("ptr_doctor").destroy_node()
-        middleware = importlib.import_module("rclpy.utilities").get_rmw_implementation_identifier()
-    finally:
-        rclpy.shutdown()
-    reach = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
-    return f"a node starts on {middleware}, discovery {reach}, domain {os.environ.get('ROS_DOMAIN_ID', '0')}"
+def python(version: tuple[int, int] = sys.version_info[:2]) -> Finding:
+    """Judge the interpreter."""
+    found = f"{platform.python_version()}: {sys.executable}"
+    if not (3, 10) <= version <= (3, 13):
+        return Finding(
+            "fail", found, "the ROS 2 wheels exist for 3.10 to 3.13: make clean, make setup PYTHON=python3.12"
+        )
+    return Finding("ok", found)
 
 
-def _rendering() -> str:
-    simulator = importlib.import_module("widowx_bringup.simulator")
-    world = simulator.World()
-    image = world.render("over_shoulder", 64, 64)
-    if image.std() == 0:
-        raise RuntimeError("the simulator's camera returned an empty picture")
-    return f"MuJoCo draws through {os.environ.get('MUJOCO_GL', 'its default')}"
-
-
-def _learning() -> str:
-    torch = importlib.import_module("torch")
-    device = "a CUDA device" if torch.cuda.is_available() else "the CPU only"
-    return f"torch {torch.__version__} with {device}, {os.cpu_count()} cores"
-
-
-def _disk() -> str:
-    free = shutil.disk_usage(Path.cwd()).free
-    if free < MINIMUM_FREE:
-        raise RuntimeError(f"{free / 1e9:.1f} GB free here, {MINIMUM_FREE / 1e9:.0f} GB wanted for a demo")
-    return f"{free / 1e9:.0f} GB free here"
-
-
-CHECKS: dict[str, tuple[Callable[[], str], str]] = {
-    "python": (_python, "use another interpreter: make PYTHON=python3.12"),
-    "ROS 2": (_ros, "run `make setup`, or source the workspace's install/setup.bash on a robot PC"),
-    "rendering": (_rendering, "install the system packages libegl1 and libgl1, or libosmesa6"),
-    "learning": (_learning, "run `make setup`"),
-    "disk": (_disk, "free some space, or give --out on another disk"),
-}
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ptr doctor",
+        description=f"{main.__doc__} Exit status 0 if nothing failed.",
+        epilog="Levels: ok; none (not here, and not needed); warn; fail.",
+    )
+    parser.add_argument(
+        "--robot", action="store_true", help="demand what the real arm needs, with the graph as it has it"
+    )
+    parser.add_argument("--bags", type=Path, default=Path("bags"), help="folder that will receive bags (default: bags)")
+    parser.add_argument(
+        "--snapshots",
+        type=Path,
+        default=Path("runs/doctor"),
+        help="receives a picture of each camera (default: runs/doctor)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="writes the results for machines")
+    return parser
 
 
 def main(argv: list[str]) -> int:
-    """Say what works on this machine: Python, ROS 2, rendering, learning, disk."""
-    argparse.ArgumentParser(prog="ptr doctor", description=main.__doc__).parse_args(argv)
-    failed = 0
-    for name, (check, remedy) in CHECKS.items():
-        try:
-            print(f"  ok    {name:<10} {check()}")
-        except Exception as error:  # whatever is broken is what we are here to report
-            failed += 1
-            print(f"  FAIL  {name:<10} {error}\n        {'':<10} remedy: {remedy}")
-    print("\n".join(f"        {name:<24} {found}" for name, found in versions().items()))
-    return 1 if failed else 0
+    """Say what works on this computer, and what to do about the rest."""
+    options, started = _parser().parse_args(argv), time.monotonic()
+    lines = tell(examine(checks(options)))
+    print("versions")
+    for name, found in versions().items():
+        print(f"        {name:<24} {found}")
+    levels = count(lines)
+    print(", ".join(f"{number} {level}" for level, number in levels.items()), f"in {time.monotonic() - started:.0f} s")
+    if levels["none"] and not options.robot:
+        print(
+            "none: not here, and only the real robot needs it; `ptr doctor --robot` demands it and says how to get it"
+        )
+    if options.json:
+        save(lines, options.json, robot=options.robot, levels=levels, versions=versions())
+        print(f"written: {options.json}")
+    return 1 if levels["fail"] else 0

@@ -20,6 +20,9 @@ from .camera import TOPIC_WORLD
 
 BRINGUP, POLICY = "widowx_bringup", "ptr_policy_node"
 
+PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
+"""Variable that names the file of Fast DDS's settings."""
+
 
 class GraphError(PtrError):
     """The graph asked for does not exist or an argument has an impossible value."""
@@ -443,12 +446,19 @@ def config_folder() -> Path:
     return source
 
 
+def profile_file() -> Path:
+    """Return the Fast DDS profile that the nodes get where the shell names none."""
+    return config_folder() / ("fastdds_humble.xml" if _humble() else "fastdds.xml")
+
+
+def _humble() -> bool:
+    return os.environ.get("ROS_DISTRO") == "humble"
+
+
 def environment(values: Mapping[str, str]) -> dict[str, str]:
     """Return the environment variables every process of a graph needs on top of the inherited ones."""
-    humble = os.environ.get("ROS_DISTRO") == "humble"
-    profiles = str(config_folder() / ("fastdds_humble.xml" if humble else "fastdds.xml"))
-    variables = {"FASTRTPS_DEFAULT_PROFILES_FILE": os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE", profiles)}
+    variables = {PROFILE: os.environ.get(PROFILE, str(profile_file()))}
     if values.get("use_sim", "true") == "true":  # a simulated arm must not talk to a real one elsewhere
-        variables |= {"ROS_LOCALHOST_ONLY": "1"} if humble else {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+        variables |= {"ROS_LOCALHOST_ONLY": "1"} if _humble() else {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
         variables["LP_NUM_THREADS"] = "0"  # the software renderer's own threads are slower than none
     return variables
