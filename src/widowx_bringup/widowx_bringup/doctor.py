@@ -67,7 +67,6 @@ def checks(options: argparse.Namespace) -> Iterator[Check]:
     yield Check("software", "ROS 2", lambda: ros.distribution(found, environment))
     yield Check("software", "messages", lambda: ros.messages(found, SOURCE / "ptr_msgs", where))
     yield Check("software", "rendering", lambda: computer.rendering(robot))
-    yield Check("software", "learning", lambda: computer.gpu(importlib.import_module("torch")))
 
     yield Check("ROS graph", "middleware", lambda: ros.middleware(found))
     yield Check("ROS graph", "profile", lambda: ros.profile(environment, graph.profile_file()))
@@ -92,6 +91,7 @@ def checks(options: argparse.Namespace) -> Iterator[Check]:
 
     yield Check("computer", "disk", lambda: computer.disk(options.bags, robot))
     yield Check("computer", "processor", lambda: computer.processor(os.getloadavg()[0], os.cpu_count() or 1))
+    yield Check("computer", "GPU", lambda: computer.gpu(importlib.import_module("torch")))
     yield Check("computer", "clock", lambda: computer.clock(before, computer.clock_state()))
 
 

@@ -29,6 +29,8 @@ WRITE_TIME, WRITE_MOST = 3.0, 400e6
 JUMP = 0.1
 """The arm holds when the clock jumps by this [s]."""
 
+UNSET = "nobody sets it: stamps of another computer's messages look late or early, and it may jump one day"
+
 STA_UNSYNC, TIME_ERROR = 0x40, 5  # linux/timex.h
 
 SCALING_BY_ITSELF = ("intel_pstate", "amd-pstate", "amd-pstate-epp")
@@ -106,13 +108,13 @@ def clock(before: float, state: ClockState) -> Finding:
     """
     jump = offset() - before
     values = {"synchronised": state.synchronised, "error": state.error, "jump": jump}
-    found = f"synchronised, off by {state.error * 1e3:.0f} ms at most" if state.synchronised else "not synchronised"
+    found = f"synchronised, off by {state.error * 1e3:.0f} ms at most" if state.synchronised else UNSET
     if abs(jump) > JUMP / 2:
         found += f"; it jumped by {jump:.3f} s in this run"
         remedy = f"an arm holds when it jumps by {JUMP:g} s: let one service set it, slowly (chrony without makestep)"
         return Finding("fail" if abs(jump) > JUMP else "warn", found, remedy, values)
     if not state.synchronised:
-        remedy = "sudo timedatectl set-ntp true, or install chrony (of a container: on the host); robots of two computers need it"
+        remedy = "sudo timedatectl set-ntp true, or install chrony; of a container or virtual machine: on its host"
         return Finding("warn", found, remedy, values)
     return Finding("ok", found, values=values)
 

@@ -121,8 +121,8 @@ def camera(
         return Finding("warn", found, remedy, values)
     if rate < 0.9 * features.rate:
         remedy = (
-            f"slower than {features.rate:g} Hz: fix the exposure below 1/{features.rate:g} s; plug it into a USB port of "
-            "its own, or let it send MJPEG (usb_cam, cameras.yaml)"
+            f"slower than {features.rate:g} Hz: fix the exposure below 1/{features.rate:g} s, give it a USB controller "
+            "of its own, or let it send MJPEG (camera_driver:=usb_cam)"
         )
         return Finding("warn", found, remedy, values)
     if device.by_id is None:
@@ -244,7 +244,7 @@ def _open_files(proc: Path) -> Iterator[tuple[str, str]]:
             links: Iterable[Path] = list((process / "fd").iterdir())
             for link in links:
                 with contextlib.suppress(OSError):
-                    yield process.name, os.readlink(link)
+                    yield process.name, str(link.readlink())
 
 
 def _join_group(path: Path) -> str:

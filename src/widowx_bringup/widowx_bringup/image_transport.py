@@ -6,6 +6,7 @@ inherit beyond that (domain, discovery, Fast DDS profile) is the caller's choice
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -32,6 +33,9 @@ PATIENCE = 15.0
 
 LATEST = 0.5
 """A picture that takes longer than this [s] counts as lost."""
+
+GRACE = 3.0
+"""Time a process is given to end when asked to [s]."""
 
 SEGMENT = re.compile(r"/dev/shm/(fastrtps_[0-9a-f]{16})")
 
@@ -95,9 +99,7 @@ def measure(pictures: Pictures, environment: Mapping[str, str]) -> Crossing:
         published = _result(publisher, patience)  # it ends by itself, the subscriber with its standard input
         received = _result(subscriber, PATIENCE)
     finally:
-        for process in running:
-            process.kill()
-            process.communicate()
+        _end(running)
     sent = set(published["stamps"][WARM_UP:])
     latencies = {stamp: arrival - stamp for stamp, arrival in received["arrivals"] if stamp in sent}
     return Crossing(
@@ -133,6 +135,18 @@ def _result(process: subprocess.Popen[str], patience: float) -> Any:
         words = (err.strip().splitlines() or ["it said nothing"])[-1]
         raise TransportError(f"a process of the measurement ended with {describe_status(process.returncode)}: {words}")
     return json.loads(out.splitlines()[-1])
+
+
+def _end(processes: list[subprocess.Popen[str]]) -> None:
+    """End processes; asked first, they remove their segments from /dev/shm."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.communicate(timeout=GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
 
 
 def _publish(topic: str, pictures: Pictures) -> dict[str, Any]:
@@ -197,7 +211,10 @@ def _receive(topic: str, pictures: Pictures) -> dict[str, Any]:
 
 def _own_segments() -> list[str]:
     """Return the Fast DDS segments of this process: it alone keeps the lock file of each open."""
-    links = (os.readlink(entry.path) for entry in os.scandir("/proc/self/fd") if Path(entry.path).is_symlink())
+    links = []
+    for file in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the one that lists the folder
+            links.append(str(file.readlink()))
     return [found[1] for link in links if link.endswith("_el") and (found := SEGMENT.match(link))]
 
 
@@ -213,7 +230,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     finally:
-        rclpy.shutdown()
+        rclpy.try_shutdown()
     print(json.dumps(result), flush=True)
     return 0
 
