@@ -17,6 +17,7 @@ from pathlib import Path
 from . import graph
 from .camera import CameraFeatures
 from .findings import Check, Finding, count, examine, save, tell
+from .image_transport import Pictures
 
 PACKAGES = ("numpy", "torch", "mujoco", "mink", "mcap", "rosbags", "opencv-python-headless", "ros-jazzy-rclpy")
 
@@ -74,14 +75,14 @@ def checks(options: argparse.Namespace) -> Iterator[Check]:
     yield Check("ROS graph", "shared memory", ros.shared_memory)
     if not found.error:
         of_nodes = {**environment, **graph.environment({"use_sim": str(not robot).lower()})}
-        yield Check("ROS graph", "images", lambda: ros.images(of_nodes))
+        yield Check("ROS graph", "images", lambda: ros.images(of_nodes, Pictures()))
 
     yield Check("cameras", "drivers", lambda: ros.camera_drivers(where))
     cameras = devices.find_cameras()
     for device in cameras:
         yield Check("cameras", device.name, partial(devices.camera, device, options.snapshots, robot, CAMERA))
     if not cameras:
-        yield Check("cameras", "cameras", lambda: devices.no_camera(robot))
+        yield Check("cameras", "camera", lambda: devices.no_camera(robot))
 
     yield Check("arm", "Interbotix", lambda: ros.interbotix(where, robot))
     yield Check("arm", "serial port", lambda: devices.serial_port(robot))

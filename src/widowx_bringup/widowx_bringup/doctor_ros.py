@@ -38,8 +38,15 @@ STARTS = 20.0
 
 CAMERA_PACKAGES = ("usb_cam", "v4l2_camera", "realsense2_camera")
 
-GRAPH_MEMORY = 300e6
-"""What the shared-memory segments of a whole graph take: 34 MB for each of eight processes [bytes]."""
+SEGMENT = 34e6
+"""Shared memory that a process takes [bytes]."""
+
+GRAPH_MEMORY = 9 * SEGMENT
+"""Shared memory that a whole graph takes, with a tool or two beside it [bytes]. Where some processes get a segment and
+others none, most pictures are lost."""
+
+SOCKET_BUFFER = 16_777_216
+"""What config/fastdds.xml asks of sockets [bytes]."""
 
 LATE = 0.05
 """Pictures are late if one of a hundred takes longer than this [s]; a policy refuses those older than 0.2 s."""
@@ -178,7 +185,7 @@ def messages(ros: Installation, source: Path, where: Iterable[Path]) -> Finding:
             remedy = "run `make setup` (on a robot PC: colcon build), and restart every node"
             return Finding("fail", f"the installed {file.name} is not that of {source}", remedy)
     same = f"the {len(files)} definitions of the source tree" if files else "no source tree to compare with"
-    return Finding("ok", f"ptr_msgs in {share}: {same}")
+    return Finding("ok", f"ptr_msgs, {same}")
 
 
 def interbotix(where: Iterable[Path], robot: bool) -> Finding:
@@ -217,7 +224,7 @@ def shared_memory(folder: Path = Path("/dev/shm")) -> Finding:
     if free < GRAPH_MEMORY:
         grow = f"sudo mount -o remount,size=1G {folder}; in a container: docker run --ipc=host, or --shm-size=1g"
         remedy = f"a graph takes {GRAPH_MEMORY / 1e6:.0f} MB: {clean if free + left_bytes >= GRAPH_MEMORY else grow}"
-        return Finding("warn", found, remedy, values)
+        return Finding("fail" if free < 3 * SEGMENT else "warn", found, remedy, values)
     return Finding("warn" if left_bytes > size / 4 else "ok", found, clean if left_bytes > size / 4 else "", values)
 
 
@@ -235,31 +242,47 @@ def _leftovers(folder: Path) -> tuple[int, int]:
     return number, size
 
 
-def images(environment: Mapping[str, str]) -> Finding:
+@dataclass(frozen=True)
+class Circumstances:
+    """What decides how images cross.
+
+    Attributes:
+        profile: File of Fast DDS's settings that the nodes get; empty for none.
+        ours: The one that the system brings.
+        memory: Free shared memory [bytes].
+        socket_buffer: Largest buffer of a socket that the kernel grants [bytes].
+        busy: Processes that want to run, for each core.
+    """
+
+    profile: str
+    ours: Path
+    memory: float
+    socket_buffer: int
+    busy: float
+
+
+def images(environment: Mapping[str, str], pictures: Pictures) -> Finding:
     """Send pictures from process to process as the nodes do; judge loss and latency.
 
     Args:
         environment: All variables a node would have.
+        pictures: What to send.
     """
-    pictures = Pictures()
     crossing = measure(pictures, environment)
-    busy = os.getloadavg()[0] / (os.cpu_count() or 1)
-    return judge_images(pictures, crossing, environment, profile_file(), busy)
+    memory = os.statvfs("/dev/shm")
+    circumstances = Circumstances(
+        profile=environment.get(PROFILE, ""),
+        ours=profile_file(),
+        memory=memory.f_bavail * memory.f_frsize,
+        socket_buffer=int(Path("/proc/sys/net/core/rmem_max").read_text()),
+        busy=os.getloadavg()[0] / (os.cpu_count() or 1),
+    )
+    return judge_images(pictures, crossing, circumstances)
 
 
-def judge_images(
-    pictures: Pictures, crossing: Crossing, environment: Mapping[str, str], ours: Path, busy: float
-) -> Finding:
-    """Judge loss and latency, and name the setting that mends them.
-
-    Args:
-        pictures: What was sent.
-        crossing: What was measured.
-        environment: Variables it was measured with.
-        ours: Our Fast DDS profile.
-        busy: Processes that want to run, for each core.
-    """
-    lost = crossing.sent - len(crossing.latencies)
+def judge_images(pictures: Pictures, crossing: Crossing, circumstances: Circumstances) -> Finding:
+    """Judge loss and latency, and name the setting that mends them."""
+    lost, way = crossing.sent - len(crossing.latencies), "through" if crossing.shared_memory else "not through"
     found = f"{pictures.width}x{pictures.height} at {pictures.rate:g} Hz: {lost} of {crossing.sent} lost"
     values: dict[str, Any] = {"sent": crossing.sent, "lost": lost, "shared_memory": crossing.shared_memory}
     values["other_nodes"] = list(crossing.others)
@@ -269,24 +292,30 @@ def judge_images(
         late = p99 > LATE
         values |= {"median": median, "p99": p99}
         found += f"; median {median * 1e3:.1f} ms, 99 % {p99 * 1e3:.1f} ms"
-    found += "; through shared memory" if crossing.shared_memory else "; not through shared memory"
+    found += f"; {way} shared memory"
     if crossing.others:
         more = ", …" if len(crossing.others) > 3 else ""
-        found += f"; beside {len(crossing.others)} other nodes ({', '.join(crossing.others[:3])}{more})"
+        found += f"; nodes that run beside it: {', '.join(crossing.others[:3])}{more}"
     if not lost and not late and crossing.shared_memory:
         return Finding("ok", found, values=values)
-    bad = lost > MOST_LOST * crossing.sent
-    return Finding("fail" if bad else "warn", found, _mend(crossing, environment, ours, busy), values)
+    level = "fail" if lost > MOST_LOST * crossing.sent else "warn"
+    return Finding(level, found, _mend(crossing, circumstances), values)
 
 
-def _mend(crossing: Crossing, environment: Mapping[str, str], ours: Path, busy: float) -> str:
-    if environment.get(PROFILE) != str(ours):
-        return f"unset {PROFILE}, or export {PROFILE}={ours}"
+def _mend(crossing: Crossing, circumstances: Circumstances) -> str:
+    if circumstances.profile != str(circumstances.ours):
+        return f"unset {PROFILE}, or export {PROFILE}={circumstances.ours}"
+    if circumstances.memory < GRAPH_MEMORY:
+        return "mend the line `shared memory` first"
+    if not crossing.shared_memory and circumstances.socket_buffer < SOCKET_BUFFER:
+        return (
+            f"it goes over sockets: sudo sysctl -w net.core.rmem_max={SOCKET_BUFFER} net.core.wmem_max={SOCKET_BUFFER}"
+        )
     if not crossing.shared_memory:
-        return "mend the line `shared memory`: there was no room for a segment of 34 MB, or it is not writable"
-    if busy > 1:
-        return f"{busy:.1f} processes want each core: end other programs and measure again"
-    return "give the graph a core of its own, or lower camera_rate:=… or width:=… height:=…"
+        return "it goes over sockets: is /dev/shm writable, and the same for all processes (docker run --ipc=host)?"
+    if circumstances.busy > 1:
+        return f"{circumstances.busy:.1f} processes want each core: end other programs and measure again"
+    return "leave the graph a core of its own, or lower camera_rate:=…, width:=… and height:=…"
 
 
 def main() -> int:
