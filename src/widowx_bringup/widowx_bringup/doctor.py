@@ -14,7 +14,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from . import graph
+from . import doctor_computer, doctor_devices, doctor_ros, graph
 from .camera import CameraFeatures
 from .findings import Check, Finding, count, examine, save, tell
 from .image_transport import Pictures
@@ -24,8 +24,11 @@ PACKAGES = ("numpy", "torch", "mujoco", "mink", "mcap", "rosbags", "opencv-pytho
 SOURCE = Path(__file__).resolve().parents[2]
 """Where our packages lie beside each other in the source tree."""
 
-CAMERA = CameraFeatures("doctor", 640, 480, 30.0)
-"""What a camera is asked for: the default of the launch arguments."""
+WANTED = CameraFeatures("doctor", 640, 480, 30.0)
+"""What a camera is asked for: the defaults of the launch arguments."""
+
+SENT = Pictures(WANTED.width, WANTED.height, WANTED.rate, seconds=3.0)
+"""What crosses from process to process."""
 
 
 def versions() -> dict[str, str]:
@@ -58,42 +61,58 @@ def checks(options: argparse.Namespace) -> Iterator[Check]:
     Args:
         options: See `_parser`.
     """
-    from . import doctor_computer as computer  # other verbs import this module
-    from . import doctor_devices as devices
-    from . import doctor_ros as ros
-
-    robot, before, found = options.robot, computer.offset(), ros.installation()
-    where, environment = ros.prefixes(), os.environ
+    before = doctor_computer.offset()
     yield Check("software", "Python", python)
-    yield Check("software", "ROS 2", lambda: ros.distribution(found, environment))
-    yield Check("software", "messages", lambda: ros.messages(found, SOURCE / "ptr_msgs", where))
-    yield Check("software", "rendering", lambda: computer.rendering(robot))
+    ros = doctor_ros.installation()
+    yield from _software(ros, options.robot)
+    yield from _graph(ros, options.robot)
+    yield from _cameras(options.snapshots, options.robot)
+    yield from _arm(options.robot)
+    yield from _computer(options.bags, options.robot, before)
 
-    yield Check("ROS graph", "middleware", lambda: ros.middleware(found))
-    yield Check("ROS graph", "profile", lambda: ros.profile(environment, graph.profile_file()))
-    yield Check("ROS graph", "discovery", lambda: ros.discovery(environment, found.distribution, robot))
-    yield Check("ROS graph", "shared memory", ros.shared_memory)
-    if not found.error:
-        of_nodes = {**environment, **graph.environment({"use_sim": str(not robot).lower()})}
-        yield Check("ROS graph", "images", lambda: ros.images(of_nodes, Pictures()))
 
-    yield Check("cameras", "drivers", lambda: ros.camera_drivers(where))
-    cameras = devices.find_cameras()
+def _software(ros: doctor_ros.Installation, robot: bool) -> Iterator[Check]:
+    yield Check("software", "ROS 2", lambda: doctor_ros.distribution(ros, os.environ))
+    if not ros.error:
+        yield Check(
+            "software", "messages", lambda: doctor_ros.messages(ros, SOURCE / "ptr_msgs", doctor_ros.prefixes())
+        )
+    yield Check("software", "rendering", lambda: doctor_computer.rendering(robot))
+
+
+def _graph(ros: doctor_ros.Installation, robot: bool) -> Iterator[Check]:
+    if not ros.error:
+        yield Check("ROS graph", "middleware", lambda: doctor_ros.middleware(ros))
+    yield Check("ROS graph", "profile", lambda: doctor_ros.profile(os.environ, graph.profile_file()))
+    yield Check("ROS graph", "discovery", lambda: doctor_ros.discovery(os.environ, ros.distribution, robot))
+    yield Check("ROS graph", "shared memory", doctor_ros.shared_memory)
+    if not ros.error:
+        values = {"use_sim": str(not robot).lower()}
+        yield Check("ROS graph", "images", lambda: doctor_ros.images({**os.environ, **graph.environment(values)}, SENT))
+
+
+def _cameras(snapshots: Path, robot: bool) -> Iterator[Check]:
+    yield Check("cameras", "drivers", lambda: doctor_ros.camera_drivers(doctor_ros.prefixes()))
+    cameras = doctor_devices.find_cameras()
     for device in cameras:
-        yield Check("cameras", device.name, partial(devices.camera, device, options.snapshots, robot, CAMERA))
+        yield Check("cameras", device.name, partial(doctor_devices.camera, device, snapshots, robot, WANTED))
     if not cameras:
-        yield Check("cameras", "camera", lambda: devices.no_camera(robot))
+        yield Check("cameras", "camera", lambda: doctor_devices.no_camera(robot))
 
-    yield Check("arm", "Interbotix", lambda: ros.interbotix(where, robot))
-    yield Check("arm", "serial port", lambda: devices.serial_port(robot))
-    yield Check("arm", "udev rule", lambda: devices.udev_rule(robot))
-    yield Check("arm", "latency timer", lambda: devices.latency_timer(robot))
-    yield Check("arm", "interference", devices.interference)
 
-    yield Check("computer", "disk", lambda: computer.disk(options.bags, robot))
-    yield Check("computer", "processor", lambda: computer.processor(os.getloadavg()[0], os.cpu_count() or 1))
-    yield Check("computer", "GPU", lambda: computer.gpu(importlib.import_module("torch")))
-    yield Check("computer", "clock", lambda: computer.clock(before, computer.clock_state()))
+def _arm(robot: bool) -> Iterator[Check]:
+    yield Check("arm", "Interbotix", lambda: doctor_ros.interbotix(doctor_ros.prefixes(), robot))
+    yield Check("arm", "serial port", lambda: doctor_devices.serial_port(robot))
+    yield Check("arm", "udev rule", lambda: doctor_devices.udev_rule(robot))
+    yield Check("arm", "latency timer", lambda: doctor_devices.latency_timer(robot))
+    yield Check("arm", "interference", doctor_devices.interference)
+
+
+def _computer(bags: Path, robot: bool, before: float) -> Iterator[Check]:
+    yield Check("computer", "disk", lambda: doctor_computer.disk(bags, robot))
+    yield Check("computer", "processor", lambda: doctor_computer.processor(os.getloadavg()[0], os.cpu_count() or 1))
+    yield Check("computer", "GPU", lambda: doctor_computer.gpu(importlib.import_module("torch")))
+    yield Check("computer", "clock", lambda: doctor_computer.clock(before, doctor_computer.clock_state()))
 
 
 def python(version: tuple[int, int] = sys.version_info[:2]) -> Finding:
@@ -137,7 +156,7 @@ def main(argv: list[str]) -> int:
     print(", ".join(f"{number} {level}" for level, number in levels.items()), f"in {time.monotonic() - started:.0f} s")
     if levels["none"] and not options.robot:
         print(
-            "none: not here, and only the real robot needs it; `ptr doctor --robot` demands it and says how to get it"
+            "none: not here, and not needed; `ptr doctor --robot` demands what the real robot needs, and says how to get it"
         )
     if options.json:
         save(lines, options.json, robot=options.robot, levels=levels, versions=versions())

@@ -29,7 +29,7 @@ WRITE_TIME, WRITE_MOST = 3.0, 400e6
 JUMP = 0.1
 """The arm holds when the clock jumps by this [s]."""
 
-UNSET = "nobody sets it: stamps of another computer's messages look late or early, and it may jump one day"
+UNSET = "no service keeps it right: stamps of another computer's messages look late or early, and it may jump one day"
 
 STA_UNSYNC, TIME_ERROR = 0x40, 5  # linux/timex.h
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,7 @@ import numpy as np
 
 from .findings import Finding, missing
 from .graph import PROFILE, profile_file
-from .image_transport import Crossing, Pictures, measure
+from .image_transport import Crossing, Pictures, TransportError, measure
 from .processes import describe_status
 
 TRIED = ("humble", "jazzy")
@@ -76,22 +77,24 @@ def installation() -> Installation:
     except subprocess.TimeoutExpired:
         return Installation(error=f"no answer within {STARTS:g} s")
     if done.returncode:
-        words = done.stderr.strip().splitlines()
-        return Installation(error=words[-1] if words else describe_status(done.returncode))
+        words = (done.stderr.strip().splitlines() or [describe_status(done.returncode)])[-1]
+        return Installation(error=re.sub(r"^\[ERROR\] \[[\d.]+\] \[\w+\]: |, at /.*", "", words))
     return Installation(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def distribution(ros: Installation, environment: Mapping[str, str], prefix: str = sys.prefix) -> Finding:
     """Say which ROS is in use, and whether another one was sourced over it."""
+    paths = [environment.get(name, "") for name in ("PYTHONPATH", "LD_LIBRARY_PATH", "AMENT_PREFIX_PATH")]
+    foreign = [entry for path in paths for entry in path.split(os.pathsep) if entry.startswith("/opt/ros/")]
     if ros.error:
-        return Finding("fail", f"rclpy does not start: {ros.error}", FAST_DDS if "RMW" in ros.error else SETUP)
+        remedy = OUTSIDE if foreign else SETUP
+        return Finding("fail", f"rclpy does not start: {ros.error}", FAST_DDS if "RMW" in ros.error else remedy)
     sourced, ours = environment.get("ROS_DISTRO", ""), Path(ros.rclpy).is_relative_to(prefix)
     found = f"{ros.distribution or 'unknown'}, {'wheels' if ours else 'installed'}: {Path(ros.rclpy).parent}"
     if sourced and ros.distribution and sourced != ros.distribution:
         return Finding("fail", f"{found}; but ROS_DISTRO={sourced} is sourced in this shell", OUTSIDE)
-    paths = [environment.get(name, "") for name in ("PYTHONPATH", "LD_LIBRARY_PATH", "AMENT_PREFIX_PATH")]
-    if ours and any(entry.startswith("/opt/ros/") for path in paths for entry in path.split(os.pathsep)):
-        return Finding("fail", f"{found}; but libraries of /opt/ros come before them in this shell", OUTSIDE)
+    if ours and foreign:
+        return Finding("fail", f"{found}; but {foreign[0]} comes before it in this shell", OUTSIDE)
     if ros.distribution not in TRIED:
         return Finding("warn", found, f"made for {' and '.join(TRIED)}; if something fails, use one of them")
     return Finding("ok", found)
@@ -99,8 +102,6 @@ def distribution(ros: Installation, environment: Mapping[str, str], prefix: str 
 
 def middleware(ros: Installation) -> Finding:
     """Say which DDS is in use."""
-    if ros.error or not ros.middleware:
-        return Finding("fail", "no middleware loads", SETUP)
     if not ros.middleware.startswith("rmw_fastrtps"):
         return Finding(
             "warn",
@@ -175,8 +176,8 @@ def messages(ros: Installation, source: Path, where: Iterable[Path]) -> Finding:
         where: Prefixes to look in.
     """
     prefix = find_package("ptr_msgs", where)
-    if ros.error or ros.messages or prefix is None:
-        return Finding("fail", f"ptr_msgs does not load: {ros.messages or ros.error or 'not installed'}", SETUP)
+    if ros.messages or prefix is None:
+        return Finding("fail", f"ptr_msgs does not load: {ros.messages or 'not installed'}", SETUP)
     files = sorted([*source.glob("msg/*.msg"), *source.glob("srv/*.srv")])
     share = prefix / "share/ptr_msgs"
     for file in files:
@@ -268,7 +269,11 @@ def images(environment: Mapping[str, str], pictures: Pictures) -> Finding:
         environment: All variables a node would have.
         pictures: What to send.
     """
-    crossing = measure(pictures, environment)
+    try:
+        crossing = measure(pictures, environment)
+    except TransportError as error:
+        remedy = "mend the lines above first; a firewall must let UDP multicast and 127.0.0.1 through"
+        return Finding("fail", str(error), remedy)
     memory = os.statvfs("/dev/shm")
     circumstances = Circumstances(
         profile=environment.get(PROFILE, ""),
@@ -320,7 +325,6 @@ def _mend(crossing: Crossing, circumstances: Circumstances) -> str:
 
 def main() -> int:
     """Print what this interpreter says of ROS."""
-    import re
     from importlib.metadata import distributions
 
     import rclpy

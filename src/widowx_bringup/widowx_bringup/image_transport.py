@@ -130,10 +130,10 @@ def _result(process: subprocess.Popen[str], patience: float) -> Any:
     try:
         out, err = process.communicate(timeout=patience)
     except subprocess.TimeoutExpired:
-        raise TransportError(f"no picture crossed within {patience:g} s") from None
+        raise TransportError(f"no picture crosses: no answer within {patience:g} s") from None
     if process.returncode:
-        words = (err.strip().splitlines() or ["it said nothing"])[-1]
-        raise TransportError(f"a process of the measurement ended with {describe_status(process.returncode)}: {words}")
+        words = ((err.strip() or out.strip()).splitlines() or [describe_status(process.returncode)])[-1]
+        raise TransportError(f"no picture crosses: {words}")
     return json.loads(out.splitlines()[-1])
 
 
@@ -163,7 +163,7 @@ def _publish(topic: str, pictures: Pictures) -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE
     while publisher.get_subscription_count() == 0:
         if time.monotonic() > deadline:
-            raise TransportError(f"publisher and subscriber have not found each other in {PATIENCE:g} s")
+            raise TransportError(f"two processes have not found each other in {PATIENCE:g} s")
         time.sleep(0.02)
     picture = np.random.default_rng(0).integers(0, 256, (pictures.height, pictures.width, 3), np.uint8)
     stamps, start, cpu = [], time.monotonic(), time.process_time()
