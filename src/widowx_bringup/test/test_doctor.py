@@ -1,3 +1,5 @@
+"""The table of `ptr doctor` and its exit status."""
+
 from __future__ import annotations
 
 import argparse

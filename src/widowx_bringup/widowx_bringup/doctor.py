@@ -156,7 +156,7 @@ def main(argv: list[str]) -> int:
     print(", ".join(f"{number} {level}" for level, number in levels.items()), f"in {time.monotonic() - started:.0f} s")
     if levels["none"] and not options.robot:
         print(
-            "none: not here, and not needed; `ptr doctor --robot` demands what the real robot needs, and says how to get it"
+            "none: not here, not needed; `ptr doctor --robot` demands what the real robot needs, and says how to get it"
         )
     if options.json:
         save(lines, options.json, robot=options.robot, levels=levels, versions=versions())

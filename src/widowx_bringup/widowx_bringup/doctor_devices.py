@@ -122,7 +122,7 @@ def camera(
     if rate < 0.9 * features.rate:
         remedy = (
             f"slower than {features.rate:g} Hz: fix the exposure below 1/{features.rate:g} s, give it a USB controller "
-            "of its own, or let it send MJPEG (camera_driver:=usb_cam)"
+            "of its own, or let it send MJPEG (pixel_format in cameras.yaml)"
         )
         return Finding("warn", found, remedy, values)
     if device.by_id is None:

@@ -195,7 +195,7 @@ def _receive(topic: str, pictures: Pictures) -> dict[str, Any]:
     def take(message: Image | bytes) -> None:
         arrival = time.monotonic_ns()
         arrivals.append((stamp_of(message) if isinstance(message, bytes) else to_ns(message.header.stamp), arrival))
-        if len(arrivals) == WARM_UP:  # while the publisher is there
+        if len(arrivals) % WARM_UP == 1:  # while the publisher is there
             segments.update(SEGMENT.findall(Path("/proc/self/maps").read_text()))
             names = node.get_node_names_and_namespaces()
             others.update(f"{space.rstrip('/')}/{name}" for name, space in names if "ptr_transport" not in name)
