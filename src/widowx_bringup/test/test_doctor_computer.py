@@ -1,3 +1,5 @@
+"""Disk, clock, processor and GPU as `ptr doctor` judges them."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,4 @@
-"""Cameras and the arm's port, on made-up file systems; the port itself is a pseudo-terminal, the camera a video file."""
+"""Cameras and the arm's port on made-up file systems; the port is a pseudo-terminal, the camera a video file."""
 
 from __future__ import annotations
 

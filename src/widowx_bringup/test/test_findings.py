@@ -1,3 +1,5 @@
+"""Findings are told line by line and written for machines."""
+
 from __future__ import annotations
 
 import json
