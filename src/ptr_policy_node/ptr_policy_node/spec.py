@@ -22,6 +22,9 @@ JOINT_NAMES = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wri
 CONTROL_RATE = 5.0
 """Control rate [Hz]."""
 
+MAX_CAMERA_LATENCY = 1.0
+"""Largest latency of a camera that is believed [s]."""
+
 BASE_FRAME = "base_link"
 
 TOPIC_COMMAND = "arm/command"
@@ -41,6 +44,26 @@ def image_topic(camera: str) -> str:
 def camera_info_topic(camera: str) -> str:
     """Return the relative topic of a camera's calibration."""
     return f"camera/{camera}/camera_info"
+
+
+def camera_latency(value: object) -> float:
+    """Return the latency of a camera [s]: by how much a picture's stamp is later than the moment the picture shows.
+
+    `ptr calibrate camera` measures it. Messages keep the stamps their driver gave them; who reads them subtracts it.
+
+    Args:
+        value: A number, or text that is one.
+
+    Raises:
+        ValueError: If it is not a number from 0 to `MAX_CAMERA_LATENCY`.
+    """
+    try:
+        latency = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        latency = float("nan")
+    if not 0.0 <= latency <= MAX_CAMERA_LATENCY:
+        raise ValueError(f"a camera's latency is {value!r}; allowed are 0 to {MAX_CAMERA_LATENCY:g} s")
+    return latency
 
 
 class PtrError(Exception):

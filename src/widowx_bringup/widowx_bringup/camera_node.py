@@ -22,6 +22,9 @@ from ptr_policy_node.node import Health, ManagedNode, now_ns, parameter, run, to
 from .camera import TOPIC_WORLD, Camera, CameraError, CameraFeatures, Frame, FrameMonitor
 from .opencv_camera import CameraSettings, OpenCvCamera
 
+LONGEST_DELAY = 30
+"""Most frames by which simulated pictures may be delayed."""
+
 PATIENCE = 5.0
 """How long a camera may show nothing before the log says so [s]: other nodes are still starting. /diagnostics says it
 at once."""
@@ -31,12 +34,17 @@ PIXELS = (1, 16384)
 
 
 class RenderedCamera:
-    """Draws the newest state of a simulated world that lives in another process, as the `Camera` protocol."""
+    """Draws the states of a simulated world that lives in another process, as the `Camera` protocol.
 
-    def __init__(self, features: CameraFeatures) -> None:
+    Args:
+        features: What it is.
+        delay: A picture with the stamp of one state shows the state so many before it: a camera whose stamps are late.
+    """
+
+    def __init__(self, features: CameraFeatures, delay: int = 0) -> None:
         self.features = features
         self._stamp_ns = 0
-        self._state: np.ndarray | None = None
+        self._states: deque[np.ndarray] = deque(maxlen=delay + 1)
 
     def connect(self) -> None:
         """Load the world's model and make ready to draw it.
@@ -60,17 +68,17 @@ class RenderedCamera:
     def show(self, message: JointState) -> None:
         """Take over a world state."""
         self._stamp_ns = to_ns(message.header.stamp)
-        self._state = np.asarray(message.position)
+        self._states.append(np.asarray(message.position))
 
     def read_latest(self, max_age: float = 0.2) -> Frame:
-        """Draw the newest state.
+        """Draw the newest state, or the one so many before it that is to be seen now.
 
         Raises:
             CameraError: If no state has arrived.
         """
-        if self._state is None:
+        if not self._states:
             raise CameraError(f"camera {self.features.name}: no world state on {TOPIC_WORLD}; is `simulation` running?")
-        self._world.set_state(self._state)
+        self._world.set_state(self._states[0])
         return Frame(self._stamp_ns, self._world.render(self.features.name, self.features.height, self.features.width))
 
 
@@ -163,7 +171,10 @@ def frame_health(missing: bool, problem: str, values: dict[str, str]) -> Health:
 
 
 def _simulator(node: CameraNode, features: CameraFeatures) -> Camera:
-    camera = RenderedCamera(features)
+    delay = parameter(node, "delay", 0, f"simulator: frames by which pictures are late, 0 to {LONGEST_DELAY}")
+    if not 0 <= delay <= LONGEST_DELAY:
+        raise CameraError(f"delay is {delay} frames; allowed are 0 to {LONGEST_DELAY} (launch argument camera_delay)")
+    camera = RenderedCamera(features, delay)
     camera.connect()
 
     def draw(message: JointState) -> None:  # states come at the camera's rate, so each becomes one picture
