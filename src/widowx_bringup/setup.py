@@ -41,6 +41,7 @@ setup(
             "simulation = widowx_bringup.simulation:main",
         ],
         "ptr.commands": [
+            "calibrate = widowx_bringup.calibrate:main",
             "collect = widowx_bringup.collect:main",
             "demo = widowx_bringup.demo:main",
             "doctor = widowx_bringup.doctor:main",

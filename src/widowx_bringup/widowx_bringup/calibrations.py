@@ -50,7 +50,9 @@ def read_calibration(camera: str, file: Path | None = None) -> CameraCalibration
         return None
     entry, names = entries[camera], [field.name for field in fields(CameraCalibration)]
     if not isinstance(entry, dict) or "latency" not in entry or not set(entry) <= set(names):
-        raise CalibrationError(f"{file}: the entry of {camera} is {entry!r}; it must have latency [s], may have {names}")
+        raise CalibrationError(
+            f"{file}: the entry of {camera} is {entry!r}; it must have latency [s], may have {names}"
+        )
     try:
         return CameraCalibration(**{**entry, "latency": camera_latency(entry["latency"])})
     except ValueError as error:
@@ -78,5 +80,7 @@ def _read(file: Path) -> dict[str, Any]:
     if entries is None:
         return {}
     if not isinstance(entries, dict):
-        raise CalibrationError(f"{file} holds a {type(entries).__name__}; it must map names of cameras to their entries")
+        raise CalibrationError(
+            f"{file} holds a {type(entries).__name__}; it must map names of cameras to their entries"
+        )
     return entries

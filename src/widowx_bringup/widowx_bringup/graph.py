@@ -220,6 +220,7 @@ URDF = Argument(
     "auto",
     ("auto", "true", "false"),
 )
+DELAY = Argument("camera_delay", "frames by which the simulated camera's pictures are late, 0 to 30", "0", kind=int)
 REAL = (
     Argument("robot_model", "kind of real arm", "wx250s", ("wx250s",)),
     Argument("start_driver", "whether to start Interbotix's driver as well", "true", BOOLEAN),
@@ -303,7 +304,8 @@ def _simulated(values: Mapping[str, str]) -> list[NodeSpec]:
         "autostart": values["autostart"] == "true",
     }
     world = "/" + "/".join(filter(None, (*values["robot_name"].split("/"), TOPIC_WORLD)))
-    drawn = [_camera_node(camera, ((TOPIC_WORLD, world),), device="simulator") for camera in _each_camera(values)]
+    simulated = {"device": "simulator", "delay": int(values["camera_delay"])}
+    drawn = [_camera_node(camera, ((TOPIC_WORLD, world),), **simulated) for camera in _each_camera(values)]
     return [NodeSpec(BRINGUP, "simulation", "arm.yaml", simulation), *drawn, *_look(values)]
 
 
@@ -396,13 +398,13 @@ GRAPHS = {
         Graph(
             "eval",
             "arm, camera, policy and recorder",
-            (*POLICY_ARGUMENTS, *SHARED, RECORD, URDF, *REAL),
+            (*POLICY_ARGUMENTS, *SHARED, RECORD, URDF, DELAY, *REAL),
             _eval_nodes,
         ),
         Graph(
             "record",
             "arm, camera, teleoperation and recorder",
-            (*SHARED, TELEOP, DEMONSTRATED, DISTURBANCE, URDF, *REAL),
+            (*SHARED, TELEOP, DEMONSTRATED, DISTURBANCE, URDF, DELAY, *REAL),
             _record_nodes,
         ),
         Graph(
