@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 import numpy as np
+
+from .spec import PtrError
+
+STATES_KEPT = 128
+"""Arm states that wait for their picture: more than `MAX_CAMERA_LATENCY` of them at 100 Hz."""
 
 
 class StepSchedule:
@@ -55,39 +61,92 @@ class ArmInput:
 
 @dataclass
 class Inputs:
-    """The newest stamps and arm state, and whether they are good enough to act on.
+    """The newest picture's stamp and the arm states, and whether they are good enough to act on.
+
+    A camera whose stamps are late shows an earlier moment than they say. The age of a picture then counts from that
+    moment, and it is paired with the arm state of that moment, as in the data that the policy learnt from.
 
     Attributes:
-        max_image_age: Oldest picture that may be acted on [s].
+        max_image_age: Oldest picture that may be acted on, from when it was seen [s].
         max_state_age: Oldest arm state that may be acted on [s].
+        camera_latency: By how much the picture's stamp is later than when it was seen [s].
     """
 
     max_image_age: float
     max_state_age: float
-    image_ns: int | None = None
-    arm: ArmInput | None = None
+    camera_latency: float = 0.0
+    image_ns: int | None = None  # stamp of the newest picture
     start_ns: int = 0
+    _states: deque[ArmInput] = field(default_factory=lambda: deque(maxlen=STATES_KEPT))
+
+    def __post_init__(self) -> None:
+        if self.camera_latency and self.camera_latency >= self.max_image_age:
+            raise PtrError(
+                f"camera_latency is {self.camera_latency:g} s: no picture would be younger than max_image_age, "
+                f"{self.max_image_age:g} s; use a faster camera, or raise max_image_age in config/policy.yaml"
+            )
+        self._latency_ns = round(self.camera_latency * 1e9)
 
     def start(self, start_ns: int) -> None:
         """An episode begins: what was seen before it no longer counts."""
         self.start_ns = start_ns
         self.image_ns = None
 
+    def hear(self, arm: ArmInput) -> None:
+        """A new arm state has come."""
+        self._states.append(arm)
+
+    @property
+    def arm(self) -> ArmInput | None:
+        """The newest arm state."""
+        return self._states[-1] if self._states else None
+
+    @property
+    def seen_ns(self) -> int | None:
+        """When the newest picture was seen."""
+        return None if self.image_ns is None else self.image_ns - self._latency_ns
+
+    @property
+    def before_start(self) -> bool:
+        """Whether no picture was seen since the episode began."""
+        return self.seen_ns is None or self.seen_ns < self.start_ns
+
+    @property
+    def arm_seen(self) -> ArmInput | None:
+        """The arm state that belongs to the newest picture: the newest that is not later than when it was seen.
+
+        Where stamps are not late it is simply the newest: then it is later by the picture's way at most.
+        """
+        seen_ns = self.seen_ns
+        if not self._latency_ns or seen_ns is None:
+            return self.arm
+        return next((state for state in reversed(self._states) if state.stamp_ns <= seen_ns), None)
+
     def problem(self, now_ns: int) -> str:
         """Return which input is missing, late or unusable; empty when the policy may act."""
         return self._image_problem(now_ns) or self._arm_problem(now_ns)
 
     def _image_problem(self, now_ns: int) -> str:
-        if self.image_ns is None or self.image_ns < self.start_ns:
+        if self.seen_ns is None or self.before_start:
             return "no image since the episode began"
-        return _late("image", now_ns - self.image_ns, self.max_image_age)
+        return _late("image", now_ns - self.seen_ns, self.max_image_age)
 
     def _arm_problem(self, now_ns: int) -> str:
         if self.arm is None:
             return "no arm state yet"
-        if not np.isfinite(self.arm.proprio).all():
-            return f"arm state is not finite: {self.arm.proprio.tolist()}"
-        return self.arm.problem or _late("arm state", now_ns - self.arm.stamp_ns, self.max_state_age)
+        if problem := self.arm.problem or _late("arm state", now_ns - self.arm.stamp_ns, self.max_state_age):
+            return problem
+        return self._pairing_problem()
+
+    def _pairing_problem(self) -> str:
+        arm, seen_ns = self.arm_seen, self.seen_ns
+        if arm is None:
+            return "no arm state from when the image was seen"
+        if not np.isfinite(arm.proprio).all():
+            return f"arm state is not finite: {arm.proprio.tolist()}"
+        if not self._latency_ns or seen_ns is None:
+            return ""
+        return _late("arm state of the image", seen_ns - arm.stamp_ns, self.max_state_age)
 
 
 def _late(what: str, age_ns: int, limit: float) -> str:

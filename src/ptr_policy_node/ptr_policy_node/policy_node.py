@@ -26,6 +26,7 @@ from .observation import ArmInput, Inputs, StepSchedule
 from .spec import (
     BASE_FRAME,
     CONTROL_RATE,
+    MAX_CAMERA_LATENCY,
     TOPIC_ARM_STATE,
     TOPIC_COMMAND,
     TOPIC_EPISODE_EVENT,
@@ -57,10 +58,11 @@ class PolicyNode(ManagedNode):
         parameter(self, "backend", "auto", "what runs the bundle: auto, or one of backends.BACKENDS", settable=True)
         parameter(self, "precision", "float32", "what it computes in: float32 or bfloat16", settable=True)
         parameter(self, "threads", 1, "CPU threads of PyTorch", (1, 256), settable=True)
-        self._inputs = Inputs(
-            max_image_age=parameter(self, "max_image_age", 0.2, "oldest picture acted on [s]", LATENESS),
-            max_state_age=parameter(self, "max_state_age", 0.2, "oldest arm state acted on [s]", LATENESS),
-        )
+        latency = "by how much the camera's stamps are late [s]"
+        parameter(self, "camera_latency", 0.0, latency, (0.0, MAX_CAMERA_LATENCY), settable=True)
+        parameter(self, "max_image_age", 0.2, "oldest picture acted on, from when it was seen [s]", LATENESS)
+        parameter(self, "max_state_age", 0.2, "oldest arm state acted on [s]", LATENESS)
+        self._inputs: Inputs  # once configured
         self._schedule = StepSchedule(CONTROL_RATE)
         self._policy: Policy | None = None
         self._episode = ""  # id; empty while idle
@@ -78,10 +80,12 @@ class PolicyNode(ManagedNode):
         """Load and check the bundle.
 
         Raises:
-            PtrError: If the bundle is refused; the message says why.
+            PtrError: If the bundle is refused, or the camera is too late for it; the message says why.
         """
         from .bundle import CameraSpec, load_bundle
 
+        names = ("max_image_age", "max_state_age", "camera_latency")
+        self._inputs = Inputs(**{name: self.value(name) for name in names})
         policy = load_bundle(
             Path(self.value("bundle")),
             camera=CameraSpec(self.value("camera"), self.value("width"), self.value("height")),
@@ -147,13 +151,13 @@ class PolicyNode(ManagedNode):
 
     def _on_arm(self, state: ArmState) -> None:
         problem = "" if state.status == ArmState.STATUS_OK else f"arm does not take commands: {state.reason}"
-        self._inputs.arm = ArmInput(to_ns(state.header.stamp), np.asarray(state.proprio), problem)
+        self._inputs.hear(ArmInput(to_ns(state.header.stamp), np.asarray(state.proprio), problem))
 
     def _on_image(self, buffer: bytes) -> None:
         """Take a step if one falls on this picture."""
         stamp_ns = stamp_of(buffer)
         self._inputs.image_ns = stamp_ns
-        if not self.active or not self._episode or stamp_ns < self._inputs.start_ns:
+        if not self.active or not self._episode or self._inputs.before_start:
             return
         if not self._schedule.take(stamp_ns):
             return
@@ -174,8 +178,9 @@ class PolicyNode(ManagedNode):
 
     def _step(self, image: RawImage) -> None:
         assert self._policy is not None
-        assert self._inputs.arm is not None
-        choice = self._policy.choose(image.rgb(), self._inputs.arm.proprio, self._task)
+        arm = self._inputs.arm_seen
+        assert arm is not None
+        choice = self._policy.choose(image.rgb(), arm.proprio, self._task)
         sent_ns = now_ns(self)
         command = EefCommand(
             action=choice.action.astype(np.float64),

@@ -46,6 +46,18 @@ def camera_info_topic(camera: str) -> str:
     return f"camera/{camera}/camera_info"
 
 
+class PtrError(Exception):
+    """Base of every error meant for the user.
+
+    The message names the value found, the values allowed and where to change it;
+    the `ptr` command prints it without a traceback.
+    """
+
+
+class CameraLatencyError(PtrError, ValueError):
+    """A latency that no camera has."""
+
+
 def camera_latency(value: object) -> float:
     """Return the latency of a camera [s]: by how much a picture's stamp is later than the moment the picture shows.
 
@@ -55,20 +67,12 @@ def camera_latency(value: object) -> float:
         value: A number, or text that is one.
 
     Raises:
-        ValueError: If it is not a number from 0 to `MAX_CAMERA_LATENCY`.
+        CameraLatencyError: If it is not a number from 0 to `MAX_CAMERA_LATENCY`.
     """
     try:
         latency = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         latency = float("nan")
     if not 0.0 <= latency <= MAX_CAMERA_LATENCY:
-        raise ValueError(f"a camera's latency is {value!r}; allowed are 0 to {MAX_CAMERA_LATENCY:g} s")
+        raise CameraLatencyError(f"camera_latency is {value!r}; allowed are 0 to {MAX_CAMERA_LATENCY:g} s")
     return latency
-
-
-class PtrError(Exception):
-    """Base of every error meant for the user.
-
-    The message names the value found, the values allowed and where to change it;
-    the `ptr` command prints it without a traceback.
-    """

@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
-from ptr_policy_node.spec import PtrError
+from ptr_policy_node.spec import PtrError, camera_latency
 
 from .bags import BagEpisodes, ReadOptions, read_episodes
 from .episodes import Card, EpisodeWriter, StoreError
@@ -47,6 +47,12 @@ def main(argv: list[str]) -> int:
         "--command", choices=("executed", "requested"), default="executed", help="which is learnt from [%(default)s]"
     )
     parser.add_argument("--camera", default="", metavar="NAME", help="where a bag holds several")
+    parser.add_argument(
+        "--camera-latency",
+        type=float,
+        metavar="S",
+        help="by how much the camera's stamps are late [s], whatever the bags say (see `ptr calibrate camera`)",
+    )
     parser.add_argument("--task", default="", help="what was done, for bags that do not say it")
     parser.add_argument(
         "--outcome",
@@ -59,7 +65,9 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     if not 8 <= arguments.image_size <= 1024:
         raise PtrError(f"--image-size is {arguments.image_size}; allowed are 8 to 1024 pixels")
-    names = ("image_size", "camera", "command", "task", "outcome", "check_crc")
+    if arguments.camera_latency is not None:
+        camera_latency(arguments.camera_latency)
+    names = ("image_size", "camera", "camera_latency", "command", "task", "outcome", "check_crc")
     options = ReadOptions(**{name: getattr(arguments, name) for name in names})
     audits = export(find_bags(arguments.bags), arguments.out, options, arguments.workers)
     print(table(audits))
@@ -124,7 +132,7 @@ def export(bags: Sequence[Path], out: Path, options: ReadOptions, workers: int =
                 for episode in result.episodes:
                     writer.add(episode)
                 audits.append(result.audit)
-            sources = tuple({"name": audit["name"], "sha256": audit["sha256"]} for audit in audits)
+            sources = tuple({name: audit[name] for name in ("name", "sha256", "camera_latency")} for audit in audits)
             writer.card = replace(card, sources=sources)
             (writer.folder / "audit.json").write_text(json.dumps({"bags": audits}, indent=1) + "\n")
     return audits
@@ -148,6 +156,10 @@ def table(audits: Sequence[dict[str, Any]]) -> str:
         f"{sum(entry['steps'] for entry in kept)} steps, {sum(entry['held'] for entry in kept)} of them held, "
         f"{sum(entry['not executed'] for entry in kept)} commands not executed"
     )
+    if late := Counter(audit["camera_latency"] for audit in audits if audit["camera_latency"]):
+        lines += [
+            f"{number} bags: pictures taken for {1e3 * s:.1f} ms earlier than stamped" for s, number in late.items()
+        ]
     lines += [
         f"dropped episode {entry['id']} of {name}: {entry['refused']}" for name, entry in episodes if not entry["steps"]
     ]

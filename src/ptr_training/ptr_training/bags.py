@@ -3,6 +3,8 @@
 How messages become steps (arithmetic in `alignment.py`):
 
 - *Clock.* Header stamps count, never the order of arrival. A message without a stamp takes its log time.
+- *Camera latency.* Where the bag, or the user, says that the camera's stamps are late by some time, it is taken off the
+  stamps of the images and off those by which commands name them: from then on they say when an image was seen.
 - *Episodes* lie between the START event and the next event of the same id. A START while another episode runs
   ends that one with outcome `stop`. A bag without events is one episode.
 - *Steps.* Where commands come at the control rate or slower, each command is one step. Its observation is the
@@ -33,7 +35,14 @@ from typing import Any
 import numpy as np
 
 from ptr_policy_node.images import IMAGE_TYPES, EncodingError, ImageError, decode, resize_area, stamp_of
-from ptr_policy_node.spec import TOPIC_ARM_STATE, TOPIC_COMMAND, TOPIC_EPISODE_EVENT, TOPIC_EXECUTED
+from ptr_policy_node.spec import (
+    TOPIC_ARM_STATE,
+    TOPIC_COMMAND,
+    TOPIC_EPISODE_EVENT,
+    TOPIC_EXECUTED,
+    CameraLatencyError,
+    camera_latency,
+)
 
 from .alignment import PERIOD_NS, AlignmentError, Commands, Steps, align, match_executed
 from .bag_audit import Fate, Stream, audit_topics
@@ -61,6 +70,7 @@ class ReadOptions:
 
     image_size: int = 64  # height and width of the stored images [pixels]
     camera: str = ""  # name or topic; by default the one the bag was recorded for, or its only one
+    camera_latency: float | None = None  # by how much its stamps are late [s]; None: what the bag says, else 0
     command: str = "executed"  # which command will be learnt from
     task: str = ""  # of bags that do not name it
     outcome: str = "success"  # of bags without episode events
@@ -75,7 +85,7 @@ class BagEpisodes:
     episodes: list[Episode]
     camera: str
     camera_size: tuple[int, int]  # width, height [pixels]; (0, 0) if no image was needed
-    audit: dict[str, Any]  # name, sha256, topics, episodes
+    audit: dict[str, Any]  # name, sha256, camera_latency [s], topics, episodes
 
 
 def read_episodes(path: Path, options: ReadOptions) -> BagEpisodes:
@@ -92,6 +102,7 @@ def read_episodes(path: Path, options: ReadOptions) -> BagEpisodes:
         audit = {
             "name": bag.name,
             "sha256": bag.digest(),
+            "camera_latency": reading.latency_ns * 1e-9,
             "topics": audit_topics(bag, reading.streams),
             "episodes": [_described(segment) for segment in segments],
         }
@@ -122,7 +133,7 @@ class _CommandValues:
     """The decoded messages of a command topic."""
 
     actions: np.ndarray  # (n, 7)
-    observed: np.ndarray  # (n,) stamp of the image each answers [ns], or 0
+    observed: np.ndarray  # (n,) when the image that each answers was seen [ns], or 0
 
 
 class _Reading:
@@ -135,6 +146,7 @@ class _Reading:
         prefix = _namespace(bag)
         cameras = _cameras(bag)
         self.camera = _choose_camera(bag, cameras, options.camera)
+        self.latency_ns = round(1e9 * _latency_of(bag, self.camera, options))
         self.streams = self._load(_known_topics(bag, prefix, options.command), cameras[self.camera])
         self.images = self.streams[cameras[self.camera]]
         self.states = self.streams[prefix + TOPIC_ARM_STATE]
@@ -166,7 +178,8 @@ class _Reading:
             fates = np.full(len(found), Fate.OUTSIDE_EPISODE, np.int8)
             fates[damaged[topic]] = Fate.UNDECODABLE
             kind, number = self.bag.types[topic], unstamped[topic]
-            streams[topic] = Stream(topic, kind, np.array(found, np.int64), payloads[topic], fates, number)
+            times = np.array(found, np.int64) - (self.latency_ns if topic == image_topic else 0)
+            streams[topic] = Stream(topic, kind, times, payloads[topic], fates, number)
         return streams
 
     # --- episodes and their commands ------------------------------------------------------------------------
@@ -233,8 +246,8 @@ class _Reading:
         for index in range(len(stream.stamps)):
             if (message := self._decode(stream, index)) is not None:
                 actions[index] = message.action
-                stamp = message.observation_stamp
-                observed[index] = int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+                stamp = int(message.observation_stamp.sec) * 1_000_000_000 + int(message.observation_stamp.nanosec)
+                observed[index] = stamp - self.latency_ns if stamp else 0
                 if not np.isfinite(actions[index]).all():
                     stream.fates[index] = Fate.NOT_FINITE
         return _CommandValues(actions, observed)
@@ -441,6 +454,18 @@ def _choose_camera(bag: Bag, cameras: dict[str, str], wanted: str) -> str:
         problem = f"has no camera {wanted!r}" if wanted else "was made with several cameras"
         raise BagError(f"{bag.path} {problem}; choose with --camera from: {_listed(cameras)}")
     return chosen[0]
+
+
+def _latency_of(bag: Bag, camera: str, options: ReadOptions) -> float:
+    """Return by how much a camera's stamps are late [s]; a bag tells it of the camera it was recorded for."""
+    if options.camera_latency is not None:
+        return options.camera_latency
+    if camera != bag.custom.get("camera", ""):
+        return 0.0
+    try:
+        return camera_latency(bag.custom.get("camera_latency", 0.0))
+    except CameraLatencyError as error:
+        raise BagError(f"{bag.path}: {error}; say what it was with --camera-latency") from error
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -60,7 +60,7 @@ class Episode:
     id: str
     task: str
     frames: np.ndarray  # (T + 1, H, W, 3) uint8 RGB
-    stamps_ns: np.ndarray  # (T + 1,) int64, header stamps of the frames
+    stamps_ns: np.ndarray  # (T + 1,) int64, when the frames were seen: header stamps less the camera's latency
     proprio: np.ndarray  # (T + 1, 7), see spec.PROPRIO_NAMES
     requested: np.ndarray  # (T, 7), see spec.ACTION_NAMES
     executed: np.ndarray  # (T, 7), after the arm's limits
@@ -95,7 +95,7 @@ class Card:
     action_names: tuple[str, ...] = ACTION_NAMES
     action_low: tuple[float, ...] = tuple(ACTION_LOW.tolist())
     action_high: tuple[float, ...] = tuple(ACTION_HIGH.tolist())
-    sources: tuple[dict[str, Any], ...] = ()  # {name, sha256} of each input
+    sources: tuple[dict[str, Any], ...] = ()  # {name, sha256} of each input; camera_latency [s] of a bag
 
 
 def parse_yaml(text: str | bytes) -> Any:

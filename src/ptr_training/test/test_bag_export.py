@@ -51,7 +51,7 @@ def test_store_has_the_episodes_rewards_sources_and_audit(tmp_path: Path, capsys
     assert (store.card.camera, store.card.camera_width, store.card.camera_height) == ("front", 32, 24)
     np.testing.assert_array_equal(store.steps["reward"][:5], [0, 1, 1, 1, 0])
     audit = json.loads((tmp_path / "store" / "audit.json").read_text())
-    sources = [{"name": bag["name"], "sha256": bag["sha256"]} for bag in audit["bags"]]
+    sources = [{"name": bag["name"], "sha256": bag["sha256"], "camera_latency": 0.0} for bag in audit["bags"]]
     assert list(store.card.sources) == sources
     assert len({source["sha256"] for source in sources}) == 3
     for bag in audit["bags"]:

@@ -90,6 +90,7 @@ def test_every_argument_is_described_and_its_default_allowed(graph: Graph) -> No
 def test_every_argument_changes_something(name: str) -> None:
     other = {"use_sim": None, "record": "false", "real_time_factor": "2.0", "rate": "2.0", "camera_rate": "15.0"}
     other |= {"width": "64", "height": "48", "disturbance": "0.3", "teleop": "none", "autostart": "false", "urdf": None}
+    other |= {"camera_latency": "0.1", "camera_delay": "2"}
     real = {"start_driver": "false", "load_configs": "false", "camera_driver": "usb_cam", "robot_model": None}
     for argument in find_graph(name).arguments:
         value = (other | real).get(argument.name, "elsewhere")

@@ -281,8 +281,8 @@ def _draw_series(axes: Axes, measurement: Measurement, latency: float, title: st
     way = measurement.way[np.abs(LAGS - latency).argmin()]
     for label, series in (("change of the picture", measurement.change), ("way of the joints", way)):
         axes.plot(measurement.times[shown], series[shown] / (series.max() or 1.0), label=label)
-    axes.set(xlabel="time [s]", ylabel="per interval, of the largest", title=title)
-    axes.legend(loc="upper right")
+    axes.set(xlabel="time [s]", ylabel="per interval, of the largest", title=title, ylim=(-0.05, 1.4))
+    axes.legend(loc="upper right", ncols=2)
 
 
 def table(measurement: Measurement, camera: str) -> str:
@@ -298,8 +298,8 @@ def main(argv: list[str]) -> int:
     """Measure by how much a camera's pictures are late, and store it for export and policy."""
     parser = argparse.ArgumentParser(
         prog="ptr calibrate",
-        description="Measure by how much a camera's stamps are late: the arm makes small moves about its start pose for "
-        "25 s. Wants a running graph (`ptr up record teleop:=none use_sim:=false`, or teleop_record.launch.py).",
+        description="Measure by how much a camera's stamps are late: the arm makes small moves about its start pose "
+        "for 23 s. Wants a running graph (`ptr up record teleop:=none use_sim:=false`, or teleop_record.launch.py).",
     )
     parser.add_argument("what", choices=["camera"], help="what to calibrate")
     parser.add_argument("--camera", default="over_shoulder", help="name of the camera (default: %(default)s)")

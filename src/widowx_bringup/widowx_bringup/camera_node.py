@@ -171,9 +171,8 @@ def frame_health(missing: bool, problem: str, values: dict[str, str]) -> Health:
 
 
 def _simulator(node: CameraNode, features: CameraFeatures) -> Camera:
-    delay = parameter(node, "delay", 0, f"simulator: frames by which pictures are late, 0 to {LONGEST_DELAY}")
-    if not 0 <= delay <= LONGEST_DELAY:
-        raise CameraError(f"delay is {delay} frames; allowed are 0 to {LONGEST_DELAY} (launch argument camera_delay)")
+    late = "simulator: frames by which pictures are late (launch argument camera_delay)"
+    delay = parameter(node, "delay", 0, late, (0, LONGEST_DELAY))
     camera = RenderedCamera(features, delay)
     camera.connect()
 

@@ -13,9 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ptr_policy_node.spec import TOPIC_COMMAND, TOPIC_EXECUTED, PtrError
+import yaml
+
+from ptr_policy_node.spec import TOPIC_COMMAND, TOPIC_EXECUTED, PtrError, camera_latency
 
 from . import urdf
+from .calibrations import read_calibration
 from .camera import TOPIC_WORLD
 
 BRINGUP, POLICY = "widowx_bringup", "ptr_policy_node"
@@ -189,6 +192,17 @@ def _positive(text: str) -> float:
     return value
 
 
+def _auto_or_latency(text: str) -> float:
+    return 0.0 if text == "auto" else camera_latency(text)
+
+
+LATENCY = Argument(
+    "camera_latency",
+    "by how much the camera's stamps are late [s]; auto: of a real camera what `ptr calibrate camera` stored, 0 where "
+    "it never ran; of a simulated one 0; of a bag what it says",
+    "auto",
+    kind=_auto_or_latency,
+)
 BOOLEAN = ("true", "false")
 SHARED = (
     Argument("use_sim", "simulated arm, cameras and time instead of the real ones", "true", BOOLEAN),
@@ -203,6 +217,7 @@ SHARED = (
         "",
         kind=other_cameras,
     ),
+    LATENCY,
     Argument("autostart", "whether arm, cameras and policy are configured and activated at once", "true", BOOLEAN),
     Argument("real_time_factor", "simulated seconds per second of real time", "1.0", kind=_positive),
     Argument("bag_directory", "folder that receives one bag per episode", "bags"),
@@ -245,6 +260,28 @@ RECORD = Argument("record", "whether every episode becomes a bag", "true", BOOLE
 
 def _camera(values: Mapping[str, str]) -> dict[str, Any]:
     return {"camera": values["camera"], "width": int(values["width"]), "height": int(values["height"])}
+
+
+def _latency(values: Mapping[str, str]) -> float:
+    """Return by how much the stamps of the camera that the policy looks through are late [s]."""
+    if values["camera_latency"] != "auto":
+        return camera_latency(values["camera_latency"])
+    if "bag" in values:
+        return _latency_of_bag(Path(values["bag"]))
+    stored = read_calibration(values["camera"]) if values["use_sim"] == "false" else None
+    return stored.latency if stored else 0.0
+
+
+def _latency_of_bag(bag: Path) -> float:
+    """Return the latency that a bag says its camera had [s]; 0 where it is no bag, which its player will say."""
+    try:
+        described = yaml.safe_load((bag / "metadata.yaml").read_text(encoding="utf-8"))
+        custom = described["rosbag2_bagfile_information"]["custom_data"] or {}
+        return camera_latency(custom.get("camera_latency", 0.0))
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return 0.0
+    except ValueError as error:
+        raise GraphError(f"{bag}: {error}; say it with camera_latency:=…") from error
 
 
 def _world(values: Mapping[str, str]) -> list[NodeSpec]:
@@ -324,6 +361,7 @@ def _policy(values: Mapping[str, str], remappings: tuple[tuple[str, str], ...] =
     parameters = {
         "bundle": str(Path(values["policy"]).absolute()),
         **_camera(values),
+        "camera_latency": _latency(values),
         "task": values["task"],
         "autostart": values.get("autostart", "true") == "true",
     }
@@ -334,6 +372,7 @@ def _recorder(values: Mapping[str, str]) -> NodeSpec:
     parameters: dict[str, Any] = {
         "directory": str(Path(values["bag_directory"]).absolute()),
         "camera": values["camera"],
+        "camera_latency": _latency(values),
     }
     if others := list(other_cameras(values["other_cameras"])):
         parameters["other_cameras"] = others
@@ -418,6 +457,7 @@ GRAPHS = {
                 _BY_NAME["camera"],
                 _BY_NAME["width"],
                 _BY_NAME["height"],
+                LATENCY,
             ),
             _replay_nodes,
         ),

@@ -8,6 +8,7 @@ camera and arm may have any rates. Joint positions are used rather than velociti
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,7 +105,7 @@ def picture_change(pictures: np.ndarray) -> np.ndarray:
         pictures: Shape (n, h, w), uint8.
     """
     change = np.empty(len(pictures) - 1)
-    for index, (before, after) in enumerate(zip(pictures, pictures[1:], strict=False)):
+    for index, (before, after) in enumerate(itertools.pairwise(pictures)):
         difference = after.astype(np.float32) - before
         change[index] = np.abs(difference - np.median(difference)).mean()
     return change
@@ -201,8 +202,9 @@ def check(measurement: Measurement) -> None:
     if np.abs(measurement.parts - latency).max() > measurement.interval or measurement.uncertainty > half:
         parts = ", ".join(f"{1e3 * part:.0f}" for part in measurement.parts)
         raise LatencyError(
-            f"the parts of the recording disagree: {parts} ms; they must lie within {1e3 * measurement.interval:.0f} ms "
-            "of the whole. Does something else move in the picture, or does the camera skip pictures?"
+            f"the parts of the recording disagree: {parts} ms; they must lie within "
+            f"{1e3 * measurement.interval:.0f} ms of the whole. Does something else move in the picture, "
+            "or does the camera skip pictures?"
         )
 
 
@@ -223,7 +225,7 @@ def _way(states: np.ndarray, joints: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 def _slices(length: int) -> list[slice]:
     ends = np.linspace(0, length, PARTS + 1).astype(int).tolist()
-    return [slice(start, end) for start, end in zip(ends, ends[1:], strict=False)]
+    return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 
 def _rival(measurement: Measurement) -> int | None:

@@ -11,8 +11,9 @@ import functools
 import importlib.metadata
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -30,6 +31,7 @@ from ptr_policy_node import qos
 from ptr_policy_node.node import Health, now_ns, parameter, publish_diagnostics, run
 from ptr_policy_node.spec import (
     CONTROL_RATE,
+    MAX_CAMERA_LATENCY,
     TOPIC_ARM_STATE,
     TOPIC_COMMAND,
     TOPIC_DIAGNOSTICS,
@@ -67,8 +69,15 @@ class _Source:
     type_name: str
     pre_roll: bool  # whether its newest message is kept for the start of the next bag
     needed: bool  # whether a bag without it is useless
-    newest: tuple[bytes, int] | None = None
+    lead_ns: int = 0  # its newest message older than this is kept as well, with all after it
+    recent: deque[tuple[bytes, int]] = field(default_factory=deque)  # what is kept, with the times of arrival
     topic: Topic | None = None  # as described in the running bag
+
+    def keep(self, data: bytes, stamp_ns: int) -> None:
+        """Keep a message for the start of the next bag; forget those that it makes needless."""
+        self.recent.append((data, stamp_ns))
+        while len(self.recent) > 1 and self.recent[1][1] <= stamp_ns - self.lead_ns:
+            self.recent.popleft()
 
 
 class RecorderNode(Node):
@@ -80,6 +89,8 @@ class RecorderNode(Node):
         self._directory = Path(parameter(self, "directory", "bags", "folder that receives one bag per episode"))
         camera = parameter(self, "camera", "over_shoulder", "name of the camera the policy looks through")
         others = parameter(self, "other_cameras", [""], "names of further cameras to record")
+        late = "by how much its stamps are late [s]; goes into the bag"
+        self._camera_latency = parameter(self, "camera_latency", 0.0, late, (0.0, MAX_CAMERA_LATENCY))
         self._operator = parameter(self, "operator", "", "who demonstrates; goes into the bag's custom data")
         self._queue_bytes = parameter(self, "queue_bytes", 256 << 20, "most bytes waiting for the disk")
         self._chunk_bytes = parameter(self, "chunk_bytes", CHUNK_BYTES, "size of an MCAP chunk [bytes]")
@@ -101,7 +112,9 @@ class RecorderNode(Node):
         for camera in self._cameras:
             self._add(image_topic(camera), Image, qos.IMAGES, pre_roll=True, needed=True)
             self._add(camera_info_topic(camera), CameraInfo, qos.IMAGES, pre_roll=True)
-        self._add(TOPIC_ARM_STATE, ArmState, qos.STATE, pre_roll=True, needed=True)
+        # the first picture belongs to an arm state from before it
+        lead_ns = round(self._camera_latency * 1e9)
+        self._add(TOPIC_ARM_STATE, ArmState, qos.STATE, pre_roll=True, needed=True, lead_ns=lead_ns)
         self._add(TOPIC_JOINT_STATES, JointState, qos.STATE, pre_roll=True)
         self._add(TOPIC_WORLD, JointState, qos.STATE, pre_roll=True)
         self._add(TOPIC_COMMAND, EefCommand, qos.COMMANDS)
@@ -119,9 +132,11 @@ class RecorderNode(Node):
         handle: Callable[[_Source, bytes], None] | None = None,
         pre_roll: bool = False,
         needed: bool = False,
+        lead_ns: int = 0,
     ) -> None:
         package, folder, _ = kind.__module__.split(".", 2)
-        source = _Source(self.resolve_topic_name(topic), f"{package}/{folder}/{kind.__name__}", pre_roll, needed)
+        type_name = f"{package}/{folder}/{kind.__name__}"
+        source = _Source(self.resolve_topic_name(topic), type_name, pre_roll, needed, lead_ns)
         message_definition(source.type_name)  # say now, not in the middle of an episode, that one is missing
         deep = QoSProfile(depth=QUEUE_DEPTH, reliability=profile.reliability, durability=profile.durability)
         self.create_subscription(kind, topic, functools.partial(handle or self._on_message, source), deep, raw=True)
@@ -132,7 +147,7 @@ class RecorderNode(Node):
     def _on_message(self, source: _Source, data: bytes) -> None:
         stamp_ns = now_ns(self)
         if source.pre_roll:
-            source.newest = (data, stamp_ns)
+            source.keep(data, stamp_ns)
         self._put(source, data, stamp_ns)
 
     def _on_diagnostics(self, source: _Source, data: bytes) -> None:
@@ -188,6 +203,7 @@ class RecorderNode(Node):
             "control_rate": str(CONTROL_RATE),
             "camera": self._cameras[0],
             "cameras": ",".join(self._cameras),
+            "camera_latency": str(self._camera_latency),
             "text": event.text,
             "version": importlib.metadata.version("widowx_bringup"),
         }
@@ -206,8 +222,9 @@ class RecorderNode(Node):
         now = now_ns(self)
         for source in self._sources:
             source.topic = None
-            if source.newest is not None and 0 <= now - source.newest[1] <= PRE_ROLL_NS:
-                self._put(source, *source.newest)
+            for data, stamp_ns in source.recent:
+                if 0 <= now - stamp_ns <= PRE_ROLL_NS + source.lead_ns:
+                    self._put(source, data, stamp_ns)
 
     def _finish(self, outcome: str = "") -> None:
         """Close the running bag with the outcome of its end event, else with the one given."""
@@ -264,7 +281,7 @@ class RecorderNode(Node):
         if writer and dropped:
             topics = ", ".join(f"{topic} {count}" for topic, count in writer.dropped.most_common())
             return Health(DiagnosticStatus.WARN, f"disk too slow, messages dropped: {topics}", values)
-        if silent := [source.name for source in self._sources if source.needed and source.newest is None]:
+        if silent := [source.name for source in self._sources if source.needed and not source.recent]:
             return Health(DiagnosticStatus.WARN, f"nothing has arrived on {', '.join(silent)}", values)
         return Health(DiagnosticStatus.OK, state, values)
 

@@ -74,7 +74,7 @@ class ScriptedTeleop(Node):
 
     def _on_arm(self, state: ArmState) -> None:
         problem = "" if state.status == ArmState.STATUS_OK else f"arm: {state.reason}"
-        self._inputs.arm = ArmInput(to_ns(state.header.stamp), np.asarray(state.proprio), problem)
+        self._inputs.hear(ArmInput(to_ns(state.header.stamp), np.asarray(state.proprio), problem))
 
     def _on_world(self, message: JointState) -> None:
         self._states[to_ns(message.header.stamp)] = message
