@@ -158,9 +158,10 @@ class Calibrator(Node):
 
     def _join(self) -> None:
         """Wait for arm and camera; make sure that nobody else commands the arm, then be the one who does."""
-        hint = "is a graph running (`ptr up record teleop:=none`), on this ROS domain and with this clock?"
-        self._wait(lambda: self._state, START_LIMIT, f"{hint} No arm state on {TOPIC_ARM_STATE}")
-        self._wait(lambda: self._picture_ns, START_LIMIT, f"{hint} No picture on {self._image_topic}")
+        hint = "; is a graph running (`ptr up record teleop:=none`), on this ROS domain and with this clock?"
+        print("waiting for arm and camera", flush=True)
+        self._wait(lambda: self._state, START_LIMIT, f"no arm state on {TOPIC_ARM_STATE}", hint)
+        self._wait(lambda: self._picture_ns, START_LIMIT, f"no picture on {self._image_topic}", hint)
         others = [f"{each.node_namespace.rstrip('/')}/{each.node_name}" for each in self._senders()]
         if others:
             raise CalibrationError(
@@ -235,7 +236,7 @@ class Calibrator(Node):
         if self._schedule.take(picture.stamp_ns):
             self._due_ns = picture.stamp_ns
 
-    def _wait(self, condition: Callable[[], object], limit: float, problem: str) -> None:
+    def _wait(self, condition: Callable[[], object], limit: float, problem: str, hint: str = "") -> None:
         """Take part in the graph until a condition holds."""
         deadline = time.monotonic() + limit
         while not condition():
@@ -243,7 +244,7 @@ class Calibrator(Node):
             if self._episode:
                 self._check_arm()
             if time.monotonic() > deadline:
-                raise CalibrationError(f"{problem} for {limit:g} s")
+                raise CalibrationError(f"{problem} for {limit:g} s{hint}")
             self._spinner.spin_once(timeout_sec=0.05)
 
     def _check_arm(self) -> None:

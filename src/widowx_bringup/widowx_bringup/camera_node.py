@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -93,6 +94,7 @@ class CameraNode(ManagedNode):
         parameter(self, "rate", 30.0, "pictures per second [Hz]", (1.0, 1000.0), settable=True)
         parameter(self, "max_age", 0.5, "oldest picture that is still published [s]", (0.05, 5.0), settable=True)
         parameter(self, "device", "simulator", f"kind of camera: {', '.join(DEVICES)}", settable=True)
+        parameter(self, "delay", 0, "simulator: frames by which pictures are late", (0, LONGEST_DELAY), settable=True)
         parameter(self, "source", "0", "opencv: index, device path, stream or video file", settable=True)
         parameter(self, "pixel_format", "MJPG", "opencv: FOURCC code; empty: as the camera is", settable=True)
         parameter(self, "exposure", -1, "opencv: [100 us]; -1: automatic", (-1, 100_000), settable=True)
@@ -171,9 +173,7 @@ def frame_health(missing: bool, problem: str, values: dict[str, str]) -> Health:
 
 
 def _simulator(node: CameraNode, features: CameraFeatures) -> Camera:
-    late = "simulator: frames by which pictures are late (launch argument camera_delay)"
-    delay = parameter(node, "delay", 0, late, (0, LONGEST_DELAY))
-    camera = RenderedCamera(features, delay)
+    camera = RenderedCamera(features, node.value("delay"))
     camera.connect()
 
     def draw(message: JointState) -> None:  # states come at the camera's rate, so each becomes one picture
