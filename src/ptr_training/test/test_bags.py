@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from scripted_bags import (
     header,
     make,
     picture,
+    time,
     write,
 )
 
@@ -100,6 +103,58 @@ def test_command_that_answers_an_image_gets_that_image(tmp_path: Path, script: S
     assert episode.stamps_ns[:-1].tolist() == [stamps[number] for number in (2, 8, 14, 20)]
     np.testing.assert_allclose(episode.executed[:, 0], np.arange(4) / 2000)
     assert episode.outcome == "failure"
+
+
+def late(script: Script, latency: int) -> Script:
+    """The same happenings with a camera whose stamps are later by so much [ns], and commands that answer them."""
+    delayed = Script(script.namespace)
+    for each in copy.deepcopy(script.messages):
+        if each.topic.endswith("image_raw"):
+            stamp = each.value.header.stamp
+            each.value.header.stamp = time(stamp.sec * 10**9 + stamp.nanosec + latency)
+            each.log_time += latency
+        elif (observed := getattr(each.value, "observation_stamp", None)) and observed.sec:
+            each.value.observation_stamp = time(observed.sec * 10**9 + observed.nanosec + latency)
+        delayed.messages.append(each)
+    return delayed
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_latency_of_the_camera_is_taken_off_its_stamps(tmp_path: Path, answers: bool) -> None:
+    latency, begin = 130 * MS, 10**18
+    script = Script()
+    script.event(START, begin, text="seed=12")
+    for number in range(40):
+        script.image(number, begin + number * 1000 * MS // 30)
+        script.state(number, begin + number * 37 * MS)
+    for number in range(5):
+        stamp = begin + (3 + 200 * number) * MS
+        script.command(number, stamp, begin + 6 * number * 1000 * MS // 30 if answers else 0)
+    script.event(SUCCESS, begin + 1100 * MS)
+    custom = {"camera": "front", "camera_latency": "0.13"}
+    true = read_episodes(write(tmp_path / "true", script), READ).episodes[0]
+    told = read_episodes(write(tmp_path / "told", late(script, latency), custom=custom), READ)
+    (episode,) = told.episodes
+    for name in ("frames", "stamps_ns", "proprio", "requested", "executed"):
+        np.testing.assert_array_equal(getattr(episode, name), getattr(true, name))
+    assert told.audit["camera_latency"] == pytest.approx(0.13)
+    asked = replace(READ, camera_latency=0.13)
+    untold = write(tmp_path / "untold", late(script, latency))
+    np.testing.assert_array_equal(read_episodes(untold, asked).episodes[0].proprio, true.proprio)
+    assert not np.array_equal(read_episodes(untold, READ).episodes[0].proprio, true.proprio)
+
+
+def test_latency_of_another_camera_is_not_taken(tmp_path: Path, script: Script) -> None:
+    script.episode(10**18, steps=4)
+    bag = write(tmp_path / "bag", script, custom={"camera": "wrist", "camera_latency": "0.2"})
+    assert read_episodes(bag, replace(READ, camera="front")).audit["camera_latency"] == 0.0
+
+
+def test_impossible_latency_in_a_bag_is_refused_with_the_option(tmp_path: Path, script: Script) -> None:
+    script.episode(10**18, steps=4)
+    bag = write(tmp_path / "bag", script, custom={"camera": "front", "camera_latency": "soon"})
+    with pytest.raises(BagError, match="say what it was with --camera-latency"):
+        read_episodes(bag, READ)
 
 
 def test_several_episodes_are_split_by_their_events(tmp_path: Path, script: Script) -> None:

@@ -280,6 +280,30 @@ def test_world_state_becomes_the_picture_the_simulator_would_draw() -> None:
 
 
 @pytest.mark.usefixtures("ros")
+def test_a_delayed_picture_shows_the_world_of_so_many_frames_before_its_stamp() -> None:
+    world = World()
+    worlds = []
+    for seed in range(4):
+        world.reset(draw_layout(TARGET_TASK, seed))
+        worlds.append(world.state())
+    rig = Rig(device="simulator", delay=2)
+    try:
+        rig.until(lambda: rig.worlds.get_subscription_count())
+        for number, state in enumerate(worlds, start=1):
+            message = JointState(position=state.tolist())
+            message.header.stamp = to_stamp(number * 1_000_000_000)
+            rig.worlds.publish(message)
+            rig.until(lambda number=number: any(to_ns(i.header.stamp) == number * 1_000_000_000 for i in rig.images))
+        world.set_state(worlds[1])
+        expected = world.render("over_shoulder", FEATURES.height, FEATURES.width)
+        newest = RawImage.from_message(rig.images[-1]).rgb().astype(int)
+        assert np.abs(newest - expected).mean() < 0.5
+    finally:
+        rig.close()
+        world.close()
+
+
+@pytest.mark.usefixtures("ros")
 def test_unknown_kind_of_camera_is_refused_with_the_known_ones() -> None:
     with pytest.raises(PtrError, match="there are: simulator, opencv"):
         Rig(device="polaroid")

@@ -111,8 +111,11 @@ def start(robot: Robot, tmp_path: Path) -> Iterator[Callable[..., subprocess.Pop
     """Starts a recorder into tmp_path/bags and waits until everything is connected."""
     processes = []
 
-    def begin(directory: Path = tmp_path / "bags", before: Callable[[], None] | None = None) -> subprocess.Popen:
+    def begin(
+        directory: Path = tmp_path / "bags", before: Callable[[], None] | None = None, latency: float = 0.0
+    ) -> subprocess.Popen:
         parameters = [f"directory:={directory}", "camera:=front", "operator:=Ada", "chunk_bytes:=300000"]
+        parameters.append(f"camera_latency:={latency}")
         flags = [word for parameter in parameters for word in ("-p", parameter)]
         command = [sys.executable, "-m", "widowx_bringup.recorder_node", "--ros-args", "-r", "__ns:=/wx", *flags]
         process = subprocess.Popen(command, preexec_fn=before)
@@ -268,6 +271,25 @@ def test_disk_that_fills_up_stops_the_recording_but_not_the_node(robot: Robot, s
     assert [path.name for path in bags.iterdir()] == [".e1.partial"]
     bag_writer.recover([str(bags)])
     assert counts(bags / "e1")["/wx/arm/command"] >= 2
+
+
+def test_bag_tells_the_latency_of_its_camera_and_has_the_states_that_its_first_picture_needs(
+    robot: Robot, start: Callable, tmp_path: Path
+) -> None:
+    start(latency=0.4)
+    began = time.monotonic()
+    robot.wait(lambda: time.monotonic() > began + 0.6, moving=True)
+    robot.say(EpisodeEvent.START, "first")
+    robot.wait(lambda: robot.values.get("state") == "recording", moving=True)
+    robot.say(EpisodeEvent.SUCCESS, "first")
+    robot.wait((tmp_path / "bags" / "first").exists)
+    bag = tmp_path / "bags" / "first"
+    assert custom_data(bag)["camera_latency"] == "0.4"
+    with AnyReader([bag]) as reader:
+        times: dict[str, int] = {}
+        for connection, stamp, _ in reader.messages():
+            times.setdefault(connection.topic, stamp)
+    assert times["/wx/camera/front/image_raw"] - times["/wx/arm/state"] > 0.35e9
 
 
 def test_recorder_says_what_it_does_not_hear(robot: Robot, start: Callable) -> None:
