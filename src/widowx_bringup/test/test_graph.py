@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from widowx_bringup.calibrations import CameraCalibration, calibration_file, write_calibration
 from widowx_bringup.graph import (
     GRAPHS,
     REAL,
@@ -32,6 +33,12 @@ GIVEN = {
 
 OF_ROS = {"use_sim_time"}
 """Parameters every node has."""
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is calibrated on this machine is no business of these tests."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
 
 def nodes_of(name: str, **given: str) -> list[NodeSpec]:
@@ -183,6 +190,34 @@ def test_further_cameras_are_read_by_the_same_driver_recorded_and_monitored(driv
 def test_impossible_further_cameras_are_refused(others: str, use_sim: str, message: str) -> None:
     with pytest.raises(GraphError, match=message):
         nodes_of("record", other_cameras=others, use_sim=use_sim)
+
+
+def latencies(name: str, **given: str) -> set[float]:
+    """What policy and recorder are told."""
+    return {
+        node.parameters["camera_latency"] for node in nodes_of(name, **given) if "camera_latency" in node.parameters
+    }
+
+
+def test_stored_latency_of_a_real_camera_reaches_policy_and_recorder_and_no_simulated_one() -> None:
+    write_calibration("front", CameraCalibration(0.07), calibration_file())
+    assert latencies("eval", use_sim="false", camera="front") == {0.07}
+    assert latencies("eval", use_sim="false", camera="wrist") == {0.0}
+    assert latencies("eval", use_sim="true", camera="front") == {0.0}
+    assert latencies("record", use_sim="false", camera="front", camera_latency="0.02") == {0.02}
+
+
+def test_replay_takes_the_latency_that_the_bag_tells(tmp_path: Path) -> None:
+    custom = {"rosbag2_bagfile_information": {"custom_data": {"camera_latency": "0.05"}}}
+    (tmp_path / "metadata.yaml").write_text(yaml.safe_dump(custom))
+    assert latencies("replay", bag=str(tmp_path)) == {0.05}
+    assert latencies("replay", bag="nowhere") == {0.0}
+
+
+@pytest.mark.parametrize("latency", ["soon", "-0.1", "nan", "3"])
+def test_impossible_latency_is_refused(latency: str) -> None:
+    with pytest.raises(GraphError, match=f"camera_latency:={latency} is not possible"):
+        nodes_of("eval", camera_latency=latency)
 
 
 def test_the_script_demonstrates_on_the_simulated_arm_only() -> None:
