@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 ACTION_NAMES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
@@ -76,3 +78,19 @@ def camera_latency(value: object) -> float:
     if not 0.0 <= latency <= MAX_CAMERA_LATENCY:
         raise CameraLatencyError(f"camera_latency is {value!r}; allowed are 0 to {MAX_CAMERA_LATENCY:g} s")
     return latency
+
+
+def recorded_latency(custom: Mapping[str, str], camera: str) -> float:
+    """Return the latency [s] that a bag says a camera had; 0 where it says nothing of it.
+
+    Args:
+        custom: The bag's custom data; `camera_latency` has a number for each name in `cameras`.
+        camera: Name of the camera.
+
+    Raises:
+        CameraLatencyError: If what it says is impossible.
+    """
+    latencies = dict(
+        zip(custom.get("cameras", "").split(","), custom.get("camera_latency", "").split(","), strict=False)
+    )
+    return camera_latency(latencies.get(camera) or 0.0)

@@ -41,7 +41,7 @@ from ptr_policy_node.spec import (
     TOPIC_EPISODE_EVENT,
     TOPIC_EXECUTED,
     CameraLatencyError,
-    camera_latency,
+    recorded_latency,
 )
 
 from .alignment import PERIOD_NS, AlignmentError, Commands, Steps, align, match_executed
@@ -457,13 +457,11 @@ def _choose_camera(bag: Bag, cameras: dict[str, str], wanted: str) -> str:
 
 
 def _latency_of(bag: Bag, camera: str, options: ReadOptions) -> float:
-    """Return by how much a camera's stamps are late [s]; a bag tells it of the camera it was recorded for."""
+    """Return by how much a camera's stamps are late [s], as the user says, else the bag."""
     if options.camera_latency is not None:
         return options.camera_latency
-    if camera != bag.custom.get("camera", ""):
-        return 0.0
     try:
-        return camera_latency(bag.custom.get("camera_latency", 0.0))
+        return recorded_latency(bag.custom, camera)
     except CameraLatencyError as error:
         raise BagError(f"{bag.path}: {error}; say what it was with --camera-latency") from error
 

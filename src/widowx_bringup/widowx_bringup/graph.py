@@ -15,7 +15,14 @@ from typing import Any
 
 import yaml
 
-from ptr_policy_node.spec import TOPIC_COMMAND, TOPIC_EXECUTED, PtrError, camera_latency
+from ptr_policy_node.spec import (
+    TOPIC_COMMAND,
+    TOPIC_EXECUTED,
+    CameraLatencyError,
+    PtrError,
+    camera_latency,
+    recorded_latency,
+)
 
 from . import urdf
 from .calibrations import read_calibration
@@ -263,24 +270,24 @@ def _camera(values: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _latency(values: Mapping[str, str]) -> float:
-    """Return by how much the stamps of the camera that the policy looks through are late [s]."""
+    """Return by how much the stamps of `camera` are late [s]."""
     if values["camera_latency"] != "auto":
         return camera_latency(values["camera_latency"])
     if "bag" in values:
-        return _latency_of_bag(Path(values["bag"]))
+        return _latency_of_bag(Path(values["bag"]), values["camera"])
     stored = read_calibration(values["camera"]) if values["use_sim"] == "false" else None
     return stored.latency if stored else 0.0
 
 
-def _latency_of_bag(bag: Path) -> float:
-    """Return the latency that a bag says its camera had [s]; 0 where it is no bag, which its player will say."""
+def _latency_of_bag(bag: Path, camera: str) -> float:
+    """Return the latency that a bag says a camera had [s]; 0 where it is no bag, which its player will say."""
     try:
         described = yaml.safe_load((bag / "metadata.yaml").read_text(encoding="utf-8"))
-        custom = described["rosbag2_bagfile_information"]["custom_data"] or {}
-        return camera_latency(custom.get("camera_latency", 0.0))
+        custom = described["rosbag2_bagfile_information"].get("custom_data") or {}
+        return recorded_latency(custom, camera)
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         return 0.0
-    except ValueError as error:
+    except CameraLatencyError as error:
         raise GraphError(f"{bag}: {error}; say it with camera_latency:=…") from error
 
 
@@ -296,7 +303,8 @@ def _each_camera(values: Mapping[str, str]) -> list[dict[str, str]]:
         raise GraphError(
             f"other_cameras:={values['other_cameras']} names {values['camera']}, which is camera:= already"
         )
-    cameras = [{**values, "camera": name, "video_device": device} for name, device in others.items()]
+    theirs = {"camera_latency": "auto", "camera_delay": "0"}
+    cameras = [{**values, **theirs, "camera": name, "video_device": device} for name, device in others.items()]
     return [dict(values), *cameras]
 
 
@@ -341,8 +349,10 @@ def _simulated(values: Mapping[str, str]) -> list[NodeSpec]:
         "autostart": values["autostart"] == "true",
     }
     world = "/" + "/".join(filter(None, (*values["robot_name"].split("/"), TOPIC_WORLD)))
-    simulated = {"device": "simulator", "delay": int(values["camera_delay"])}
-    drawn = [_camera_node(camera, ((TOPIC_WORLD, world),), **simulated) for camera in _each_camera(values)]
+    drawn = [
+        _camera_node(camera, ((TOPIC_WORLD, world),), device="simulator", delay=int(camera["camera_delay"]))
+        for camera in _each_camera(values)
+    ]
     return [NodeSpec(BRINGUP, "simulation", "arm.yaml", simulation), *drawn, *_look(values)]
 
 
@@ -372,7 +382,7 @@ def _recorder(values: Mapping[str, str]) -> NodeSpec:
     parameters: dict[str, Any] = {
         "directory": str(Path(values["bag_directory"]).absolute()),
         "camera": values["camera"],
-        "camera_latency": _latency(values),
+        "camera_latency": [_latency(camera) for camera in _each_camera(values)],
     }
     if others := list(other_cameras(values["other_cameras"])):
         parameters["other_cameras"] = others

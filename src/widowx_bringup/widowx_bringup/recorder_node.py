@@ -31,7 +31,6 @@ from ptr_policy_node import qos
 from ptr_policy_node.node import Health, now_ns, parameter, publish_diagnostics, run
 from ptr_policy_node.spec import (
     CONTROL_RATE,
-    MAX_CAMERA_LATENCY,
     TOPIC_ARM_STATE,
     TOPIC_COMMAND,
     TOPIC_DIAGNOSTICS,
@@ -41,6 +40,7 @@ from ptr_policy_node.spec import (
     TOPIC_POLICY_STATE,
     PtrError,
     camera_info_topic,
+    camera_latency,
     image_topic,
 )
 
@@ -89,12 +89,15 @@ class RecorderNode(Node):
         self._directory = Path(parameter(self, "directory", "bags", "folder that receives one bag per episode"))
         camera = parameter(self, "camera", "over_shoulder", "name of the camera the policy looks through")
         others = parameter(self, "other_cameras", [""], "names of further cameras to record")
-        late = "by how much its stamps are late [s]; goes into the bag"
-        self._camera_latency = parameter(self, "camera_latency", 0.0, late, (0.0, MAX_CAMERA_LATENCY))
+        late = parameter(
+            self, "camera_latency", [0.0], "by how much the stamps of each are late [s]; goes into the bag"
+        )
         self._operator = parameter(self, "operator", "", "who demonstrates; goes into the bag's custom data")
         self._queue_bytes = parameter(self, "queue_bytes", 256 << 20, "most bytes waiting for the disk")
         self._chunk_bytes = parameter(self, "chunk_bytes", CHUNK_BYTES, "size of an MCAP chunk [bytes]")
-        self._cameras = list(dict.fromkeys([camera, *filter(None, others)]))
+        names = dict.fromkeys([camera, *filter(None, others)])
+        latencies = [*map(camera_latency, late), *([0.0] * len(names))]
+        self._cameras = dict(zip(names, latencies, strict=False))  # latency of each [s]
         self._sources: list[_Source] = []
         self._episode = ""  # id; empty while idle
         self._outcome = ""  # set by the end event, while the bag lingers
@@ -113,7 +116,7 @@ class RecorderNode(Node):
             self._add(image_topic(camera), Image, qos.IMAGES, pre_roll=True, needed=True)
             self._add(camera_info_topic(camera), CameraInfo, qos.IMAGES, pre_roll=True)
         # the first picture belongs to an arm state from before it
-        lead_ns = round(self._camera_latency * 1e9)
+        lead_ns = round(1e9 * max(self._cameras.values()))
         self._add(TOPIC_ARM_STATE, ArmState, qos.STATE, pre_roll=True, needed=True, lead_ns=lead_ns)
         self._add(TOPIC_JOINT_STATES, JointState, qos.STATE, pre_roll=True)
         self._add(TOPIC_WORLD, JointState, qos.STATE, pre_roll=True)
@@ -201,9 +204,9 @@ class RecorderNode(Node):
             "task": event.task,
             "operator": self._operator,
             "control_rate": str(CONTROL_RATE),
-            "camera": self._cameras[0],
+            "camera": next(iter(self._cameras)),
             "cameras": ",".join(self._cameras),
-            "camera_latency": str(self._camera_latency),
+            "camera_latency": ",".join(map(str, self._cameras.values())),
             "text": event.text,
             "version": importlib.metadata.version("widowx_bringup"),
         }
