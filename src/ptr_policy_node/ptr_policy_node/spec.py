@@ -84,13 +84,13 @@ def recorded_latency(custom: Mapping[str, str], camera: str) -> float:
     """Return the latency [s] that a bag says a camera had; 0 where it says nothing of it.
 
     Args:
-        custom: The bag's custom data; `camera_latency` has a number for each name in `cameras`.
+        custom: The bag's custom data. `camera_latency` has a number for each name in `cameras`; where those are
+            missing it is that of `camera`.
         camera: Name of the camera.
 
     Raises:
         CameraLatencyError: If what it says is impossible.
     """
-    latencies = dict(
-        zip(custom.get("cameras", "").split(","), custom.get("camera_latency", "").split(","), strict=False)
-    )
+    names = custom.get("cameras") or custom.get("camera") or camera
+    latencies = dict(zip(names.split(","), custom.get("camera_latency", "").split(","), strict=False))
     return camera_latency(latencies.get(camera) or 0.0)

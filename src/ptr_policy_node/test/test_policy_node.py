@@ -101,9 +101,9 @@ class Rig:
             assert time.monotonic() < deadline, "the condition was not met in time"
             self.executor.spin_once(timeout_sec=0.05)
 
-    def event(self, event: int, task: str = TASK, episode: str = "e") -> None:
+    def event(self, event: int, task: str = TASK, episode: str = "e", stamp_ns: int = 0) -> None:
         message = EpisodeEvent(episode_id=episode, event=event, task=task)
-        message.header.stamp = to_stamp(time.time_ns())
+        message.header.stamp = to_stamp(stamp_ns or time.time_ns())
         self.events.publish(message)
 
     def feed(
@@ -191,6 +191,39 @@ def test_policy_state_tells_values_latency_and_bundle(rig: Rig, bundle: Path) ->
     assert state.execution == "torchscript float32"
     assert rig.node.health().values["execution"] == "torchscript float32"
     assert state.task == TASK
+
+
+def test_late_picture_is_acted_on_with_the_arm_state_of_when_it_was_seen(bundle: Path) -> None:
+    """The toy policy keeps the gripper's opening, here the state's age: 0.1 for each 50 ms."""
+    rclpy.init()
+    rig = Rig(bundle, camera_latency=0.1)
+    try:
+        rig.start()
+        now = time.time_ns()
+        rig.event(EpisodeEvent.START, stamp_ns=now - SECOND)
+        for number in range(5, -1, -1):
+            state = ArmState(proprio=np.array([0.0] * 6 + [number / 10]))
+            state.header.stamp = to_stamp(now - number * 50_000_000)
+            rig.arms.publish(state)
+        rig.until(lambda: rig.node._episode and len(rig.node._inputs._states) == 6)
+        image = Image()
+        fill_message(image, np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8))
+        image.header.stamp = to_stamp(now - 20_000_000)
+        rig.images.publish(image)
+        rig.until(lambda: rig.commands)
+        assert rig.commands[0].action[6] == pytest.approx(0.3)  # seen 120 ms ago, when that of 150 ms was the newest
+    finally:
+        rig.close()
+        rclpy.shutdown()
+
+
+def test_camera_too_late_for_the_oldest_picture_acted_on_is_refused(bundle: Path) -> None:
+    camera = ("camera:=front", "width:=64", "height:=48")
+    result = run_node("autostart:=true", f"bundle:={bundle}", *camera, "camera_latency:=0.3")
+    assert result.returncode == 2
+    assert "camera_latency is 0.3 s: no picture would be younger than max_image_age, 0.2 s" in result.stderr
+    result = run_node("autostart:=true", f"bundle:={bundle}", *camera, "camera_latency:=80.0")
+    assert "parameter camera_latency of policy_node" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def read_episodes(path: Path, options: ReadOptions) -> BagEpisodes:
         audit = {
             "name": bag.name,
             "sha256": bag.digest(),
-            "camera_latency": reading.latency_ns * 1e-9,
+            "camera_latency": reading.latency_ns / 1e9,
             "topics": audit_topics(bag, reading.streams),
             "episodes": [_described(segment) for segment in segments],
         }

@@ -61,6 +61,26 @@ def test_store_has_the_episodes_rewards_sources_and_audit(tmp_path: Path, capsys
     assert "1 interrupted recordings left out; `ptr recover" in printed
 
 
+def test_latency_of_the_camera_is_on_the_card_in_the_audit_and_in_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bags = make_bags(tmp_path / "bags", 2)
+    arguments = ["export", str(bags), "--image-size", "8", "--camera-latency", "0.08", "--out"]
+    assert cli.main([*arguments, str(tmp_path / "store")]) == 0
+    assert "2 bags: pictures taken for 80.0 ms earlier than stamped" in capsys.readouterr().out
+    store = EpisodeStore.open(tmp_path / "store")
+    assert [source["camera_latency"] for source in store.card.sources] == [0.08, 0.08]
+    audit = json.loads((tmp_path / "store" / "audit.json").read_text())
+    assert [bag["camera_latency"] for bag in audit["bags"]] == [0.08, 0.08]
+
+
+def test_impossible_latency_is_refused_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["export", str(tmp_path), "--out", str(tmp_path / "store"), "--camera-latency", "80"]) == 2
+    assert "camera_latency is 80.0; allowed are 0 to 1 s" in capsys.readouterr().err
+
+
 def test_export_is_the_same_to_the_byte_whatever_the_number_of_processes(tmp_path: Path) -> None:
     bags = sorted(make_bags(tmp_path / "bags", 3).iterdir())
     stores = []

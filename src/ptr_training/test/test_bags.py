@@ -150,11 +150,13 @@ def test_latency_of_another_camera_is_not_taken(tmp_path: Path, script: Script) 
     assert read_episodes(bag, replace(READ, camera="front")).audit["camera_latency"] == 0.0
 
 
-def test_impossible_latency_in_a_bag_is_refused_with_the_option(tmp_path: Path, script: Script) -> None:
+@pytest.mark.parametrize("said", ["soon", "-0.1", "2", "nan"])
+def test_impossible_latency_in_a_bag_is_refused_with_the_option(tmp_path: Path, script: Script, said: str) -> None:
     script.episode(10**18, steps=4)
-    bag = write(tmp_path / "bag", script, custom={"camera": "front", "camera_latency": "soon"})
-    with pytest.raises(BagError, match="say what it was with --camera-latency"):
+    bag = write(tmp_path / "bag", script, custom={"camera": "front", "camera_latency": said})
+    with pytest.raises(BagError, match=rf"bag: camera_latency is '{said}'; allowed .* say .* with --camera-latency"):
         read_episodes(bag, READ)
+    assert read_episodes(bag, replace(READ, camera_latency=0.08)).episodes
 
 
 def test_several_episodes_are_split_by_their_events(tmp_path: Path, script: Script) -> None:
@@ -263,6 +265,16 @@ def test_camera_is_the_one_recorded_for_or_the_one_asked_for(tmp_path: Path, scr
     assert read_episodes(bag, ReadOptions(camera="/blue/image_raw")).camera == "/blue/image_raw"
     marked = write(tmp_path / "marked", script, custom={"camera": "front"})
     assert read_episodes(marked, READ).camera == "front"
+
+
+def test_each_camera_of_a_bag_has_its_own_latency(tmp_path: Path, script: Script) -> None:
+    script.episode(10**18, steps=4)
+    for number in range(30):
+        script.image(number, 10**18 + number * 33 * MS, topic="camera/wrist/image_raw")
+    names = {"camera": "front", "cameras": "front,wrist"}
+    bag = write(tmp_path / "bag", script, custom={**names, "camera_latency": "0.08,0.03"})
+    latencies = [read_episodes(bag, ReadOptions(camera=name)).audit["camera_latency"] for name in ("front", "wrist")]
+    assert latencies == [0.08, 0.03]
 
 
 def break_message(script: Script, topic: str, number: int, raw: Callable[[bytes], bytes]) -> None:

@@ -304,6 +304,13 @@ def test_a_delayed_picture_shows_the_world_of_so_many_frames_before_its_stamp() 
 
 
 @pytest.mark.usefixtures("ros")
+@pytest.mark.parametrize("delay", [-1, 31])
+def test_impossible_delay_is_refused(delay: int) -> None:
+    with pytest.raises(PtrError, match="parameter delay of camera_node"):
+        Rig(device="simulator", delay=delay)
+
+
+@pytest.mark.usefixtures("ros")
 def test_unknown_kind_of_camera_is_refused_with_the_known_ones() -> None:
     with pytest.raises(PtrError, match="there are: simulator, opencv"):
         Rig(device="polaroid")

@@ -192,26 +192,45 @@ def test_impossible_further_cameras_are_refused(others: str, use_sim: str, messa
         nodes_of("record", other_cameras=others, use_sim=use_sim)
 
 
-def latencies(name: str, **given: str) -> set[float]:
-    """What policy and recorder are told."""
-    return {
-        node.parameters["camera_latency"] for node in nodes_of(name, **given) if "camera_latency" in node.parameters
-    }
+def latencies(name: str, **given: str) -> dict[str, Any]:
+    nodes = nodes_of(name, **given)
+    return {each.executable: each.parameters["camera_latency"] for each in nodes if "camera_latency" in each.parameters}
 
 
-def test_stored_latency_of_a_real_camera_reaches_policy_and_recorder_and_no_simulated_one() -> None:
-    write_calibration("front", CameraCalibration(0.07), calibration_file())
-    assert latencies("eval", use_sim="false", camera="front") == {0.07}
-    assert latencies("eval", use_sim="false", camera="wrist") == {0.0}
-    assert latencies("eval", use_sim="true", camera="front") == {0.0}
-    assert latencies("record", use_sim="false", camera="front", camera_latency="0.02") == {0.02}
+def test_latency_of_a_real_camera_is_what_was_calibrated_and_reaches_policy_and_recorder() -> None:
+    assert latencies("eval", use_sim="false") == {"policy_node": 0.0, "recorder_node": [0.0]}
+    write_calibration("over_shoulder", CameraCalibration(0.08), calibration_file())
+    write_calibration("wrist", CameraCalibration(0.03), calibration_file())
+    assert latencies("eval", use_sim="false") == {"policy_node": 0.08, "recorder_node": [0.08]}
+    assert latencies("eval", use_sim="false", camera="front") == {"policy_node": 0.0, "recorder_node": [0.0]}
+    both = {"use_sim": "false", "other_cameras": "wrist=/dev/v4l/by-id/y"}
+    assert latencies("eval", **both) == {"policy_node": 0.08, "recorder_node": [0.08, 0.03]}
+    assert latencies("record", **both, camera_latency="0.5") == {"recorder_node": [0.5, 0.03]}
 
 
-def test_replay_takes_the_latency_that_the_bag_tells(tmp_path: Path) -> None:
-    custom = {"rosbag2_bagfile_information": {"custom_data": {"camera_latency": "0.05"}}}
-    (tmp_path / "metadata.yaml").write_text(yaml.safe_dump(custom))
-    assert latencies("replay", bag=str(tmp_path)) == {0.05}
-    assert latencies("replay", bag="nowhere") == {0.0}
+def test_what_was_calibrated_never_corrects_a_simulated_camera() -> None:
+    write_calibration("over_shoulder", CameraCalibration(0.08), calibration_file())
+    assert latencies("eval") == {"policy_node": 0.0, "recorder_node": [0.0]}
+    assert latencies("eval", camera_latency="0.1", camera_delay="3") == {"policy_node": 0.1, "recorder_node": [0.1]}
+
+
+def test_only_the_pictures_the_policy_sees_are_delayed() -> None:
+    nodes = nodes_of("record", camera_delay="3", other_cameras="front")
+    delays = {each.parameters["camera"]: each.parameters["delay"] for each in nodes if each.executable == "camera_node"}
+    assert delays == {"over_shoulder": 3, "front": 0}
+
+
+def test_replay_takes_the_latency_that_the_bag_was_recorded_with(tmp_path: Path) -> None:
+    custom = {"cameras": "front,over_shoulder", "camera_latency": "0.02,0.08"}
+    described = {"rosbag2_bagfile_information": {"custom_data": custom}}
+    (tmp_path / "metadata.yaml").write_text(yaml.safe_dump(described))
+    assert latencies("replay", bag=str(tmp_path)) == {"policy_node": 0.08}
+    assert latencies("replay", bag=str(tmp_path), camera_latency="0") == {"policy_node": 0.0}
+    assert latencies("replay", bag="nowhere") == {"policy_node": 0.0}
+    described["rosbag2_bagfile_information"]["custom_data"] = {**custom, "camera_latency": "0.02,x"}
+    (tmp_path / "metadata.yaml").write_text(yaml.safe_dump(described))
+    with pytest.raises(GraphError, match="camera_latency is 'x'; allowed are 0 to 1 s; say it with camera_latency:="):
+        latencies("replay", bag=str(tmp_path))
 
 
 @pytest.mark.parametrize("latency", ["soon", "-0.1", "nan", "3"])

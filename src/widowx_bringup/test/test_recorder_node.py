@@ -112,10 +112,10 @@ def start(robot: Robot, tmp_path: Path) -> Iterator[Callable[..., subprocess.Pop
     processes = []
 
     def begin(
-        directory: Path = tmp_path / "bags", before: Callable[[], None] | None = None, latency: float = 0.0
+        directory: Path = tmp_path / "bags", before: Callable[[], None] | None = None, latencies: str = "0.0"
     ) -> subprocess.Popen:
         parameters = [f"directory:={directory}", "camera:=front", "operator:=Ada", "chunk_bytes:=300000"]
-        parameters.append(f"camera_latency:={latency}")
+        parameters.append(f"camera_latency:=[{latencies}]")
         flags = [word for parameter in parameters for word in ("-p", parameter)]
         command = [sys.executable, "-m", "widowx_bringup.recorder_node", "--ros-args", "-r", "__ns:=/wx", *flags]
         process = subprocess.Popen(command, preexec_fn=before)
@@ -276,7 +276,7 @@ def test_disk_that_fills_up_stops_the_recording_but_not_the_node(robot: Robot, s
 def test_bag_tells_the_latency_of_its_camera_and_has_the_states_that_its_first_picture_needs(
     robot: Robot, start: Callable, tmp_path: Path
 ) -> None:
-    start(latency=0.4)
+    start(latencies="0.4, 0.05")
     began = time.monotonic()
     robot.wait(lambda: time.monotonic() > began + 0.6, moving=True)
     robot.say(EpisodeEvent.START, "first")
