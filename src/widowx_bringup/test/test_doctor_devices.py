@@ -157,6 +157,14 @@ def test_our_rule_and_the_vendors_are_both_known(computer: Computer, name: str) 
     assert devices.udev_rule(True, computer.root).level == "ok"
 
 
+def test_the_rule_of_this_repository_satisfies_the_doctor(computer: Computer) -> None:
+    rule = Path(__file__).parents[3] / "docker/host/99-widowx.rules"
+    computer.rule(rule.name, rule.read_text())
+    computer.runs("ModemManager")
+    assert devices.udev_rule(True, computer.root).level == "ok"
+    assert devices.interference(computer.root).level == "ok"
+
+
 def test_a_rule_without_latency_is_incomplete(computer: Computer) -> None:
     computer.rule("99-widowx.rules", RULE.replace('ATTR{latency_timer}="1", ', ""))
     finding = devices.udev_rule(True, computer.root)
