@@ -1,3 +1,5 @@
+"""Installation, discovery, shared memory and images as `ptr doctor` judges them."""
+
 from __future__ import annotations
 
 import fcntl
@@ -208,7 +210,7 @@ def test_late_images_are_a_warning() -> None:
     [
         (True, replace(WELL, profile=""), f"export {PROFILE}={OURS}"),
         (True, replace(WELL, memory=64e6), "the line `shared memory`"),
-        (False, replace(WELL, socket_buffer=212992), "sysctl -w net.core.rmem_max"),
+        (False, replace(WELL, socket_buffer=212992), "docker/host/setup --network"),
         (False, WELL, "/dev/shm writable"),
         (True, replace(WELL, busy=2.5), "2.5 processes want each core"),
         (True, WELL, "camera_rate:="),

@@ -9,7 +9,7 @@ import os
 import struct
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ PORT = "ttyDXL"
 U2D2 = "0403:6014"
 RULES = ("99-widowx.rules", "99-interbotix-udev.rules")
 RULE_FOLDERS = ("etc/udev/rules.d", "run/udev/rules.d", "usr/lib/udev/rules.d", "lib/udev/rules.d")
-HOST_SETUP = "sudo docker/host/setup installs our udev rule; then unplug the U2D2 and plug it in again"
+HOST_SETUP = "sudo docker/host/setup installs our udev rule (of a container: on its host)"
 
 VIDIOC_QUERYCAP, VIDIOC_ENUM_FMT = 0x80685600, 0xC0405602  # linux/videodev2.h
 VIDEO_CAPTURE = 1  # capability, and type of buffer
@@ -106,7 +106,7 @@ def camera(
     if users := holders(device.path, proc):
         return Finding("warn", f"{name}: in use by {', '.join(users)}", "end that program to have the camera measured")
     try:
-        picture, rate = _watch(str(device.path), features)
+        picture, rate = _watch(str(device.path), replace(features, name=device.name))
     except CameraError as error:
         return Finding(broken, f"{error}", "unplug it and plug it in again; choose another with video_device:=…")
     file = folder / f"{(device.by_id or device.path).name}.jpg"
@@ -121,8 +121,8 @@ def camera(
         return Finding("warn", found, remedy, values)
     if rate < 0.9 * features.rate:
         remedy = (
-            f"slower than {features.rate:g} Hz: fix the exposure below 1/{features.rate:g} s, give it a USB controller "
-            "of its own, or let it send MJPEG (pixel_format in cameras.yaml)"
+            f"slower than {features.rate:g} Hz: fix its exposure below 1/{features.rate:g} s (`exposure` in "
+            "cameras.yaml) and light the table, or give it a USB controller of its own"
         )
         return Finding("warn", found, remedy, values)
     if device.by_id is None:
@@ -169,7 +169,7 @@ def serial_port(robot: bool, dev: Path = Path("/dev"), sys: Path = Path("/sys"),
         remedy = "end that program: two on one bus garble each other's packets"
         return Finding(broken, f"{found}, open in {', '.join(others)}", remedy)
     if len(u2d2s) > 1:
-        remedy = "give each a name of its own by its serial number, and `port:` in a file of its own (motor_configs:=…)"
+        remedy = "tell them apart by serial number: docker/host/99-widowx.rules shows how"
         return Finding("warn", f"{found}, one of {len(u2d2s)} U2D2 that all claim this name", remedy)
     return Finding("ok", f"{found}, a U2D2{', in use by the driver' if holders(target, proc) else ''}")
 

@@ -313,9 +313,7 @@ def _mend(crossing: Crossing, circumstances: Circumstances) -> str:
     if circumstances.memory < GRAPH_MEMORY:
         return "mend the line `shared memory` first"
     if not crossing.shared_memory and circumstances.socket_buffer < SOCKET_BUFFER:
-        return (
-            f"it goes over sockets: sudo sysctl -w net.core.rmem_max={SOCKET_BUFFER} net.core.wmem_max={SOCKET_BUFFER}"
-        )
+        return "it goes over sockets, whose buffers are too small (net.core.rmem_max): sudo docker/host/setup --network"
     if not crossing.shared_memory:
         return "it goes over sockets: is /dev/shm writable, and the same for all processes (docker run --ipc=host)?"
     if circumstances.busy > 1:
