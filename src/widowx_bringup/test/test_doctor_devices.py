@@ -157,6 +157,14 @@ def test_our_rule_and_the_vendors_are_both_known(computer: Computer, name: str) 
     assert devices.udev_rule(True, computer.root).level == "ok"
 
 
+def test_in_a_container_the_rule_is_the_hosts(computer: Computer, port: Path) -> None:
+    assert devices.udev_rule(True, computer.root).level == "fail"
+    (computer.root / ".dockerenv").touch()
+    assert devices.udev_rule(True, computer.root).level == "ok"
+    port.unlink()
+    assert devices.udev_rule(True, computer.root).level == "fail"
+
+
 def test_the_rule_of_this_repository_satisfies_the_doctor(computer: Computer) -> None:
     rule = Path(__file__).parents[3] / "docker/host/99-widowx.rules"
     computer.rule(rule.name, rule.read_text())

@@ -33,6 +33,9 @@ RULES = ("99-widowx.rules", "99-interbotix-udev.rules")
 RULE_FOLDERS = ("etc/udev/rules.d", "run/udev/rules.d", "usr/lib/udev/rules.d", "lib/udev/rules.d")
 HOST_SETUP = "sudo docker/host/setup installs our udev rule (of a container: on its host)"
 
+CONTAINER = (".dockerenv", "run/.containerenv")
+"""Files that Docker and Podman put into a container."""
+
 VIDIOC_QUERYCAP, VIDIOC_ENUM_FMT = 0x80685600, 0xC0405602  # linux/videodev2.h
 VIDEO_CAPTURE = 1  # capability, and type of buffer
 COLOUR = {b"YUYV", b"UYVY", b"YVYU", b"MJPG", b"JPEG", b"RGB3", b"BGR3", b"NV12", b"YU12"}
@@ -190,6 +193,9 @@ def _usb_id(tty: Path) -> str:
 def udev_rule(robot: bool, root: Path = Path("/")) -> Finding:
     """Look for the rule that gives the U2D2 its name, its permissions and its latency."""
     rule = _find_rule(root)
+    contained = any((root / mark).exists() for mark in CONTAINER)
+    if rule is None and contained and (root / "dev" / PORT).exists():
+        return Finding("ok", f"on the host of this container: /dev/{PORT} is there")
     if rule is None:
         return missing(f"none of {', '.join(RULES)} is installed", HOST_SETUP, robot)
     lacking = [word for word in ("6014", PORT, "latency_timer") if word not in rule.read_text(errors="replace")]
