@@ -176,7 +176,7 @@ def run_node(arguments: argparse.Namespace, encoder: str, size: int) -> Robot:
 
     from ptr_policy_node.bundle import read_bundle
     from ptr_policy_node.compiled import compile_bundle
-    from widowx_bringup.graph import NodeSpec
+    from widowx_bringup.node_graph import NodeSpec
     from widowx_bringup.processes import Processes
 
     with tempfile.TemporaryDirectory() as folder:

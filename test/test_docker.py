@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from widowx_bringup.graph import CAMERA_DRIVERS, find_graph
+from widowx_bringup.camera_graph import CAMERA_DRIVERS
+from widowx_bringup.graph import find_graph
 
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"

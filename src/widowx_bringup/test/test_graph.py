@@ -11,18 +11,9 @@ import pytest
 import yaml
 
 from widowx_bringup.calibrations import CameraCalibration, calibration_file, write_calibration
-from widowx_bringup.graph import (
-    GRAPHS,
-    REAL,
-    TELEOP_DEVICES,
-    Graph,
-    GraphError,
-    NodeSpec,
-    config_folder,
-    environment,
-    find_graph,
-)
+from widowx_bringup.graph import GRAPHS, REAL, TELEOP_DEVICES, config_folder, environment, find_graph
 from widowx_bringup.limits import Limits
+from widowx_bringup.node_graph import Graph, GraphError, NodeSpec
 
 GIVEN = {
     "eval": {"policy": "bundle", "urdf": "false"},

@@ -12,10 +12,11 @@ import pytest
 from ptr_policy_node.rotation import rotation_from_rpy
 from ptr_policy_node.spec import JOINT_NAMES, PtrError
 from widowx_bringup import urdf
-from widowx_bringup.graph import GraphError, NodeSpec, find_graph
+from widowx_bringup.graph import find_graph
 from widowx_bringup.gripper import FINGER_LIMITS
 from widowx_bringup.kinematics import Kinematics, pose
 from widowx_bringup.limits import Limits
+from widowx_bringup.node_graph import GraphError, NodeSpec
 
 
 def nodes_of(**given: str) -> dict[str, NodeSpec]:

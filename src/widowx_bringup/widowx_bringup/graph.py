@@ -7,189 +7,29 @@ Values that several nodes share are arguments here; what concerns one node alone
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ptr_policy_node.spec import (
-    TOPIC_COMMAND,
-    TOPIC_EXECUTED,
-    CameraLatencyError,
-    PtrError,
-    camera_latency,
-    recorded_latency,
-)
+from ptr_policy_node.spec import TOPIC_COMMAND, TOPIC_EXECUTED
 
 from . import urdf
-from .calibrations import read_calibration
-from .camera import TOPIC_WORLD
-
-BRINGUP, POLICY = "widowx_bringup", "ptr_policy_node"
+from .camera_graph import (
+    CAMERA_DRIVERS,
+    DELAY,
+    LATENCY,
+    camera_parameters,
+    each_camera,
+    latency,
+    other_cameras,
+    real_cameras,
+    simulated_cameras,
+)
+from .node_graph import BOOLEAN, BRINGUP, POLICY, Argument, Graph, GraphError, NodeSpec
 
 PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 """Variable that names the file of Fast DDS's settings."""
-
-
-class GraphError(PtrError):
-    """The graph asked for does not exist or an argument has an impossible value."""
-
-
-@dataclass(frozen=True)
-class Argument:
-    """One launch argument. Values are text, as on the command line."""
-
-    name: str
-    description: str
-    default: str | None = None  # None: must be given
-    choices: tuple[str, ...] = ()
-    kind: Callable[[str], object] = str  # raises ValueError for a text that cannot be its value
-
-    def check(self, value: str) -> None:
-        """Raise GraphError if `value` is impossible."""
-        if self.choices and value not in self.choices:
-            raise GraphError(f"{self.name}:={value} is not possible; choose from: {', '.join(self.choices)}")
-        try:
-            self.kind(value)
-        except ValueError as error:
-            raise GraphError(f"{self.name}:={value} is not possible ({self.description}): {error}") from error
-
-
-@dataclass(frozen=True)
-class NodeSpec:
-    """One node to start."""
-
-    package: str
-    executable: str
-    config: str = ""  # file below config/; empty: the node has none
-    parameters: Mapping[str, Any] = field(default_factory=dict)  # on top of the file's
-    remappings: tuple[tuple[str, str], ...] = ()
-    namespace: str = ""
-    grace: float = 6.0  # longest time it may take to end [s]
-    name: str = ""  # where it is not the executable's
-
-    @property
-    def reports(self) -> bool:
-        """Whether the node is one of ours, which all put their state on /diagnostics."""
-        return self.package in (BRINGUP, POLICY) and self.executable != "driver_keeper"
-
-    @property
-    def full_name(self) -> str:
-        """The node's name in the ROS graph."""
-        return "/".join(["", *filter(None, self.namespace.split("/")), self.name or self.executable])
-
-
-@dataclass(frozen=True)
-class Graph:
-    """A set of nodes that run together.
-
-    Attributes:
-        name: What `ptr up` calls it.
-        description: One sentence.
-        arguments: Everything that can be chosen.
-        nodes: Makes the nodes from a complete set of values.
-    """
-
-    name: str
-    description: str
-    arguments: tuple[Argument, ...]
-    nodes: Callable[[Mapping[str, str]], list[NodeSpec]]
-
-    def resolve(self, given: Mapping[str, str]) -> dict[str, str]:
-        """Complete the values given with the defaults.
-
-        Raises:
-            GraphError: If an argument is unknown, missing or not one of its choices.
-        """
-        known = {argument.name: argument for argument in self.arguments}
-        for name in given:
-            if name not in known:
-                raise GraphError(f"{self.name} has no argument {name!r}; there are: {', '.join(known)}")
-        values = {name: given.get(name, argument.default) for name, argument in known.items()}
-        for name, value in values.items():
-            if value is None:
-                raise GraphError(f"{self.name} needs {name}:=…  ({known[name].description})")
-            known[name].check(value)
-        return {name: value for name, value in values.items() if value is not None}
-
-
-def _camera_node(
-    values: Mapping[str, str], remappings: tuple[tuple[str, str], ...] = (), **parameters: Any
-) -> NodeSpec:
-    rate, autostart = float(values["camera_rate"]), values["autostart"] == "true"
-    everything = {**_camera(values), "rate": rate, "autostart": autostart, **parameters}
-    return _ros_camera(BRINGUP, "camera_node", values, remappings, **everything)
-
-
-def _ros_camera(
-    package: str,
-    executable: str,
-    values: Mapping[str, str],
-    remappings: tuple[tuple[str, str], ...] = (),
-    **parameters: Any,
-) -> NodeSpec:
-    """Return a camera node in the namespace where its relative topics are those of `image_topic`."""
-    name = "" if package == BRINGUP else package
-    space = f"camera/{values['camera']}"
-    return NodeSpec(package, executable, "cameras.yaml", parameters, remappings, space, name=name)
-
-
-def _opencv(values: Mapping[str, str]) -> NodeSpec:
-    return _camera_node(values, device="opencv", source=values["video_device"] or "0")
-
-
-def _usb_cam(values: Mapping[str, str]) -> NodeSpec:
-    return _ros_camera(
-        "usb_cam",
-        "usb_cam_node_exe",
-        values,
-        video_device=values["video_device"] or "/dev/video0",
-        image_width=int(values["width"]),
-        image_height=int(values["height"]),
-        framerate=float(values["camera_rate"]),
-        frame_id=f"{values['camera']}_optical_frame",
-    )
-
-
-def _v4l2_camera(values: Mapping[str, str]) -> NodeSpec:
-    return _ros_camera(
-        "v4l2_camera",
-        "v4l2_camera_node",
-        values,
-        video_device=values["video_device"] or "/dev/video0",
-        image_size=[int(values["width"]), int(values["height"])],
-        time_per_frame=[1, round(float(values["camera_rate"]))],
-        camera_frame_id=f"{values['camera']}_optical_frame",
-    )
-
-
-def _realsense(values: Mapping[str, str]) -> NodeSpec:
-    profile = f"{values['width']}x{values['height']}x{round(float(values['camera_rate']))}"
-    remappings = tuple((f"~/color/{topic}", topic) for topic in ("image_raw", "camera_info"))  # private to the node
-    camera = {"serial_no": values["video_device"], "rgb_camera.color_profile": profile}
-    return _ros_camera("realsense2_camera", "realsense2_camera_node", values, remappings, **camera)
-
-
-CAMERA_DRIVERS = {"opencv": _opencv, "usb_cam": _usb_cam, "v4l2_camera": _v4l2_camera, "realsense": _realsense}
-"""Ways to read a real camera; all of them publish the topics of `image_topic` and `camera_info_topic`."""
-
-
-def other_cameras(text: str) -> dict[str, str]:
-    """Return names and devices of the cameras in the argument `other_cameras`, "NAME=DEVICE,NAME=DEVICE".
-
-    Raises:
-        ValueError: If a name cannot be part of a topic or occurs twice.
-    """
-    found: dict[str, str] = {}
-    for one in filter(None, text.split(",")):
-        name, _, device = one.strip().partition("=")
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in found:
-            raise ValueError(f"each camera needs a name of its own made of letters, digits and _; found {name!r}")
-        found[name] = device
-    return found
 
 
 def _positive(text: str) -> float:
@@ -199,18 +39,6 @@ def _positive(text: str) -> float:
     return value
 
 
-def _auto_or_latency(text: str) -> float:
-    return 0.0 if text == "auto" else camera_latency(text)
-
-
-LATENCY = Argument(
-    "camera_latency",
-    "by how much the camera's stamps are late [s]; auto: of a real camera what `ptr calibrate camera` stored, 0 where "
-    "it never ran; of a simulated one 0; of a bag what it says",
-    "auto",
-    kind=_auto_or_latency,
-)
-BOOLEAN = ("true", "false")
 SHARED = (
     Argument("use_sim", "simulated arm, cameras and time instead of the real ones", "true", BOOLEAN),
     Argument("robot_name", "namespace of all nodes", "wx250s"),
@@ -242,7 +70,6 @@ URDF = Argument(
     "auto",
     ("auto", "true", "false"),
 )
-DELAY = Argument("camera_delay", "frames by which the simulated camera's pictures are late, 0 to 30", "0", kind=int)
 REAL = (
     Argument("robot_model", "kind of real arm", "wx250s", ("wx250s",)),
     Argument("start_driver", "whether to start Interbotix's driver as well", "true", BOOLEAN),
@@ -265,70 +92,19 @@ DEMONSTRATED = Argument("demonstrated", "name of the task that a person shows", 
 RECORD = Argument("record", "whether every episode becomes a bag", "true", BOOLEAN)
 
 
-def _camera(values: Mapping[str, str]) -> dict[str, Any]:
-    return {"camera": values["camera"], "width": int(values["width"]), "height": int(values["height"])}
-
-
-def _latency(values: Mapping[str, str]) -> float:
-    """Return by how much the stamps of `camera` are late [s]."""
-    if values["camera_latency"] != "auto":
-        return camera_latency(values["camera_latency"])
-    if "bag" in values:
-        return _latency_of_bag(Path(values["bag"]), values["camera"])
-    stored = read_calibration(values["camera"]) if values["use_sim"] == "false" else None
-    return stored.latency if stored else 0.0
-
-
-def _latency_of_bag(bag: Path, camera: str) -> float:
-    """Return the latency that a bag says a camera had [s]; 0 where it is no bag, which its player will say."""
-    try:
-        described = yaml.safe_load((bag / "metadata.yaml").read_text(encoding="utf-8"))
-        custom = described["rosbag2_bagfile_information"].get("custom_data") or {}
-        return recorded_latency(custom, camera)
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
-        return 0.0
-    except CameraLatencyError as error:
-        raise GraphError(f"{bag}: {error}; say it with camera_latency:=…") from error
-
-
 def _world(values: Mapping[str, str]) -> list[NodeSpec]:
     """Return arm and camera."""
     return _simulated(values) if values["use_sim"] == "true" else _real(values)
 
 
-def _each_camera(values: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return the arguments of each camera, the one the policy looks through first."""
-    others = other_cameras(values["other_cameras"])
-    if values["camera"] in others:
-        raise GraphError(
-            f"other_cameras:={values['other_cameras']} names {values['camera']}, which is camera:= already"
-        )
-    theirs = {"camera_latency": "auto", "camera_delay": "0"}
-    cameras = [{**values, **theirs, "camera": name, "video_device": device} for name, device in others.items()]
-    return [dict(values), *cameras]
-
-
 def _real(values: Mapping[str, str]) -> list[NodeSpec]:
     driver = NodeSpec(BRINGUP, "driver_keeper", parameters={"command": _driver_command(values)}, grace=45.0)
     arm = {"device": "interbotix", "camera": values["camera"], "autostart": values["autostart"] == "true"}
-    cameras = _each_camera(values)
-    for camera in cameras[1:]:
-        if not camera["video_device"]:
-            raise GraphError(
-                f"other_cameras:={values['other_cameras']} names no device; {camera['camera']}=/dev/v4l/by-id/…"
-            )
     return [
         *([driver] if values["start_driver"] == "true" else []),
         NodeSpec(BRINGUP, "arm_node", "arm.yaml", arm, grace=25.0),
-        *(CAMERA_DRIVERS[values["camera_driver"]](camera) for camera in cameras),
-        *([] if values["camera_driver"] == "opencv" else [_camera_monitor(values, cameras)]),
+        *real_cameras(values),
     ]
-
-
-def _camera_monitor(values: Mapping[str, str], cameras: list[dict[str, str]]) -> NodeSpec:
-    """Return what tells the state of cameras whose drivers do not."""
-    watched = {"cameras": [camera["camera"] for camera in cameras], "rate": float(values["camera_rate"])}
-    return NodeSpec(BRINGUP, "camera_monitor", parameters=watched)
 
 
 def _driver_command(values: Mapping[str, str]) -> list[str]:
@@ -348,12 +124,7 @@ def _simulated(values: Mapping[str, str]) -> list[NodeSpec]:
         "disturbance": float(values.get("disturbance", "0.0")),
         "autostart": values["autostart"] == "true",
     }
-    world = "/" + "/".join(filter(None, (*values["robot_name"].split("/"), TOPIC_WORLD)))
-    drawn = [
-        _camera_node(camera, ((TOPIC_WORLD, world),), device="simulator", delay=int(camera["camera_delay"]))
-        for camera in _each_camera(values)
-    ]
-    return [NodeSpec(BRINGUP, "simulation", "arm.yaml", simulation), *drawn, *_look(values)]
+    return [NodeSpec(BRINGUP, "simulation", "arm.yaml", simulation), *simulated_cameras(values), *_look(values)]
 
 
 def _look(values: Mapping[str, str]) -> list[NodeSpec]:
@@ -370,8 +141,8 @@ def _look(values: Mapping[str, str]) -> list[NodeSpec]:
 def _policy(values: Mapping[str, str], remappings: tuple[tuple[str, str], ...] = ()) -> NodeSpec:
     parameters = {
         "bundle": str(Path(values["policy"]).absolute()),
-        **_camera(values),
-        "camera_latency": _latency(values),
+        **camera_parameters(values),
+        "camera_latency": latency(values),
         "task": values["task"],
         "autostart": values.get("autostart", "true") == "true",
     }
@@ -382,7 +153,7 @@ def _recorder(values: Mapping[str, str]) -> NodeSpec:
     parameters: dict[str, Any] = {
         "directory": str(Path(values["bag_directory"]).absolute()),
         "camera": values["camera"],
-        "camera_latency": [_latency(camera) for camera in _each_camera(values)],
+        "camera_latency": [latency(camera) for camera in each_camera(values)],
     }
     if others := list(other_cameras(values["other_cameras"])):
         parameters["other_cameras"] = others

@@ -21,7 +21,8 @@ import yaml
 
 from ptr_policy_node.spec import PtrError
 
-from .graph import NodeSpec, config_folder
+from .graph import config_folder
+from .node_graph import NodeSpec
 
 PR_SET_PDEATHSIG = 1
 GRACE = ((signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))

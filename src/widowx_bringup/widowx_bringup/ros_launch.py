@@ -7,7 +7,8 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from .graph import Graph, NodeSpec, config_folder, environment, find_graph
+from .graph import config_folder, environment, find_graph
+from .node_graph import Graph, NodeSpec
 
 __all__ = ["LaunchDescription", "describe"]
 

@@ -7,7 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from .graph import GRAPHS, Argument, GraphError, environment, find_graph
+from .graph import GRAPHS, environment, find_graph
+from .node_graph import Argument, GraphError
 from .processes import Processes, describe_status
 
 
