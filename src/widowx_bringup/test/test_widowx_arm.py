@@ -167,6 +167,22 @@ def test_registers_are_read_though_somebody_elses_arm_is_simulated(ros: None) ->
         elsewhere.destroy_node()
 
 
+def test_a_simulation_whose_name_is_known_later_than_its_services_is_recognised(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = rig.arm._connection
+    answers = iter([[], [], [], [], [("xs_sdk_sim", "/wx250s")]])
+    last: list[tuple[str, str]] = []
+
+    def names() -> list[tuple[str, str]]:
+        last[:] = next(answers, last)
+        return last
+
+    monkeypatch.setattr(connection.node, "get_node_names_and_namespaces", names)
+    connection.wait_ready()
+    assert connection.serves("xs_sdk_sim")
+
+
 def test_a_wx250_is_not_taken_for_a_wx250s(ros: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(xs_standin, "IDS", (1, 2, 4, 6, 7, 7, 8))
     rig = Rig()

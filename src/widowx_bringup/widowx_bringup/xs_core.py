@@ -37,6 +37,12 @@ SERVICES = {
 START_LIMIT = 10.0
 """Longest wait for the driver node's services and its first joint states [s]."""
 
+NAMES = ("xs_sdk", "xs_sdk_sim")
+"""What the driver and its maker's simulation are called."""
+
+NAME_LIMIT = 2.0
+"""Longest wait for the driver's name [s]: it may become known later than its services."""
+
 START = f"start it with `ros2 launch interbotix_xsarm_control xsarm_control.launch.py robot_model:={MODEL}`"
 
 
@@ -109,6 +115,9 @@ class XsConnection:
             if time.monotonic() > deadline:
                 missing = [client.srv_name for client in clients if not client.service_is_ready()] or ["joint_states"]
                 raise ArmError(f"nothing answers under {self.namespace} ({', '.join(missing)}): no xs_sdk? {START}")
+            time.sleep(0.02)
+        known = time.monotonic() + NAME_LIMIT
+        while not any(map(self.serves, NAMES)) and time.monotonic() < known:
             time.sleep(0.02)
 
     def serves(self, name: str) -> bool:
