@@ -26,7 +26,10 @@ setup(
         share("config/studies", "*.yaml"),
     ],
     install_requires=["ptr_policy_node", "ptr_training", "numpy", "pyyaml"],
-    extras_require={"test": ["hypothesis", "pytest"]},  # colcon test runs pytest where it is named
+    extras_require={
+        "spacemouse": ["pyspacemouse"],
+        "test": ["hypothesis", "pytest"],  # colcon test runs pytest where it is named
+    },
     python_requires=">=3.10",
     entry_points={
         "console_scripts": [
