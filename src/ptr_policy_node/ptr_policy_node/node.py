@@ -25,6 +25,9 @@ from rclpy.signals import SignalHandlerOptions
 from . import qos
 from .spec import TOPIC_DIAGNOSTICS, PtrError
 
+PIXELS = (1, 16384)
+"""Widths and heights that a picture may have."""
+
 LATEST_STOP = 0.1
 """An idle node looks this often [s] whether it has been told to stop."""
 
@@ -143,6 +146,7 @@ class ManagedNode(LifecycleNode):
         """
         self.configured = self.active = False
         self.refusal = ""
+        self._starting = False  # whoever starts the node is told why it refuses
         super().__init__(name, **options)
         self.autostart: bool = parameter(self, "autostart", False, "configure and activate without being told")
         self._lasting: set[Any] = set()  # what is not destroyed by a clean-up
@@ -174,9 +178,13 @@ class ManagedNode(LifecycleNode):
         Raises:
             PtrError: If either is refused; the message says why.
         """
-        for trigger in (self.trigger_configure, self.trigger_activate):
-            if trigger() != TransitionCallbackReturn.SUCCESS:
-                raise PtrError(self.refusal)
+        self._starting = True
+        try:
+            for trigger in (self.trigger_configure, self.trigger_activate):
+                if trigger() != TransitionCallbackReturn.SUCCESS:
+                    raise PtrError(self.refusal)
+        finally:
+            self._starting = False
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Do `configure`; a node that refuses stays unconfigured."""
@@ -237,7 +245,7 @@ class ManagedNode(LifecycleNode):
             hook()
         except (PtrError, OSError) as error:
             self.refusal = str(error)
-            if not self.autostart:  # else the process ends with this error
+            if not self._starting:
                 self.get_logger().error(self.refusal)
             return TransitionCallbackReturn.FAILURE
         except Exception:

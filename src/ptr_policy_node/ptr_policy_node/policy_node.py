@@ -21,7 +21,7 @@ from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState
 
 from . import qos
 from .images import RawImage, stamp_of
-from .node import Health, ManagedNode, now_ns, parameter, run, to_ns, to_stamp
+from .node import PIXELS, Health, ManagedNode, now_ns, parameter, run, to_ns, to_stamp
 from .observation import ArmInput, Inputs, StepSchedule
 from .spec import (
     BASE_FRAME,
@@ -37,9 +37,6 @@ from .spec import (
 
 if TYPE_CHECKING:
     from .bundle import Choice, Policy
-
-PIXELS = (1, 16384)
-"""Widths and heights that a camera may have."""
 
 LATENESS = (0.01, 2.0)
 """Ages [s] that may be set as the oldest acted on: none of them is a way to switch the check off."""

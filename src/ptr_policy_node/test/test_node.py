@@ -148,6 +148,21 @@ def test_a_node_that_refuses_stays_unconfigured_with_nothing_open_and_says_why(r
     assert rig.node.active
 
 
+def test_a_later_refusal_of_a_node_that_started_by_itself_is_logged(capfd: pytest.CaptureFixture[str]) -> None:
+    rclpy.init()
+    rig = Rig(autostart=True)
+    try:
+        rig.node.start()
+        rig.node.trigger_deactivate()
+        rig.node.trigger_cleanup()
+        rig.node.broken = "the bulb is loose"
+        assert not rig.transition(Transition.TRANSITION_CONFIGURE)
+        assert "the bulb is loose" in capfd.readouterr().err
+    finally:
+        rig.close()
+        rclpy.shutdown()
+
+
 def test_an_error_in_the_program_closes_the_node_and_it_can_be_configured_again(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,10 +15,8 @@ from concurrent.futures import TimeoutError as TimedOut  # its own before Python
 from types import FrameType
 from typing import Any
 
-import mujoco
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
-from geometry_msgs.msg import Point, Pose, Quaternion
 from rclpy.publisher import Publisher
 from rclpy.task import Future as RosFuture
 from sensor_msgs.msg import CameraInfo, JointState
@@ -30,7 +28,6 @@ from ptr_policy_node.node import Health, ManagedNode, now_ns, parameter, run, to
 from ptr_policy_node.spec import (
     BASE_FRAME,
     CONTROL_RATE,
-    JOINT_NAMES,
     TOPIC_ARM_STATE,
     TOPIC_COMMAND,
     TOPIC_EPISODE_EVENT,
@@ -41,9 +38,9 @@ from ptr_policy_node.spec import (
 )
 
 from .arm import Arm, ArmError, JointTarget
+from .arm_messages import joint_state_message, pose_message
 from .controller import ArmSnapshot, EefController
 from .device_thread import DeviceThread
-from .gripper import finger_of, motor_angle
 from .guard import CommandGuard
 from .kinematics import Kinematics, pose_from_proprio
 from .limits import Limits, gate_joints
@@ -418,7 +415,7 @@ class ArmNode(ManagedNode):
         state = ArmState(
             joint_positions=snapshot.joints,
             joint_velocities=snapshot.velocities,
-            eef_pose=_pose(snapshot.T_base_eef),
+            eef_pose=pose_message(snapshot.T_base_eef),
             proprio=snapshot.proprio,
             status=self._status(),
             reason=self._fault or self.guard.reason or self.guard.busy,
@@ -430,7 +427,7 @@ class ArmNode(ManagedNode):
         state.header.frame_id = self._frame
         self._state.publish(state)
         if self._joints is not None:
-            self._joints.publish(_joint_state(state))
+            self._joints.publish(joint_state_message(state))
 
     def _status(self) -> int:
         if self._fault:
@@ -453,25 +450,6 @@ class ArmNode(ManagedNode):
         if guard.holding:
             return Health(DiagnosticStatus.WARN, f"holding: {guard.reason}", counts)
         return Health(values=counts)
-
-
-def _pose(T_base_eef: np.ndarray) -> Pose:
-    quaternion = np.empty(4)  # w, x, y, z
-    mujoco.mju_mat2Quat(quaternion, np.ascontiguousarray(T_base_eef[:3, :3]).reshape(9))
-    w, x, y, z = quaternion.tolist()
-    px, py, pz = T_base_eef[:3, 3].tolist()
-    return Pose(position=Point(x=px, y=py, z=pz), orientation=Quaternion(w=w, x=x, y=y, z=z))
-
-
-def _joint_state(state: ArmState) -> JointState:
-    """Return the nine joints of the URDF as Interbotix's driver does, for robot_state_publisher."""
-    finger = finger_of(state.proprio[6])
-    return JointState(
-        header=state.header,
-        name=[*JOINT_NAMES, "gripper", "left_finger", "right_finger"],
-        position=[*state.joint_positions, motor_angle(finger), finger, -finger],
-        velocity=[*state.joint_velocities, 0.0, 0.0, 0.0],
-    )
 
 
 Device = Callable[[ArmNode], tuple[Arm, EefController]]

@@ -18,7 +18,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from ptr_policy_node import qos
 from ptr_policy_node.images import fill_message
-from ptr_policy_node.node import Health, ManagedNode, now_ns, parameter, run, to_ns, to_stamp
+from ptr_policy_node.node import PIXELS, Health, ManagedNode, now_ns, parameter, run, to_ns, to_stamp
 
 from .camera import TOPIC_WORLD, Camera, CameraError, CameraFeatures, Frame, FrameMonitor
 from .opencv_camera import CameraSettings, OpenCvCamera
@@ -29,9 +29,6 @@ LONGEST_DELAY = 30
 PATIENCE = 5.0
 """How long a camera may show nothing before the log says so [s]: other nodes are still starting. /diagnostics says it
 at once."""
-
-PIXELS = (1, 16384)
-"""Widths and heights that a picture may have."""
 
 
 class RenderedCamera:
