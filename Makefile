@@ -31,6 +31,7 @@ test: setup ## run the tests (ARGS="-k bundle": some of them)
 check: setup ## lint, formatting, import directions, types; shell scripts and Dockerfiles
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/python scripts/check_imports.py
 	@$(BIN)/mypy
 	@$(BIN)/shellcheck .ci/run docker/entrypoint docker/host/setup scripts/setup
 	@$(BIN)/hadolint docker/*.Dockerfile

@@ -1,8 +1,9 @@
 """The loop of the real arm's driver at 50 Hz: how even it is, and what it leaves behind.
 
-The stand-in for xs_sdk, with the simulated arm, runs in a process of its own; the arm node runs here, with a probe that
-sends it a command and many pictures all the time. Measured are the intervals between two looks at the arm, the resident
-memory, and the timers and pending calls of the node and of the connection to the driver.
+The stand-in for xs_sdk, with the simulated arm, runs in a process of its own; the arm node
+runs here, with a probe that sends it a command and many pictures all the time. Measured are
+the intervals between two looks at the arm, the resident memory, and the timers and pending
+calls of the node and of the connection to the driver.
 
     python bench/driver_bench.py --seconds 600
 """
@@ -22,19 +23,23 @@ from fault_bench import NAMESPACE, STANDIN, Probe, _spin, _until
 from tqdm import tqdm
 
 from ptr_msgs.msg import EpisodeEvent
-from widowx_bringup.arm_node import DEVICES, WATCH_PERIOD, ArmNode
+from widowx_bringup.arm.node import DEVICES, WATCH_PERIOD, ArmNode
 
 
 def resident() -> float:
     """Return this process's resident memory [MB]."""
-    with open("/proc/self/statm") as file:  # noqa: PTH123
+    with open("/proc/self/statm") as file:  # noqa: PTH123, RUF100
         return int(file.read().split()[1]) * 4096 / 1e6
 
 
 def left_behind(arm: ArmNode) -> dict[str, int]:
     """Return what grows where calls leak."""
     connection = arm.arm._connection  # type: ignore[attr-defined]
-    clients = [getattr(connection.core, name) for name in dir(connection.core) if name.startswith("srv_")]
+    clients = [
+        getattr(connection.core, name)
+        for name in dir(connection.core)
+        if name.startswith("srv_")
+    ]
     return {
         "timers": len(list(arm.timers)) + len(list(connection.node.timers)),
         "pending calls": sum(len(client._pending_requests) for client in clients),
@@ -43,12 +48,19 @@ def left_behind(arm: ArmNode) -> dict[str, int]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=30.0)
     options = parser.parse_args()
-    standin = subprocess.Popen([sys.executable, str(STANDIN), "--up", "--ros-args", "-r", f"__ns:=/{NAMESPACE}"])
+    standin = subprocess.Popen(
+        [sys.executable, str(STANDIN), "--up", "--ros-args", "-r", f"__ns:=/{NAMESPACE}"]
+    )
     rclpy.init()
-    looks, count = np.zeros(round(options.seconds * 60) + 600), itertools.count()  # so that measuring takes no memory
+    looks, count = (
+        np.zeros(round(options.seconds * 60) + 600),
+        itertools.count(),
+    )  # so that measuring takes no memory
     try:
         arm = ArmNode("arm_node", DEVICES, namespace=NAMESPACE)
         arm.start()
@@ -64,7 +76,9 @@ def main() -> None:
             _spin(node)
         _until(probe.events.get_subscription_count)
         _until(lambda: arm.guard._pictured_ns)
-        probe.events.publish(EpisodeEvent(episode_id="e", event=EpisodeEvent.START, task="t"))
+        probe.events.publish(
+            EpisodeEvent(episode_id="e", event=EpisodeEvent.START, task="t")
+        )
         _until(lambda: arm.guard.episode)
         gc.collect()
         looks[:], count = 0.0, itertools.count()
@@ -81,7 +95,9 @@ def main() -> None:
     looks = looks[looks > 0]
     late = np.abs(np.diff(looks) - WATCH_PERIOD) * 1e3
     third = len(memory) // 3
-    print(f"{len(looks)} looks at the arm in {options.seconds:g} s; {'held: ' + held if held else 'never held'}")
+    print(
+        f"{len(looks)} looks at the arm in {options.seconds:g} s; {'held: ' + held if held else 'never held'}"
+    )
     print(
         f"off the {WATCH_PERIOD * 1e3:g} ms period: p50 {np.median(late):.2f}, p99 {np.percentile(late, 99):.2f}, "
         f"max {late.max():.2f} ms"

@@ -1,11 +1,13 @@
 """Frames per second of `ptr export` against the rosbags library with the same resize, on 640x480 bags, raw and JPEG.
 
-Both read the same bags in the same run, in turns, and decode and resize every one of their frames: the bags have one
-image per control step. `ptr export` does more (state, commands, rewards, audit, store); the other only that.
+Both read the same bags in the same run, in turns, and decode and resize every one of their
+frames: the bags have one image per control step. `ptr export` does more (state, commands,
+rewards, audit, store); the other only that.
 
     python bench/export_bench.py [--bags 6] [--frames 100] [--size 128] [--rounds 5]
 
-"one core" binds both to one processor; otherwise `ptr export` uses as many as there are, as it does by default.
+"one core" binds both to one processor; otherwise `ptr export` uses as many as there are, as
+it does by default.
 """
 
 from __future__ import annotations
@@ -26,16 +28,19 @@ import numpy as np
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from ptr_policy_node.images import resize_area
-from ptr_training.bag_export import export
-from ptr_training.bags import ReadOptions
-from widowx_bringup.bag_writer import BagWriter, Topic
-from widowx_bringup.definitions import message_definition, type_hash
+from ptr_common.images import resize_area
+from ptr_training.bags.episodes_from_bag import ReadOptions
+from ptr_training.bags.export import export
+from widowx_bringup.recording.bag_writer import BagWriter, Topic
+from widowx_bringup.recording.message_definitions import message_definition, type_hash
 
 PERIOD_NS = 200_000_000
 STATE, COMMAND = "ptr_msgs/msg/ArmState", "ptr_msgs/msg/EefCommand"
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-IMAGES = {IMAGE: "/camera/front/image_raw", COMPRESSED: "/camera/front/image_raw/compressed"}  # type -> topic
+IMAGES = {
+    IMAGE: "/camera/front/image_raw",
+    COMPRESSED: "/camera/front/image_raw/compressed",
+}  # type -> topic
 QUALITY = 90  # of the JPEG
 
 
@@ -46,9 +51,19 @@ class Recording:
         self.store = get_typestore(Stores.ROS2_JAZZY)
         for kind in (STATE, COMMAND):
             types = get_types_from_msg(message_definition(kind), kind)
-            self.store.register({name: fields for name, fields in types.items() if name not in self.store.types})
+            self.store.register(
+                {
+                    name: fields
+                    for name, fields in types.items()
+                    if name not in self.store.types
+                }
+            )
         self.make = self.store.types
-        self.writer = BagWriter(directory, name, {"episode_id": name, "task": "put red in bowl", "camera": "front"})
+        self.writer = BagWriter(
+            directory,
+            name,
+            {"episode_id": name, "task": "put red in bowl", "camera": "front"},
+        )
         self.topics = {
             name: Topic(name, kind, message_definition(kind), type_hash(kind))
             for name, kind in {
@@ -60,21 +75,30 @@ class Recording:
         }
 
     def header(self, stamp_ns: int) -> Any:
-        stamp = self.make["builtin_interfaces/msg/Time"](stamp_ns // 10**9, stamp_ns % 10**9)
+        stamp = self.make["builtin_interfaces/msg/Time"](
+            stamp_ns // 10**9, stamp_ns % 10**9
+        )
         return self.make["std_msgs/msg/Header"](stamp, "base_link")
 
     def put(self, topic: str, stamp_ns: int, *fields: Any) -> None:
         kind = self.topics[topic].type_name
         message = self.make[kind](self.header(stamp_ns), *fields)
-        self.writer.write(self.topics[topic], bytes(self.store.serialize_cdr(message, kind)), stamp_ns)
+        self.writer.write(
+            self.topics[topic], bytes(self.store.serialize_cdr(message, kind)), stamp_ns
+        )
 
 
 def make_picture(seed: int) -> np.ndarray:
     """Return a picture of slow waves with the noise of a camera, shape (480, 640, 3): as a JPEG, some 50 kB."""
     rng = np.random.default_rng(seed)
     row, column = np.mgrid[:480, :640][..., None]
-    down, right, start = rng.uniform((-0.05,), (0.05,), (3, 4, 3)) * np.array([1, 1, 100])[:, None, None]
-    waves = sum(30 * np.cos(row * down[wave] + column * right[wave] + start[wave]) for wave in range(4))
+    down, right, start = (
+        rng.uniform((-0.05,), (0.05,), (3, 4, 3)) * np.array([1, 1, 100])[:, None, None]
+    )
+    waves = sum(
+        30 * np.cos(row * down[wave] + column * right[wave] + start[wave])
+        for wave in range(4)
+    )
     return np.clip(128 + waves + rng.normal(0, 4, (480, 640, 3)), 0, 255).astype(np.uint8)
 
 
@@ -83,7 +107,9 @@ def image_fields(kind: str, seed: int) -> tuple[Any, ...]:
     picture = make_picture(seed)
     if kind == IMAGE:
         return 480, 640, "rgb8", 0, 1920, picture.ravel()
-    return "jpeg", cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].ravel()
+    return "jpeg", cv2.imencode(
+        ".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
+    )[1].ravel()
 
 
 def write_bag(directory: Path, name: str, frames: int, kind: str) -> Path:
@@ -98,11 +124,25 @@ def write_bag(directory: Path, name: str, frames: int, kind: str) -> Path:
         now = 10**18 + frame * PERIOD_NS
         for part in range(4):
             stamp = now + part * PERIOD_NS // 4
-            recording.put("/arm/state", stamp, np.zeros(6), np.zeros(6), pose, np.zeros(7), 0, "", 0, 0, 0)
+            recording.put(
+                "/arm/state",
+                stamp,
+                np.zeros(6),
+                np.zeros(6),
+                pose,
+                np.zeros(7),
+                0,
+                "",
+                0,
+                0,
+                0,
+            )
         recording.put(IMAGES[kind], now, *images[frame % len(images)])
         if frame < frames - 1:  # the last image is what the last command led to
             for topic in ("/arm/command", "/arm/executed"):
-                recording.put(topic, now + 10**6, recording.header(now).stamp, np.zeros(7), 1)
+                recording.put(
+                    topic, now + 10**6, recording.header(now).stamp, np.zeros(7), 1
+                )
     return recording.writer.finish({"outcome": "success"})
 
 
@@ -111,7 +151,11 @@ def read_with_rosbags(bags: list[Path], size: int) -> int:
     frames = 0
     for bag in bags:
         with AnyReader([bag]) as reader:
-            images = [connection for connection in reader.connections if connection.msgtype in IMAGES]
+            images = [
+                connection
+                for connection in reader.connections
+                if connection.msgtype in IMAGES
+            ]
             for connection, _, data in reader.messages(images):
                 message: Any = reader.deserialize(data, connection.msgtype)
                 if connection.msgtype == IMAGE:
@@ -126,14 +170,18 @@ def read_with_rosbags(bags: list[Path], size: int) -> int:
 
 def read_with_export(bags: list[Path], size: int) -> int:
     """Run all of `ptr export`, into a store that is thrown away."""
-    quiet = contextlib.redirect_stderr(io.StringIO())  # no progress bars between the figures
+    quiet = contextlib.redirect_stderr(
+        io.StringIO()
+    )  # no progress bars between the figures
     with tempfile.TemporaryDirectory(dir=bags[0].parent) as folder, quiet:
         audits = export(bags, Path(folder) / "store", ReadOptions(image_size=size))
     topics = (topic for audit in audits for topic in audit["topics"].items())
     return sum(entry["fates"]["used"] for name, entry in topics if name in IMAGES.values())
 
 
-def rate(read: Callable[[list[Path], int], int], bags: list[Path], size: int, cores: int) -> float:
+def rate(
+    read: Callable[[list[Path], int], int], bags: list[Path], size: int, cores: int
+) -> float:
     """Return frames per second of real time on that many cores."""
     every = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(every)[:cores])
@@ -153,8 +201,13 @@ def compare(bags: list[Path], size: int, cores: int, rounds: int) -> None:
     for name, values in rates.items():
         median, low, high = statistics.median(values), min(values), max(values)
         print(f"  {name:<11} {median:6.0f} frames/s  (of {low:.0f} to {high:.0f})")
-    ratios = [ours / theirs for ours, theirs in zip(rates["ptr export"], rates["rosbags"], strict=True)]
-    print(f"  ratio       {statistics.median(ratios):6.2f}  (of {min(ratios):.2f} to {max(ratios):.2f})")
+    ratios = [
+        ours / theirs
+        for ours, theirs in zip(rates["ptr export"], rates["rosbags"], strict=True)
+    ]
+    print(
+        f"  ratio       {statistics.median(ratios):6.2f}  (of {min(ratios):.2f} to {max(ratios):.2f})"
+    )
 
 
 def main() -> None:

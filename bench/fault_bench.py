@@ -1,9 +1,10 @@
 """How long from a fault to the hold: random faults in the midst of episodes, the arm node over the stand-in for xs_sdk.
 
-The stand-in (src/widowx_bringup/test/xs_standin.py) runs in a process of its own; the arm node, and a probe that plays
-camera and policy, run here. Counted is the time from the injection until the node has decided to hold; the hold is
-published at once after. A control period is 0.2 s. A service that hangs is counted from the moment on at which the
-driver falls silent over it.
+The stand-in (src/widowx_bringup/test/xs_standin.py) runs in a process of its own; the arm
+node, and a probe that plays camera and policy, run here. Counted is the time from the
+injection until the node has decided to hold; the hold is published at once after. A control
+period is 0.2 s. A service that hangs is counted from the moment on at which the driver
+falls silent over it.
 
     python bench/fault_bench.py --injections 200
 """
@@ -23,7 +24,10 @@ from pathlib import Path
 
 import numpy as np
 
-os.environ |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(1 + os.getpid() % 99)}
+os.environ |= {
+    "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+    "ROS_DOMAIN_ID": str(1 + os.getpid() % 99),
+}
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -33,17 +37,26 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from tqdm import tqdm
 
+from ptr_common import qos
+from ptr_common.action_space import JOINT_NAMES
+from ptr_common.managed_node import now_ns, to_stamp
 from ptr_msgs.msg import EefCommand, EpisodeEvent
-from ptr_policy_node import qos
-from ptr_policy_node.node import now_ns, to_stamp
-from ptr_policy_node.spec import JOINT_NAMES
-from widowx_bringup.arm_node import DEVICES, ArmNode
+from widowx_bringup.arm.node import DEVICES, ArmNode
 
 NAMESPACE = "wx250s"
 STANDIN = Path(__file__).parents[1] / "src/widowx_bringup/test/xs_standin.py"
 TWO_PERIODS = 0.4
 LIMIT = 10.0
-OF_DRIVER = ("read_failure", "unplugged", "silent", "torque_off", "lost_motor", "reboot", "hot", "slow_services")
+OF_DRIVER = (
+    "read_failure",
+    "unplugged",
+    "silent",
+    "torque_off",
+    "lost_motor",
+    "reboot",
+    "hot",
+    "slow_services",
+)
 OF_OTHERS = ("camera stops", "policy stops", "clock jumps", "not finite", "operator")
 
 
@@ -57,7 +70,9 @@ class Probe(Node):
         self.rng = np.random.default_rng(0)
         self.commands = self.create_publisher(EefCommand, "arm/command", qos.COMMANDS)
         self.events = self.create_publisher(EpisodeEvent, "episode/event", qos.EVENTS)
-        self.pictures = self.create_publisher(CameraInfo, "camera/over_shoulder/camera_info", qos.IMAGES)
+        self.pictures = self.create_publisher(
+            CameraInfo, "camera/over_shoulder/camera_info", qos.IMAGES
+        )
         self.faults = self.create_publisher(String, "standin/fault", 10)
         self.enable = self.create_client(Trigger, "arm/enable")
         self.hold = self.create_client(Trigger, "arm/hold")
@@ -67,7 +82,9 @@ class Probe(Node):
     def _act(self) -> None:
         if self.acting:  # there and back, so that the arm stays where there is room
             self.back = not self.back
-            self.action[:6] = -self.action[:6] if self.back else self.rng.uniform(-0.01, 0.01, 6)
+            self.action[:6] = (
+                -self.action[:6] if self.back else self.rng.uniform(-0.01, 0.01, 6)
+            )
             self.send(self.action)
 
     def send(self, action: np.ndarray) -> None:
@@ -108,7 +125,9 @@ def _mended(arm: ArmNode, probe: Probe) -> None:
     probe.seeing = probe.acting = True
     probe.faults.publish(String(data="mended"))
     looked = arm.guard._clocks
-    _until(lambda: arm.guard._clocks is not looked)  # a clock that is set back has jumped once more
+    _until(
+        lambda: arm.guard._clocks is not looked
+    )  # a clock that is set back has jumped once more
     while True:
         _until(functools.partial(_rests, arm))
         future = probe.enable.call_async(Trigger.Request())
@@ -125,7 +144,9 @@ def _inject(fault: str, arm: ArmNode, probe: Probe, rng: np.random.Generator) ->
     """Begin a fault; return when, on the monotonic clock [s]."""
     began = time.monotonic()
     if fault in OF_DRIVER:
-        joint = str(rng.choice(JOINT_NAMES)) if fault in ("lost_motor", "reboot", "hot") else ""
+        joint = (
+            str(rng.choice(JOINT_NAMES)) if fault in ("lost_motor", "reboot", "hot") else ""
+        )
         probe.faults.publish(String(data=f"{fault} {joint}".strip()))
         if fault == "slow_services":
             core = arm.arm._connection.core  # type: ignore[attr-defined]
@@ -157,12 +178,16 @@ def _sees(arm: ArmNode) -> bool:
     return newest is not None and abs(time.time_ns() - newest) < 100_000_000
 
 
-def _measure(arm: ArmNode, probe: Probe, injections: int, seed: int) -> dict[str, list[float]]:
+def _measure(
+    arm: ArmNode, probe: Probe, injections: int, seed: int
+) -> dict[str, list[float]]:
     rng, times = np.random.default_rng(seed), defaultdict[str, list[float]](list)
     for number in tqdm(range(injections), unit="fault"):
         _mended(arm, probe)
         _until(functools.partial(_sees, arm))
-        probe.events.publish(EpisodeEvent(episode_id=str(number), event=EpisodeEvent.START, task="t"))
+        probe.events.publish(
+            EpisodeEvent(episode_id=str(number), event=EpisodeEvent.START, task="t")
+        )
         _until(functools.partial(_runs, arm, str(number)))
         time.sleep(rng.uniform(0.5, 1.5))  # the moment of a fault is drawn by lot
         if arm.guard.holding:
@@ -178,11 +203,20 @@ def _measure(arm: ArmNode, probe: Probe, injections: int, seed: int) -> dict[str
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--injections", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    command = [sys.executable, str(STANDIN), "--up", "--ros-args", "-r", f"__ns:=/{NAMESPACE}"]
+    command = [
+        sys.executable,
+        str(STANDIN),
+        "--up",
+        "--ros-args",
+        "-r",
+        f"__ns:=/{NAMESPACE}",
+    ]
     standin = subprocess.Popen(command)
     rclpy.init()
     try:
@@ -197,12 +231,18 @@ def main() -> None:
         rclpy.try_shutdown()
         standin.terminate()
         standin.wait()
-    print(f"{'fault':<14} {'number':>6} {'median':>8} {'longest':>8}  beyond two control periods")
+    print(
+        f"{'fault':<14} {'number':>6} {'median':>8} {'longest':>8}  beyond two control periods"
+    )
     for fault, each in sorted(times.items()):
         beyond = sum(one > TWO_PERIODS for one in each)
-        print(f"{fault:<14} {len(each):>6} {np.median(each):>6.2f} s {max(each):>6.2f} s  {beyond or ''}")
+        print(
+            f"{fault:<14} {len(each):>6} {np.median(each):>6.2f} s {max(each):>6.2f} s  {beyond or ''}"
+        )
     every = [one for each in times.values() for one in each]
-    print(f"{len(every)} faults, {sum(np.isinf(every))} missed, {sum(one > TWO_PERIODS for one in every)} beyond")
+    print(
+        f"{len(every)} faults, {sum(np.isinf(every))} missed, {sum(one > TWO_PERIODS for one in every)} beyond"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Send random sequences of commands, sane and insane ones, through controller and gate, and judge what comes out.
 
-Each sequence has up to 15 steps: within the bounds, far beyond them, not finite, or of a wrong length, given to an arm
-that follows well or badly. Counted is what reaches the arm and is not finite, outside of a joint's limits, further from
-the measured joints than the speed limit allows, or further outside of the workspace than the arm is already.
+Each sequence has up to 15 steps: within the bounds, far beyond them, not finite, or of a
+wrong length, given to an arm that follows well or badly. Counted is what reaches the arm
+and is not finite, outside of a joint's limits, further from the measured joints than the
+speed limit allows, or further outside of the workspace than the arm is already.
 
     python bench/gate_bench.py --sequences 10000
 """
@@ -16,11 +17,11 @@ from collections import Counter
 import numpy as np
 from tqdm import tqdm
 
-from ptr_policy_node.spec import ACTION_HIGH, ACTION_LOW, JOINT_NAMES
-from widowx_bringup.arm import MAX_AGE, ArmFeatures, JointReading, JointTarget
-from widowx_bringup.controller import EefController
-from widowx_bringup.kinematics import Kinematics, pose_from_proprio
-from widowx_bringup.limits import Limits, distance_outside
+from ptr_common.action_space import ACTION_HIGH, ACTION_LOW, JOINT_NAMES
+from widowx_bringup.arm.controller import EefController
+from widowx_bringup.arm.kinematics import Kinematics, pose_from_proprio
+from widowx_bringup.arm.limits import Limits, distance_outside
+from widowx_bringup.arm.protocol import MAX_AGE, ArmFeatures, JointReading, JointTarget
 
 LIMITS = Limits()
 SEED = np.array([0.0, 0.0, 0.2, 0.0, 1.37, 0.0])
@@ -32,7 +33,9 @@ class SluggishArm:
     """Comes part of the way to each target."""
 
     def __init__(self, joints: np.ndarray, share: float) -> None:
-        self.features = ArmFeatures("sluggish", JOINT_NAMES, LIMITS.joint_low, LIMITS.joint_high, np.full(6, np.pi))
+        self.features = ArmFeatures(
+            "sluggish", JOINT_NAMES, LIMITS.joint_low, LIMITS.joint_high, np.full(6, np.pi)
+        )
         self.notes: dict[str, object] = {}
         self.joints, self.share = joints.copy(), share
         self.newest: JointTarget | None = None
@@ -82,15 +85,28 @@ def _faults(target: JointTarget, measured: np.ndarray, kinematics: Kinematics) -
 
 def main() -> None:
     """Run the sequences and print what came of them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sequences", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    rng, kinematics, counts = np.random.default_rng(options.seed), Kinematics(), Counter[str]()
+    rng, kinematics, counts = (
+        np.random.default_rng(options.seed),
+        Kinematics(),
+        Counter[str](),
+    )
     began = time.process_time()
     for _ in tqdm(range(options.sequences), unit="sequence"):
-        start = np.array([*rng.uniform(LIMITS.workspace_low, LIMITS.workspace_high), *rng.uniform(-0.3, 0.3, 3)])
-        arm = SluggishArm(kinematics.inverse(pose_from_proprio(start), SEED).joints, rng.uniform(0, 1))
+        start = np.array(
+            [
+                *rng.uniform(LIMITS.workspace_low, LIMITS.workspace_high),
+                *rng.uniform(-0.3, 0.3, 3),
+            ]
+        )
+        arm = SluggishArm(
+            kinematics.inverse(pose_from_proprio(start), SEED).joints, rng.uniform(0, 1)
+        )
         controller = EefController(arm, kinematics, LIMITS)
         for _ in range(rng.integers(1, 16)):
             measured, arm.newest = arm.joints, None
@@ -100,11 +116,18 @@ def main() -> None:
             counts["clipped"] += execution.clipped
             if arm.newest is not None:
                 counts["sent"] += 1
-                counts.update(f"WRONG: {name}" for name in _faults(arm.newest, measured, kinematics))
+                counts.update(
+                    f"WRONG: {name}" for name in _faults(arm.newest, measured, kinematics)
+                )
     spent = time.process_time() - began
-    print(f"{options.sequences} sequences, " + ", ".join(f"{number} {what}" for what, number in counts.items()))
+    print(
+        f"{options.sequences} sequences, "
+        + ", ".join(f"{number} {what}" for what, number in counts.items())
+    )
     wrong = sum(number for what, number in counts.items() if what.startswith("WRONG"))
-    print(f"outside the limits: {wrong}; {1e3 * spent / counts['steps']:.2f} ms of CPU time a step")
+    print(
+        f"outside the limits: {wrong}; {1e3 * spent / counts['steps']:.2f} ms of CPU time a step"
+    )
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     .venv/bin/python bench/gpu_bench.py
 
-ResNet-34 at 128x128, batch 64, bfloat16, frames resident on the card and mapped from disk, with and without
-torch.compile. The matrix rate is measured in the same run; an update counts 101.6 GFLOP a sample. Busy is the time of
-updates on one batch over the time of as many updates on batches from the replay. Without a GPU there is nothing to do.
+ResNet-34 at 128x128, batch 64, bfloat16, frames resident on the card and mapped from disk,
+with and without torch.compile. The matrix rate is measured in the same run; an update
+counts 101.6 GFLOP a sample. Busy is the time of updates on one batch over the time of as
+many updates on batches from the replay. Without a GPU there is nothing to do.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from typing import Any
 import torch
 from update_bench import write_store
 
-from ptr_training.config import from_dict
-from ptr_training.parallel import Group
-from ptr_training.train import start_pretraining
+from ptr_training.data.distributed import DistributedContext
+from ptr_training.training.config import from_dict
+from ptr_training.training.train import start_pretraining
 
 GFLOP_A_SAMPLE = 101.6  # counted in test_cql.py
 
@@ -52,7 +53,9 @@ def matrix_rate(device: torch.device, size: int) -> float:
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cuda", help="cpu only to try this script")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--updates", type=int, default=50)
@@ -68,21 +71,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = write_store(Path(folder, "store"), episodes=100, steps=38, size=128)
         for resident, compiled in ((True, False), (False, False), (True, True)):
-            config = from_dict({"batch_size": arguments.batch_size, "bf16": True, "compile": compiled})
+            config = from_dict(
+                {"batch_size": arguments.batch_size, "bf16": True, "compile": compiled}
+            )
             start, replay = start_pretraining(config, [store], [])
             agent = start.build_agent(device)
             if compiled:
                 agent.compile_encoders()
             if resident:
                 replay.reside(device)
-            batches = replay.batches(device, Group(), 0 if resident or device.type == "cpu" else 2)
+            batches = replay.batches(
+                device, DistributedContext(), 0 if resident or device.type == "cpu" else 2
+            )
             one, _ = next(batches)
             alone = seconds(lambda: agent.update(one), arguments.updates, device)  # noqa: B023
             fed = seconds(lambda: agent.update(next(batches)[0]), arguments.updates, device)  # noqa: B023
             batches.close()
             reached = GFLOP_A_SAMPLE * 1e9 * arguments.batch_size / fed
             how = f"{'resident' if resident else 'mapped':<9}{'compiled' if compiled else 'eager':<9}"
-            print(f"{how} {fed * 1e3:8.1f} ms an update, {reached / rate:5.1%} of that rate, busy {alone / fed:5.1%}")
+            print(
+                f"{how} {fed * 1e3:8.1f} ms an update, {reached / rate:5.1%} of that rate, busy {alone / fed:5.1%}"
+            )
 
 
 if __name__ == "__main__":

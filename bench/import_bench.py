@@ -1,7 +1,8 @@
 """Pictures per CPU-second of `ptr import bridge-raw` against decoding and resizing alone, on JPEGs of 640x480.
 
-All take the same files in the same run, in turns, in one process. `ptr import` does more (pickles, hashes, commands,
-audit, journal, store). The converters of BridgeData use Pillow and its Lanczos kernel; ours is that of the robot.
+All take the same files in the same run, in turns, in one process. `ptr import` does more
+(pickles, hashes, commands, audit, journal, store). The converters of BridgeData use Pillow
+and its Lanczos kernel; ours is that of the robot.
 
     python bench/import_bench.py [--episodes 20] [--frames 40] [--size 128] [--rounds 5]
 """
@@ -24,8 +25,8 @@ import numpy as np
 from export_bench import QUALITY, make_picture
 from PIL import Image  # comes with Matplotlib
 
-from ptr_policy_node.images import resize_area
-from ptr_training.importing import Request, import_store
+from ptr_common.images import resize_area
+from ptr_training.importers.import_store import Request, import_store
 
 FOLDER = "bridge_data_v1/berkeley/toykitchen1/put_carrot_on_plate/2021-08-01_10-20-30"
 
@@ -36,13 +37,21 @@ def write_episodes(root: Path, episodes: int, frames: int) -> None:
     config = {"agent": {"env": ["VR_WidowX", {"camera_topics": ["/D435/color/image_raw"]}]}}
     (root / FOLDER / "config.json").write_text(json.dumps(config))
     quality = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
-    pictures = [cv2.imencode(".jpg", make_picture(seed)[..., ::-1], quality)[1].tobytes() for seed in range(8)]
+    pictures = [
+        cv2.imencode(".jpg", make_picture(seed)[..., ::-1], quality)[1].tobytes()
+        for seed in range(8)
+    ]
     for number in range(episodes):
         folder = root / FOLDER / "raw/traj_group0" / f"traj{number}"
         (folder / "images0").mkdir(parents=True)
         for frame in range(frames):
-            (folder / "images0" / f"im_{frame}.jpg").write_bytes(pictures[(number + frame) % len(pictures)])
-        states = {"full_state": np.zeros((frames, 7)), "time_stamp": (0.2 * np.arange(frames)).tolist()}
+            (folder / "images0" / f"im_{frame}.jpg").write_bytes(
+                pictures[(number + frame) % len(pictures)]
+            )
+        states = {
+            "full_state": np.zeros((frames, 7)),
+            "time_stamp": (0.2 * np.arange(frames)).tolist(),
+        }
         (folder / "obs_dict.pkl").write_bytes(pickle.dumps(states))
         steps = [{"actions": np.full(7, 0.01)} for _ in range(frames - 1)]
         (folder / "policy_out.pkl").write_bytes(pickle.dumps(steps))
@@ -63,10 +72,14 @@ def read_with_pillow(root: Path, size: int) -> None:
 
 def read_with_import(root: Path, size: int) -> None:
     """Run all of `ptr import`, into a store that is thrown away."""
-    quiet = contextlib.redirect_stderr(io.StringIO())  # no progress bars between the figures
+    quiet = contextlib.redirect_stderr(
+        io.StringIO()
+    )  # no progress bars between the figures
     with tempfile.TemporaryDirectory(dir=root.parent) as folder, quiet:
         card = {"image_height": size, "image_width": size}
-        import_store(Request("bridge-raw", (root,), Path(folder) / "store", card=card, workers=1))
+        import_store(
+            Request("bridge-raw", (root,), Path(folder) / "store", card=card, workers=1)
+        )
 
 
 def rate(read: Callable[[Path, int], None], root: Path, size: int, pictures: int) -> float:
@@ -85,7 +98,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    readers = {"OpenCV": read_with_opencv, "Pillow": read_with_pillow, "ptr import": read_with_import}
+    readers = {
+        "OpenCV": read_with_opencv,
+        "Pillow": read_with_pillow,
+        "ptr import": read_with_import,
+    }
     rates: dict[str, list[float]] = {name: [] for name in readers}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "prior"
@@ -94,10 +111,18 @@ def main() -> None:
         for name in [*readers] * arguments.rounds:
             rates[name].append(rate(readers[name], root, arguments.size, pictures))
     for name, values in rates.items():
-        ratios = [ours / theirs for ours, theirs in zip(rates["ptr import"], values, strict=True)]
+        ratios = [
+            ours / theirs for ours, theirs in zip(rates["ptr import"], values, strict=True)
+        ]
         median, low, high = statistics.median(values), min(values), max(values)
-        print(f"{name:<11} {median:6.0f} pictures/CPU-s  (of {low:.0f} to {high:.0f})", end="")
-        print("" if name == "ptr import" else f"; ptr import {statistics.median(ratios):.2f} times as many")
+        print(
+            f"{name:<11} {median:6.0f} pictures/CPU-s  (of {low:.0f} to {high:.0f})", end=""
+        )
+        print(
+            ""
+            if name == "ptr import"
+            else f"; ptr import {statistics.median(ratios):.2f} times as many"
+        )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     .venv/bin/python bench/inference_bench.py --encoder resnet34
 
-The networks are untrained. The backends take turns, in another order each round: ratios of one run say more than
-milliseconds. `act` is all that happens between a picture of the camera and its command, `q` what follows.
+The networks are untrained. The backends take turns, in another order each round: ratios of
+one run say more than milliseconds. `act` is all that happens between a picture of the
+camera and its command, `q` what follows.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ import numpy as np
 import torch
 from latency_bench import CAMERA, SIZES, TASK, make_bundle, untrained
 
+from ptr_policy_node.aot_compile import compile_bundle
 from ptr_policy_node.backends import BACKENDS, Backend
-from ptr_policy_node.bundle import FORMS, BundleError, Choice, Policy, load_bundle, read_bundle
-from ptr_policy_node.compiled import compile_bundle
+from ptr_policy_node.bundle import FORMS, BundleError, read_bundle
+from ptr_policy_node.policy import Choice, Policy, load_bundle
 
 WARM_UP = 3  # rounds
 
@@ -57,7 +59,9 @@ class Contestant:
         return q
 
 
-def contestants(folder: Path, encoder: str, agent: str, size: int, threads: int) -> Iterator[Contestant]:
+def contestants(
+    folder: Path, encoder: str, agent: str, size: int, threads: int
+) -> Iterator[Contestant]:
     """Yield the eager network and every backend that runs here; say what does not, and why."""
     deployed = untrained(encoder, agent, size)
     for form in FORMS:
@@ -74,7 +78,9 @@ def contestants(folder: Path, encoder: str, agent: str, size: int, threads: int)
                     compile_bundle(bundle, precision)
                     print(f"compiling in {precision}: {time.perf_counter() - begin:.0f} s")
                 begin = time.perf_counter()
-                policy = load_bundle(path, backend=name, precision=precision, threads=threads)
+                policy = load_bundle(
+                    path, backend=name, precision=precision, threads=threads
+                )
                 yield Contestant(policy, time.perf_counter() - begin)
             except BundleError as error:
                 print(f"{name} {precision}: left out: {error}")
@@ -87,13 +93,18 @@ def measure(field: list[Contestant], rounds: int) -> None:
     for _ in range(rounds + WARM_UP):
         image = rng.integers(0, 256, (CAMERA.height, CAMERA.width, 3), np.uint8)
         proprio = rng.normal(size=7)
-        choices = {id(each): each.run(image, proprio) for each in random.sample(field, len(field))}
+        choices = {
+            id(each): each.run(image, proprio) for each in random.sample(field, len(field))
+        }
         expected = choices[id(field[0])]
         q = field[0].judge(expected)
         for each in field[1:]:
             error = np.abs((choices[id(each)].action - expected.action) / span).max()
             each.action_error = max(each.action_error, float(error))
-            each.q_error = max(each.q_error, float(np.nanmax(np.abs(each.judge(expected) - q), initial=0.0)))
+            each.q_error = max(
+                each.q_error,
+                float(np.nanmax(np.abs(each.judge(expected) - q), initial=0.0)),
+            )
 
 
 def table(field: list[Contestant]) -> str:
@@ -102,7 +113,9 @@ def table(field: list[Contestant]) -> str:
         "| backend | load | act p50 | p99 | CPU | faster than eager, wall | CPU | q CPU | action error | Q error |"
     ]
     lines.append("|---|---|---|---|---|---|---|---|---|---|")
-    wall0, cpu0 = (np.median(times[WARM_UP:]) for times in (field[0].act_wall, field[0].act_cpu))
+    wall0, cpu0 = (
+        np.median(times[WARM_UP:]) for times in (field[0].act_wall, field[0].act_cpu)
+    )
     for each in field:
         wall, p99 = np.percentile(each.act_wall[WARM_UP:], (50, 99))
         cpu, q = np.median(each.act_cpu[WARM_UP:]), np.median(each.q_cpu[WARM_UP:])
@@ -116,8 +129,12 @@ def table(field: list[Contestant]) -> str:
 
 def main() -> None:
     """Measure one encoder after the other."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--encoder", nargs="+", choices=sorted(SIZES), default=sorted(SIZES, reverse=True))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--encoder", nargs="+", choices=sorted(SIZES), default=sorted(SIZES, reverse=True)
+    )
     parser.add_argument("--agent", choices=("cql", "bc"), default="cql")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--threads", type=int, default=1)
@@ -127,9 +144,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             os.environ["XDG_CACHE_HOME"] = folder  # what is compiled goes with the bundle
             torch.manual_seed(0)
-            runners = list(contestants(Path(folder), encoder, arguments.agent, size, arguments.threads))
+            runners = list(
+                contestants(Path(folder), encoder, arguments.agent, size, arguments.threads)
+            )
             measure(runners, arguments.rounds)
-        print(f"{arguments.agent}, {encoder} encoder, {size}x{size}, threads: {arguments.threads}\n{table(runners)}")
+        print(
+            f"{arguments.agent}, {encoder} encoder, {size}x{size}, threads: {arguments.threads}\n{table(runners)}"
+        )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
     .venv/bin/python bench/latency_bench.py --seconds 60
 
-The node runs as its own process. This one plays the camera (640x480 rgb8 at 30 Hz) and the arm.
+The node runs as its own process. This one plays the camera (640x480 rgb8 at 30 Hz) and the
+arm.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ptr_common.action_space import ACTION_HIGH, ACTION_LOW
+from ptr_common.images import resize_area
 from ptr_policy_node.bundle import BundleInfo, CameraSpec, write_bundle
-from ptr_policy_node.images import resize_area
-from ptr_policy_node.spec import ACTION_HIGH, ACTION_LOW
 
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-    from ptr_training.networks import Deployed
-    from widowx_bringup.processes import Processes
+    from ptr_training.models.networks import InferencePolicy
+    from widowx_bringup.graph.processes import Processes
 
 CAMERA = CameraSpec("bench", 640, 480)
 TASK = "put the red cube on the white plate"
@@ -33,27 +34,33 @@ STATE_RATE = 20.0  # [Hz]
 SIZES = {"small": 64, "resnet34": 128}  # pixels of the picture each encoder is meant for
 
 
-def untrained(encoder: str, agent: str, size: int) -> Deployed:
+def untrained(encoder: str, agent: str, size: int) -> InferencePolicy:
     """Return the networks of an agent whose pictures are `size` pixels square, before any training."""
     import torch
 
     from ptr_training.agents import AGENTS
-    from ptr_training.checkpoint import build_agent
-    from ptr_training.config import Config
-    from ptr_training.encoders import NetworkConfig
-    from ptr_training.problem import Problem
+    from ptr_training.data.normalization import DataSpec
+    from ptr_training.models.encoders import NetworkConfig
+    from ptr_training.training.checkpoint import build_agent
+    from ptr_training.training.config import Config
 
     low, high = tuple(ACTION_LOW.tolist()), tuple(ACTION_HIGH.tolist())
-    problem = Problem(8, size, size, low, high, (True,) * 7, (0.0,) * 7, (0.0,) * 7, (1.0,) * 7)
+    problem = DataSpec(
+        8, size, size, low, high, (True,) * 7, (0.0,) * 7, (0.0,) * 7, (1.0,) * 7
+    )
     config = Config(AGENTS[agent].Config(), agent, NetworkConfig(encoder=encoder))
     return build_agent(config, problem, torch.device("cpu")).deployed().eval()
 
 
-def make_bundle(path: Path, deployed: Deployed, agent: str, size: int, form: str) -> None:
+def make_bundle(
+    path: Path, deployed: InferencePolicy, agent: str, size: int, form: str
+) -> None:
     """Write the bundle of untrained networks; `form` is one of `bundle.FORMS`."""
-    from ptr_training.export import make_programs
+    from ptr_training.deploy.bundle_export import make_programs
 
-    image = np.random.default_rng(0).integers(0, 256, (1, CAMERA.height, CAMERA.width, 3), np.uint8)
+    image = np.random.default_rng(0).integers(
+        0, 256, (1, CAMERA.height, CAMERA.width, 3), np.uint8
+    )
     inputs = {
         "image": image,
         "proprio": np.zeros((1, 7), np.float32),
@@ -70,18 +77,20 @@ class Robot:
     def __init__(self, node: Node) -> None:
         from sensor_msgs.msg import Image
 
+        from ptr_common import qos
+        from ptr_common.images import fill_message
+        from ptr_common.managed_node import to_ns
+        from ptr_common.topics import image_topic
         from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState
-        from ptr_policy_node import qos
-        from ptr_policy_node.images import fill_message
-        from ptr_policy_node.node import to_ns
-        from ptr_policy_node.spec import image_topic
 
         self.node = node
         self.latencies: list[float] = []  # image stamp to header of the command [s]
         self.arrivals: list[float] = []  # image stamp to arrival of the command here [s]
         self.states: list[PolicyState] = []
         self._image = Image()
-        picture = np.random.default_rng(1).integers(0, 256, (CAMERA.height, CAMERA.width, 3), np.uint8)
+        picture = np.random.default_rng(1).integers(
+            0, 256, (CAMERA.height, CAMERA.width, 3), np.uint8
+        )
         fill_message(self._image, picture)
         self._images = node.create_publisher(Image, image_topic(CAMERA.name), qos.IMAGES)
         self._arms = node.create_publisher(ArmState, "arm/state", qos.STATE)
@@ -115,7 +124,9 @@ def measure(robot: Robot, policy: Processes, seconds: float, rate: float) -> Non
 
     from ptr_msgs.msg import EpisodeEvent
 
-    while robot.events.get_subscription_count() == 0 or not robot.states:  # the policy is active
+    while (
+        robot.events.get_subscription_count() == 0 or not robot.states
+    ):  # the policy is active
         policy.check()
         rclpy.spin_once(robot.node, timeout_sec=0.1)
     start = EpisodeEvent(episode_id="bench", event=EpisodeEvent.START, task=TASK)
@@ -142,17 +153,27 @@ def summary(values: list[float]) -> str:
 
 def main() -> int:
     """Run the node against the played robot, with one encoder after the other, and print what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--encoder", nargs="+", choices=sorted(SIZES), default=sorted(SIZES, reverse=True))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--encoder", nargs="+", choices=sorted(SIZES), default=sorted(SIZES, reverse=True)
+    )
     parser.add_argument("--agent", choices=("cql", "bc"), default="cql")
-    parser.add_argument("--size", type=int, help=f"pixels of the network's picture (default: {SIZES})")
+    parser.add_argument(
+        "--size", type=int, help=f"pixels of the network's picture (default: {SIZES})"
+    )
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--backend", default="export", help="aot is compiled before [%(default)s]")
-    parser.add_argument("--precision", default="float32", help="float32 or bfloat16 [%(default)s]")
+    parser.add_argument(
+        "--backend", default="export", help="aot is compiled before [%(default)s]"
+    )
+    parser.add_argument(
+        "--precision", default="float32", help="float32 or bfloat16 [%(default)s]"
+    )
     parser.add_argument("--rate", type=float, default=30.0, help="of the camera [Hz]")
     arguments = parser.parse_args()
     os.environ.setdefault("ROS_DOMAIN_ID", "88")
-    from widowx_bringup.graph import environment
+    from widowx_bringup.graph.graphs import environment
 
     os.environ.update(environment({}))
     for encoder in arguments.encoder:
@@ -174,18 +195,27 @@ def run_node(arguments: argparse.Namespace, encoder: str, size: int) -> Robot:
     """Run the policy node against a played robot for some seconds; return the robot with what it saw."""
     import rclpy
 
+    from ptr_policy_node.aot_compile import compile_bundle
     from ptr_policy_node.bundle import read_bundle
-    from ptr_policy_node.compiled import compile_bundle
-    from widowx_bringup.node_graph import NodeSpec
-    from widowx_bringup.processes import Processes
+    from widowx_bringup.graph.processes import Processes
+    from widowx_bringup.graph.spec import NodeSpec
 
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder  # what is compiled goes with the bundle
-        bundle, form = Path(folder, "bundle"), "torchscript" if arguments.backend == "torchscript" else "export"
-        make_bundle(bundle, untrained(encoder, arguments.agent, size), arguments.agent, size, form)
+        bundle, form = (
+            Path(folder, "bundle"),
+            "torchscript" if arguments.backend == "torchscript" else "export",
+        )
+        make_bundle(
+            bundle, untrained(encoder, arguments.agent, size), arguments.agent, size, form
+        )
         if arguments.backend == "aot":
             compile_bundle(read_bundle(bundle), arguments.precision)
-        parameters: dict[str, Any] = {"bundle": str(bundle), "camera": CAMERA.name, "autostart": True}
+        parameters: dict[str, Any] = {
+            "bundle": str(bundle),
+            "camera": CAMERA.name,
+            "autostart": True,
+        }
         parameters |= {"backend": arguments.backend, "precision": arguments.precision}
         spec = NodeSpec("ptr_policy_node", "policy_node", "policy.yaml", parameters)
         with Processes([spec], Path(folder), {}) as policy:

@@ -13,18 +13,27 @@ import sys
 
 import numpy as np
 
-from widowx_bringup.graph import environment
-from widowx_bringup.image_transport import Pictures, measure
+from widowx_bringup.doctor.image_transport import Pictures, measure
+from widowx_bringup.graph.graphs import environment
 
 
 def main() -> int:
     """Measure, print one line, return 1 if an image was lost."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--rate", type=float, default=30.0, help="[Hz]")
     parser.add_argument("--size", default="640x480", help="WIDTHxHEIGHT")
-    parser.add_argument("--profiles", help='Fast DDS profile; "" for none (default: the system\'s config/fastdds.xml)')
-    parser.add_argument("--raw", action="store_true", help="subscribe to serialised messages, as the recorder does")
+    parser.add_argument(
+        "--profiles",
+        help='Fast DDS profile; "" for none (default: the system\'s config/fastdds.xml)',
+    )
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="subscribe to serialised messages, as the recorder does",
+    )
     arguments = parser.parse_args()
     variables = {"ROS_DOMAIN_ID": "87", **os.environ, **environment({})}
     if arguments.profiles is not None:
@@ -32,9 +41,15 @@ def main() -> int:
     if arguments.profiles == "":
         del variables["FASTRTPS_DEFAULT_PROFILES_FILE"]
     width, height = map(int, arguments.size.split("x"))
-    crossing = measure(Pictures(width, height, arguments.rate, arguments.seconds, arguments.raw), variables)
+    crossing = measure(
+        Pictures(width, height, arguments.rate, arguments.seconds, arguments.raw), variables
+    )
     received = len(crossing.latencies)
-    p50, p99, worst = np.percentile(crossing.latencies * 1e3, (50, 99, 100)) if received else (np.nan,) * 3
+    p50, p99, worst = (
+        np.percentile(crossing.latencies * 1e3, (50, 99, 100))
+        if received
+        else (np.nan,) * 3
+    )
     print(
         f"{arguments.size} rgb8 at {arguments.rate:g} Hz for {arguments.seconds:g} s: received {received} of "
         f"{crossing.sent}; publish to callback p50 {p50:.2f} ms, p99 {p99:.2f} ms, max {worst:.2f} ms; "

@@ -3,9 +3,10 @@
     .venv/bin/python bench/update_bench.py
 
 1. The presets `demo_bc` and `demo_ptr`, sampling of the batch included.
-2. ResNet-34 at 128x128, batch 8: this code in float32 and bfloat16, and `literal_cql.py`, in turns; CPU seconds a
-   sample, and how far the losses of the first update are apart.
-3. Gathering a batch of 64 transitions at 128x128 from a mapped store, against a plain copy of as many bytes.
+2. ResNet-34 at 128x128, batch 8: this code in float32 and bfloat16, and `literal_cql.py`,
+   in turns; CPU seconds a sample, and how far the losses of the first update are apart.
+3. Gathering a batch of 64 transitions at 128x128 from a mapped store, against a plain copy
+of as many bytes.
 
 The episodes are noise: what is in a picture does not change the time.
 """
@@ -25,28 +26,34 @@ import torch
 from literal_cql import LiteralCQL
 
 from ptr_training.agents import AGENTS
-from ptr_training.checkpoint import build_agent
-from ptr_training.config import Config, from_dict, load_config
-from ptr_training.episodes import Card, Episode, EpisodeWriter
-from ptr_training.loop import keep_freed_memory
-from ptr_training.store import EpisodeStore
-from ptr_training.train import start_pretraining
+from ptr_training.data.episode import DatasetInfo, Episode, EpisodeWriter
+from ptr_training.data.store import EpisodeStore
+from ptr_training.training.checkpoint import build_agent
+from ptr_training.training.config import Config, from_dict, load_config
+from ptr_training.training.loop import keep_freed_memory
+from ptr_training.training.train import start_pretraining
 
 PRESETS = {"demo_bc": [], "demo_ptr": ["agent.clone_steps=0"]}
 TASK = "put the red cube on the white plate"
 
 
-def write_store(path: Path, episodes: int = 50, steps: int = 25, size: int = 64) -> EpisodeStore:
+def write_store(
+    path: Path, episodes: int = 50, steps: int = 25, size: int = 64
+) -> EpisodeStore:
     """Write episodes of random pictures and motions."""
     rng = np.random.default_rng(0)
-    card = Card("noise", "camera", 320, 240, size, size, command="requested")
+    card = DatasetInfo("noise", "camera", 320, 240, size, size, command="requested")
     with EpisodeWriter(path, card) as writer:
         for index in range(episodes):
             frames = rng.integers(0, 256, (steps + 1, size, size, 3), np.uint8)
             actions = rng.uniform(-0.02, 0.02, (steps, 7)).astype(np.float32)
             proprio = rng.normal(size=(steps + 1, 7)).astype(np.float32)
             stamps = np.arange(steps + 1) * 200_000_000
-            writer.add(Episode(str(index), TASK, frames, stamps, proprio, actions, actions, "success"))
+            writer.add(
+                Episode(
+                    str(index), TASK, frames, stamps, proprio, actions, actions, "success"
+                )
+            )
     return EpisodeStore.open(path)
 
 
@@ -55,9 +62,14 @@ def small_steps(store: EpisodeStore, updates: int) -> None:
     for name, changes in PRESETS.items():
         start, replay = start_pretraining(load_config(name, changes), [store], [])
         agent = start.build_agent(torch.device("cpu"))
-        times = [timed(lambda: agent.update(replay.sample()))[0] for _ in range(updates + 3)][3:]  # noqa: B023
+        times = [
+            timed(lambda: agent.update(replay.sample()))[0]
+            for _ in range(updates + 3)  # noqa: B023
+        ][3:]
         p10, p90 = np.percentile(times, (10, 90)) * 1e3
-        print(f"{name:<10} {statistics.median(times) * 1e3:6.1f} ms an update  ({p10:.1f} to {p90:.1f})")
+        print(
+            f"{name:<10} {statistics.median(times) * 1e3:6.1f} ms an update  ({p10:.1f} to {p90:.1f})"
+        )
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -99,13 +111,18 @@ def large_steps(store: EpisodeStore, rounds: int, batch_size: int = 8) -> None:
 
 def _literal(config: Config, problem: Any) -> Any:
     AGENTS["literal"] = LiteralCQL
-    return build_agent(from_dict(config.to_dict() | {"agent": {"name": "literal"}}), problem, torch.device("cpu"))
+    return build_agent(
+        from_dict(config.to_dict() | {"agent": {"name": "literal"}}),
+        problem,
+        torch.device("cpu"),
+    )
 
 
 def loading(store: EpisodeStore, rounds: int) -> None:
     """Time batches of 64 transitions, in turns with copies of as many bytes: of random rows, and of one piece.
 
-    Each has an array of its own, as a batch must: one that only a copy writes to would stay in the cache for it.
+    Each has an array of its own, as a batch must: one that only a copy writes to would stay
+    in the cache for it.
     """
     _, replay = start_pretraining(from_dict({}), [store], [])
     frames, rng = np.asarray(store.frames), np.random.default_rng(0)
@@ -120,7 +137,11 @@ def loading(store: EpisodeStore, rounds: int) -> None:
         first = int(rng.integers(len(frames) - 128))
         return frames[first : first + 128].copy()
 
-    works: dict[str, Callable[[], Any]] = {"batch": replay.sample, "rows": copy_rows, "piece": copy_piece}
+    works: dict[str, Callable[[], Any]] = {
+        "batch": replay.sample,
+        "rows": copy_rows,
+        "piece": copy_piece,
+    }
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
@@ -136,9 +157,13 @@ def loading(store: EpisodeStore, rounds: int) -> None:
 
 def main() -> None:
     """Run the three measurements."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--updates", type=int, default=60, help="of the small encoder")
-    parser.add_argument("--rounds", type=int, default=3, help="of the ResNet-34, some 15 s each")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="of the ResNet-34, some 15 s each"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()  # as the training loop does

@@ -19,6 +19,7 @@ RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/wh
 
 # The manifests alone decide what rosdep installs, so a change of the source does not install it anew.
 COPY src/ptr_msgs/package.xml src/ptr_msgs/
+COPY src/ptr_common/package.xml src/ptr_common/
 COPY src/ptr_policy_node/package.xml src/ptr_policy_node/
 COPY src/ptr_training/package.xml src/ptr_training/
 COPY src/widowx_bringup/package.xml src/widowx_bringup/

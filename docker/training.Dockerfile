@@ -16,9 +16,10 @@ RUN groupadd --non-unique --gid "$PTR_GID" ptr && useradd --non-unique --uid "$P
 
 # src/ptr_training/train is a link to config/train.
 COPY config/train config/train
+COPY src/ptr_common src/ptr_common
 COPY src/ptr_policy_node src/ptr_policy_node
 COPY src/ptr_training src/ptr_training
-RUN pip install --no-cache-dir --no-deps ./src/ptr_policy_node ./src/ptr_training
+RUN pip install --no-cache-dir --no-deps ./src/ptr_common ./src/ptr_policy_node ./src/ptr_training
 
 # hadolint ignore=DL3066
 USER ptr

@@ -1,6 +1,6 @@
 """Arm, camera, policy and recorder: ros2 launch widowx_bringup ptr_eval.launch.py policy:=BUNDLE"""
 
-from widowx_bringup.ros_launch import LaunchDescription, describe
+from widowx_bringup.graph.graphs.ros_launch import LaunchDescription, describe
 
 
 def generate_launch_description() -> LaunchDescription:

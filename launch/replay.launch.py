@@ -1,6 +1,6 @@
 """A recorded bag into the policy, no arm moves: ros2 launch widowx_bringup replay.launch.py bag:=BAG policy:=BUNDLE"""
 
-from widowx_bringup.ros_launch import LaunchDescription, describe
+from widowx_bringup.graph.graphs.ros_launch import LaunchDescription, describe
 
 
 def generate_launch_description() -> LaunchDescription:

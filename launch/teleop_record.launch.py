@@ -1,6 +1,6 @@
 """Arm, camera, teleoperation and recorder: ros2 launch widowx_bringup teleop_record.launch.py"""
 
-from widowx_bringup.ros_launch import LaunchDescription, describe
+from widowx_bringup.graph.graphs.ros_launch import LaunchDescription, describe
 
 
 def generate_launch_description() -> LaunchDescription:

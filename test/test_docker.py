@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from widowx_bringup.camera_graph import CAMERA_DRIVERS
-from widowx_bringup.graph import find_graph
+from widowx_bringup.graph.cameras import CAMERA_DRIVERS
+from widowx_bringup.graph.graphs import find_graph
 
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"
@@ -30,12 +30,20 @@ each_dockerfile = pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: 
 def instructions(file: Path) -> list[tuple[str, str]]:
     """Return the instructions of a Dockerfile with their text, continued lines joined."""
     text = re.sub(r"\\\n\s*", "", re.sub(r"(?m)^#.*\n", "", file.read_text()))
-    return [(word, rest) for word, _, rest in (line.partition(" ") for line in text.splitlines() if line)]
+    return [
+        (word, rest)
+        for word, _, rest in (line.partition(" ") for line in text.splitlines() if line)
+    ]
 
 
 def copied(file: Path) -> list[Path]:
     """Return what a Dockerfile copies from the repository."""
-    return [ROOT / source for word, rest in instructions(file) if word == "COPY" for source in rest.split()[:-1]]
+    return [
+        ROOT / source
+        for word, rest in instructions(file)
+        if word == "COPY"
+        for source in rest.split()[:-1]
+    ]
 
 
 def size(text: str) -> int:
@@ -61,12 +69,16 @@ def test_images_run_as_an_ordinary_user(file: Path) -> None:
 @each_service
 def test_every_build_argument_is_one_of_the_dockerfile(service: dict[str, Any]) -> None:
     file = ROOT / service["build"]["dockerfile"]
-    arguments = {rest.partition("=")[0] for word, rest in instructions(file) if word == "ARG"}
+    arguments = {
+        rest.partition("=")[0] for word, rest in instructions(file) if word == "ARG"
+    }
     assert set(service["build"]["args"]) == arguments
 
 
 @each_service
-def test_what_is_mounted_must_exist_so_that_it_belongs_to_the_user(service: dict[str, Any]) -> None:
+def test_what_is_mounted_must_exist_so_that_it_belongs_to_the_user(
+    service: dict[str, Any],
+) -> None:
     folders = [mount for mount in service["volumes"] if isinstance(mount, dict)]
     assert {mount["source"] for mount in folders} <= {"../bags", "../data", "../runs"}
     assert all(mount["bind"] == {"create_host_path": False} for mount in folders)
@@ -88,7 +100,9 @@ def test_on_the_hosts_network_the_container_shares_the_hosts_memory() -> None:
 
 
 def test_the_memory_of_the_simulation_holds_every_nodes_segment() -> None:
-    (segment,) = re.findall(r"<segment_size>(\d+)<", (ROOT / "config/fastdds_humble.xml").read_text())
+    (segment,) = re.findall(
+        r"<segment_size>(\d+)<", (ROOT / "config/fastdds_humble.xml").read_text()
+    )
     graph = find_graph("record")
     nodes = graph.nodes(graph.resolve({"urdf": "false"}))
     assert size(SERVICES["simulation"]["shm_size"]) >= 2 * int(segment) * len(nodes)
@@ -96,7 +110,10 @@ def test_the_memory_of_the_simulation_holds_every_nodes_segment() -> None:
 
 def test_devices_may_be_plugged_in_again() -> None:
     robot = SERVICES["robot"]
-    majors = {rule.split()[1].partition(":")[0]: rule.split()[2] for rule in robot["device_cgroup_rules"]}
+    majors = {
+        rule.split()[1].partition(":")[0]: rule.split()[2]
+        for rule in robot["device_cgroup_rules"]
+    }
     assert {"188", "81"} <= set(majors)
     assert set(majors.values()) == {"rw"}  # and no new nodes
     assert "/dev:/dev" in robot["volumes"]
@@ -119,7 +136,9 @@ def test_commands_are_those_of_the_graphs(name: str) -> None:
     graph = find_graph(re.findall(r'describe\("(\w+)"\)', text)[0])
     values = graph.resolve(dict(word.split(":=", 1) for word in arguments))
     assert values["use_sim"] == str(name == "simulation").lower()
-    targets = [mount["target"] for mount in SERVICES[name]["volumes"] if isinstance(mount, dict)]
+    targets = [
+        mount["target"] for mount in SERVICES[name]["volumes"] if isinstance(mount, dict)
+    ]
     assert values["bag_directory"] in targets
 
 
@@ -135,22 +154,38 @@ def test_gpus_are_an_addition_to_training() -> None:
     assert set(services) == {"training"}
     (device,) = services["training"]["deploy"]["resources"]["reservations"]["devices"]
     assert device["capabilities"] == ["gpu"]
-    assert set(services["training"]["build"]["args"]) <= set(SERVICES["training"]["build"]["args"])
+    assert set(services["training"]["build"]["args"]) <= set(
+        SERVICES["training"]["build"]["args"]
+    )
 
 
 @each_dockerfile
 def test_everything_copied_exists_and_is_sent_to_the_engine(file: Path) -> None:
-    sent = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    sent = [
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    ]
     for source in copied(file):
         assert source.exists(), source
         relative = source.relative_to(ROOT)
-        assert any(fnmatch(str(place), pattern) for pattern in sent for place in (relative, *relative.parents)), source
+        assert any(
+            fnmatch(str(place), pattern)
+            for pattern in sent
+            for place in (relative, *relative.parents)
+        ), source
 
 
 @each_dockerfile
 def test_links_in_what_is_copied_lead_to_something_copied(file: Path) -> None:
     places = copied(file)
-    links = [path for place in places if place.is_dir() for path in place.rglob("*") if path.is_symlink()]
+    links = [
+        path
+        for place in places
+        if place.is_dir()
+        for path in place.rglob("*")
+        if path.is_symlink()
+    ]
     assert links
     for link in links:
         assert any(link.resolve().is_relative_to(place) for place in places), link
@@ -168,17 +203,28 @@ def test_requirements_that_are_installed_are_copied_first(file: Path) -> None:
 
 
 def test_rosdep_sees_all_manifests_before_the_source_is_copied() -> None:
-    manifests = {path for path in copied(DOCKER / "robot.Dockerfile") if path.name == "package.xml"}
+    manifests = {
+        path for path in copied(DOCKER / "robot.Dockerfile") if path.name == "package.xml"
+    }
     assert manifests == set((ROOT / "src").glob("*/package.xml"))
     steps = [rest for _, rest in instructions(DOCKER / "robot.Dockerfile")]
     rosdep = next(number for number, step in enumerate(steps) if "rosdep install" in step)
-    assert steps.index("src/widowx_bringup/package.xml src/widowx_bringup/") < rosdep < steps.index("src src")
+    assert (
+        steps.index("src/widowx_bringup/package.xml src/widowx_bringup/")
+        < rosdep
+        < steps.index("src src")
+    )
 
 
 def test_the_drivers_of_all_cameras_are_installed() -> None:
     values = find_graph("eval").resolve({"policy": "bundle", "use_sim": "false"})
-    packages = {make(values).package for name, make in CAMERA_DRIVERS.items() if name != "opencv"}
-    installed = re.findall(r"ros-humble-(\S+)", (DOCKER / "robot.Dockerfile").read_text().partition("apt-get")[2])
+    packages = {
+        make(values).package for name, make in CAMERA_DRIVERS.items() if name != "opencv"
+    }
+    installed = re.findall(
+        r"ros-humble-(\S+)",
+        (DOCKER / "robot.Dockerfile").read_text().partition("apt-get")[2],
+    )
     assert {name.replace("_", "-") for name in packages} <= set(installed)
 
 
@@ -186,14 +232,26 @@ def enter(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the entry point where neither ROS nor a workspace has to be there."""
     environment = {"PATH": os.environ["PATH"], "INTERBOTIX_WS": "/nowhere", **variables}
     return subprocess.run(
-        [str(DOCKER / "entrypoint"), *command], env=environment, capture_output=True, text=True, check=False, timeout=60
+        [str(DOCKER / "entrypoint"), *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 
 def test_the_entry_point_becomes_the_command(tmp_path: Path) -> None:
     camera = tmp_path / "a camera"
     camera.touch()
-    done = enter("bash", "-c", "echo $$ $0 $1; exit 3", "one two", PTR_DEVICES="CAMERA", CAMERA=str(camera))
+    done = enter(
+        "bash",
+        "-c",
+        "echo $$ $0 $1; exit 3",
+        "one two",
+        PTR_DEVICES="CAMERA",
+        CAMERA=str(camera),
+    )
     assert done.returncode == 3, done.stderr
     assert done.stdout.split(maxsplit=1)[1] == "one two\n"
 
@@ -202,10 +260,15 @@ def test_the_entry_point_becomes_the_command(tmp_path: Path) -> None:
     ("variables", "message"),
     [
         ({}, "error: CAMERA names no device\n  Set it in docker/.env"),
-        ({"CAMERA": "/dev/v4l/by-id/gone"}, "error: CAMERA=/dev/v4l/by-id/gone is not there\n  Is it plugged in"),
+        (
+            {"CAMERA": "/dev/v4l/by-id/gone"},
+            "error: CAMERA=/dev/v4l/by-id/gone is not there\n  Is it plugged in",
+        ),
     ],
 )
-def test_a_missing_device_is_named_before_anything_starts(variables: dict[str, str], message: str) -> None:
+def test_a_missing_device_is_named_before_anything_starts(
+    variables: dict[str, str], message: str
+) -> None:
     done = enter("echo", "started", PTR_DEVICES="CAMERA", **variables)
     assert (done.returncode, done.stdout) == (1, "")
     assert message in done.stderr

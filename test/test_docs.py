@@ -12,7 +12,11 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 TRAINING = ROOT / "src" / "ptr_training" / "ptr_training"
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 DOCUMENTS += [ROOT / "docker" / "README.md"]
 
 
@@ -23,7 +27,11 @@ def names_in(module: Path) -> set[str]:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             names.add(node.name)
             inner = node.body if isinstance(node, ast.ClassDef) else []
-            names |= {f"{node.name}.{each.name}" for each in inner if isinstance(each, ast.FunctionDef)}
+            names |= {
+                f"{node.name}.{each.name}"
+                for each in inner
+                if isinstance(each, ast.FunctionDef)
+            }
     return names
 
 
@@ -38,7 +46,13 @@ def test_code_that_the_map_of_the_paper_names_exists() -> None:
 
 
 def test_presets_and_rows_that_the_map_of_the_paper_names_exist() -> None:
-    text = (ROOT / "docs" / "paper.md").read_text().split("## Tables")[1].split("One command")[0].strip()
+    text = (
+        (ROOT / "docs" / "paper.md")
+        .read_text()
+        .split("## Tables")[1]
+        .split("One command")[0]
+        .strip()
+    )
     presets = {path.stem for path in (ROOT / "config" / "train").glob("*.yaml")}
     rows = yaml.safe_load((ROOT / "config" / "studies" / "paper.yaml").read_text())["rows"]
     lines = text.splitlines()[2:]
@@ -54,7 +68,9 @@ def test_every_preset_but_those_of_the_demonstration_is_in_the_map_of_the_paper(
     text = (ROOT / "docs" / "paper.md").read_text()
     ours = {"demo_ptr", "demo_bc", "small"}
     missing = (
-        {path.stem for path in (ROOT / "config" / "train").glob("*.yaml")} - ours - set(re.findall(r"\b\w+\b", text))
+        {path.stem for path in (ROOT / "config" / "train").glob("*.yaml")}
+        - ours
+        - set(re.findall(r"\b\w+\b", text))
     )
     assert not missing
 
@@ -67,9 +83,13 @@ def test_verbs_that_documents_show_exist(document: Path) -> None:
 
 
 def test_tests_that_the_page_on_the_robot_names_exist() -> None:
-    tests = {name for file in (ROOT / "src/widowx_bringup/test").glob("test_*.py") for name in names_in(file)}
-    tests |= {file.name for file in (ROOT / "src/widowx_bringup/test").glob("test_*.py")}
-    named = set(re.findall(r"`(test_\w+(?:\.py)?)`", (ROOT / "docs" / "robot.md").read_text()))
+    files = list((ROOT / "src/widowx_bringup/test").rglob("test_*.py"))
+    tests = {name for file in files for name in names_in(file)} | {
+        file.name for file in files
+    }
+    named = set(
+        re.findall(r"`(test_\w+(?:\.py)?)`", (ROOT / "docs" / "robot.md").read_text())
+    )
     assert len(named) > 15
     assert named <= tests
 

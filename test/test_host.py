@@ -17,19 +17,29 @@ KEYS = r"ACTION|KERNEL|SUBSYSTEM|ATTRS?\{[\w/]+\}|ENV\{\w+\}|GROUP|MODE|SYMLINK|
 
 def test_every_line_of_the_rules_is_one_that_udev_reads() -> None:
     text = RULES.read_text()
-    lines = [line.lstrip("#") for line in text.splitlines() if re.match(r"#?[A-Z]+[={]", line)]  # the example as well
+    lines = [
+        line.lstrip("#") for line in text.splitlines() if re.match(r"#?[A-Z]+[={]", line)
+    ]  # the example as well
     assert len(lines) == 4
     for line in lines:
-        assert all(re.fullmatch(rf'(?:{KEYS})(?:==|=|\+=|-=|!=|:=)"[^"]+"', part) for part in line.split(", ")), line
+        assert all(
+            re.fullmatch(rf'(?:{KEYS})(?:==|=|\+=|-=|!=|:=)"[^"]+"', part)
+            for part in line.split(", ")
+        ), line
         matches = re.findall(r'(\w+)(?:\{(\w+)\})?=="', line)
         assert ("SUBSYSTEM", "") in matches
         assert ("ATTRS", "idVendor") in matches
     for line in text.splitlines():
-        assert line.startswith("#") or not line or 'MODE="0660"' in line, "nothing for everybody"
+        assert line.startswith("#") or not line or 'MODE="0660"' in line, (
+            "nothing for everybody"
+        )
 
 
 @pytest.mark.skipif(
-    subprocess.run(["udevadm", "verify", "--help"], capture_output=True, check=False).returncode != 0
+    subprocess.run(
+        ["udevadm", "verify", "--help"], capture_output=True, check=False
+    ).returncode
+    != 0
     if shutil.which("udevadm")
     else True,
     reason="udevadm verify comes with systemd 254",
@@ -57,7 +67,17 @@ class Host:
         (folder / "bin").mkdir()
         (folder / "groups").write_text("dialout\n")
         (folder / "calls").touch()
-        for tool in ["bash", "cat", "cmp", "cut", "dirname", "install", "rm", "tr", "uname"]:
+        for tool in [
+            "bash",
+            "cat",
+            "cmp",
+            "cut",
+            "dirname",
+            "install",
+            "rm",
+            "tr",
+            "uname",
+        ]:
             (folder / "bin" / tool).symlink_to(str(shutil.which(tool)))
         for name, script in STANDINS.items():
             self.command(name, script)
@@ -68,17 +88,32 @@ class Host:
         (self.folder / "bin" / name).chmod(0o755)
 
     def set_up(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": str(self.folder / "bin"), "HOST": str(self.folder), "DESTDIR": str(self.root)}
+        environment = {
+            "PATH": str(self.folder / "bin"),
+            "HOST": str(self.folder),
+            "DESTDIR": str(self.root),
+        }
         (self.folder / "calls").write_text("")
         command = [str(FOLDER / "setup"), *arguments]
         environment |= {"SUDO_USER": "ann", **variables}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(
+            command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
 
     def calls(self) -> list[str]:
         return (self.folder / "calls").read_text().splitlines()
 
     def files(self) -> dict[str, str]:
-        return {str(file.relative_to(self.root)): file.read_text() for file in self.root.rglob("*") if file.is_file()}
+        return {
+            str(file.relative_to(self.root)): file.read_text()
+            for file in self.root.rglob("*")
+            if file.is_file()
+        }
 
 
 @pytest.fixture
@@ -116,7 +151,12 @@ def test_a_dry_run_says_everything_and_does_nothing_without_root(host: Host) -> 
     done = host.set_up("--dry-run", "--network")
     assert done.returncode == 0, done.stderr
     assert (host.files(), host.calls()) == (before, [])
-    for word in ("99-widowx.rules", "udevadm trigger", "sysctl", "usermod --append --groups video,input ann"):
+    for word in (
+        "99-widowx.rules",
+        "udevadm trigger",
+        "sysctl",
+        "usermod --append --groups video,input ann",
+    ):
         assert re.search(f"would run: .*{word}", done.stdout), word
 
 
@@ -132,7 +172,9 @@ def test_remove_undoes_it(host: Host) -> None:
 
 def test_buffers_are_as_large_as_the_middleware_asks_for(host: Host) -> None:
     assert host.set_up("--network").returncode == 0
-    (asked,) = re.findall(r'sockets_size="(\d+)MB"', (ROOT / "config/fastdds.xml").read_text())
+    (asked,) = re.findall(
+        r'sockets_size="(\d+)MB"', (ROOT / "config/fastdds.xml").read_text()
+    )
     text = host.files()["etc/sysctl.d/60-widowx.conf"]
     for name in ("rmem_max", "wmem_max"):
         assert int(re.findall(rf"net.core.{name} = (\d+)", text)[0]) >= int(asked) * 2**20
@@ -144,13 +186,19 @@ def test_buffers_are_as_large_as_the_middleware_asks_for(host: Host) -> None:
     [
         ({"uname": "echo Darwin"}, [], "this is Darwin"),
         ({"id": "echo 1000"}, [], "this needs root: sudo docker/host/setup"),
-        ({"id": '[ $# = 1 ] && [ "$1" = -u ] && echo 0'}, ["--user", "bob"], "there is no user bob"),
+        (
+            {"id": '[ $# = 1 ] && [ "$1" = -u ] && echo 0'},
+            ["--user", "bob"],
+            "there is no user bob",
+        ),
         ({}, ["--user"], "whose groups?"),
         ({}, ["--force"], "there is no argument --force; there are: --dry-run"),
         ({"udevadm": "exit 1"}, [], "this did not work: udevadm control"),
     ],
 )
-def test_what_is_in_the_way_is_named(host: Host, standins: dict[str, str], arguments: list[str], message: str) -> None:
+def test_what_is_in_the_way_is_named(
+    host: Host, standins: dict[str, str], arguments: list[str], message: str
+) -> None:
     for name, script in standins.items():
         host.command(name, script)
     done = host.set_up(*arguments)

@@ -17,18 +17,51 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TOOLS = "bash cat cut date dirname env find flock grep id mkdir rm sed sha256sum sort tail uname xargs"
 REQUIREMENTS = sorted((ROOT / "requirements").glob("*.in"))
-PACKAGES = [ROOT / "src" / name for name in ("ptr_policy_node", "ptr_training", "widowx_bringup")]
+PACKAGES = [
+    ROOT / "src" / name
+    for name in ("ptr_common", "ptr_policy_node", "ptr_training", "widowx_bringup")
+]
 # Packages of ROS 2, from wheels or an installed ROS, and ours.
-ROS = re.compile(r"rclpy|launch|launch_ros|ament_index_python|\w+_(msgs|interfaces|srvs)|ptr_\w+|widowx_bringup")
-ROSDEP = {"cv2": "python3-opencv", "matplotlib": "python3-matplotlib", "numpy": "python3-numpy"}
+ROS = re.compile(
+    r"rclpy|launch|launch_ros|ament_index_python|\w+_(msgs|interfaces|srvs)|ptr_\w+|widowx_bringup"
+)
+ROSDEP = {
+    "cv2": "python3-opencv",
+    "matplotlib": "python3-matplotlib",
+    "numpy": "python3-numpy",
+}
 ROSDEP |= {"tqdm": "python3-tqdm", "yaml": "python3-yaml"}
 ROSDEP |= {"hypothesis": "python3-hypothesis", "pytest": "python3-pytest"}
-# Looked up in rosdistro 8468e88 (2026-08-22): each is known for Humble on Ubuntu 22.04 and for Jazzy on 24.04. One
-# unknown key and `rosdep install` installs nothing, so a new one is looked up there before it is added here.
-KNOWN_KEYS = {"ament_cmake", "builtin_interfaces", "diagnostic_msgs", "geometry_msgs", "joy", "launch", "launch_ros"}
-KNOWN_KEYS |= {"lifecycle_msgs", "rcl_interfaces", "rclpy", "ros2launch", "rosgraph_msgs", "rosidl_default_generators"}
-KNOWN_KEYS |= {"rosidl_default_runtime", "sensor_msgs", "std_msgs", "std_srvs", *ROSDEP.values()}
-OPTIONAL = {"interbotix_xs_msgs"}  # of the real arm's driver, built from source beside it: rosdep does not know it
+# Looked up in rosdistro 8468e88 (2026-08-22): each is known for Humble on Ubuntu 22.04 and
+# for Jazzy on 24.04. One unknown key and `rosdep install` installs nothing, so a new one is
+# looked up there before it is added here.
+KNOWN_KEYS = {
+    "ament_cmake",
+    "builtin_interfaces",
+    "diagnostic_msgs",
+    "geometry_msgs",
+    "joy",
+    "launch",
+    "launch_ros",
+}
+KNOWN_KEYS |= {
+    "lifecycle_msgs",
+    "rcl_interfaces",
+    "rclpy",
+    "ros2launch",
+    "rosgraph_msgs",
+    "rosidl_default_generators",
+}
+KNOWN_KEYS |= {
+    "rosidl_default_runtime",
+    "sensor_msgs",
+    "std_msgs",
+    "std_srvs",
+    *ROSDEP.values(),
+}
+OPTIONAL = {
+    "interbotix_xs_msgs"
+}  # of the real arm's driver, built from source beside it: rosdep does not know it
 STANDARD_FROM_3_14 = {"compression"}
 
 
@@ -80,7 +113,9 @@ def test_another_architecture_is_named(clone: Path, machine: Path) -> None:
     assert "this machine is Linux on aarch64" in set_up(clone, machine)
 
 
-def test_a_python_that_is_too_old_is_named_with_what_would_do(clone: Path, machine: Path) -> None:
+def test_a_python_that_is_too_old_is_named_with_what_would_do(
+    clone: Path, machine: Path
+) -> None:
     command(machine, "python3", '[ "$1" = --version ] && echo Python 3.9.2 || exit 1')
     said = set_up(clone, machine)
     assert "python3: Python 3.9.2" in said
@@ -93,7 +128,9 @@ def test_a_named_python_is_not_replaced_by_another(clone: Path, machine: Path) -
     assert "mine: Python 3.14.0" in set_up(clone, machine, PYTHON="mine")
 
 
-def test_a_missing_compiler_is_named_with_the_line_that_installs_it(clone: Path, machine: Path) -> None:
+def test_a_missing_compiler_is_named_with_the_line_that_installs_it(
+    clone: Path, machine: Path
+) -> None:
     command(machine, "id", "echo 1000")
     said = set_up(clone, machine)
     assert "a C++ compiler" in said
@@ -108,13 +145,26 @@ def test_root_is_told_when_apt_fails(clone: Path, machine: Path) -> None:
     assert "a C++ compiler" in said
 
 
-@pytest.mark.skipif(not (ROOT / ".venv/.done/ours").exists(), reason="scripts/setup has not made this environment")
+@pytest.mark.skipif(
+    not (ROOT / ".venv/.done/ours").exists(),
+    reason="scripts/setup has not made this environment",
+)
 def test_a_second_run_has_nothing_to_do() -> None:
-    environment = {**os.environ, "PYTHON": "/no/python"}  # were there something to do, it would fail
+    environment = {
+        **os.environ,
+        "PYTHON": "/no/python",
+    }  # were there something to do, it would fail
     done = subprocess.run(
-        [ROOT / "scripts/setup"], env=environment, capture_output=True, text=True, check=False, timeout=60
+        [ROOT / "scripts/setup"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), "run make setup first"
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), (
+        "run make setup first"
+    )
 
 
 def imports(folder: Path) -> set[str]:
@@ -144,19 +194,31 @@ def test_everything_imported_is_required_by_name(package: Path) -> None:
     named = set[str]().union(*map(required, REQUIREMENTS))
     providers = packages_distributions()
     others = {name for name in imports(package / package.name) if not ROS.fullmatch(name)}
-    assert {name for name in others if not named & set(map(normalised, providers.get(name, [name])))} == set()
+    assert {
+        name
+        for name in others
+        if not named & set(map(normalised, providers.get(name, [name])))
+    } == set()
 
 
 def depends(package: Path, *kinds: str) -> set[str]:
     """Return what a manifest names as a dependency of these kinds; of all kinds, if none is given."""
     manifest = ElementTree.parse(package / "package.xml").getroot()
     wanted = [f"{kind}_depend".lstrip("_") for kind in kinds]
-    return {str(each.text) for each in manifest if (each.tag in wanted if kinds else each.tag.endswith("depend"))}
+    return {
+        str(each.text)
+        for each in manifest
+        if (each.tag in wanted if kinds else each.tag.endswith("depend"))
+    }
 
 
 def from_ros_or_apt(folder: Path) -> set[str]:
     """Return the keys of what a folder's files import from ROS and from apt."""
-    found = {ROSDEP.get(name, name) for name in imports(folder) if ROS.fullmatch(name) or name in ROSDEP}
+    found = {
+        ROSDEP.get(name, name)
+        for name in imports(folder)
+        if ROS.fullmatch(name) or name in ROSDEP
+    }
     return found - OPTIONAL - {folder.parent.name}
 
 
@@ -167,18 +229,31 @@ def test_the_manifest_names_what_ros_and_apt_have_to_bring(package: Path) -> Non
     assert from_ros_or_apt(package / "test") <= running | depends(package, "test")
 
 
-@pytest.mark.parametrize("package", sorted((ROOT / "src").glob("*/package.xml")), ids=lambda file: file.parent.name)
+@pytest.mark.parametrize(
+    "package",
+    sorted((ROOT / "src").glob("*/package.xml")),
+    ids=lambda file: file.parent.name,
+)
 def test_rosdep_knows_every_key(package: Path) -> None:
-    assert depends(package.parent) <= KNOWN_KEYS | {file.parent.name for file in (ROOT / "src").glob("*/package.xml")}
+    assert depends(package.parent) <= KNOWN_KEYS | {
+        file.parent.name for file in (ROOT / "src").glob("*/package.xml")
+    }
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
 def test_colcon_runs_the_tests_with_pytest(package: Path) -> None:
-    assert any(re.fullmatch(r"pytest; extra == .test.", line) for line in requires(package.name) or [])
+    assert any(
+        re.fullmatch(r"pytest; extra == .test.", line)
+        for line in requires(package.name) or []
+    )
 
 
 @pytest.mark.parametrize("file", REQUIREMENTS, ids=lambda file: file.name)
 def test_the_lock_pins_every_requirement(file: Path) -> None:
     lock = ROOT / "requirements/lock.txt"
     assert required(file) - required(lock) == set()
-    assert all("==" in line for line in lock.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
+    assert all(
+        "==" in line
+        for line in lock.read_text(encoding="utf-8").splitlines()
+        if not line.startswith("#")
+    )

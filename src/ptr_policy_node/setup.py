@@ -7,7 +7,7 @@ setup(
     version="0.1.0",
     description="Runs an exported PTR policy: camera images in, 7-DoF end-effector commands out",
     license="MIT",
-    packages=find_packages(exclude=["test"]),
+    packages=find_packages(exclude=["test", "test.*"]),
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
@@ -17,6 +17,6 @@ setup(
     python_requires=">=3.10",
     entry_points={
         "console_scripts": ["policy_node = ptr_policy_node.policy_node:main"],
-        "ptr.commands": ["compile = ptr_policy_node.compiled:main"],
+        "ptr.commands": ["compile = ptr_policy_node.aot_compile:main"],
     },
 )

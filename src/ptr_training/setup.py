@@ -9,27 +9,31 @@ setup(
     version="0.1.0",
     description="Offline training for PTR, without ROS: episodes, agents, checkpoint selection, bundles",
     license="MIT",
-    packages=find_packages(exclude=["test"]),
+    packages=find_packages(exclude=["test", "test.*"]),
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
-        (f"share/{NAME}/train", sorted(map(str, Path("train").glob("*.yaml")))),  # a link to config/train
+        (
+            f"share/{NAME}/train",
+            sorted(map(str, Path("train").glob("*.yaml"))),
+        ),  # a link to config/train
     ],
     install_requires=["ptr_policy_node", "numpy", "pyyaml"],
-    extras_require={"test": ["hypothesis", "pytest"]},  # colcon test runs pytest where it is named
+    extras_require={
+        "test": ["hypothesis", "pytest"]
+    },  # colcon test runs pytest where it is named
     python_requires=">=3.10",
     entry_points={
-        "console_scripts": ["ptr = ptr_training.cli:main"],
         "ptr.commands": [
-            "export = ptr_training.bag_export:main",
-            "import = ptr_training.importing:main",
-            "pretrain = ptr_training.train:pretrain",
-            "finetune = ptr_training.train:finetune",
-            "inspect = ptr_training.inspection:main",
-            "review = ptr_training.review:main",
-            "select = ptr_training.select:main",
-            "bundle = ptr_training.export:main",
-            "convert = ptr_training.convert:main",
+            "export = ptr_training.bags.export:main",
+            "import = ptr_training.importers.import_store:main",
+            "pretrain = ptr_training.training.train:pretrain",
+            "finetune = ptr_training.training.train:finetune",
+            "inspect = ptr_training.inspection.inspect:main",
+            "review = ptr_training.data.review:main",
+            "select = ptr_training.deploy.checkpoint_selection:main",
+            "bundle = ptr_training.deploy.bundle_export:main",
+            "convert = ptr_training.importers.convert:main",
         ],
     },
 )

@@ -7,7 +7,10 @@ NAME = "widowx_bringup"
 
 def share(folder: str, pattern: str) -> tuple[str, list[str]]:
     """Return the data_files entry that installs a folder's files under share/."""
-    return (f"share/{NAME}/{folder}", sorted(str(path) for path in Path(folder).glob(pattern)))
+    return (
+        f"share/{NAME}/{folder}",
+        sorted(str(path) for path in Path(folder).glob(pattern)),
+    )
 
 
 setup(
@@ -15,7 +18,7 @@ setup(
     version="0.1.0",
     description="Arm, cameras, simulator, teleoperation, recorder and evaluation for a WidowX 250 S",
     license="MIT",
-    packages=find_packages(exclude=["test"]),
+    packages=find_packages(exclude=["test", "test.*"]),
     package_data={NAME: ["description/*.xml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
@@ -33,28 +36,28 @@ setup(
     python_requires=">=3.10",
     entry_points={
         "console_scripts": [
-            "arm_node = widowx_bringup.arm_node:main",
-            "bag_player = widowx_bringup.bag_player:main",
-            "driver_keeper = widowx_bringup.driver_keeper:main",
-            "camera_monitor = widowx_bringup.camera_monitor:main",
-            "camera_node = widowx_bringup.camera_node:main",
-            "recorder_node = widowx_bringup.recorder_node:main",
-            "scripted_teleop = widowx_bringup.scripted_teleop:main",
-            "teleop_node = widowx_bringup.teleop_node:node_main",
-            "simulation = widowx_bringup.simulation:main",
+            "arm_node = widowx_bringup.arm.node:main",
+            "bag_player = widowx_bringup.recording.bag_player:main",
+            "driver_keeper = widowx_bringup.arm.interbotix.driver_keeper:main",
+            "camera_monitor = widowx_bringup.camera.monitor:main",
+            "camera_node = widowx_bringup.camera.node:main",
+            "recorder_node = widowx_bringup.recording.recorder_node:main",
+            "scripted_teleop = widowx_bringup.sim.scripted_teleop:main",
+            "teleop_node = widowx_bringup.teleop.node:node_main",
+            "simulation = widowx_bringup.sim.node:main",
         ],
         "ptr.commands": [
-            "calibrate = widowx_bringup.calibrate:main",
-            "collect = widowx_bringup.collect:main",
-            "demo = widowx_bringup.demo:main",
-            "doctor = widowx_bringup.doctor:main",
-            "evaluate = widowx_bringup.evaluate:main",
-            "record = widowx_bringup.record:main",
-            "recover = widowx_bringup.bag_writer:recover",
-            "report = widowx_bringup.report:main",
-            "teleop = widowx_bringup.teleop_node:main",
-            "study = widowx_bringup.study:main",
-            "up = widowx_bringup.up:main",
+            "calibrate = widowx_bringup.evaluation.calibrate:main",
+            "collect = widowx_bringup.sim.collect:main",
+            "demo = widowx_bringup.evaluation.demo:main",
+            "doctor = widowx_bringup.doctor.main:main",
+            "evaluate = widowx_bringup.evaluation.evaluate:main",
+            "record = widowx_bringup.evaluation.record:main",
+            "recover = widowx_bringup.recording.bag_writer:recover",
+            "report = widowx_bringup.evaluation.report:main",
+            "teleop = widowx_bringup.teleop.node:main",
+            "study = widowx_bringup.evaluation.study:main",
+            "up = widowx_bringup.graph.up:main",
         ],
     },
 )

@@ -9,9 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from . import compiled
+from . import aot_cache
 from .bundle import PRECISIONS, Bundle, BundleError
-from .programs import as_module, read_programs
+from .exported_programs import as_module, read_programs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,8 +26,10 @@ class Backend(ABC):
     Attributes:
         form: The form of bundle it runs, see `bundle.FORMS`.
         precisions: Those it can run in.
-        act: (image, proprio, task) to (action, std), as `docs/design.md` describes them, batch size 1.
-        q: (image, proprio, task, action) to both Q values. It may be called in another thread than `act`.
+        act: (image, proprio, task) to (action, std), as `docs/design.md` describes them,
+            batch size 1.
+        q: (image, proprio, task, action) to both Q values. It may be called in another
+        thread than `act`.
     """
 
     form: ClassVar[str]
@@ -50,14 +52,22 @@ class TorchScript(Backend):
         import torch
 
         try:
-            module = torch.jit.load(io.BytesIO(bundle.files["policy.pt"]), map_location="cpu").eval()
+            module = torch.jit.load(
+                io.BytesIO(bundle.files["policy.pt"]), map_location="cpu"
+            ).eval()
             for weights in module.parameters():
-                if weights.dim() == 4:  # convolutions: a third faster in a ResNet-34, with the same results
-                    weights.data = weights.data.contiguous(memory_format=torch.channels_last)
+                if (
+                    weights.dim() == 4
+                ):  # convolutions: a third faster in a ResNet-34, with the same results
+                    weights.data = weights.data.contiguous(
+                        memory_format=torch.channels_last
+                    )
             module = torch.jit.freeze(module, preserved_attrs=["act", "q"])
         except (RuntimeError, ValueError) as error:
             reason = str(error).partition("\n")[0]
-            raise BundleError(f"{bundle.path / 'policy.pt'} is not a TorchScript policy: {reason}") from error
+            raise BundleError(
+                f"{bundle.path / 'policy.pt'} is not a TorchScript policy: {reason}"
+            ) from error
         self.act, self.q = module.act, module.q
 
 
@@ -67,7 +77,9 @@ class Exported(Backend):
     form = "export"
 
     def __init__(self, bundle: Bundle, precision: str, threads: int) -> None:
-        self.act, self.q = (as_module(program, precision) for program in read_programs(bundle))
+        self.act, self.q = (
+            as_module(program, precision) for program in read_programs(bundle)
+        )
 
 
 class Compiled(Backend):
@@ -83,7 +95,7 @@ class Compiled(Backend):
             outputs: list[Tensor] = runner.run(list(inputs))
             return outputs
 
-        act, q = compiled.load(bundle, precision)
+        act, q = aot_cache.load(bundle, precision)
         self.act = lambda *inputs: run(act, inputs)
         self.q = lambda *inputs: run(q, inputs)[0]
 
@@ -98,7 +110,9 @@ class OpenVino(Backend):
         try:
             openvino = importlib.import_module("openvino")
         except ImportError as error:
-            raise BundleError(f"OpenVINO is not installed here: pip install openvino ({error})") from error
+            raise BundleError(
+                f"OpenVINO is not installed here: pip install openvino ({error})"
+            ) from error
         options = {
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
             "INFERENCE_NUM_THREADS": threads,
@@ -107,7 +121,9 @@ class OpenVino(Backend):
 
         def load(program: ExportedProgram) -> Any:
             model = openvino.convert_model(program)
-            return openvino.Core().compile_model(model, "CPU", options).create_infer_request()
+            return (
+                openvino.Core().compile_model(model, "CPU", options).create_infer_request()
+            )
 
         act, q = (load(program) for program in read_programs(bundle))
         self.act = lambda *inputs: self._run(act, inputs)
@@ -118,9 +134,15 @@ class OpenVino(Backend):
         import torch
 
         values = dict(zip(("image", "proprio", "task", "action"), inputs, strict=False))
-        wanted = {name for each in request.model_inputs for name in each.names}  # those that an output follows from
-        results = request.infer({name: value.numpy() for name, value in values.items() if name in wanted})
-        return [torch.from_numpy(results[output].copy()) for output in request.model_outputs]
+        wanted = {
+            name for each in request.model_inputs for name in each.names
+        }  # those that an output follows from
+        results = request.infer(
+            {name: value.numpy() for name, value in values.items() if name in wanted}
+        )
+        return [
+            torch.from_numpy(results[output].copy()) for output in request.model_outputs
+        ]
 
 
 BACKENDS: dict[str, type[Backend]] = {
@@ -131,29 +153,36 @@ BACKENDS: dict[str, type[Backend]] = {
 }
 
 
-def open_backend(name: str, bundle: Bundle, precision: str, threads: int) -> tuple[str, Backend]:
+def open_backend(
+    name: str, bundle: Bundle, precision: str, threads: int
+) -> tuple[str, Backend]:
     """Return a backend that has loaded a bundle, and its name.
 
     Args:
-        name: One of `BACKENDS`, or `auto`: `aot` if the bundle has been compiled for this machine, else what needs
-            nothing but PyTorch.
+        name: One of `BACKENDS`, or `auto`: `aot` if the bundle has been compiled for this
+            machine, else what needs nothing but PyTorch.
         bundle: A bundle whose files have been checked.
         precision: One of `bundle.PRECISIONS`.
         threads: CPU threads.
 
     Raises:
-        BundleError: If there is no such backend, it cannot run this bundle, or this machine lacks what it needs.
+        BundleError: If there is no such backend, it cannot run this bundle, or this machine
+        lacks what it needs.
     """
     import torch
 
     torch.set_num_threads(threads)
     if name == "auto":
-        name = "aot" if compiled.exists(bundle, precision) else bundle.form
+        name = "aot" if aot_cache.exists(bundle, precision) else bundle.form
     if name not in BACKENDS:
-        raise BundleError(f"backend is {name!r}; it must be one of auto, {', '.join(BACKENDS)} ({PARAMETERS})")
+        raise BundleError(
+            f"backend is {name!r}; it must be one of auto, {', '.join(BACKENDS)} ({PARAMETERS})"
+        )
     backend = BACKENDS[name]
     if backend.form != bundle.form:
-        fitting = ", ".join(each for each, kind in BACKENDS.items() if kind.form == bundle.form)
+        fitting = ", ".join(
+            each for each, kind in BACKENDS.items() if kind.form == bundle.form
+        )
         raise BundleError(
             f"{bundle.path}: backend {name!r} runs bundles of the form {backend.form!r}, this one is {bundle.form!r}: "
             f"choose {fitting} ({PARAMETERS}), or make it with `ptr bundle --format {backend.form}`"
@@ -163,11 +192,15 @@ def open_backend(name: str, bundle: Bundle, precision: str, threads: int) -> tup
             f"precision is {precision!r}; {name} runs in {' or '.join(backend.precisions)} ({PARAMETERS})"
         )
     if precision == "bfloat16" and not _has_bfloat16():
-        raise BundleError(f"precision is 'bfloat16', which this CPU has no arithmetic for; use float32 ({PARAMETERS})")
+        raise BundleError(
+            f"precision is 'bfloat16', which this CPU has no arithmetic for; use float32 ({PARAMETERS})"
+        )
     return name, backend(bundle, precision, threads)
 
 
 def _has_bfloat16() -> bool:
     import torch
 
-    return any(has for name, has in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
+    return any(
+        has for name, has in torch.cpu.get_capabilities().items() if name.endswith("bf16")
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .spec import PtrError
+from ptr_common.errors import PtrError
 
 STATES_KEPT = 128
 """Arm states that wait for their picture: more than `MAX_CAMERA_LATENCY` of them at 100 Hz."""
@@ -16,9 +16,11 @@ STATES_KEPT = 128
 class StepSchedule:
     """Says on which pictures a control step falls.
 
-    Steps fall due at a fixed rate. Each is taken on the picture nearest to its due time rather than by a timer of its
-    own: the command then answers a picture that has just been taken, and the rate is the camera's clock, which is
-    also the one that training data were aligned to. However pictures come, two steps are at least half a period apart.
+    Steps fall due at a fixed rate. Each is taken on the picture nearest to its due time
+    rather than by a timer of its
+    own: the command then answers a picture that has just been taken, and the rate is the
+    camera's clock, which is also the one that training data were aligned to. However
+    pictures come, two steps are at least half a period apart.
 
     Args:
         rate: Control rate [Hz].
@@ -40,8 +42,13 @@ class StepSchedule:
             self._due_ns = self._previous_ns = stamp_ns
             self._step_ns = stamp_ns - self.period_ns
         interval, self._previous_ns = stamp_ns - self._previous_ns, stamp_ns
-        early = min(interval // 2, self.period_ns // 10)  # nearer to the due time than the next picture will be
-        if stamp_ns < self._due_ns - early or stamp_ns - self._step_ns < self.period_ns // 2:
+        early = min(
+            interval // 2, self.period_ns // 10
+        )  # nearer to the due time than the next picture will be
+        if (
+            stamp_ns < self._due_ns - early
+            or stamp_ns - self._step_ns < self.period_ns // 2
+        ):
             return False
         self._step_ns = stamp_ns
         self._due_ns += self.period_ns
@@ -63,8 +70,9 @@ class ArmInput:
 class Inputs:
     """The newest picture's stamp and the arm states, and whether they are good enough to act on.
 
-    A camera whose stamps are late shows an earlier moment than they say. The age of a picture then counts from that
-    moment, and it is paired with the arm state of that moment, as in the data that the policy learnt from.
+    A camera whose stamps are late shows an earlier moment than they say. The age of a
+    picture then counts from that moment, and it is paired with the arm state of that
+    moment, as in the data that the policy learnt from.
 
     Attributes:
         max_image_age: Oldest picture that may be acted on, from when it was seen [s].
@@ -115,12 +123,15 @@ class Inputs:
     def arm_seen(self) -> ArmInput | None:
         """The arm state that belongs to the newest picture: the newest that is not later than when it was seen.
 
-        Where stamps are not late it is simply the newest: then it is later by the picture's way at most.
+        Where stamps are not late it is simply the newest: then it is later by the picture's
+        way at most.
         """
         seen_ns = self.seen_ns
         if not self._latency_ns or seen_ns is None:
             return self.arm
-        return next((state for state in reversed(self._states) if state.stamp_ns <= seen_ns), None)
+        return next(
+            (state for state in reversed(self._states) if state.stamp_ns <= seen_ns), None
+        )
 
     def problem(self, now_ns: int) -> str:
         """Return which input is missing, late or unusable; empty when the policy may act."""
@@ -134,7 +145,9 @@ class Inputs:
     def _arm_problem(self, now_ns: int) -> str:
         if self.arm is None:
             return "no arm state yet"
-        if problem := self.arm.problem or _late("arm state", now_ns - self.arm.stamp_ns, self.max_state_age):
+        if problem := self.arm.problem or _late(
+            "arm state", now_ns - self.arm.stamp_ns, self.max_state_age
+        ):
             return problem
         return self._pairing_problem()
 
@@ -151,4 +164,6 @@ class Inputs:
 
 def _late(what: str, age_ns: int, limit: float) -> str:
     age = age_ns * 1e-9
-    return f"{what} is {age:.3f} s old; at most {limit:g} s are allowed" if age > limit else ""
+    return (
+        f"{what} is {age:.3f} s old; at most {limit:g} s are allowed" if age > limit else ""
+    )

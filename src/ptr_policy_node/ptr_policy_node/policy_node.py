@@ -1,7 +1,8 @@
 """The deployed policy on the ROS graph: picture and arm state in, one command per control step out.
 
-A lifecycle node. It loads and checks its bundle when configured (PyTorch is not imported before), and commands
-only while it is active, an episode is running, and picture and arm state are fresh.
+A lifecycle node. It loads and checks its bundle when configured (PyTorch is not imported
+before), and commands only while it is active, an episode is running, and picture and arm
+state are fresh.
 """
 
 from __future__ import annotations
@@ -17,26 +18,35 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import Image
 
-from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState
-
-from . import qos
-from .images import RawImage, stamp_of
-from .node import PIXELS, Health, ManagedNode, now_ns, parameter, run, to_ns, to_stamp
-from .observation import ArmInput, Inputs, StepSchedule
-from .spec import (
-    BASE_FRAME,
-    CONTROL_RATE,
-    MAX_CAMERA_LATENCY,
+from ptr_common import qos
+from ptr_common.action_space import BASE_FRAME, CONTROL_RATE
+from ptr_common.camera_latency import MAX_CAMERA_LATENCY
+from ptr_common.cdr import stamp_of
+from ptr_common.errors import PtrError
+from ptr_common.images import RawImage
+from ptr_common.managed_node import (
+    PIXELS,
+    Health,
+    ManagedNode,
+    now_ns,
+    parameter,
+    run,
+    to_ns,
+    to_stamp,
+)
+from ptr_common.topics import (
     TOPIC_ARM_STATE,
     TOPIC_COMMAND,
     TOPIC_EPISODE_EVENT,
     TOPIC_POLICY_STATE,
-    PtrError,
     image_topic,
 )
+from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState
+
+from .observation import ArmInput, Inputs, StepSchedule
 
 if TYPE_CHECKING:
-    from .bundle import Choice, Policy
+    from .policy import Choice, Policy
 
 LATENESS = (0.01, 2.0)
 """Ages [s] that may be set as the oldest acted on: none of them is a way to switch the check off."""
@@ -48,16 +58,44 @@ class PolicyNode(ManagedNode):
     def __init__(self, **options: Any) -> None:
         super().__init__("policy_node", **options)
         parameter(self, "bundle", "", "folder of the bundle", settable=True)
-        parameter(self, "camera", "over_shoulder", "camera the policy looks through", settable=True)
+        parameter(
+            self,
+            "camera",
+            "over_shoulder",
+            "camera the policy looks through",
+            settable=True,
+        )
         parameter(self, "width", 640, "its picture width [pixels]", PIXELS, settable=True)
         parameter(self, "height", 480, "its picture height [pixels]", PIXELS, settable=True)
-        parameter(self, "task", "", "task where the START of an episode names none", settable=True)
-        parameter(self, "backend", "auto", "what runs the bundle: auto, or one of backends.BACKENDS", settable=True)
-        parameter(self, "precision", "float32", "what it computes in: float32 or bfloat16", settable=True)
+        parameter(
+            self, "task", "", "task where the START of an episode names none", settable=True
+        )
+        parameter(
+            self,
+            "backend",
+            "auto",
+            "what runs the bundle: auto, or one of backends.BACKENDS",
+            settable=True,
+        )
+        parameter(
+            self,
+            "precision",
+            "float32",
+            "what it computes in: float32 or bfloat16",
+            settable=True,
+        )
         parameter(self, "threads", 1, "CPU threads of PyTorch", (1, 256), settable=True)
         latency = "by how much the camera's stamps are late [s]"
-        parameter(self, "camera_latency", 0.0, latency, (0.0, MAX_CAMERA_LATENCY), settable=True)
-        parameter(self, "max_image_age", 0.2, "oldest picture acted on, from when it was seen [s]", LATENESS)
+        parameter(
+            self, "camera_latency", 0.0, latency, (0.0, MAX_CAMERA_LATENCY), settable=True
+        )
+        parameter(
+            self,
+            "max_image_age",
+            0.2,
+            "oldest picture acted on, from when it was seen [s]",
+            LATENESS,
+        )
         parameter(self, "max_state_age", 0.2, "oldest arm state acted on [s]", LATENESS)
         self._inputs: Inputs  # once configured
         self._schedule = StepSchedule(CONTROL_RATE)
@@ -67,8 +105,12 @@ class PolicyNode(ManagedNode):
         self._refusal = ""  # why the running episode cannot be acted on
         self._stepped_ns = 0
         self._last = PolicyState()
-        self._judged: Future[None] | None = None  # the step whose Q values are being computed
-        self._judging = ThreadPoolExecutor(max_workers=1, thread_name_prefix="critic", initializer=_step_back)
+        self._judged: Future[None] | None = (
+            None  # the step whose Q values are being computed
+        )
+        self._judging = ThreadPoolExecutor(
+            max_workers=1, thread_name_prefix="critic", initializer=_step_back
+        )
         self.publish_health("policy")
 
     # --- life cycle -----------------------------------------------------------------------------------------
@@ -77,15 +119,19 @@ class PolicyNode(ManagedNode):
         """Load and check the bundle.
 
         Raises:
-            PtrError: If the bundle is refused, or the camera is too late for it; the message says why.
+            PtrError: If the bundle is refused, or the camera is too late for it; the
+            message says why.
         """
-        from .bundle import CameraSpec, load_bundle
+        from .bundle import CameraSpec
+        from .policy import load_bundle
 
         names = ("max_image_age", "max_state_age", "camera_latency")
         self._inputs = Inputs(**{name: self.value(name) for name in names})
         policy = load_bundle(
             Path(self.value("bundle")),
-            camera=CameraSpec(self.value("camera"), self.value("width"), self.value("height")),
+            camera=CameraSpec(
+                self.value("camera"), self.value("width"), self.value("height")
+            ),
             rate=CONTROL_RATE,
             threads=self.value("threads"),
             backend=self.value("backend"),
@@ -95,13 +141,17 @@ class PolicyNode(ManagedNode):
             policy.task_id(task)
         self._policy, self._refusal = policy, ""
         self._connect()
-        self.get_logger().info(f"bundle {policy.bundle_id}: {policy.info.agent}, checked; runs by {policy.execution}")
+        self.get_logger().info(
+            f"bundle {policy.bundle_id}: {policy.info.agent}, checked; runs by {policy.execution}"
+        )
 
     def _connect(self) -> None:
         self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
         self._states = self.create_publisher(PolicyState, TOPIC_POLICY_STATE, qos.STATE)
         self.create_subscription(ArmState, TOPIC_ARM_STATE, self._on_arm, qos.STATE)
-        self.create_subscription(EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS)
+        self.create_subscription(
+            EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS
+        )
         # Serialised: a picture is decoded only when a step falls on it.
         image = image_topic(self.value("camera"))
         self.create_subscription(Image, image, self._on_image, qos.NEWEST_IMAGE, raw=True)
@@ -113,7 +163,9 @@ class PolicyNode(ManagedNode):
 
     def cleanup(self) -> None:
         """Forget the bundle."""
-        self._judging.submit(bool).result()  # what was judged last is published before its publisher goes
+        self._judging.submit(
+            bool
+        ).result()  # what was judged last is published before its publisher goes
         self._policy = None
 
     def destroy_node(self) -> None:
@@ -147,8 +199,14 @@ class PolicyNode(ManagedNode):
             self.get_logger().error(self._refusal)
 
     def _on_arm(self, state: ArmState) -> None:
-        problem = "" if state.status == ArmState.STATUS_OK else f"arm does not take commands: {state.reason}"
-        self._inputs.hear(ArmInput(to_ns(state.header.stamp), np.asarray(state.proprio), problem))
+        problem = (
+            ""
+            if state.status == ArmState.STATUS_OK
+            else f"arm does not take commands: {state.reason}"
+        )
+        self._inputs.hear(
+            ArmInput(to_ns(state.header.stamp), np.asarray(state.proprio), problem)
+        )
 
     def _on_image(self, buffer: bytes) -> None:
         """Take a step if one falls on this picture."""
@@ -190,7 +248,9 @@ class PolicyNode(ManagedNode):
         state = self._new_state(PolicyState.STATUS_ACTING)
         state.policy_std = choice.std.astype(np.float64)
         state.latency = (sent_ns - image.stamp_ns) * 1e-9
-        if self._judged is not None and not self._judged.done():  # a slow computer: this step's Q values stay NaN
+        if (
+            self._judged is not None and not self._judged.done()
+        ):  # a slow computer: this step's Q values stay NaN
             self._publish_state(state)
             return
         self._judged = self._judging.submit(self._judge, self._policy, choice, state)
@@ -246,7 +306,9 @@ class PolicyNode(ManagedNode):
 
 def _step_back() -> None:
     """Let the other threads of this process go first when cores are scarce."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + 5)
+    os.setpriority(
+        os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + 5
+    )
 
 
 def main() -> int:

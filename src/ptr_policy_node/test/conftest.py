@@ -12,8 +12,8 @@ def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]
     """A bundle, and a cache that holds it compiled in float32."""
     from toy_bundle import write
 
+    from ptr_policy_node.aot_compile import can_compile, compile_bundle
     from ptr_policy_node.bundle import read_bundle
-    from ptr_policy_node.compiled import can_compile, compile_bundle
 
     if shutil.which(os.environ.get("CXX", "g++")) is None:
         pytest.skip("there is no C++ compiler")

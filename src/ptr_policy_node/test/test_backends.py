@@ -13,10 +13,15 @@ import torch
 from toy_bundle import Toy, golden, write
 
 from ptr_policy_node.backends import BACKENDS
-from ptr_policy_node.bundle import TOLERANCES, BundleError, Policy, load_bundle
+from ptr_policy_node.bundle import BundleError
+from ptr_policy_node.policy import TOLERANCES, Policy, load_bundle
 
-CASES = [(name, precision) for name, kind in BACKENDS.items() for precision in kind.precisions]
-HAS_BFLOAT16 = any(has for name, has in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
+CASES = [
+    (name, precision) for name, kind in BACKENDS.items() for precision in kind.precisions
+]
+HAS_BFLOAT16 = any(
+    has for name, has in torch.cpu.get_capabilities().items() if name.endswith("bf16")
+)
 
 
 @pytest.fixture(params=CASES, ids=" ".join)
@@ -42,7 +47,11 @@ def test_every_backend_acts_and_judges_as_the_network(policy: Policy) -> None:
     tolerance = TOLERANCES[policy.execution.split()[1]]
     image = np.random.default_rng(2).integers(0, 256, (8, 8, 3), np.uint8)
     proprio = np.linspace(-1, 1, 7, dtype=np.float32)
-    inputs = (torch.from_numpy(image)[None], torch.from_numpy(proprio)[None], torch.tensor([1]))
+    inputs = (
+        torch.from_numpy(image)[None],
+        torch.from_numpy(proprio)[None],
+        torch.tensor([1]),
+    )
     with torch.inference_mode():
         action, _ = Toy().act(*inputs)
         q = Toy().q(*inputs, action)[0]
@@ -55,40 +64,68 @@ def test_every_backend_acts_and_judges_as_the_network(policy: Policy) -> None:
 
 def test_a_choice_is_judged_in_another_thread_and_outlives_the_next(policy: Policy) -> None:
     images = np.random.default_rng(3).integers(0, 256, (2, 24, 32, 3), np.uint8)
-    first, second = (policy.choose(image, np.full(7, 0.5 + index), "a") for index, image in enumerate(images))
+    first, second = (
+        policy.choose(image, np.full(7, 0.5 + index), "a")
+        for index, image in enumerate(images)
+    )
     with ThreadPoolExecutor(1) as executor:
         values = [executor.submit(policy.value, each).result() for each in (first, second)]
     for choice, value in zip((first, second), values, strict=True):
-        np.testing.assert_allclose(value, [choice.action.sum(), choice.action.sum() - 1], atol=1e-2)
+        np.testing.assert_allclose(
+            value, [choice.action.sum(), choice.action.sum() - 1], atol=1e-2
+        )
     assert not np.allclose(first.action, second.action, atol=1e-3)
 
 
 def test_unknown_backend_names_the_known_ones(tmp_path: Path) -> None:
     write(tmp_path / "bundle")
-    with pytest.raises(BundleError, match=r"backend is 'tpu'; it must be one of auto, torchscript, export, aot, openv"):
+    with pytest.raises(
+        BundleError,
+        match=r"backend is 'tpu'; it must be one of auto, torchscript, export, aot, openv",
+    ):
         load_bundle(tmp_path / "bundle", backend="tpu")
 
 
 @pytest.mark.parametrize(
     ("form", "backend", "fitting"),
-    [("torchscript", "aot", "choose torchscript"), ("export", "torchscript", "choose export, aot, openvino")],
+    [
+        ("torchscript", "aot", "choose torchscript"),
+        ("export", "torchscript", "choose export, aot, openvino"),
+    ],
 )
-def test_backend_for_another_form_of_bundle_is_refused(tmp_path: Path, form: str, backend: str, fitting: str) -> None:
+def test_backend_for_another_form_of_bundle_is_refused(
+    tmp_path: Path, form: str, backend: str, fitting: str
+) -> None:
     write(tmp_path / "bundle", form=form)
-    with pytest.raises(BundleError, match=f"{fitting} .*config/policy.yaml.*ptr bundle --format"):
+    with pytest.raises(
+        BundleError, match=f"{fitting} .*config/policy.yaml.*ptr bundle --format"
+    ):
         load_bundle(tmp_path / "bundle", backend=backend)
 
 
-@pytest.mark.parametrize(("form", "precision"), [("torchscript", "bfloat16"), ("export", "int4")])
-def test_precision_that_a_backend_lacks_is_refused(tmp_path: Path, form: str, precision: str) -> None:
+@pytest.mark.parametrize(
+    ("form", "precision"), [("torchscript", "bfloat16"), ("export", "int4")]
+)
+def test_precision_that_a_backend_lacks_is_refused(
+    tmp_path: Path, form: str, precision: str
+) -> None:
     write(tmp_path / "bundle", form=form)
-    with pytest.raises(BundleError, match=f"precision is '{precision}'; {form} runs in float32"):
+    with pytest.raises(
+        BundleError, match=f"precision is '{precision}'; {form} runs in float32"
+    ):
         load_bundle(tmp_path / "bundle", precision=precision)
 
 
-def test_bfloat16_is_refused_where_the_cpu_lacks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_is_refused_where_the_cpu_lacks_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path / "bundle")
-    lacking = {**torch.cpu.get_capabilities(), "avx512_bf16": False, "amx_bf16": False, "bf16": False}
+    lacking = {
+        **torch.cpu.get_capabilities(),
+        "avx512_bf16": False,
+        "amx_bf16": False,
+        "bf16": False,
+    }
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: lacking)
     with pytest.raises(BundleError, match="no arithmetic for; use float32"):
         load_bundle(tmp_path / "bundle", precision="bfloat16")
@@ -96,13 +133,19 @@ def test_bfloat16_is_refused_where_the_cpu_lacks_it(tmp_path: Path, monkeypatch:
 
 @pytest.mark.skipif(not HAS_BFLOAT16, reason="this CPU has no bfloat16")
 @pytest.mark.parametrize(("name", "part"), [("action", 0.03), ("q", 0.1)])
-def test_another_model_is_not_taken_for_rounding(tmp_path: Path, name: str, part: float) -> None:
+def test_another_model_is_not_taken_for_rounding(
+    tmp_path: Path, name: str, part: float
+) -> None:
     write(tmp_path / "bundle", **{name: golden()[name] + np.float32(part)})
-    with pytest.raises(BundleError, match=r"golden .* does not reproduce the policy \(export bfloat16\)"):
+    with pytest.raises(
+        BundleError, match=r"golden .* does not reproduce the policy \(export bfloat16\)"
+    ):
         load_bundle(tmp_path / "bundle", precision="bfloat16")
 
 
-def test_auto_takes_the_bundles_own_form_until_it_is_compiled(tmp_path: Path, cache: Path) -> None:
+def test_auto_takes_the_bundles_own_form_until_it_is_compiled(
+    tmp_path: Path, cache: Path
+) -> None:
     for form in ("export", "torchscript"):
         write(tmp_path / form, form=form)
         assert load_bundle(tmp_path / form).execution == f"{form} float32"
@@ -112,7 +155,9 @@ def test_auto_takes_what_is_compiled(compiled_bundle: Path) -> None:
     assert load_bundle(compiled_bundle).execution == "aot float32"
 
 
-def test_missing_openvino_is_named_with_what_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_openvino_is_named_with_what_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path / "bundle")
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(BundleError, match="pip install openvino"):

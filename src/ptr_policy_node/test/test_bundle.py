@@ -15,8 +15,9 @@ import pytest
 import torch
 from toy_bundle import CAMERA, INFO, Toy, golden, programs, write
 
-from ptr_policy_node.bundle import FORMS, BundleError, load_bundle, write_bundle
-from ptr_policy_node.files import sha256
+from ptr_common.files import sha256
+from ptr_policy_node.bundle import FORMS, BundleError, write_bundle
+from ptr_policy_node.policy import load_bundle
 
 
 @pytest.fixture(params=FORMS)
@@ -50,7 +51,9 @@ def test_loaded_policy_acts_as_the_module(bundle: Path) -> None:
     image, proprio = np.full((24, 32, 3), 51, np.uint8), np.arange(7.0)
     decision = policy.act(image, proprio, "b")
     np.testing.assert_allclose(decision.action, 0.01 * (proprio + 0.2 + 1), rtol=1e-5)
-    np.testing.assert_allclose(decision.q, [decision.action.sum(), decision.action.sum() - 1], rtol=1e-5)
+    np.testing.assert_allclose(
+        decision.q, [decision.action.sum(), decision.action.sum() - 1], rtol=1e-5
+    )
 
 
 def test_id_follows_from_the_contents(tmp_path: Path) -> None:
@@ -64,19 +67,33 @@ def test_id_follows_from_the_contents(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"format_version": 7}, "format version is 7, expected 1"),
-        ({"action__names": ["dx"]}, r"action names is \('dx',\) in the bundle, \('dx', 'dy'"),
+        (
+            {"action__names": ["dx"]},
+            r"action names is \('dx',\) in the bundle, \('dx', 'dy'",
+        ),
         ({"action__low": [0.0] * 7}, "action low is"),
         ({"action__high": [9.0] * 7}, "action high is"),
-        ({"action__frame": "tool"}, "action frame is 'tool' in the bundle, 'base_link' here"),
+        (
+            {"action__frame": "tool"},
+            "action frame is 'tool' in the bundle, 'base_link' here",
+        ),
         ({"action__gripper": "1 closed"}, "gripper sense is '1 closed'"),
         ({"proprio": ["x"]}, "proprio names is"),
         ({"camera__name": "wrist"}, "camera name is 'wrist' in the bundle, 'front' here"),
-        ({"camera__width": 640}, r"camera size is \(640, 24\) in the bundle, \(32, 24\) here"),
-        ({"image__resize": "lanczos"}, "image pipeline is 'lanczos' in the bundle, 'cv2.INTER_AREA' here"),
+        (
+            {"camera__width": 640},
+            r"camera size is \(640, 24\) in the bundle, \(32, 24\) here",
+        ),
+        (
+            {"image__resize": "lanczos"},
+            "image pipeline is 'lanczos' in the bundle, 'cv2.INTER_AREA' here",
+        ),
         ({"rate": 10.0}, "rate is 10.0 in the bundle, 5.0 here"),
     ],
 )
-def test_mismatch_is_refused_by_name(bundle: Path, changes: dict[str, Any], message: str) -> None:
+def test_mismatch_is_refused_by_name(
+    bundle: Path, changes: dict[str, Any], message: str
+) -> None:
     edit(bundle, **changes)
     with pytest.raises(BundleError, match=message):
         load_bundle(bundle, camera=CAMERA, rate=5.0)
@@ -101,7 +118,10 @@ def test_missing_file_is_refused(bundle: Path, program: str) -> None:
 
 
 def test_garbage_is_refused(bundle: Path, program: str) -> None:
-    message = {"policy.pt": "not a TorchScript policy", "act.pt2": "not an exported policy"}[program]
+    message = {
+        "policy.pt": "not a TorchScript policy",
+        "act.pt2": "not an exported policy",
+    }[program]
     (bundle / program).write_bytes(b"garbage")
     edit(bundle)
     with pytest.raises(BundleError, match=message):
@@ -118,10 +138,14 @@ def test_golden_garbage_is_refused(bundle: Path) -> None:
         load_bundle(bundle)
 
 
-@pytest.mark.parametrize("names", [{"../bundle.json"}, {"policy.pt"}, {"act.pt2", "golden.npz"}, set()])
+@pytest.mark.parametrize(
+    "names", [{"../bundle.json"}, {"policy.pt"}, {"act.pt2", "golden.npz"}, set()]
+)
 def test_bundle_of_other_files_is_refused(bundle: Path, names: set[str]) -> None:
     values = json.loads((bundle / "bundle.json").read_text())
-    (bundle / "bundle.json").write_text(json.dumps({**values, "sha256": dict.fromkeys(names, "0")}))
+    (bundle / "bundle.json").write_text(
+        json.dumps({**values, "sha256": dict.fromkeys(names, "0")})
+    )
     with pytest.raises(BundleError, match=r"sha256 names .*; expected .*policy\.pt"):
         load_bundle(bundle)
 
@@ -136,7 +160,12 @@ def test_incomplete_description_is_refused(bundle: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "change", "what"),
-    [("action", 0.001, "action"), ("q", 0.1, "Q"), ("q", np.nan, "Q"), ("resized", 9, "resized image")],
+    [
+        ("action", 0.001, "action"),
+        ("q", 0.1, "Q"),
+        ("q", np.nan, "Q"),
+        ("resized", 9, "resized image"),
+    ],
 )
 def test_computer_that_does_not_reproduce_the_policy_is_refused(
     tmp_path: Path, name: str, change: float, what: str
@@ -156,14 +185,31 @@ def test_bundle_without_golden_images_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "proprio", "task", "message"),
     [
-        (np.zeros((48, 64, 3), np.uint8), np.zeros(7), "a", r"image is uint8 \(48, 64, 3\), the bundle expects"),
+        (
+            np.zeros((48, 64, 3), np.uint8),
+            np.zeros(7),
+            "a",
+            r"image is uint8 \(48, 64, 3\), the bundle expects",
+        ),
         (np.zeros((24, 32, 3), np.float32), np.zeros(7), "a", "image is float32"),
-        (np.zeros((24, 32, 3), np.uint8), np.full(7, np.nan), "a", "expected 7 finite values"),
+        (
+            np.zeros((24, 32, 3), np.uint8),
+            np.full(7, np.nan),
+            "a",
+            "expected 7 finite values",
+        ),
         (np.zeros((24, 32, 3), np.uint8), np.zeros(6), "a", "expected 7 finite values"),
-        (np.zeros((24, 32, 3), np.uint8), np.zeros(7), "c", "unknown task 'c'; this bundle knows: 'a', 'b'"),
+        (
+            np.zeros((24, 32, 3), np.uint8),
+            np.zeros(7),
+            "c",
+            "unknown task 'c'; this bundle knows: 'a', 'b'",
+        ),
     ],
 )
-def test_bad_input_is_refused(bundle: Path, image: np.ndarray, proprio: np.ndarray, task: str, message: str) -> None:
+def test_bad_input_is_refused(
+    bundle: Path, image: np.ndarray, proprio: np.ndarray, task: str, message: str
+) -> None:
     with pytest.raises(BundleError, match=message):
         load_bundle(bundle).act(image, proprio, task)
 
@@ -180,7 +226,9 @@ def test_action_that_is_not_finite_never_leaves_the_policy(tmp_path: Path) -> No
     values |= {"action": action.numpy(), "q": module.q(*inputs, action).numpy()}
     write_bundle(tmp_path / "bundle", INFO, programs(module, "export"), values)
     with pytest.raises(BundleError, match="the policy's action is not finite"):
-        load_bundle(tmp_path / "bundle").act(np.zeros((24, 32, 3), np.uint8), np.full(7, 1e3), "a")
+        load_bundle(tmp_path / "bundle").act(
+            np.zeros((24, 32, 3), np.uint8), np.full(7, 1e3), "a"
+        )
 
 
 def test_importing_the_format_needs_neither_pytorch_nor_ros() -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ptr_common.errors import PtrError
 from ptr_policy_node.observation import ArmInput, Inputs, StepSchedule
-from ptr_policy_node.spec import PtrError
 
 SECOND = 1_000_000_000
 
@@ -47,7 +47,9 @@ def test_missed_steps_are_not_made_up_for() -> None:
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=2, max_size=200))
 def test_steps_never_follow_each_other_too_closely(pauses: list[float]) -> None:
-    steps = taken(StepSchedule(5.0), np.cumsum(np.array(pauses) * SECOND).astype(int).tolist())
+    steps = taken(
+        StepSchedule(5.0), np.cumsum(np.array(pauses) * SECOND).astype(int).tolist()
+    )
     assert np.diff(steps).min(initial=SECOND) >= SECOND // 10
 
 
@@ -80,7 +82,9 @@ def test_late_image_is_named() -> None:
 def test_late_arm_state_is_named() -> None:
     inputs = complete_inputs()
     inputs.image_ns = 3 * SECOND
-    assert inputs.problem(3 * SECOND) == "arm state is 1.000 s old; at most 0.2 s are allowed"
+    assert (
+        inputs.problem(3 * SECOND) == "arm state is 1.000 s old; at most 0.2 s are allowed"
+    )
 
 
 def test_image_from_before_the_episode_does_not_count() -> None:
@@ -103,7 +107,11 @@ def test_arm_state_that_is_not_finite_is_refused() -> None:
 
 def test_holding_arm_is_not_commanded() -> None:
     inputs = complete_inputs()
-    inputs.hear(ArmInput(2 * SECOND, np.zeros(7), "arm does not take commands: stopped by the operator"))
+    inputs.hear(
+        ArmInput(
+            2 * SECOND, np.zeros(7), "arm does not take commands: stopped by the operator"
+        )
+    )
     assert "stopped by the operator" in inputs.problem(2 * SECOND)
 
 
@@ -131,7 +139,9 @@ def test_picture_whose_stamp_is_true_is_paired_with_the_newest_arm_state() -> No
     assert paired(inputs_of(0.0, 1920, range(0, 2000, 50))) == 1950
 
 
-def test_arm_state_from_after_the_picture_was_seen_does_not_stand_in_for_the_right_one() -> None:
+def test_arm_state_from_after_the_picture_was_seen_does_not_stand_in_for_the_right_one() -> (
+    None
+):
     inputs = inputs_of(0.1, 1920, range(1850, 2000, 50))
     assert paired(inputs) is None
     assert inputs.problem(1_960_000_000) == "no arm state from when the image was seen"
@@ -140,16 +150,23 @@ def test_arm_state_from_after_the_picture_was_seen_does_not_stand_in_for_the_rig
 def test_a_hole_in_the_arm_states_where_the_picture_was_seen_is_named() -> None:
     inputs = inputs_of(0.1, 1920, range(1500, 2000, 400))
     assert paired(inputs) == 1500
-    assert inputs.problem(1_960_000_000) == "arm state of the image is 0.320 s old; at most 0.2 s are allowed"
+    assert (
+        inputs.problem(1_960_000_000)
+        == "arm state of the image is 0.320 s old; at most 0.2 s are allowed"
+    )
 
 
 def test_age_of_a_picture_counts_from_when_it_was_seen() -> None:
     inputs = inputs_of(0.1, 1920, range(0, 2000, 50))
     assert inputs.problem(2_010_000_000) == ""
-    assert inputs.problem(2_030_000_000) == "image is 0.210 s old; at most 0.2 s are allowed"
+    assert (
+        inputs.problem(2_030_000_000) == "image is 0.210 s old; at most 0.2 s are allowed"
+    )
 
 
-def test_picture_seen_before_the_episode_does_not_count_although_it_is_stamped_later() -> None:
+def test_picture_seen_before_the_episode_does_not_count_although_it_is_stamped_later() -> (
+    None
+):
     inputs = inputs_of(0.1, 1920, range(0, 2000, 50))
     inputs.start_ns = 1_830_000_000
     assert "no image since the episode began" in inputs.problem(1_930_000_000)
@@ -159,13 +176,16 @@ def test_picture_seen_before_the_episode_does_not_count_although_it_is_stamped_l
 
 def test_latency_that_no_picture_could_be_young_enough_for_is_refused() -> None:
     with pytest.raises(
-        PtrError, match=r"camera_latency is 0.25 s: no picture would be younger than max_image_age, 0.2 s"
+        PtrError,
+        match=r"camera_latency is 0.25 s: no picture would be younger than max_image_age, 0.2 s",
     ):
         Inputs(max_image_age=0.2, max_state_age=0.2, camera_latency=0.25)
 
 
 @given(st.floats(0.0, 0.19), st.integers(0, 300), st.floats(0.0, 1.0))
-def test_the_pair_is_what_the_exporter_would_take(latency: float, late_ms: int, phase: float) -> None:
+def test_the_pair_is_what_the_exporter_would_take(
+    latency: float, late_ms: int, phase: float
+) -> None:
     """`alignment.newest` on stamps from which the latency is taken off, whatever states came after it."""
     stamps = [round((k * 50 + 50 * phase) * 1e6) for k in range(60)]
     image_ns = 2_000_000_000

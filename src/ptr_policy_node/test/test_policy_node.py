@@ -13,7 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-os.environ |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(1 + os.getpid() % 99)}
+os.environ |= {
+    "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+    "ROS_DOMAIN_ID": str(1 + os.getpid() % 99),
+}
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
@@ -22,13 +25,15 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 
+from ptr_common import qos  # noqa: E402
+from ptr_common.errors import PtrError  # noqa: E402
+from ptr_common.images import fill_message, resize_area  # noqa: E402
+from ptr_common.managed_node import to_stamp  # noqa: E402
+from ptr_common.topics import image_topic  # noqa: E402
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState  # noqa: E402
-from ptr_policy_node import qos  # noqa: E402
-from ptr_policy_node.bundle import BundleInfo, CameraSpec, load_bundle, write_bundle  # noqa: E402
-from ptr_policy_node.images import fill_message, resize_area  # noqa: E402
-from ptr_policy_node.node import to_stamp  # noqa: E402
+from ptr_policy_node.bundle import BundleInfo, CameraSpec, write_bundle  # noqa: E402
+from ptr_policy_node.policy import load_bundle  # noqa: E402
 from ptr_policy_node.policy_node import PolicyNode  # noqa: E402
-from ptr_policy_node.spec import PtrError, image_topic  # noqa: E402
 
 TASK = "put the red cube on the white plate"
 CAMERA = CameraSpec("front", 64, 48)
@@ -39,13 +44,28 @@ class Brightness(torch.nn.Module):
     """Moves by the picture's brightness, so that a test can tell which picture was acted on."""
 
     @torch.jit.export
-    def act(self, image: torch.Tensor, proprio: torch.Tensor, task: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def act(
+        self, image: torch.Tensor, proprio: torch.Tensor, task: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         step = image.float().mean((1, 2, 3))[:, None] / 255 * 0.05
-        action = torch.cat([step.expand(-1, 3), torch.zeros_like(proprio[:, :3]), proprio[:, 6:].clamp(0, 1)], 1)
+        action = torch.cat(
+            [
+                step.expand(-1, 3),
+                torch.zeros_like(proprio[:, :3]),
+                proprio[:, 6:].clamp(0, 1),
+            ],
+            1,
+        )
         return action, torch.full_like(action, 0.01)
 
     @torch.jit.export
-    def q(self, image: torch.Tensor, proprio: torch.Tensor, task: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+    def q(
+        self,
+        image: torch.Tensor,
+        proprio: torch.Tensor,
+        task: torch.Tensor,
+        action: torch.Tensor,
+    ) -> torch.Tensor:
         return action[:, :2] * 10
 
 
@@ -53,7 +73,9 @@ class Brightness(torch.nn.Module):
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundle") / "bundle"
     module = torch.jit.script(Brightness())
-    images = np.random.default_rng(0).integers(0, 256, (2, CAMERA.height, CAMERA.width, 3), np.uint8)
+    images = np.random.default_rng(0).integers(
+        0, 256, (2, CAMERA.height, CAMERA.width, 3), np.uint8
+    )
     resized = np.stack([resize_area(image, (16, 16)) for image in images])
     proprio, task = np.zeros((2, 7), np.float32), np.zeros(2, np.int64)
     inputs = [torch.from_numpy(value) for value in (resized, proprio, task)]
@@ -71,16 +93,31 @@ class Rig:
     """The node under test, and everybody it talks to."""
 
     def __init__(self, bundle: Path, **overrides: object) -> None:
-        values = {"bundle": str(bundle), "camera": CAMERA.name, "width": CAMERA.width, "height": CAMERA.height}
-        self.node = PolicyNode(parameter_overrides=[Parameter(k, value=v) for k, v in {**values, **overrides}.items()])
+        values = {
+            "bundle": str(bundle),
+            "camera": CAMERA.name,
+            "width": CAMERA.width,
+            "height": CAMERA.height,
+        }
+        self.node = PolicyNode(
+            parameter_overrides=[
+                Parameter(k, value=v) for k, v in {**values, **overrides}.items()
+            ]
+        )
         self.probe = rclpy.create_node("probe")
-        self.images = self.probe.create_publisher(Image, image_topic(CAMERA.name), qos.IMAGES)
+        self.images = self.probe.create_publisher(
+            Image, image_topic(CAMERA.name), qos.IMAGES
+        )
         self.arms = self.probe.create_publisher(ArmState, "arm/state", qos.STATE)
         self.events = self.probe.create_publisher(EpisodeEvent, "episode/event", qos.EVENTS)
         self.commands: list[EefCommand] = []
         self.states: list[PolicyState] = []
-        self.probe.create_subscription(EefCommand, "arm/command", self.commands.append, qos.COMMANDS)
-        self.probe.create_subscription(PolicyState, "policy/state", self.states.append, qos.STATE)
+        self.probe.create_subscription(
+            EefCommand, "arm/command", self.commands.append, qos.COMMANDS
+        )
+        self.probe.create_subscription(
+            PolicyState, "policy/state", self.states.append, qos.STATE
+        )
         self.executor = SingleThreadedExecutor()
         for node in (self.node, self.probe):
             self.executor.add_node(node)
@@ -93,7 +130,9 @@ class Rig:
     def start(self) -> None:
         self.node.start()
         publishers = (self.images, self.arms, self.events)
-        self.until(lambda: all(publisher.get_subscription_count() for publisher in publishers))
+        self.until(
+            lambda: all(publisher.get_subscription_count() for publisher in publishers)
+        )
 
     def until(self, condition: Callable[[], object], limit: float = 10.0) -> None:
         deadline = time.monotonic() + limit
@@ -101,7 +140,9 @@ class Rig:
             assert time.monotonic() < deadline, "the condition was not met in time"
             self.executor.spin_once(timeout_sec=0.05)
 
-    def event(self, event: int, task: str = TASK, episode: str = "e", stamp_ns: int = 0) -> None:
+    def event(
+        self, event: int, task: str = TASK, episode: str = "e", stamp_ns: int = 0
+    ) -> None:
         message = EpisodeEvent(episode_id=episode, event=event, task=task)
         message.header.stamp = to_stamp(stamp_ns or time.time_ns())
         self.events.publish(message)
@@ -149,13 +190,17 @@ def rig(bundle: Path) -> Iterator[Rig]:
 
 def test_acts_between_start_and_end_only(rig: Rig) -> None:
     rig.start()
-    rig.feed_until(lambda: any(state.status == PolicyState.STATUS_IDLE for state in rig.states))
+    rig.feed_until(
+        lambda: any(state.status == PolicyState.STATUS_IDLE for state in rig.states)
+    )
     assert rig.commands == []
     rig.event(EpisodeEvent.START)
     rig.feed_until(lambda: len(rig.commands) >= 3)
     rig.event(EpisodeEvent.STOP)
     count = len(rig.states)
-    rig.feed_until(lambda: PolicyState.STATUS_IDLE in [state.status for state in rig.states[count:]])
+    rig.feed_until(
+        lambda: PolicyState.STATUS_IDLE in [state.status for state in rig.states[count:]]
+    )
     sent = len(rig.commands)
     count = len(rig.states)
     rig.feed_until(lambda: len(rig.states) > count + 2)
@@ -172,7 +217,10 @@ def test_every_command_answers_another_picture(rig: Rig) -> None:
         return len(rig.commands) >= 5
 
     rig.until(enough)
-    answered = [command.observation_stamp.sec * SECOND + command.observation_stamp.nanosec for command in rig.commands]
+    answered = [
+        command.observation_stamp.sec * SECOND + command.observation_stamp.nanosec
+        for command in rig.commands
+    ]
     assert set(answered) <= set(fed)
     assert answered == sorted(set(answered))
     assert np.allclose(rig.commands[0].action[:3], 0.05, atol=1e-6)
@@ -184,7 +232,9 @@ def test_policy_state_tells_values_latency_and_bundle(rig: Rig, bundle: Path) ->
     rig.event(EpisodeEvent.START)
     judged: list[PolicyState] = []
 
-    def find() -> bool:  # on a busy machine the next step may come before the critics have judged this one
+    def find() -> (
+        bool
+    ):  # on a busy machine the next step may come before the critics have judged this one
         judged.extend(state for state in rig.states if np.isfinite(state.q_values).all())
         return bool(judged)
 
@@ -200,7 +250,9 @@ def test_policy_state_tells_values_latency_and_bundle(rig: Rig, bundle: Path) ->
     assert state.task == TASK
 
 
-def test_late_picture_is_acted_on_with_the_arm_state_of_when_it_was_seen(bundle: Path) -> None:
+def test_late_picture_is_acted_on_with_the_arm_state_of_when_it_was_seen(
+    bundle: Path,
+) -> None:
     """The toy policy keeps the gripper's opening, here the state's age: 0.1 for each 50 ms."""
     rclpy.init()
     rig = Rig(bundle, camera_latency=0.1)
@@ -218,7 +270,9 @@ def test_late_picture_is_acted_on_with_the_arm_state_of_when_it_was_seen(bundle:
         image.header.stamp = to_stamp(now - 20_000_000)
         rig.images.publish(image)
         rig.until(lambda: rig.commands)
-        assert rig.commands[0].action[6] == pytest.approx(0.3)  # seen 120 ms ago, when that of 150 ms was the newest
+        assert rig.commands[0].action[6] == pytest.approx(
+            0.3
+        )  # seen 120 ms ago, when that of 150 ms was the newest
     finally:
         rig.close()
         rclpy.shutdown()
@@ -226,10 +280,17 @@ def test_late_picture_is_acted_on_with_the_arm_state_of_when_it_was_seen(bundle:
 
 def test_camera_too_late_for_the_oldest_picture_acted_on_is_refused(bundle: Path) -> None:
     camera = ("camera:=front", "width:=64", "height:=48")
-    result = run_node("autostart:=true", f"bundle:={bundle}", *camera, "camera_latency:=0.3")
+    result = run_node(
+        "autostart:=true", f"bundle:={bundle}", *camera, "camera_latency:=0.3"
+    )
     assert result.returncode == 2
-    assert "camera_latency is 0.3 s: no picture would be younger than max_image_age, 0.2 s" in result.stderr
-    result = run_node("autostart:=true", f"bundle:={bundle}", *camera, "camera_latency:=80.0")
+    assert (
+        "camera_latency is 0.3 s: no picture would be younger than max_image_age, 0.2 s"
+        in result.stderr
+    )
+    result = run_node(
+        "autostart:=true", f"bundle:={bundle}", *camera, "camera_latency:=80.0"
+    )
     assert "parameter camera_latency of policy_node" in result.stderr
 
 
@@ -238,16 +299,24 @@ def test_camera_too_late_for_the_oldest_picture_acted_on_is_refused(bundle: Path
     [
         ({"image_age": 0.5}, "image is"),
         ({"state_age": 0.5}, "arm state is"),
-        ({"status": ArmState.STATUS_HOLDING, "reason": "operator"}, "arm does not take commands: operator"),
+        (
+            {"status": ArmState.STATUS_HOLDING, "reason": "operator"},
+            "arm does not take commands: operator",
+        ),
     ],
 )
-def test_input_that_is_late_or_unusable_stops_the_policy(rig: Rig, what: dict[str, object], reason: str) -> None:
+def test_input_that_is_late_or_unusable_stops_the_policy(
+    rig: Rig, what: dict[str, object], reason: str
+) -> None:
     rig.start()
     rig.event(EpisodeEvent.START)
     rig.feed_until(lambda: rig.commands and rig.states)
     rig.feed_until(lambda: rig.states[-1].reason.startswith(reason), **what)
     sent = len(rig.commands)
-    rig.feed_until(lambda: [s.status for s in rig.states[-3:]] == [PolicyState.STATUS_WAITING] * 3, **what)
+    rig.feed_until(
+        lambda: [s.status for s in rig.states[-3:]] == [PolicyState.STATUS_WAITING] * 3,
+        **what,
+    )
     assert len(rig.commands) == sent
     rig.feed_until(lambda: len(rig.commands) > sent)  # goes on once the input is good again
 
@@ -263,7 +332,9 @@ def test_silent_camera_stops_the_policy(rig: Rig) -> None:
 def test_unknown_task_is_refused_with_the_known_ones(rig: Rig) -> None:
     rig.start()
     rig.event(EpisodeEvent.START, task="fold the towel")
-    rig.feed_until(lambda: rig.states and rig.states[-1].status == PolicyState.STATUS_WAITING)
+    rig.feed_until(
+        lambda: rig.states and rig.states[-1].status == PolicyState.STATUS_WAITING
+    )
     assert "unknown task 'fold the towel'" in rig.states[-1].reason
     assert TASK in rig.states[-1].reason
     assert rig.commands == []
@@ -336,13 +407,17 @@ def run_node(*parameters: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_autostart_with_a_wrong_camera_ends_with_one_error(bundle: Path) -> None:
-    result = run_node("autostart:=true", f"bundle:={bundle}", "camera:=front", "width:=640", "height:=480")
+    result = run_node(
+        "autostart:=true", f"bundle:={bundle}", "camera:=front", "width:=640", "height:=480"
+    )
     assert result.returncode == 2
     assert "camera size is (64, 48) in the bundle, (640, 480) here" in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_backend_that_cannot_run_the_bundle_ends_the_node_with_those_that_can(bundle: Path) -> None:
+def test_backend_that_cannot_run_the_bundle_ends_the_node_with_those_that_can(
+    bundle: Path,
+) -> None:
     camera = ("camera:=front", "width:=64", "height:=48")
     result = run_node("autostart:=true", f"bundle:={bundle}", *camera, "backend:=aot")
     assert result.returncode == 2

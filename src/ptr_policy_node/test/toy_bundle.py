@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ptr_common.images import resize_area
 from ptr_policy_node.bundle import BundleInfo, CameraSpec, write_bundle
-from ptr_policy_node.images import resize_area
 
 torch.set_num_threads(1)  # the networks are tiny: threads would only wait for each other
 CAMERA = CameraSpec("front", 32, 24)
@@ -43,7 +43,9 @@ class Toy(nn.Module):
     @torch.jit.export
     def act(self, image: Tensor, proprio: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
         grey = self.grey(image.permute(0, 3, 1, 2).to(torch.float32) / 255.0)
-        action = self.gain * proprio + self.gain * (grey.mean((1, 2, 3)) + task.to(torch.float32)).unsqueeze(1)
+        action = self.gain * proprio + self.gain * (
+            grey.mean((1, 2, 3)) + task.to(torch.float32)
+        ).unsqueeze(1)
         return action, torch.zeros_like(action)
 
     @torch.jit.export
@@ -55,7 +57,11 @@ def programs(module: nn.Module, form: str, size: int = SIZE) -> dict[str, bytes]
     """Return the files of a module with `act` and `q`."""
     if form == "torchscript":
         return {"policy.pt": torch.jit.script(module).save_to_buffer()}
-    inputs = (torch.zeros(1, size, size, 3, dtype=torch.uint8), torch.zeros(1, 7), torch.zeros(1, dtype=torch.int64))
+    inputs = (
+        torch.zeros(1, size, size, 3, dtype=torch.uint8),
+        torch.zeros(1, 7),
+        torch.zeros(1, dtype=torch.int64),
+    )
     return {
         "act.pt2": archive(module, "act", inputs),
         "q.pt2": archive(module, "q", (*inputs, torch.zeros(1, 7))),
@@ -93,7 +99,9 @@ def golden(module: nn.Module | None = None) -> dict[str, np.ndarray]:
         return values | {"action": action.numpy(), "q": module.q(*inputs, action).numpy()}
 
 
-def write(path: Path, info: BundleInfo = INFO, form: str = "export", **changes: np.ndarray) -> str:
+def write(
+    path: Path, info: BundleInfo = INFO, form: str = "export", **changes: np.ndarray
+) -> str:
     """Write the bundle, with some golden arrays replaced, and return its id."""
     return write_bundle(path, info, toy_programs(form), golden() | changes)
 

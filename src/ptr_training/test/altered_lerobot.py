@@ -11,9 +11,9 @@ import lerobot_reference as reference
 import pyarrow
 import pyarrow.parquet as parquet
 
-from ptr_training.episodes import Episode
-from ptr_training.foreign import ForeignEpisode, ImportOptions, to_episode
-from ptr_training.lerobot import find, read
+from ptr_training.data.episode import Episode
+from ptr_training.importers.base import ImportOptions, SourceEpisode, to_episode
+from ptr_training.importers.lerobot import find, read
 
 DATA = "data/chunk-000/file-000.parquet"
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
@@ -23,12 +23,12 @@ FRONT = ImportOptions(camera="image_0")
 SIDE = ImportOptions(camera="side")
 
 
-def read_first(root: Path, **options: Any) -> ForeignEpisode:
+def read_first(root: Path, **options: Any) -> SourceEpisode:
     """Return the first episode of a data set as it holds it."""
     return read(find([root])[0], ImportOptions(**({"camera": "image_0"} | options)))
 
 
-def imported(foreign: ForeignEpisode, options: ImportOptions = FRONT) -> Episode:
+def imported(foreign: SourceEpisode, options: ImportOptions = FRONT) -> Episode:
     """Return an episode as a store holds it, its pictures in their own size."""
     return to_episode(foreign, options, reference.SIZE)[0]
 
@@ -44,13 +44,23 @@ def retell(root: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 def set_column(file: Path, name: str, values: list) -> None:
     table = parquet.read_table(file)
     index = table.column_names.index(name)
-    parquet.write_table(table.set_column(index, name, pyarrow.array(values, table.schema.field(name).type)), file)
+    parquet.write_table(
+        table.set_column(index, name, pyarrow.array(values, table.schema.field(name).type)),
+        file,
+    )
 
 
 def add_feature(root: Path, name: str, values: list) -> None:
     file = root / DATA
-    parquet.write_table(parquet.read_table(file).append_column(name, pyarrow.array(values)), file)
-    retell(root, lambda info: info["features"].update({name: {"dtype": "float32", "shape": [1], "names": None}}))
+    parquet.write_table(
+        parquet.read_table(file).append_column(name, pyarrow.array(values)), file
+    )
+    retell(
+        root,
+        lambda info: info["features"].update(
+            {name: {"dtype": "float32", "shape": [1], "names": None}}
+        ),
+    )
 
 
 def drop(root: Path, name: str) -> None:

@@ -16,7 +16,7 @@ import torch
 import yaml
 from scripted_bags import Script
 
-from ptr_training.episodes import Card, Episode, EpisodeWriter
+from ptr_training.data.episode import DatasetInfo, Episode, EpisodeWriter
 
 SIZE = 16
 torch.set_num_threads(1)  # the networks are tiny: threads would only wait for each other
@@ -31,7 +31,9 @@ def toy_picture(place: np.ndarray) -> np.ndarray:
     return picture
 
 
-def toy_episode(name: str, task: str, seed: int, length: int = 8, outcome: str = "success") -> Episode:
+def toy_episode(
+    name: str, task: str, seed: int, length: int = 8, outcome: str = "success"
+) -> Episode:
     """A dot that moves to the middle of the picture; dx and dy follow from where it is."""
     rng = np.random.default_rng(seed)
     place = rng.uniform(-1, 1, 2)
@@ -45,7 +47,9 @@ def toy_episode(name: str, task: str, seed: int, length: int = 8, outcome: str =
             place = place * 0.6
     proprio = rng.normal(size=(length + 1, 7)).astype(np.float32) * 0.1
     stamps = np.arange(length + 1) * 200_000_000
-    return Episode(name, task, frames, stamps, proprio, actions, actions, outcome, seed=seed)
+    return Episode(
+        name, task, frames, stamps, proprio, actions, actions, outcome, seed=seed
+    )
 
 
 @pytest.fixture
@@ -80,8 +84,19 @@ def full_disk() -> Callable[[], contextlib.AbstractContextManager[None]]:
 def preset_values() -> dict[str, Any]:
     """Return a configuration that trains in seconds, as a preset holds it."""
     return {
-        "agent": {"name": "cql", "shared_encoder": True, "clone_steps": 3, "bc_weight": 10.0},
-        "network": {"encoder": "small", "film": True, "latent": 16, "hidden": [16], "spatial_features": 2},
+        "agent": {
+            "name": "cql",
+            "shared_encoder": True,
+            "clone_steps": 3,
+            "bc_weight": 10.0,
+        },
+        "network": {
+            "encoder": "small",
+            "film": True,
+            "latent": 16,
+            "hidden": [16],
+            "spatial_features": 2,
+        },
         "augment": {"shift": 1, "jitter": False},
         "pretrain": {"steps": 6, "checkpoint_every": 3},
         "finetune": {"steps": 4, "checkpoint_every": 2, "mix": 0.5, "holdout": 1},
@@ -103,12 +118,24 @@ def preset(tmp_path: Path, preset_values: dict[str, Any]) -> str:
 def make_store(tmp_path: Path) -> MakeStore:
     """Return a function that writes a toy store and returns its folder."""
 
-    def make(name: str, tasks: tuple[str, ...] = ("a", "b"), per_task: int = 3, **changes: object) -> Path:
-        values = {"camera": "front", "camera_width": 48, "camera_height": 32, "image_height": SIZE, "image_width": SIZE}
-        with EpisodeWriter(tmp_path / name, Card(name, **(values | changes))) as writer:  # type: ignore[arg-type]
+    def make(
+        name: str, tasks: tuple[str, ...] = ("a", "b"), per_task: int = 3, **changes: object
+    ) -> Path:
+        values = {
+            "camera": "front",
+            "camera_width": 48,
+            "camera_height": 32,
+            "image_height": SIZE,
+            "image_width": SIZE,
+        }
+        with EpisodeWriter(
+            tmp_path / name, DatasetInfo(name, **(values | changes))
+        ) as writer:  # type: ignore[arg-type]
             for number in range(per_task * len(tasks)):
                 task = tasks[number % len(tasks)]
-                writer.add(toy_episode(f"{task}-{number}", task, hash_free_seed(name, number)))
+                writer.add(
+                    toy_episode(f"{task}-{number}", task, hash_free_seed(name, number))
+                )
         return tmp_path / name
 
     return make

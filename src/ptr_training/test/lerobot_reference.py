@@ -1,7 +1,8 @@
-"""The data set in `data/lerobot_0.6.1`: what is in it, and how LeRobot itself wrote it.
+"""The data set in `importers/lerobot_0.6.1`: what is in it, and how LeRobot itself wrote it.
 
-It has a camera of pictures and one of videos, a state of BridgeData's eight dimensions, and three episodes. To
-write it again, in an environment with LeRobot: `python lerobot_reference.py FOLDER`.
+It has a camera of pictures and one of videos, a state of BridgeData's eight dimensions, and
+three episodes. To write it again, in an environment with LeRobot: `python
+lerobot_reference.py FOLDER`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-FOLDER = Path(__file__).parent / "data" / "lerobot_0.6.1"
+FOLDER = Path(__file__).parent / "importers" / "lerobot_0.6.1"
 STATE_NAMES = ["x", "y", "z", "roll", "pitch", "yaw", "pad", "gripper"]
 ACTION_NAMES = ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
 TASKS = ["put a in b", "open c", "put a in b"]
@@ -25,7 +26,9 @@ def pictures(episode: int) -> np.ndarray:
     """Return slopes of colour that move with time, shape (L, 48, 64, 3), uint8; a video hardly alters them."""
     row, column, time = np.mgrid[: SIZE[0], : SIZE[1], : LENGTHS[episode]]
     return (
-        np.stack([3 * column + 8 * time, 4 * row, 60 * episode + 20 * time], axis=-1).transpose(2, 0, 1, 3).astype("u1")
+        np.stack([3 * column + 8 * time, 4 * row, 60 * episode + 20 * time], axis=-1)
+        .transpose(2, 0, 1, 3)
+        .astype("u1")
     )
 
 
@@ -69,12 +72,18 @@ def write(root: Path) -> None:
     features = {
         "observation.images.image_0": {"dtype": "image", **picture},
         "observation.images.side": {"dtype": "video", **picture},
-        "observation.state": {"dtype": "float32", "shape": (8,), "names": {"motors": STATE_NAMES}},
+        "observation.state": {
+            "dtype": "float32",
+            "shape": (8,),
+            "names": {"motors": STATE_NAMES},
+        },
         "action": {"dtype": "float32", "shape": (7,), "names": {"motors": ACTION_NAMES}},
         "next.reward": {"dtype": "float32", "shape": (1,), "names": None},
         "next.done": {"dtype": "bool", "shape": (1,), "names": None},
     }
-    dataset = LeRobotDataset.create("test/reference", fps=5, features=features, root=root, robot_type="widowx")
+    dataset = LeRobotDataset.create(
+        "test/reference", fps=5, features=features, root=root, robot_type="widowx"
+    )
     for episode in range(len(TASKS)):
         for frame in frames(episode):
             dataset.add_frame(frame)

@@ -9,18 +9,31 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ptr_training.episodes import Card, Episode, EpisodeWriter
-from ptr_training.store import EpisodeStore
+from ptr_training.data.episode import DatasetInfo, Episode, EpisodeWriter
+from ptr_training.data.store import EpisodeStore
 
-CARD = Card("toy", camera="front", camera_width=64, camera_height=48, image_height=24, image_width=32)
+CARD = DatasetInfo(
+    "toy",
+    camera="front",
+    camera_width=64,
+    camera_height=48,
+    image_height=24,
+    image_width=32,
+)
 LENGTH = 24
 
 
-def make_episode(name: str, seed: int, length: int = LENGTH, task: str = "put a in b") -> Episode:
+def make_episode(
+    name: str, seed: int, length: int = LENGTH, task: str = "put a in b"
+) -> Episode:
     """An arm that follows smooth commands without lag, and pictures of its own noise."""
     rng = np.random.default_rng(seed)
-    waves = np.sin(np.arange(length)[:, None] * rng.uniform(0.3, 0.6, 6) + rng.uniform(0, 6, 6))
-    commands = np.hstack([waves * [0.02, 0.02, 0.02, 0.05, 0.05, 0.05], np.ones((length, 1))])
+    waves = np.sin(
+        np.arange(length)[:, None] * rng.uniform(0.3, 0.6, 6) + rng.uniform(0, 6, 6)
+    )
+    commands = np.hstack(
+        [waves * [0.02, 0.02, 0.02, 0.05, 0.05, 0.05], np.ones((length, 1))]
+    )
     commands[length // 2 :, 6] = 0
     pose = np.zeros((length + 1, 7))
     pose[1:, :6] = np.cumsum(commands[:, :6], 0)
@@ -28,7 +41,9 @@ def make_episode(name: str, seed: int, length: int = LENGTH, task: str = "put a 
     scene = cv2.resize(rng.integers(0, 256, (6, 8, 3), np.uint8), (32, 24))
     frames = np.stack([np.roll(scene, step, axis=1) for step in range(length + 1)])
     stamps = np.arange(length + 1) * 200_000_000
-    return Episode(name, task, frames, stamps, pose, commands, commands, "success", "me", f"bag-{name}")
+    return Episode(
+        name, task, frames, stamps, pose, commands, commands, "success", "me", f"bag-{name}"
+    )
 
 
 def write(path: Path, *episodes: Episode) -> EpisodeStore:

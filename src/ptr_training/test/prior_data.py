@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ptr_training.rlds import masked_crc
+from ptr_training.importers.rlds import masked_crc
 
 FOLDER = "bridge_data_v1/berkeley/toykitchen1/put_carrot_on_plate"
 DATED = f"{FOLDER}/2021-08-01_10-20-30"
@@ -32,14 +32,24 @@ class Demonstration:
     def make(cls, length: int = 5, seed: int = 0) -> Demonstration:
         rng = np.random.default_rng([seed, length])
         cameras = [[_picture(rng) for _ in range(length + 1)] for _ in range(2)]
-        actions = np.column_stack([rng.uniform(-0.04, 0.04, (length, 6)), rng.uniform(0, 1, length)])
+        actions = np.column_stack(
+            [rng.uniform(-0.04, 0.04, (length, 6)), rng.uniform(0, 1, length)]
+        )
         actions[0, :6] = 1e-9
         return cls(cameras, rng.normal(size=(length + 1, 7)), actions)
 
     def frames(self, size: int, camera: int = 0) -> np.ndarray:
         """Return what a store must hold of the encoded pictures, (T + 1, size, size, 3)."""
-        decoded = (cv2.imdecode(np.frombuffer(jpeg(each), np.uint8), cv2.IMREAD_COLOR) for each in self.cameras[camera])
-        return np.stack([cv2.resize(each[..., ::-1], (size, size), interpolation=cv2.INTER_AREA) for each in decoded])
+        decoded = (
+            cv2.imdecode(np.frombuffer(jpeg(each), np.uint8), cv2.IMREAD_COLOR)
+            for each in self.cameras[camera]
+        )
+        return np.stack(
+            [
+                cv2.resize(each[..., ::-1], (size, size), interpolation=cv2.INTER_AREA)
+                for each in decoded
+            ]
+        )
 
 
 def _picture(rng: np.random.Generator) -> np.ndarray:
@@ -64,7 +74,11 @@ class Payload:
 
 
 def write_raw(
-    root: Path, demonstration: Demonstration, number: int = 0, dated: str = DATED, language: str | None = None
+    root: Path,
+    demonstration: Demonstration,
+    number: int = 0,
+    dated: str = DATED,
+    language: str | None = None,
 ) -> Path:
     """Write a folder as the robot records it; return it."""
     folder = root / dated / "raw" / f"traj_group{number // 1000}" / f"traj{number}"
@@ -80,11 +94,21 @@ def write_raw(
         "env_done": [False],
     }
     (folder / "obs_dict.pkl").write_bytes(pickle.dumps(observations))
-    steps = [{"actions": action, "policy_type": "VRTeleopPolicy"} for action in demonstration.actions]
+    steps = [
+        {"actions": action, "policy_type": "VRTeleopPolicy"}
+        for action in demonstration.actions
+    ]
     (folder / "policy_out.pkl").write_bytes(pickle.dumps(steps))
     if language is not None:
         (folder / "lang.txt").write_text(language)
-    config = {"agent": {"env": ["VR_WidowX", {"camera_topics": list(TOPICS[: len(demonstration.cameras)])}]}}
+    config = {
+        "agent": {
+            "env": [
+                "VR_WidowX",
+                {"camera_topics": list(TOPICS[: len(demonstration.cameras)])},
+            ]
+        }
+    }
     (root / dated / "config.json").write_text(json.dumps(config))
     return folder
 
@@ -93,10 +117,16 @@ def numpy_episode(demonstration: Demonstration, **more: Any) -> dict[str, Any]:
     """Return an episode as the converters of BridgeData keep it; the frames are shared between the two lists."""
     observations = [
         {"images0": first, "images1": second, "state": state}
-        for first, second, state in zip(*demonstration.cameras, demonstration.states, strict=True)
+        for first, second, state in zip(
+            *demonstration.cameras, demonstration.states, strict=True
+        )
     ]
     actions = list(demonstration.actions)
-    content = {"observations": observations[:-1], "next_observations": observations[1:], "actions": actions}
+    content = {
+        "observations": observations[:-1],
+        "next_observations": observations[1:],
+        "actions": actions,
+    }
     return content | {"terminals": [0] * len(actions)} | more
 
 
@@ -105,23 +135,34 @@ def write_numpy(file: Path, episodes: Sequence[Any]) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     array = np.empty(len(episodes), object)
     array[:] = episodes
-    np.save(file, array, allow_pickle=True)  # writes a pickle, as BridgeData's converters do; loads none
+    np.save(
+        file, array, allow_pickle=True
+    )  # writes a pickle, as BridgeData's converters do; loads none
     return file
 
 
-def rlds_features(demonstration: Demonstration, episode_id: int | None = 0, **more: list) -> dict[str, list]:
+def rlds_features(
+    demonstration: Demonstration, episode_id: int | None = 0, **more: list
+) -> dict[str, list]:
     """Return the features of an RLDS record whose last step pads, so that all T actions have a successor."""
     length = len(demonstration.states)
     features = {
         "steps/observation/state": demonstration.states.astype(np.float32).ravel().tolist(),
-        "steps/action": [*demonstration.actions.astype(np.float32).ravel().tolist(), *[0.0] * 7],
+        "steps/action": [
+            *demonstration.actions.astype(np.float32).ravel().tolist(),
+            *[0.0] * 7,
+        ],
         "steps/is_last": [0] * (length - 1) + [1],
         "steps/language_instruction": [b"put carrot on plate"] * length,
-        "episode_metadata/file_path": [f"/nfs/author/numpy_256/{FOLDER}/train/out.npy".encode()],
+        "episode_metadata/file_path": [
+            f"/nfs/author/numpy_256/{FOLDER}/train/out.npy".encode()
+        ],
         "episode_metadata/has_image_0": [0],
     }
     for camera, pictures in enumerate(demonstration.cameras):
-        features[f"steps/observation/image_{camera}"] = [jpeg(picture) for picture in pictures]
+        features[f"steps/observation/image_{camera}"] = [
+            jpeg(picture) for picture in pictures
+        ]
     if episode_id is not None:
         features["episode_metadata/episode_id"] = [episode_id]
     return features | more
@@ -130,7 +171,8 @@ def rlds_features(demonstration: Demonstration, episode_id: int | None = 0, **mo
 def example(features: dict[str, list], packed: bool = True) -> bytes:
     """Return a serialised tf.train.Example; lists of floats, integers and byte strings tell themselves apart."""
     entries = (
-        _field(1, _field(1, name.encode()) + _field(2, _feature(values, packed))) for name, values in features.items()
+        _field(1, _field(1, name.encode()) + _field(2, _feature(values, packed)))
+        for name, values in features.items()
     )
     return _field(1, b"".join(entries))
 
@@ -143,7 +185,10 @@ def _feature(values: list, packed: bool) -> bytes:
     else:
         number, wire, items = 3, 0, [_varint(value) for value in values]
     key = _varint(1 << 3 | wire)
-    return _field(number, _field(1, b"".join(items)) if packed else b"".join(key + item for item in items))
+    return _field(
+        number,
+        _field(1, b"".join(items)) if packed else b"".join(key + item for item in items),
+    )
 
 
 def _field(number: int, content: bytes) -> bytes:
@@ -162,7 +207,12 @@ def _varint(value: int) -> bytes:
 def framed(payload: bytes) -> bytes:
     """Return a payload as a record of a TFRecord file."""
     length = struct.pack("<Q", len(payload))
-    return length + struct.pack("<I", masked_crc(length)) + payload + struct.pack("<I", masked_crc(payload))
+    return (
+        length
+        + struct.pack("<I", masked_crc(length))
+        + payload
+        + struct.pack("<I", masked_crc(payload))
+    )
 
 
 def write_shard(file: Path, payloads: Iterable[bytes]) -> Path:

@@ -10,8 +10,8 @@ import numpy as np
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from ptr_training.bag_reader import Bag
-from ptr_training.bags import BagEpisodes, ReadOptions
+from ptr_training.bags.episodes_from_bag import BagEpisodes, ReadOptions
+from ptr_training.bags.reader import Bag
 
 MESSAGES = Path(__file__).parents[2] / "ptr_msgs" / "msg"
 STORE = get_typestore(Stores.ROS2_JAZZY)
@@ -20,7 +20,11 @@ for file in sorted(MESSAGES.glob("*.msg")):
 MS = 1_000_000
 START, SUCCESS, FAILURE, DISCARD, STOP = 1, 2, 3, 4, 5
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-STATE, COMMAND, EVENT = "ptr_msgs/msg/ArmState", "ptr_msgs/msg/EefCommand", "ptr_msgs/msg/EpisodeEvent"
+STATE, COMMAND, EVENT = (
+    "ptr_msgs/msg/ArmState",
+    "ptr_msgs/msg/EefCommand",
+    "ptr_msgs/msg/EpisodeEvent",
+)
 SIZE = (24, 32)  # height, width of the camera
 READ = ReadOptions(image_size=8)
 
@@ -61,11 +65,28 @@ class Script:
     messages: list[Message] = field(default_factory=list)
 
     def add(self, topic: str, stamp: int, value: Any, delay: int = 0) -> None:
-        self.messages.append(Message(f"{self.namespace}/{topic}", stamp, value, stamp + delay))
+        self.messages.append(
+            Message(f"{self.namespace}/{topic}", stamp, value, stamp + delay)
+        )
 
-    def image(self, number: int, stamp: int, *, topic: str = "camera/front/image_raw", encoding: str = "rgb8") -> None:
+    def image(
+        self,
+        number: int,
+        stamp: int,
+        *,
+        topic: str = "camera/front/image_raw",
+        encoding: str = "rgb8",
+    ) -> None:
         pixels = picture(number)
-        value = make(IMAGE, header(stamp, "front"), *SIZE, encoding, 0, 3 * SIZE[1], pixels.reshape(-1))
+        value = make(
+            IMAGE,
+            header(stamp, "front"),
+            *SIZE,
+            encoding,
+            0,
+            3 * SIZE[1],
+            pixels.reshape(-1),
+        )
         self.add(topic, stamp, value)
 
     def state(self, number: int, stamp: int) -> None:
@@ -76,20 +97,59 @@ class Script:
         )
         proprio = np.full(7, number / 100)
         self.add(
-            "arm/state", stamp, make(STATE, header(stamp), np.zeros(6), np.zeros(6), pose, proprio, 0, "", 0, 0, 0)
+            "arm/state",
+            stamp,
+            make(
+                STATE,
+                header(stamp),
+                np.zeros(6),
+                np.zeros(6),
+                pose,
+                proprio,
+                0,
+                "",
+                0,
+                0,
+                0,
+            ),
         )
 
-    def command(self, number: int, stamp: int, observed: int = 0, executed: bool = True) -> None:
+    def command(
+        self, number: int, stamp: int, observed: int = 0, executed: bool = True
+    ) -> None:
         action = np.array([number / 1000, 0, 0, 0, 0, 0, number % 2], float)
-        self.add("arm/command", stamp, make(COMMAND, header(stamp), time(observed), action, 2))
+        self.add(
+            "arm/command", stamp, make(COMMAND, header(stamp), time(observed), action, 2)
+        )
         if executed:
             action = action * np.array([0.5] * 6 + [1.0])
-            self.add("arm/executed", stamp + 5 * MS, make(COMMAND, header(stamp + 5 * MS), time(observed), action, 2))
+            self.add(
+                "arm/executed",
+                stamp + 5 * MS,
+                make(COMMAND, header(stamp + 5 * MS), time(observed), action, 2),
+            )
 
-    def event(self, kind: int, stamp: int, episode: str = "e1", task: str = "put red in bowl", text: str = "") -> None:
-        self.add("episode/event", stamp, make(EVENT, header(stamp), episode, kind, task, text))
+    def event(
+        self,
+        kind: int,
+        stamp: int,
+        episode: str = "e1",
+        task: str = "put red in bowl",
+        text: str = "",
+    ) -> None:
+        self.add(
+            "episode/event", stamp, make(EVENT, header(stamp), episode, kind, task, text)
+        )
 
-    def episode(self, begin: int, steps: int, *, name: str = "e1", end: int = SUCCESS, events: bool = True) -> None:
+    def episode(
+        self,
+        begin: int,
+        steps: int,
+        *,
+        name: str = "e1",
+        end: int = SUCCESS,
+        events: bool = True,
+    ) -> None:
         """Images at 30 Hz, states at 20 Hz, commands at 5 Hz; everything numbered from 0."""
         length = steps * 200 * MS
         if events:
@@ -124,8 +184,14 @@ def write(
         for message in sorted(script.messages, key=lambda each: each.log_time):
             kind = message.value.__msgtype__
             if message.topic not in connections:
-                connections[message.topic] = writer.add_connection(message.topic, kind, typestore=STORE)
-            data = bytes(STORE.serialize_cdr(message.value, kind)) if message.raw is None else message.raw
+                connections[message.topic] = writer.add_connection(
+                    message.topic, kind, typestore=STORE
+                )
+            data = (
+                bytes(STORE.serialize_cdr(message.value, kind))
+                if message.raw is None
+                else message.raw
+            )
             writer.write(connections[message.topic], message.log_time, data)
     return path
 
@@ -140,4 +206,7 @@ def check_sums(bag: Path, result: BagEpisodes) -> None:
         counts: dict[str, int] = dict.fromkeys(opened.types, 0)
         for topic, _, _ in opened.messages(opened.types):
             counts[topic] += 1
-    assert {topic: sum(entry["fates"].values()) for topic, entry in result.audit["topics"].items()} == counts
+    assert {
+        topic: sum(entry["fates"].values())
+        for topic, entry in result.audit["topics"].items()
+    } == counts

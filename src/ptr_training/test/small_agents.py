@@ -7,14 +7,18 @@ from typing import Any
 import torch
 
 from ptr_training.agents import AGENTS, Agent
-from ptr_training.augment import Augmentation
-from ptr_training.encoders import NetworkConfig
-from ptr_training.problem import Problem
-from ptr_training.replay import Batch, Sampling
+from ptr_training.data.augment import Augmentation
+from ptr_training.data.normalization import DataSpec
+from ptr_training.data.replay import Batch, Sampling
+from ptr_training.models.encoders import NetworkConfig
 
 ACTIVE = (True, True, True, False, False, True, True)
-PROBLEM = Problem(4, 16, 16, (-0.05,) * 7, (0.05,) * 7, ACTIVE, (0.01,) * 7, (0.1,) * 7, (2.0,) * 7)
-NETWORK = NetworkConfig(encoder="small", film=True, latent=32, hidden=(32, 32), spatial_features=2)
+PROBLEM = DataSpec(
+    4, 16, 16, (-0.05,) * 7, (0.05,) * 7, ACTIVE, (0.01,) * 7, (0.1,) * 7, (2.0,) * 7
+)
+NETWORK = NetworkConfig(
+    encoder="small", film=True, latent=32, hidden=(32, 32), spatial_features=2
+)
 
 
 def make_agent(
@@ -27,25 +31,32 @@ def make_agent(
     values = dict(values)
     torch.manual_seed(seed)
     kind = AGENTS[values.pop("name")]
-    agent = kind(kind.Config(**values), network, PROBLEM, augmentation or Augmentation(2, jitter=True))
+    agent = kind(
+        kind.Config(**values),
+        network,
+        PROBLEM,
+        augmentation or Augmentation(2, jitter=True),
+    )
     agent.start(torch.device("cpu"), seed)
     return agent
 
 
-def make_batch(seed: int = 0, size: int = 12, sampling: Sampling = Sampling()) -> Batch:  # noqa: B008 (frozen)
+def make_batch(seed: int = 0, size: int = 12, sampling: Sampling = Sampling()) -> Batch:  # noqa: B008, RUF100
     """Return a batch of noise for these agents; its second half are target demonstrations."""
     rows = (size,) if sampling.history == 1 else (size, sampling.history)
     g = torch.Generator().manual_seed(seed)
-    until_reward = torch.randint(-3, 8, (size,), generator=g).clamp(min=0)
+    steps_to_reward = torch.randint(-3, 8, (size,), generator=g).clamp(min=0)
     return Batch(
         images=torch.randint(0, 256, (*rows, 16, 16, 3), dtype=torch.uint8, generator=g),
-        next_images=torch.randint(0, 256, (*rows, 16, 16, 3), dtype=torch.uint8, generator=g),
+        next_images=torch.randint(
+            0, 256, (*rows, 16, 16, 3), dtype=torch.uint8, generator=g
+        ),
         proprio=torch.randn(*rows, 7, generator=g),
         next_proprio=torch.randn(*rows, 7, generator=g),
         task=torch.randint(0, 4, (size,), generator=g),
         actions=torch.rand(*rows, 7, generator=g) * 1.9 - 0.95,
-        rewards=(until_reward == 0).float(),
-        until_reward=until_reward.float(),
+        rewards=(steps_to_reward == 0).float(),
+        steps_to_reward=steps_to_reward.float(),
         last=(torch.arange(size) % 6 == 0).float(),
         target=(torch.arange(size) >= size // 2).float(),
     )

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-os.environ |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(1 + os.getpid() % 99)}
+os.environ |= {
+    "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+    "ROS_DOMAIN_ID": str(1 + os.getpid() % 99),
+}
 
 
 @pytest.fixture

@@ -2,22 +2,26 @@
 
     python src/widowx_bringup/test/xs_standin.py --ros-args -r __ns:=/wx250s
 
-What it does wrong is chosen by `misbehave` or by a text on the topic `standin/fault`, "NAME" or "NAME JOINT"; "none"
-ends it:
+What it does wrong is chosen by `misbehave` or by a text on the topic `standin/fault`,
+"NAME" or "NAME JOINT"; "none" ends it:
 
-- `read_failure`: the bus cannot be read, so every joint reads -pi with a fresh stamp, and registers read as nothing.
+- `read_failure`: the bus cannot be read, so every joint reads -pi with a fresh stamp, and
+registers read as nothing.
 - `unplugged`: that, and no command reaches a servo; the servos hold their last goal.
 - `silent`: no joint states at all, as after a crash.
-- `lost_motor JOINT`: a servo has shut itself off for overload: limp, deaf, an error in its register, no current.
-- `reboot JOINT`: a servo is rebooted and then on again. Meanwhile the bus cannot be read, and afterwards its profile
-  registers are 0, which means as fast as it can.
+- `lost_motor JOINT`: a servo has shut itself off for overload: limp, deaf, an error in its
+register, no current.
+- `reboot JOINT`: a servo is rebooted and then on again. Meanwhile the bus cannot be read,
+  and afterwards its profile registers are 0, which means as fast as it can.
 - `torque_off`: all servos limp.
-- `slow_services`: each service takes two seconds, in which the one thread does nothing else.
+- `slow_services`: each service takes two seconds, in which the one thread does nothing
+else.
 - `hot JOINT`: an effort beyond what is healthy.
-- `mended`: all servos are on again where they were at the beginning, and nothing is wrong any more.
+- `mended`: all servos are on again where they were at the beginning, and nothing is wrong
+any more.
 
-And always, as the real one: a command that is not a number means 0 rad, and a group command of another length is
-dropped.
+And always, as the real one: a command that is not a number means 0 rad, and a group command
+of another length is dropped.
 """
 
 from __future__ import annotations
@@ -29,17 +33,24 @@ from typing import Any
 
 import numpy as np
 from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand
-from interbotix_xs_msgs.srv import MotorGains, OperatingModes, Reboot, RegisterValues, RobotInfo, TorqueEnable
+from interbotix_xs_msgs.srv import (
+    MotorGains,
+    OperatingModes,
+    Reboot,
+    RegisterValues,
+    RobotInfo,
+    TorqueEnable,
+)
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
-from ptr_policy_node.node import run
-from ptr_policy_node.spec import JOINT_NAMES
-from widowx_bringup.gripper import motor_angle
-from widowx_bringup.limits import JOINT_HIGH, JOINT_LOW
-from widowx_bringup.simulator import World
-from widowx_bringup.tasks import draw_layout
+from ptr_common.action_space import JOINT_NAMES
+from ptr_common.managed_node import run
+from widowx_bringup.arm.gripper import motor_angle
+from widowx_bringup.arm.limits import JOINT_HIGH, JOINT_LOW
+from widowx_bringup.sim.tasks import draw_layout
+from widowx_bringup.sim.world import World
 
 RATE = 100.0
 """Joint states a second."""
@@ -49,7 +60,9 @@ IDS = (1, 2, 4, 6, 7, 8, 9)
 SLEEP = (0.0, -1.80, 1.55, 0.0, 0.8, 0.0)
 UP = (0.0, 0.0, 0.2, 0.0, 1.37, 0.0)
 OVERLOAD = 1 << 5
-MILLIAMPERE_PER_NEWTON_METRE = np.array([560, 280, 280, 560, 560, 560])  # two servos share shoulder and elbow
+MILLIAMPERE_PER_NEWTON_METRE = np.array(
+    [560, 280, 280, 560, 560, 560]
+)  # two servos share shoulder and elbow
 STALL = 2300.0  # [mA]
 SLOW = 2.0
 REBOOT = 0.3  # [s]
@@ -67,7 +80,12 @@ class Motor:
 
     def reboot(self) -> None:
         """Forget everything."""
-        self.torque, self.profile_velocity, self.profile_acceleration, self.error = 0, 0, 0, 0
+        self.torque, self.profile_velocity, self.profile_acceleration, self.error = (
+            0,
+            0,
+            0,
+            0,
+        )
 
 
 REGISTERS = {
@@ -83,26 +101,40 @@ class XsStandIn(Node):
 
     Args:
         start: Joints at the beginning [rad].
-        time_passes: Whether a timer lets simulated time pass; a test may do it itself, by `tick`.
+        time_passes: Whether a timer lets simulated time pass; a test may do it itself, by
+        `tick`.
     """
 
-    def __init__(self, start: Any = SLEEP, *, time_passes: bool = True, **options: Any) -> None:
+    def __init__(
+        self, start: Any = SLEEP, *, time_passes: bool = True, **options: Any
+    ) -> None:
         super().__init__("xs_sdk", **options)
         self.world = World()
         self.world.reset(draw_layout("put the yellow cube on the white plate", 0))
         self._start = np.array(start, dtype=float)
         self.world.place_arm(self._start)
-        self._gains = self.world.model.actuator_gainprm.copy(), self.world.model.actuator_biasprm.copy()
-        self.motors = {name: Motor("position" if name != "gripper" else "pwm") for name in MOTORS}
+        self._gains = (
+            self.world.model.actuator_gainprm.copy(),
+            self.world.model.actuator_biasprm.copy(),
+        )
+        self.motors = {
+            name: Motor("position" if name != "gripper" else "pwm") for name in MOTORS
+        }
         self.fault, self.faulty = "none", ""
         self.commands: list[np.ndarray] = []  # all that came for the arm
         self.effort = 0.0  # of the gripper, as commanded
         self._rebooted = -REBOOT  # when a servo last was, on the monotonic clock
         self._apply()
         self._states = self.create_publisher(JointState, "joint_states", 10)
-        self.create_subscription(JointGroupCommand, "commands/joint_group", self._on_group, 10)
-        self.create_subscription(JointSingleCommand, "commands/joint_single", self._on_single, 10)
-        self.create_subscription(String, "standin/fault", lambda text: self.misbehave(*text.data.split()), 10)
+        self.create_subscription(
+            JointGroupCommand, "commands/joint_group", self._on_group, 10
+        )
+        self.create_subscription(
+            JointSingleCommand, "commands/joint_single", self._on_single, 10
+        )
+        self.create_subscription(
+            String, "standin/fault", lambda text: self.misbehave(*text.data.split()), 10
+        )
         answers = {
             "set_operating_modes": (OperatingModes, self._set_operating_modes),
             "set_motor_pid_gains": (MotorGains, lambda request, response: response),
@@ -138,7 +170,10 @@ class XsStandIn(Node):
 
     @property
     def _readable(self) -> bool:
-        return self.fault not in ("read_failure", "unplugged") and time.monotonic() > self._rebooted + REBOOT
+        return (
+            self.fault not in ("read_failure", "unplugged")
+            and time.monotonic() > self._rebooted + REBOOT
+        )
 
     def _slowly(self, answer: Any) -> Any:
         def slow(request: Any, response: Any) -> Any:
@@ -154,11 +189,17 @@ class XsStandIn(Node):
         """Bring torque and profiles of the registers to the simulated servos."""
         model, (gains, biases) = self.world.model, self._gains
         on = np.array([motor.torque for motor in self.motors.values()], bool)[:, None]
-        model.actuator_gainprm[:7], model.actuator_biasprm[:7] = gains[:7] * on, biases[:7] * on
+        model.actuator_gainprm[:7], model.actuator_biasprm[:7] = (
+            gains[:7] * on,
+            biases[:7] * on,
+        )
         arm = [self.motors[name] for name in JOINT_NAMES]
         # 0 means no profile; the simulation needs some time
         times = np.maximum([motor.profile_velocity / 1000 for motor in arm], 0.02)
-        speed_up = np.minimum(np.maximum([motor.profile_acceleration / 1000 for motor in arm], 0.01), times / 2)
+        speed_up = np.minimum(
+            np.maximum([motor.profile_acceleration / 1000 for motor in arm], 0.01),
+            times / 2,
+        )
         self.world.set_profile(times, speed_up)
 
     def _reboot_motor(self, name: str) -> None:
@@ -171,8 +212,11 @@ class XsStandIn(Node):
     def tick(self) -> None:
         """Let a hundredth of a second pass and publish the joint states after it."""
         if self.fault == "reboot" or self.motors["gripper"].torque:
-            # A motor on a constant voltage pushes with a constant force where it stands still.
-            self.world.move_finger(float(self.world.data.qpos[6]) + 0.05 * self.effort / 885)
+            # A motor on a constant voltage pushes with a constant force where it stands
+            # still.
+            self.world.move_finger(
+                float(self.world.data.qpos[6]) + 0.05 * self.effort / 885
+            )
         self.world.advance(1 / RATE)
         if self.fault != "silent":
             self._states.publish(self._joint_states())
@@ -185,7 +229,9 @@ class XsStandIn(Node):
             message.position = [-np.pi] * 7 + [finger, -finger]
             message.velocity = message.effort = [0.0] * 9
             return message
-        current = np.clip(self.world.data.actuator_force[:6] * MILLIAMPERE_PER_NEWTON_METRE, -STALL, STALL)
+        current = np.clip(
+            self.world.data.actuator_force[:6] * MILLIAMPERE_PER_NEWTON_METRE, -STALL, STALL
+        )
         current *= [self.motors[name].torque for name in JOINT_NAMES]
         if self.fault == "hot":
             current[JOINT_NAMES.index(self.faulty)] = STALL
@@ -196,9 +242,13 @@ class XsStandIn(Node):
 
     def _on_group(self, command: JointGroupCommand) -> None:
         if command.name != "arm" or len(command.cmd) != 6:
-            self.get_logger().error(f"dropped a command of {len(command.cmd)} for {command.name!r}")
+            self.get_logger().error(
+                f"dropped a command of {len(command.cmd)} for {command.name!r}"
+            )
             return
-        goal = np.nan_to_num(np.array(command.cmd, dtype=float), nan=0.0)  # what is no number is tick 2048
+        goal = np.nan_to_num(
+            np.array(command.cmd, dtype=float), nan=0.0
+        )  # what is no number is tick 2048
         self.commands.append(np.array(command.cmd, dtype=float))
         if self.fault == "unplugged":
             return
@@ -206,7 +256,11 @@ class XsStandIn(Node):
         self.world.command_joints(np.where(listening, goal, self.world.data.ctrl[:6]))
 
     def _on_single(self, command: JointSingleCommand) -> None:
-        if command.name == "gripper" and self.motors["gripper"].mode == "pwm" and self.fault != "unplugged":
+        if (
+            command.name == "gripper"
+            and self.motors["gripper"].mode == "pwm"
+            and self.fault != "unplugged"
+        ):
             self.effort = float(np.nan_to_num(command.cmd))
 
     # --- services -------------------------------------------------------------------------------------------
@@ -221,7 +275,10 @@ class XsStandIn(Node):
         for name in self._named(request):
             motor = self.motors[name]
             motor.mode, motor.torque = request.mode, 1
-            motor.profile_velocity, motor.profile_acceleration = request.profile_velocity, request.profile_acceleration
+            motor.profile_velocity, motor.profile_acceleration = (
+                request.profile_velocity,
+                request.profile_acceleration,
+            )
         self._apply()
         return response
 
@@ -234,7 +291,10 @@ class XsStandIn(Node):
 
     def _get_registers(self, request: Any, response: Any) -> Any:
         if self._readable and request.reg in REGISTERS:
-            response.values = [getattr(self.motors[name], REGISTERS[request.reg]) for name in self._named(request)]
+            response.values = [
+                getattr(self.motors[name], REGISTERS[request.reg])
+                for name in self._named(request)
+            ]
         return response
 
     def _torque(self, request: Any, response: Any) -> Any:
@@ -256,9 +316,14 @@ class XsStandIn(Node):
         first = self.motors[names[0]]
         response.name, response.num_joints = [request.name], len(names)
         response.mode, response.profile_type = first.mode, "time"
-        response.joint_names = ["left_finger" if name == "gripper" else name for name in names]
+        response.joint_names = [
+            "left_finger" if name == "gripper" else name for name in names
+        ]
         response.joint_ids = [IDS[MOTORS.index(name)] for name in names]
-        low, high = (dict(zip(JOINT_NAMES, each, strict=True)) | {"gripper": 0.0} for each in (JOINT_LOW, JOINT_HIGH))
+        low, high = (
+            dict(zip(JOINT_NAMES, each, strict=True)) | {"gripper": 0.0}
+            for each in (JOINT_LOW, JOINT_HIGH)
+        )
         sleep = dict(zip(JOINT_NAMES, SLEEP, strict=True)) | {"gripper": 0.0195}
         response.joint_lower_limits = [low[name] for name in names]
         response.joint_upper_limits = [high[name] for name in names]

@@ -19,4 +19,16 @@ AGENTS: dict[str, type[Agent]] = {
     "mae": MAE,
 }
 
-__all__ = ["AGENTS", "AWBC", "BC", "CQL", "MACAW", "MAE", "Agent", "AgentConfig", "AutoregressiveBC", "BeT", "Metrics"]
+__all__ = [
+    "AGENTS",
+    "AWBC",
+    "BC",
+    "CQL",
+    "MACAW",
+    "MAE",
+    "Agent",
+    "AgentConfig",
+    "AutoregressiveBC",
+    "BeT",
+    "Metrics",
+]

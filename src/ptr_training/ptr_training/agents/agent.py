@@ -12,12 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptr_training.augment import Augmentation
-from ptr_training.encoders import FROZEN, EncoderEnsemble, ImageEncoder, NetworkConfig, make_encoder
-from ptr_training.networks import Deployed, Policy
-from ptr_training.parallel import Draws, Group
-from ptr_training.problem import Problem
-from ptr_training.replay import Batch, Sampling, Transitions
+from ptr_training.data.augment import Augmentation
+from ptr_training.data.distributed import BatchRng, DistributedContext
+from ptr_training.data.normalization import DataSpec
+from ptr_training.data.replay import Batch, Sampling, Transitions
+from ptr_training.models.encoders import (
+    FROZEN,
+    EncoderEnsemble,
+    ImageEncoder,
+    NetworkConfig,
+    make_encoder,
+)
+from ptr_training.models.networks import InferencePolicy, Policy
 
 Metrics = dict[str, Tensor]
 """What to log, each a tensor of no dimensions (so that a GPU is not waited for at every step)."""
@@ -41,7 +47,8 @@ class AgentConfig:
 class Agent(nn.Module, abc.ABC):
     """Learns from batches; everything needed to go on bit for bit is in `state()`.
 
-    A subclass builds its networks in `__init__`, then `start` moves them to a device and makes the optimisers.
+    A subclass builds its networks in `__init__`, then `start` moves them to a device and
+    makes the optimisers.
     """
 
     Config: type[AgentConfig]
@@ -50,7 +57,13 @@ class Agent(nn.Module, abc.ABC):
     selection_rule = "error"
     """By which of `select.RULES` its checkpoints are chosen."""
 
-    def __init__(self, config: Any, network: NetworkConfig, problem: Problem, augmentation: Augmentation) -> None:
+    def __init__(
+        self,
+        config: Any,
+        network: NetworkConfig,
+        problem: DataSpec,
+        augmentation: Augmentation,
+    ) -> None:
         super().__init__()
         self.config = config
         self.network = network
@@ -63,11 +76,14 @@ class Agent(nn.Module, abc.ABC):
         self.active: Tensor  # (7,) 1 for the action dimensions that are learnt
         self.register_buffer("active", torch.tensor(problem.action_active).float())
         self.weight: Tensor  # (7,) of the dimensions in the squared error of cloning
-        self.register_buffer("weight", torch.tensor(problem.action_weight).float() * self.active)
+        self.register_buffer(
+            "weight", torch.tensor(problem.action_weight).float() * self.active
+        )
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
-        self.draws = Draws()
+        self.draws = BatchRng()
         self.bf16 = False
-        # with these a batch's outputs depend on the mode, and a forward pass to learn from cannot also be sampled from
+        # with these a batch's outputs depend on the mode, and a forward pass to learn from
+        # cannot also be sampled from
         self.mode_dependent = network.norm == "batch" or network.dropout > 0.0
 
     @abc.abstractmethod
@@ -88,9 +104,9 @@ class Agent(nn.Module, abc.ABC):
         """Size of what the encoder returns."""
         return int(self.encoder.latent)  # type: ignore[arg-type]
 
-    def deployed(self) -> Deployed:
+    def deployed(self) -> InferencePolicy:
         """Return the module a bundle holds; it shares this agent's weights."""
-        return Deployed(self.problem, self.encoder, self.policy)
+        return InferencePolicy(self.problem, self.encoder, self.policy)
 
     def prepare(self, data: Sequence[Transitions], *, finetuning: bool) -> None:
         """Take what is needed from the data of a stage, before its first update."""
@@ -108,13 +124,22 @@ class Agent(nn.Module, abc.ABC):
         """Return the squared TD errors of transitions without augmentation (B,); NaN without critic."""
         return torch.full((len(batch.task),), float("nan"))
 
-    def start(self, device: torch.device, seed: int, *, bf16: bool = False, group: Group | None = None) -> None:
+    def start(
+        self,
+        device: torch.device,
+        seed: int,
+        *,
+        bf16: bool = False,
+        group: DistributedContext | None = None,
+    ) -> None:
         """Move to a device, make the optimisers and seed the draws; `bf16` lowers the encoders' precision."""
         self.to(device)
         if device.type == "cuda":
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizers = self._make_optimizers()
-        self.draws = Draws(torch.Generator(device).manual_seed(seed), group or Group())
+        self.draws = BatchRng(
+            torch.Generator(device).manual_seed(seed), group or DistributedContext()
+        )
         self.bf16 = bf16
 
     def compile_encoders(self) -> None:
@@ -127,8 +152,12 @@ class Agent(nn.Module, abc.ABC):
         """Return weights (less those of a frozen encoder), optimisers, generators and step counter."""
         weights = self.state_dict()
         return {
-            "weights": {name: value for name, value in weights.items() if not self._is_frozen(name)},
-            "optimizers": {name: each.state_dict() for name, each in self.optimizers.items()},
+            "weights": {
+                name: value for name, value in weights.items() if not self._is_frozen(name)
+            },
+            "optimizers": {
+                name: each.state_dict() for name, each in self.optimizers.items()
+            },
             "draws": self.draws.state(),
             "dropout": torch.get_rng_state(),  # PyTorch's dropout takes no generator
             "steps": self.steps,
@@ -136,7 +165,11 @@ class Agent(nn.Module, abc.ABC):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned; learning rates stay those of this agent's configuration."""
-        frozen = {name: value for name, value in self.state_dict().items() if self._is_frozen(name)}
+        frozen = {
+            name: value
+            for name, value in self.state_dict().items()
+            if self._is_frozen(name)
+        }
         self.load_state_dict({**state["weights"], **frozen})
         for name, optimizer in self.optimizers.items():
             rates = [group["lr"] for group in optimizer.param_groups]
@@ -157,7 +190,9 @@ class Agent(nn.Module, abc.ABC):
     def _one_hot(self, task: Tensor) -> Tensor:
         return F.one_hot(task, self.problem.n_tasks).float()
 
-    def _encode(self, encoder: nn.Module, images: Tensor, task: Tensor, *, learn: bool = True) -> Tensor:
+    def _encode(
+        self, encoder: nn.Module, images: Tensor, task: Tensor, *, learn: bool = True
+    ) -> Tensor:
         """Return latents; `learn` says whether batch norm uses, and takes over, the statistics of this batch."""
         if self.mode_dependent:
             encoder.train(learn)
@@ -165,7 +200,7 @@ class Agent(nn.Module, abc.ABC):
             return cast(Tensor, encoder(images, task)).float()
 
     def _imitation_error(self, actions: Tensor, batch: Batch) -> Tensor:
-        """Return the weighted squared error (see `Problem.action_weight`), mean over dimensions and batch."""
+        """Return the weighted squared error (see `DataSpec.action_weight`), mean over dimensions and batch."""
         return self._squared_error(actions, batch).mean()
 
     def _squared_error(self, actions: Tensor, batch: Batch) -> Tensor:

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptr_training.encoders import NetworkConfig
-from ptr_training.networks import Observation, linear, perceptron
-from ptr_training.problem import Problem
-from ptr_training.replay import Batch
+from ptr_training.data.normalization import DataSpec
+from ptr_training.data.replay import Batch
+from ptr_training.models.encoders import NetworkConfig
+from ptr_training.models.networks import FeatureConcat, linear, perceptron
 
 from .agent import Metrics
 from .bc import BC, BCConfig
@@ -33,13 +33,16 @@ class AutoregressiveConfig(BCConfig):
 class AutoregressivePolicy(nn.Module):
     """A perceptron for each learnt dimension on [latent, proprio, task id, dimensions before], giving logits of bins.
 
-    Source: official code, `ARPolicy`: a bin stands for its centre, and the last layers start near zero.
+    Source: official code, `ARPolicy`: a bin stands for its centre, and the last layers
+    start near zero.
     """
 
-    def __init__(self, network: NetworkConfig, problem: Problem, latent: int, bins: int, beam: int) -> None:
+    def __init__(
+        self, network: NetworkConfig, problem: DataSpec, latent: int, bins: int, beam: int
+    ) -> None:
         super().__init__()
         self.bins, self.beam = bins, beam
-        self.observation = Observation(network, problem, latent)
+        self.observation = FeatureConcat(network, problem, latent)
         self.learnt: Tensor
         self.places: Tensor  # one-hot rows: which dimension of an action each learnt one is
         learnt = [index for index, active in enumerate(problem.action_active) if active]
@@ -47,15 +50,22 @@ class AutoregressivePolicy(nn.Module):
         self.register_buffer("places", torch.eye(len(problem.action_active))[learnt])
         heads = []
         for before in range(len(learnt)):
-            hidden = perceptron((self.observation.size + before, *network.hidden), network.dropout)
+            hidden = perceptron(
+                (self.observation.size + before, *network.hidden), network.dropout
+            )
             heads.append(nn.Sequential(*hidden, linear(network.hidden[-1], bins, 1e-4)))
         self.heads = nn.ModuleList(heads)
 
-    def forward(self, latent: Tensor, proprio: Tensor, task: Tensor, actions: Tensor) -> Tensor:
+    def forward(
+        self, latent: Tensor, proprio: Tensor, task: Tensor, actions: Tensor
+    ) -> Tensor:
         """Return logits (B, learnt dimensions, bins), those of a dimension given the true ones before it."""
         observation = self.observation(latent, proprio, task)
         known = self.centre(self.bin(actions[:, self.learnt]))
-        logits = [head(torch.cat([observation, known[:, :i]], 1)) for i, head in enumerate(self.heads)]
+        logits = [
+            head(torch.cat([observation, known[:, :i]], 1))
+            for i, head in enumerate(self.heads)
+        ]
         return torch.stack(logits, 1)
 
     def bin(self, values: Tensor) -> Tensor:
@@ -70,12 +80,18 @@ class AutoregressivePolicy(nn.Module):
         """Return the likeliest action that a beam search finds (B, 7), and no deviation (B, 7), NaN."""
         observation = self.observation(latent, proprio, task)
         size = observation.shape[0]
-        chosen = torch.zeros((size, 1, 0), device=latent.device)  # (B, beams, dimensions so far)
+        chosen = torch.zeros(
+            (size, 1, 0), device=latent.device
+        )  # (B, beams, dimensions so far)
         score = torch.zeros((size, 1), device=latent.device)
         for head in self.heads:
-            seen = torch.cat([observation[:, None].expand(-1, chosen.shape[1], -1), chosen], 2)
+            seen = torch.cat(
+                [observation[:, None].expand(-1, chosen.shape[1], -1), chosen], 2
+            )
             total = score[:, :, None] + F.log_softmax(head(seen), 2)  # (B, beams, bins)
-            score, best = total.flatten(1).topk(min(self.beam, total.shape[1] * self.bins), dim=1)
+            score, best = total.flatten(1).topk(
+                min(self.beam, total.shape[1] * self.bins), dim=1
+            )
             parent = torch.div(best, self.bins, rounding_mode="floor")
             before = chosen.gather(1, parent[:, :, None].expand(-1, -1, chosen.shape[2]))
             chosen = torch.cat([before, self.centre(best % self.bins)[:, :, None]], 2)
@@ -95,7 +111,9 @@ class AutoregressiveBC(BC):
         return AutoregressivePolicy(self.network, self.problem, self.latent, c.bins, c.beam)
 
     def _loss(self, batch: Batch, images: Tensor, task: Tensor) -> tuple[Tensor, Metrics]:
-        logits = self.policy(self._encode(self.encoder, images, task), batch.proprio, task, batch.actions)
+        logits = self.policy(
+            self._encode(self.encoder, images, task), batch.proprio, task, batch.actions
+        )
         true = self.policy.bin(batch.actions[:, self.policy.learnt])
         loss = F.cross_entropy(logits.flatten(0, 1), true.flatten())
         right = (logits.argmax(2) == true).float().mean()

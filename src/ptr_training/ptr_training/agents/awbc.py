@@ -1,9 +1,10 @@
 """Advantage-weighted behaviour cloning: cloning told by PTR's critic which decisions matter (paper §5, Appendix C.1).
 
-Pre-training is plain behaviour cloning. Fine-tuning weighs every target demonstration by what a frozen, fine-tuned PTR
-thinks of its action:
+Pre-training is plain behaviour cloning. Fine-tuning weighs every target demonstration by
+what a frozen, fine-tuned PTR thinks of its action:
 
-    ptr finetune --from RUN/bc/pretrain --set agent.name=awbc --set agent.critic=RUN/ptr/finetune …
+    ptr finetune --from RUN/bc/pretrain --set agent.name=awbc --set
+    agent.critic=RUN/ptr/finetune …
 
 It explains PTR rather than competing with it, since it needs PTR's critic.
 """
@@ -19,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ptr_training.encoders import make_encoder
-from ptr_training.episodes import TrainingError
-from ptr_training.networks import Critic, Deployed, Policy, sample_actions
-from ptr_training.replay import Batch, Transitions
+from ptr_training.data.replay import Batch, Transitions
+from ptr_training.errors import TrainingError
+from ptr_training.models.encoders import make_encoder
+from ptr_training.models.networks import Critic, InferencePolicy, Policy, sample_actions
 
 from .agent import Metrics
 from .bc import BC, BCConfig
@@ -36,13 +37,17 @@ class AWBCConfig(BCConfig):
 
     critic: str = ""  # fine-tuned PTR: checkpoint or run folder; needed when fine-tuning begins, kept afterwards
     form: str = "paper"  # weight and loss as the paper has them, or as the official code
-    n_policy_actions: int = 10  # paper: the best action is sought among as many of PTR's policy
+    n_policy_actions: int = (
+        10  # paper: the best action is sought among as many of PTR's policy
+    )
     temperature: float = 1.0  # official: the advantage is divided by it
     max_logit: float = 5.0  # official: and then cut
 
     def __post_init__(self) -> None:
         if self.form not in FORMS:
-            raise TrainingError(f"agent.form is {self.form!r}; it must be one of {', '.join(FORMS)}")
+            raise TrainingError(
+                f"agent.form is {self.form!r}; it must be one of {', '.join(FORMS)}"
+            )
 
     @property
     def summary(self) -> str:
@@ -53,10 +58,11 @@ class AWBCConfig(BCConfig):
 class AWBC(BC):
     """Behaviour cloning whose target transitions weigh exp(advantage).
 
-    The paper: w = exp(Q(s, a) - max_a' Q(s, a')), mean squared error; the maximum is taken over actions drawn from
-    PTR's policy and the demonstrated one, and Q is the smaller of both heads. The official code differs threefold:
-    w = exp(min((Q(s, a) - Q(s, a_π)) / temperature, 5)) with one drawn action, both heads' weights averaged, and
-    the log density of a Gaussian without tanh and with a learned deviation.
+    The paper: w = exp(Q(s, a) - max_a' Q(s, a')), mean squared error; the maximum is taken
+    over actions drawn from PTR's policy and the demonstrated one, and Q is the smaller of
+    both heads. The official code differs threefold: w = exp(min((Q(s, a) - Q(s, a_π)) /
+    temperature, 5)) with one drawn action, both heads' weights averaged, and the log
+    density of a Gaussian without tanh and with a learned deviation.
     """
 
     Config = AWBCConfig
@@ -64,31 +70,43 @@ class AWBC(BC):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.teacher: nn.ModuleDict | None = None  # PTR, from the beginning of fine-tuning on
+        self.teacher: nn.ModuleDict | None = (
+            None  # PTR, from the beginning of fine-tuning on
+        )
 
     def prepare(self, data: Sequence[Transitions], *, finetuning: bool) -> None:
         """Take PTR's networks over from its checkpoint.
 
         Raises:
-            TrainingError: If none is named, or it is not a PTR of the same networks and data.
+            TrainingError: If none is named, or it is not a PTR of the same networks and
+            data.
         """
         if not finetuning:
             return
         if not self.config.critic:
-            raise TrainingError("agent.critic is empty; name the fine-tuned PTR with --set agent.critic=RUN")
-        from ptr_training.checkpoint import find_checkpoint, load_checkpoint
-        from ptr_training.export import chosen_step
+            raise TrainingError(
+                "agent.critic is empty; name the fine-tuned PTR with --set agent.critic=RUN"
+            )
+        from ptr_training.deploy.bundle_export import chosen_step
+        from ptr_training.training.checkpoint import find_checkpoint, load_checkpoint
 
         run = Path(self.config.critic)
         saved = load_checkpoint(find_checkpoint(run, chosen_step(run)))
         found = (saved.config.agent_name, saved.config.network, saved.problem)
         for what, has, wanted in zip(
-            ("agent", "networks", "data"), found, ("cql", self.network, self.problem), strict=True
+            ("agent", "networks", "data"),
+            found,
+            ("cql", self.network, self.problem),
+            strict=True,
         ):
             if has != wanted:
-                raise TrainingError(f"agent.critic: {run} has {what} {has}; expected {wanted}")
+                raise TrainingError(
+                    f"agent.critic: {run} has {what} {has}; expected {wanted}"
+                )
         if saved.config.agent.independent_encoders:  # type: ignore[attr-defined]
-            raise TrainingError(f"agent.critic: {run} has an encoder for each head; expected one for both")
+            raise TrainingError(
+                f"agent.critic: {run} has an encoder for each head; expected one for both"
+            )
         self._make_teacher()
         assert self.teacher is not None
         names = self.teacher.state_dict()
@@ -100,18 +118,22 @@ class AWBC(BC):
             self._make_teacher()
         super().load_state(state)
 
-    def deployed(self) -> Deployed:
+    def deployed(self) -> InferencePolicy:
         """See `Agent`; the Q values are PTR's."""
         if self.teacher is None:
             return super().deployed()
         critic = self.teacher["critic"]
         assert isinstance(critic, Critic)
         encoder = self.teacher["critic_encoder"]
-        return Deployed(self.problem, self.encoder, self.policy, critic_encoder=encoder, critic=critic)
+        return InferencePolicy(
+            self.problem, self.encoder, self.policy, critic_encoder=encoder, critic=critic
+        )
 
     def _make_policy(self) -> nn.Module:
         limits = (-20.0, 2.0) if self.config.form == "official" else (-5.0, 2.0)
-        return Policy(self.network, self.problem, self.latent, squashed=False, log_std=limits)
+        return Policy(
+            self.network, self.problem, self.latent, squashed=False, log_std=limits
+        )
 
     def _make_teacher(self) -> None:
         """Make PTR's networks, which are not learnt here."""
@@ -121,19 +143,33 @@ class AWBC(BC):
             "critic_encoder": make_encoder(self.network, self.problem),
             "critic": Critic(self.network, self.problem, self.latent),
         }
-        self.teacher = nn.ModuleDict(modules).requires_grad_(False).eval().to(self.active.device)
+        self.teacher = (
+            nn.ModuleDict(modules).requires_grad_(False).eval().to(self.active.device)
+        )
 
     def _loss(self, batch: Batch, images: Tensor, task: Tensor) -> tuple[Tensor, Metrics]:
-        mean, log_std = self.policy(self._encode(self.encoder, images, task), batch.proprio, task)
+        mean, log_std = self.policy(
+            self._encode(self.encoder, images, task), batch.proprio, task
+        )
         error = self._squared_error(mean, batch)
         weight = torch.ones_like(error)
         if self.teacher is not None:
-            weight = torch.where(batch.target > 0, self._weight(batch, images, task), weight)
+            weight = torch.where(
+                batch.target > 0, self._weight(batch, images, task), weight
+            )
         cost = error
         if self.config.form == "official":
-            normal = -0.5 * ((batch.actions - mean) / log_std.exp()) ** 2 - log_std - 0.5 * math.log(2 * math.pi)
+            normal = (
+                -0.5 * ((batch.actions - mean) / log_std.exp()) ** 2
+                - log_std
+                - 0.5 * math.log(2 * math.pi)
+            )
             cost = -(normal * self.active).sum(1)
-        metrics = {"bc_error": error.detach().mean(), "weight": weight.mean(), "weight_std": weight.std(unbiased=False)}
+        metrics = {
+            "bc_error": error.detach().mean(),
+            "weight": weight.mean(),
+            "weight_std": weight.std(unbiased=False),
+        }
         return (weight * cost).mean(), metrics
 
     @torch.no_grad()
@@ -142,7 +178,9 @@ class AWBC(BC):
         assert self.teacher is not None
         c, teacher = self.config, self.teacher
         count = c.n_policy_actions if c.form == "paper" else 1
-        mean, log_std = teacher["policy"](self._encode(teacher["encoder"], images, task), batch.proprio, task)
+        mean, log_std = teacher["policy"](
+            self._encode(teacher["encoder"], images, task), batch.proprio, task
+        )
         drawn, _ = sample_actions(mean, log_std, self.active, count, self.draws)
         actions = torch.cat([batch.actions[:, None], drawn], 1)
         latent = self._encode(teacher["critic_encoder"], images, task, learn=False)
@@ -150,4 +188,6 @@ class AWBC(BC):
         if c.form == "paper":
             lower = q.amin(0)
             return (lower[:, 0] - lower.amax(1)).exp()
-        return ((q[:, :, 0] - q[:, :, 1]) / c.temperature).clamp(max=c.max_logit).exp().mean(0)
+        return (
+            ((q[:, :, 0] - q[:, :, 1]) / c.temperature).clamp(max=c.max_logit).exp().mean(0)
+        )

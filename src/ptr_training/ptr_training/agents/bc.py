@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ptr_training.replay import Batch, Sampling
+from ptr_training.data.replay import Batch, Sampling
 
 from .agent import Agent, AgentConfig, Metrics, adam
 
@@ -33,9 +33,9 @@ class BCConfig(AgentConfig):
 class BC(Agent):
     """Regression to the demonstrated action with a deterministic policy without tanh (paper, Appendix D).
 
-    The official code takes a Gaussian of unit variance, whose loss has the same gradient up to a
-    constant factor, and an encoder with batch norm and spatial softmax; here, as the paper says, it
-    is the actor's own architecture.
+    The official code takes a Gaussian of unit variance, whose loss has the same gradient up
+    to a constant factor, and an encoder with batch norm and spatial softmax; here, as the
+    paper says, it is the actor's own architecture.
     """
 
     Config = BCConfig
@@ -43,13 +43,19 @@ class BC(Agent):
 
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         parameters = [*self.encoder.parameters(), *self.policy.parameters()]
-        return {"actor": adam([each for each in parameters if each.requires_grad], self.config.lr)}
+        return {
+            "actor": adam(
+                [each for each in parameters if each.requires_grad], self.config.lr
+            )
+        }
 
     def update(self, batch: Batch) -> Metrics:
         """Take one gradient step on the squared error."""
         if self.config.decay_steps:
             self._decay("actor", self.config.lr, self.config.decay_steps)
-        loss, metrics = self._loss(batch, self._augment(batch.images), self._one_hot(batch.task))
+        loss, metrics = self._loss(
+            batch, self._augment(batch.images), self._one_hot(batch.task)
+        )
         self._step(loss, "actor")
         self.steps += 1
         return {"loss": loss.detach(), **metrics}

@@ -1,8 +1,9 @@
 """Behavior Transformer (Shafiullah et al. 2022, arXiv 2206.11251): bins of whole actions and offsets, by a small GPT.
 
-The paper compares with its reference implementation at default settings and windows of 1, 2 and 10 observations
-(Appendix D). The defaults here are those of its kitchen experiments. There an action is drawn from the bins; a robot
-that must do the same on the same picture takes the likeliest bin.
+The paper compares with its reference implementation at default settings and windows of 1, 2
+and 10 observations (Appendix D). The defaults here are those of its kitchen experiments.
+There an action is drawn from the bins; a robot that must do the same on the same picture
+takes the likeliest bin.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptr_training.encoders import NetworkConfig
-from ptr_training.episodes import TrainingError
-from ptr_training.networks import ACTION_SIZE, Deployed, Observation
-from ptr_training.problem import Problem
-from ptr_training.replay import Batch, Sampling, Transitions
-from ptr_training.transformer import Block
+from ptr_training.data.normalization import DataSpec
+from ptr_training.data.replay import Batch, Sampling, Transitions
+from ptr_training.errors import TrainingError
+from ptr_training.models.encoders import NetworkConfig
+from ptr_training.models.networks import ACTION_SIZE, FeatureConcat, InferencePolicy
+from ptr_training.models.transformer import Block
 
 from .agent import Agent, AgentConfig, Metrics
 
@@ -46,12 +47,16 @@ class BeTConfig(AgentConfig):
             if (value := getattr(self, name)) < 1:
                 raise TrainingError(f"agent.{name} is {value}; it must be at least 1")
         if self.width % self.heads:
-            raise TrainingError(f"agent.width is {self.width}; it must be a multiple of agent.heads, {self.heads}")
+            raise TrainingError(
+                f"agent.width is {self.width}; it must be a multiple of agent.heads, {self.heads}"
+            )
 
     @property
     def summary(self) -> str:
         """See `AgentConfig`."""
-        return f"Behavior Transformer: {self.bins} bins with offsets, window of {self.window}"
+        return (
+            f"Behavior Transformer: {self.bins} bins with offsets, window of {self.window}"
+        )
 
     @property
     def sampling(self) -> Sampling:
@@ -62,14 +67,19 @@ class BeTConfig(AgentConfig):
 class BeTPolicy(nn.Module):
     """GPT over a window of observations; each token gives logits of the bins and an offset for every bin."""
 
-    def __init__(self, config: BeTConfig, network: NetworkConfig, problem: Problem, latent: int) -> None:
+    def __init__(
+        self, config: BeTConfig, network: NetworkConfig, problem: DataSpec, latent: int
+    ) -> None:
         super().__init__()
         self.bins = config.bins
-        self.observation = Observation(network, problem, latent)
+        self.observation = FeatureConcat(network, problem, latent)
         self.embed = nn.Linear(self.observation.size, config.width)
         self.position = nn.Parameter(torch.zeros(1, config.window, config.width))
         self.drop = nn.Dropout(config.dropout)
-        blocks = [Block(config.width, config.heads, causal=True, dropout=config.dropout) for _ in range(config.layers)]
+        blocks = [
+            Block(config.width, config.heads, causal=True, dropout=config.dropout)
+            for _ in range(config.layers)
+        ]
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(config.width)
         self.logits = nn.Linear(config.width, config.bins)
@@ -81,7 +91,9 @@ class BeTPolicy(nn.Module):
         self.centres: Tensor
         self.register_buffer("centres", torch.zeros(config.bins, ACTION_SIZE))
 
-    def forward(self, latent: Tensor, proprio: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, latent: Tensor, proprio: Tensor, task: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return logits (B, T, bins) and offsets (B, T, bins, 7); the arguments are (B, T, Z), (B, T, 7), (B, T, N)."""
         x = self.drop(self.embed(self.observation(latent, proprio, task)) + self.position)
         for block in self.blocks:
@@ -112,15 +124,26 @@ class BeT(Agent):
 
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config
-        matrices = [each.weight for each in self.policy.modules() if isinstance(each, nn.Linear)]
+        matrices = [
+            each.weight for each in self.policy.modules() if isinstance(each, nn.Linear)
+        ]
         decayed = {id(each) for each in matrices}
-        others = [each for each in self.parameters() if each.requires_grad and id(each) not in decayed]
-        groups = [{"params": matrices, "weight_decay": c.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        others = [
+            each
+            for each in self.parameters()
+            if each.requires_grad and id(each) not in decayed
+        ]
+        groups = [
+            {"params": matrices, "weight_decay": c.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
         return {"actor": torch.optim.AdamW(groups, lr=c.lr, betas=(0.9, 0.95), fused=True)}
 
-    def deployed(self) -> Deployed:
+    def deployed(self) -> InferencePolicy:
         """See `Agent`."""
-        return Deployed(self.problem, self.encoder, self.policy, history=self.config.window)
+        return InferencePolicy(
+            self.problem, self.encoder, self.policy, history=self.config.window
+        )
 
     def prepare(self, data: Sequence[Transitions], *, finetuning: bool) -> None:
         """Find the bins' centres among the demonstrated actions; a pre-trained agent keeps its own."""
@@ -128,14 +151,18 @@ class BeT(Agent):
             return
         actions = np.concatenate([part.actions for part in data])
         seed = int(self.draws.generator.initial_seed())
-        self.policy.centres.copy_(torch.from_numpy(k_means(actions, self.config.bins, seed)))
+        self.policy.centres.copy_(
+            torch.from_numpy(k_means(actions, self.config.bins, seed))
+        )
 
     def update(self, batch: Batch) -> Metrics:
         """Take one gradient step."""
         size, window = len(batch.task), self.config.window
         task = self._one_hot(batch.task)[:, None].expand(-1, window, -1)
         images = self._augment(batch.images.flatten(0, 1) if window > 1 else batch.images)
-        latent = self._encode(self.encoder, images, task.flatten(0, 1)).unflatten(0, (size, window))
+        latent = self._encode(self.encoder, images, task.flatten(0, 1)).unflatten(
+            0, (size, window)
+        )
         logits, offsets = self.policy(latent, batch.proprio.view(size, window, -1), task)
         actions = batch.actions.view(size, window, 1, ACTION_SIZE)
         difference = (actions - self.policy.centres) * self.active  # (B, T, bins, 7)
@@ -143,12 +170,19 @@ class BeT(Agent):
         pick = nearest[:, :, None, None].expand(-1, -1, 1, ACTION_SIZE)
         wrong = (offsets.gather(2, pick) - difference.gather(2, pick)) * self.active
         offset_loss = (wrong**2).sum(3).mean() / self.active.sum()
-        bin_loss = focal_loss(logits.flatten(0, 1), nearest.flatten(), self.config.focal_gamma)
+        bin_loss = focal_loss(
+            logits.flatten(0, 1), nearest.flatten(), self.config.focal_gamma
+        )
         loss = bin_loss + self.config.offset_weight * offset_loss
         self._step(loss, "actor", clip=self.config.max_gradient)
         self.steps += 1
         right = (logits.argmax(2) == nearest).float().mean()
-        values = {"loss": loss, "bin_loss": bin_loss, "offset_loss": offset_loss, "accuracy": right}
+        values = {
+            "loss": loss,
+            "bin_loss": bin_loss,
+            "offset_loss": offset_loss,
+            "accuracy": right,
+        }
         return {name: value.detach() for name, value in values.items()}
 
 
@@ -166,7 +200,9 @@ def k_means(points: np.ndarray, clusters: int, seed: int, rounds: int = 50) -> n
     """
     distinct = np.unique(points, axis=0)
     if len(distinct) < clusters:
-        raise TrainingError(f"agent.bins is {clusters}, but the data hold only {len(distinct)} distinct actions")
+        raise TrainingError(
+            f"agent.bins is {clusters}, but the data hold only {len(distinct)} distinct actions"
+        )
     rng = np.random.default_rng(seed)
     centres = distinct[rng.integers(len(distinct))][None]
     distance = ((distinct - centres[0]) ** 2).sum(1)
@@ -178,7 +214,9 @@ def k_means(points: np.ndarray, clusters: int, seed: int, rounds: int = 50) -> n
         nearest = _nearest(points, centres)
         counts = np.bincount(nearest, minlength=clusters)
         sums = np.stack([np.bincount(nearest, column, clusters) for column in points.T], 1)
-        moved = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres)  # empty ones stay
+        moved = np.where(
+            counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres
+        )  # empty ones stay
         if np.allclose(moved, centres):
             break
         centres = moved

@@ -1,7 +1,8 @@
 """Masked autoencoder on a store's own images (He et al. 2021, arXiv 2111.06377), for the baseline MAE + BC.
 
     ptr pretrain --config mae --data PRIOR --out RUN/mae
-    ptr finetune --config mae_bc --set network.weights=RUN/mae --target DEMOS --out RUN/mae_bc
+    ptr finetune --config mae_bc --set network.weights=RUN/mae --target DEMOS --out
+    RUN/mae_bc
 
 The paper does not say how large its model was; the default is of the size of a ViT-Tiny.
 """
@@ -15,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptr_training.episodes import TrainingError
-from ptr_training.networks import Deployed
-from ptr_training.problem import Problem
-from ptr_training.replay import Batch, Sampling
-from ptr_training.transformer import Block
+from ptr_training.data.normalization import DataSpec
+from ptr_training.data.replay import Batch, Sampling
+from ptr_training.errors import TrainingError
+from ptr_training.models.networks import InferencePolicy
+from ptr_training.models.transformer import Block
 
 from .agent import Agent, AgentConfig, Metrics
 
@@ -40,7 +41,9 @@ class MAEConfig(AgentConfig):
 
     def __post_init__(self) -> None:
         if not 0.0 < self.masked < 1.0:
-            raise TrainingError(f"agent.masked is {self.masked}; it must be between 0 and 1")
+            raise TrainingError(
+                f"agent.masked is {self.masked}; it must be between 0 and 1"
+            )
         if self.width % self.heads or self.decoder_width % self.heads:
             raise TrainingError(
                 f"agent.width is {self.width}, agent.decoder_width {self.decoder_width}; "
@@ -71,7 +74,9 @@ class VisionTransformer(nn.Module):
         self.patches = height * width // config.patch**2
         self.embed = nn.Conv2d(3, config.width, config.patch, config.patch)
         self.position = nn.Parameter(torch.randn(1, self.patches, config.width) * 0.02)
-        self.blocks = nn.ModuleList([Block(config.width, config.heads) for _ in range(config.layers)])
+        self.blocks = nn.ModuleList(
+            [Block(config.width, config.heads) for _ in range(config.layers)]
+        )
         self.norm = nn.LayerNorm(config.width)
 
     def tokens(self, image: Tensor) -> Tensor:
@@ -96,14 +101,22 @@ class MAE(Agent):
     config: MAEConfig
     encoder: VisionTransformer
 
-    def __init__(self, config: MAEConfig, network: object, problem: Problem, augmentation: object) -> None:
+    def __init__(
+        self, config: MAEConfig, network: object, problem: DataSpec, augmentation: object
+    ) -> None:
         super().__init__(config, network, problem, augmentation)  # type: ignore[arg-type]
         c = config
         self.narrow = nn.Linear(c.width, c.decoder_width)
         self.hidden = nn.Parameter(torch.randn(1, 1, c.decoder_width) * 0.02)
-        self.position = nn.Parameter(torch.randn(1, self.encoder.patches, c.decoder_width) * 0.02)
-        self.decoder = nn.Sequential(*[Block(c.decoder_width, c.heads) for _ in range(c.decoder_layers)])
-        self.pixels = nn.Sequential(nn.LayerNorm(c.decoder_width), nn.Linear(c.decoder_width, 3 * c.patch**2))
+        self.position = nn.Parameter(
+            torch.randn(1, self.encoder.patches, c.decoder_width) * 0.02
+        )
+        self.decoder = nn.Sequential(
+            *[Block(c.decoder_width, c.heads) for _ in range(c.decoder_layers)]
+        )
+        self.pixels = nn.Sequential(
+            nn.LayerNorm(c.decoder_width), nn.Linear(c.decoder_width, 3 * c.patch**2)
+        )
 
     def _make_encoder(self) -> nn.Module:
         return VisionTransformer(self.config, self.problem.height, self.problem.width)
@@ -113,15 +126,25 @@ class MAE(Agent):
 
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config
-        return {"mae": torch.optim.AdamW(self.parameters(), c.lr, (0.9, 0.95), weight_decay=c.weight_decay, fused=True)}
+        return {
+            "mae": torch.optim.AdamW(
+                self.parameters(),
+                c.lr,
+                (0.9, 0.95),
+                weight_decay=c.weight_decay,
+                fused=True,
+            )
+        }
 
-    def deployed(self) -> Deployed:
+    def deployed(self) -> InferencePolicy:
         """See `Agent`.
 
         Raises:
             TrainingError: Always.
         """
-        raise TrainingError("a masked autoencoder acts on nothing; name its run as network.weights of another agent")
+        raise TrainingError(
+            "a masked autoencoder acts on nothing; name its run as network.weights of another agent"
+        )
 
     def update(self, batch: Batch) -> Metrics:
         """Take one gradient step on the squared error of the hidden patches, each normalised (He et al., §4)."""
@@ -133,10 +156,16 @@ class MAE(Agent):
             tokens = self.encoder.tokens(images)
             seen = self.narrow(self.encoder.encode(_pick(tokens, visible)))
             whole = self.hidden.to(seen.dtype).expand(size, count, -1)
-            whole = whole.scatter(1, visible[:, :, None].expand(-1, -1, seen.shape[2]), seen)
+            whole = whole.scatter(
+                1, visible[:, :, None].expand(-1, -1, seen.shape[2]), seen
+            )
             guess = cast(Tensor, self.pixels(self.decoder(whole + self.position))).float()
-        true = F.pixel_unshuffle(images, self.config.patch).flatten(2).transpose(1, 2)  # (B, P, 3 patch²)
-        true = (true - true.mean(2, keepdim=True)) / (true.var(2, keepdim=True) + 1e-6).sqrt()
+        true = (
+            F.pixel_unshuffle(images, self.config.patch).flatten(2).transpose(1, 2)
+        )  # (B, P, 3 patch²)
+        true = (true - true.mean(2, keepdim=True)) / (
+            true.var(2, keepdim=True) + 1e-6
+        ).sqrt()
         concealed = torch.ones((size, count), device=images.device).scatter(1, visible, 0.0)
         loss = (((guess - true) ** 2).mean(2) * concealed).sum() / concealed.sum()
         self._step(loss, "mae")

@@ -1,0 +1,21 @@
+from setuptools import find_packages, setup
+
+NAME = "ptr_common"
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="What the packages of the PTR stack share: errors, action space, topics, images, the command ptr",
+    license="MIT",
+    packages=find_packages(exclude=["test", "test.*"]),
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+    ],
+    install_requires=["numpy", "opencv-python-headless"],
+    extras_require={
+        "test": ["hypothesis", "pytest"]
+    },  # colcon test runs pytest where it is named
+    python_requires=">=3.10",
+    entry_points={"console_scripts": ["ptr = ptr_common.cli:main"]},
+)

@@ -1,0 +1,328 @@
+"""MCAP files through a memory map: messages are views of the file, nothing is copied.
+
+The hot path (records, chunks, messages) is read here; the rare records (schemas, channels,
+statistics) are parsed by the `mcap` library. Format: https://mcap.dev/spec.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import mmap
+import struct
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import lz4.frame
+from mcap import records
+from mcap.data_stream import ReadDataStream
+from mcap.exceptions import McapError
+from mcap.opcode import Opcode
+
+from ptr_training.errors import TrainingError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+MAGIC = b"\x89MCAP0\r\n"
+_RECORD = struct.Struct("<BQ")  # opcode, length of the body
+_CHUNK = struct.Struct(
+    "<QQQII"
+)  # start and end time, uncompressed size, CRC, length of the compression's name
+_MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
+_FOOTER_BYTES = _RECORD.size + 20
+
+
+class BagError(TrainingError):
+    """A recording is missing, damaged, or holds something that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One topic of one MCAP file."""
+
+    topic: str
+    type_name: str
+    definition_format: str  # ros2msg or ros2idl
+    definition: str
+    metadata: dict[str, str]
+
+
+@dataclass
+class _Contents:
+    """What the summary of a file lists, or a walk over it finds."""
+
+    schemas: dict[int, records.Schema] = field(default_factory=dict)
+    channels: dict[int, records.Channel] = field(default_factory=dict)
+    counts: Counter[int] = field(default_factory=Counter)
+    metadata: dict[str, dict[str, str]] = field(default_factory=dict)
+    counted: bool = False  # `counts` comes from a statistics record
+
+
+class McapFile:
+    """One MCAP file opened for reading; a context manager.
+
+    Args:
+        path: The file.
+        check_crc: Compare every chunk with its CRC-32 while reading, where the writer
+            stored one.
+        salvage: Read an unfinished file up to its last whole chunk instead of refusing it.
+
+    Raises:
+        BagError: If it is missing, not MCAP, or (unless `salvage`) unfinished.
+    """
+
+    def __init__(
+        self, path: Path, *, check_crc: bool = False, salvage: bool = False
+    ) -> None:
+        self.path = path
+        self._check_crc = check_crc or salvage
+        self._salvage = salvage
+        self._map = _map_file(path)
+        self._view = memoryview(self._map)
+        if self._view[: len(MAGIC)] != MAGIC:
+            raise BagError(
+                f"{path} is not an MCAP file: it starts with {bytes(self._view[:8])!r}"
+            )
+        self._contents = self._scan() if salvage else (self._read_summary() or self._scan())
+        self.channels = {
+            number: self._describe(channel)
+            for number, channel in self._contents.channels.items()
+        }
+
+    def __enter__(self) -> McapFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._view.release()
+            self._map.close()
+        except BufferError:
+            pass  # somebody still holds a view of a message; the map is closed with the last one
+
+    @property
+    def counts(self) -> dict[int, int]:
+        """Messages of each channel, as the file's statistics say."""
+        return dict(self._contents.counts)
+
+    @property
+    def metadata(self) -> dict[str, dict[str, str]]:
+        """Metadata records by name."""
+        return self._contents.metadata
+
+    def messages(
+        self, channels: Container[int] | None = None
+    ) -> Iterator[tuple[int, int, memoryview]]:
+        """Yield (channel, log time [ns], serialised message) in the order of the file.
+
+        Args:
+            channels: Numbers of the channels wanted; all by default.
+
+        Raises:
+            BagError: At the first damaged record, unless the file was opened with
+            `salvage`.
+        """
+        for opcode, body in self._walk():
+            if opcode == Opcode.MESSAGE:
+                if len(body) < _MESSAGE.size:
+                    raise BagError(
+                        f"{self.path}: message record of {len(body)} bytes is too short"
+                    )
+                number, _, log_time, _ = _MESSAGE.unpack_from(body)
+                if number not in self.channels:
+                    raise BagError(
+                        f"{self.path}: message of channel {number}, which the file does not describe"
+                    )
+                if channels is None or number in channels:
+                    yield number, log_time, body[_MESSAGE.size :]
+
+    def digest(self) -> bytes:
+        """Return a SHA-256 that identifies the file's contents.
+
+        It covers every byte, except that chunks which carry a CRC-32 enter with that
+        instead of their
+        payload: reading gigabytes of pixels would take as long as exporting them.
+        """
+        digest = hashlib.sha256()
+        for opcode, start, end in _records(
+            self._view, len(MAGIC), len(self._view) - len(MAGIC), self.path
+        ):
+            crc = _CHUNK.unpack_from(self._view, start)[3] if opcode == Opcode.CHUNK else 0
+            digest.update(
+                self._view[start - _RECORD.size : start + _CHUNK.size if crc else end]
+            )
+        return digest.digest()
+
+    def _walk(self) -> Iterator[tuple[int, memoryview]]:
+        """Yield (opcode, body) of all records of the data section, those inside chunks included."""
+        try:
+            for opcode, start, end in _records(
+                self._view, len(MAGIC), len(self._view), self.path
+            ):
+                if opcode == Opcode.DATA_END:
+                    return
+                if opcode == Opcode.CHUNK:
+                    chunk = self._open_chunk(start, end)
+                    for inner, inner_start, inner_end in _records(
+                        chunk, 0, len(chunk), self.path, start
+                    ):
+                        yield inner, chunk[inner_start:inner_end]
+                else:
+                    yield opcode, self._view[start:end]
+            raise BagError(
+                f"{self.path} has no end: the recording was interrupted; `ptr recover` restores it"
+            )
+        except BagError:
+            if not self._salvage:
+                raise
+
+    def _open_chunk(self, start: int, end: int) -> memoryview:
+        """Return the records of the chunk whose body lies between two offsets, decompressed."""
+        where = f"{self.path}: chunk at byte {start - _RECORD.size}"
+        if end - start < _CHUNK.size + 8:
+            raise BagError(f"{where} is too short")
+        _, _, size, crc, name_length = _CHUNK.unpack_from(self._view, start)
+        payload = start + _CHUNK.size + name_length + 8
+        compression = bytes(self._view[start + _CHUNK.size : payload - 8]).decode(
+            "utf-8", "replace"
+        )
+        data = self._view[payload:end]
+        if compression:
+            data = memoryview(_decompress(compression, data, where))
+        if len(data) != size:
+            raise BagError(
+                f"{where} has {len(data)} bytes, its header says {size}; the file is damaged"
+            )
+        if self._check_crc and crc and zlib.crc32(data) != crc:
+            raise BagError(f"{where}: checksum does not match; the file is damaged")
+        return data
+
+    def _read_summary(self) -> _Contents | None:
+        """Return what the summary section lists; None if the writer left schemas, channels or statistics out."""
+        end = len(self._view) - len(MAGIC)
+        footer = end - _FOOTER_BYTES
+        if (
+            footer < len(MAGIC)
+            or self._view[end:] != MAGIC
+            or self._view[footer] != Opcode.FOOTER
+        ):
+            raise BagError(
+                f"{self.path} is truncated: it does not end as an MCAP file does (`ptr recover` may restore it)"
+            )
+        start = struct.unpack_from("<Q", self._view, footer + _RECORD.size)[0]
+        contents = _Contents()
+        for opcode, body_start, body_end in _records(
+            self._view, start or footer, footer, self.path
+        ):
+            self._note(contents, opcode, self._view[body_start:body_end])
+        return (
+            contents
+            if contents.counted and set(contents.counts) <= set(contents.channels)
+            else None
+        )
+
+    def _scan(self) -> _Contents:
+        contents = _Contents()
+        for opcode, body in self._walk():
+            self._note(contents, opcode, body)
+            if opcode == Opcode.MESSAGE:
+                contents.counts[_MESSAGE.unpack_from(body)[0]] += 1
+        return contents
+
+    def _note(self, contents: _Contents, opcode: int, body: memoryview) -> None:
+        try:
+            if opcode == Opcode.SCHEMA:
+                schema = records.Schema.read(_stream(body))
+                contents.schemas[schema.id] = schema
+            elif opcode == Opcode.CHANNEL:
+                channel = records.Channel.read(_stream(body))
+                contents.channels[channel.id] = channel
+            elif opcode == Opcode.METADATA:
+                metadata = records.Metadata.read(_stream(body))
+                contents.metadata[metadata.name] = metadata.metadata
+            elif opcode == Opcode.METADATA_INDEX:
+                index = records.MetadataIndex.read(_stream(body))
+                record = self._view[
+                    index.offset + _RECORD.size : index.offset + index.length
+                ]
+                self._note(contents, Opcode.METADATA, record)
+            elif opcode == Opcode.STATISTICS:
+                contents.counts.update(
+                    records.Statistics.read(_stream(body)).channel_message_counts
+                )
+                contents.counted = True
+        except (McapError, struct.error, UnicodeDecodeError) as error:
+            raise BagError(
+                f"{self.path}: damaged {Opcode(opcode).name.lower()} record: {error!r}"
+            ) from error
+
+    def _describe(self, channel: records.Channel) -> Channel:
+        if channel.message_encoding != "cdr":
+            raise BagError(
+                f"{self.path}: topic {channel.topic} is encoded as {channel.message_encoding!r}; only 'cdr' can be read"
+            )
+        schema = self._contents.schemas.get(channel.schema_id)
+        if schema is None:
+            raise BagError(f"{self.path}: topic {channel.topic} has no schema")
+        return Channel(
+            channel.topic,
+            schema.name,
+            schema.encoding,
+            schema.data.decode("utf-8", "replace"),
+            channel.metadata,
+        )
+
+
+def _records(
+    view: memoryview, start: int, end: int, path: Path, base: int = 0
+) -> Iterator[tuple[int, int, int]]:
+    """Yield (opcode, start, end) of the body of each record between two offsets of `view`."""
+    while start < end:
+        if end - start < _RECORD.size:
+            raise BagError(
+                f"{path}: {end - start} bytes at byte {base + start} are no record; the file is truncated"
+            )
+        opcode, length = _RECORD.unpack_from(view, start)
+        body = start + _RECORD.size
+        if length > end - body:
+            raise BagError(
+                f"{path}: record at byte {base + start} should have {length} bytes, only {end - body} are left; "
+                "the file is truncated (`ptr recover` restores interrupted recordings)"
+            )
+        yield opcode, body, body + length
+        start = body + length
+
+
+def _map_file(path: Path) -> mmap.mmap:
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except FileNotFoundError as error:
+        raise BagError(f"{path} does not exist") from error
+    except ValueError as error:
+        raise BagError(f"{path} is empty") from error
+
+
+def _decompress(compression: str, data: memoryview, where: str) -> bytes:
+    try:
+        if compression == "zstd":
+            return zstd.decompress(data)
+        if compression == "lz4":
+            return lz4.frame.decompress(data)
+    except (zstd.ZstdError, RuntimeError) as error:
+        raise BagError(
+            f"{where} cannot be decompressed ({compression}): {error}"
+        ) from error
+    raise BagError(
+        f"{where} is compressed with {compression!r}; readable: zstd, lz4 or none"
+    )
+
+
+def _stream(body: memoryview) -> ReadDataStream:
+    return ReadDataStream(io.BytesIO(body))

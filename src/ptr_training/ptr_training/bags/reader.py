@@ -1,0 +1,337 @@
+"""Recordings as rosbag2 writes them: one interface over MCAP and SQLite storage, whole or split, compressed or not.
+
+Plain MCAP is read through a memory map (`mcap_reader`); everything else goes through the
+`rosbags` library.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import os
+import struct
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import apsw
+import yaml
+from rosbags.interfaces import MessageDefinitionFormat
+from rosbags.rosbag2 import Reader, ReaderError
+from rosbags.serde import SerdeError
+from rosbags.typesys import (
+    Stores,
+    TypesysError,
+    get_types_from_idl,
+    get_types_from_msg,
+    get_typestore,
+)
+from rosbags.typesys.store import Typestore
+
+from ptr_common.files import sha256
+from ptr_training.data.episode import parse_yaml
+
+from .mcap_reader import BagError, McapFile
+
+
+class DecodeError(BagError):
+    """One message cannot be decoded."""
+
+
+class _Storage(Protocol):
+    """Where a bag's messages come from."""
+
+    types: dict[str, str]  # topic -> type name
+    definitions: dict[str, tuple[str, str]]  # type name -> (ros2msg or ros2idl, text)
+    counts: Counter[str]  # topic -> messages, as the recording says
+    custom: dict[str, str]
+
+    def messages(
+        self, topics: Collection[str]
+    ) -> Iterator[tuple[str, int, bytes | memoryview]]: ...
+
+    def digest(self) -> bytes: ...
+
+
+class Bag:
+    """A recording opened for reading; a context manager.
+
+    Args:
+        path: Folder with `metadata.yaml`, or a single .mcap or .db3 file.
+        check_crc: Compare chunks with their checksums while reading, where the storage has
+            any.
+
+    Raises:
+        BagError: If it is missing, unfinished or damaged.
+    """
+
+    def __init__(self, path: Path, *, check_crc: bool = False) -> None:
+        self.path = path
+        self.name = path.stem if path.is_file() else path.resolve().name
+        self._metadata = _read_metadata(path)
+        with ExitStack() as stack:
+            self._storage = _open_storage(path, self._metadata, check_crc, stack)
+            self._stack = stack.pop_all()
+        self.types = dict(sorted(self._storage.types.items()))
+        self.counts = self._storage.counts
+        self.custom = {
+            key: str(value)
+            for key, value in (
+                self._metadata.get("custom_data") or self._storage.custom or {}
+            ).items()
+        }
+        self._typestores: dict[str, Typestore] = {}
+
+    def __enter__(self) -> Bag:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def messages(
+        self, topics: Collection[str]
+    ) -> Iterator[tuple[str, int, bytes | memoryview]]:
+        """Yield (topic, log time [ns], serialised message) of some topics, in the order of the files.
+
+        Raises:
+            BagError: At the first damaged record, or if their number is not what the
+            recording says.
+        """
+        found: Counter[str] = Counter()
+        for topic, log_time, data in self._storage.messages(topics):
+            found[topic] += 1
+            yield topic, log_time, data
+        for topic in topics:
+            if found[topic] != self.counts[topic]:
+                raise BagError(
+                    f"{self.path}: {found[topic]} messages on {topic}, but its index says {self.counts[topic]}; "
+                    "`ros2 bag reindex` may mend it"
+                )
+
+    def decode(self, type_name: str, data: bytes | memoryview) -> Any:
+        """Return a message as an object with the fields of its type.
+
+        Raises:
+            DecodeError: If the bytes are no such message.
+            BagError: If the type's definition is neither in the bag nor installed.
+        """
+        if type_name not in self._typestores:
+            self._typestores[type_name] = self._typestore(type_name)
+        try:
+            return self._typestores[type_name].deserialize_cdr(data, type_name)
+        except KeyError as error:
+            raise BagError(
+                f"{self.path}: the definition of {type_name} lacks {error}"
+            ) from error
+        except (SerdeError, AssertionError, IndexError, ValueError, struct.error) as error:
+            raise DecodeError(
+                f"{self.path}: a {type_name} of {len(data)} bytes cannot be decoded: {error}"
+            ) from error
+
+    def digest(self) -> str:
+        """Return a SHA-256 in hexadecimal that identifies the recording; see `McapFile.digest`."""
+        digest = hashlib.sha256(self._storage.digest())
+        if self._metadata:
+            digest.update((self.path / "metadata.yaml").read_bytes())
+        return digest.hexdigest()
+
+    def _typestore(self, type_name: str) -> Typestore:
+        """Return a store with one type: as the bag defines it, else as it is installed here."""
+        kind, text = self._storage.definitions.get(type_name, ("", ""))
+        try:
+            return (
+                _parsed(type_name, kind, text) if kind else _installed(type_name, self.path)
+            )
+        except TypesysError as error:
+            raise BagError(
+                f"{self.path}: the definition of {type_name} cannot be read: {error}"
+            ) from error
+
+
+class _McapStorage:
+    """MCAP files that are not compressed as a whole, read through memory maps."""
+
+    def __init__(self, files: list[Path], check_crc: bool, stack: ExitStack) -> None:
+        self.types: dict[str, str] = {}
+        self.definitions: dict[str, tuple[str, str]] = {}
+        self.counts: Counter[str] = Counter()
+        self.custom: dict[str, str] = {}
+        self._files = [
+            stack.enter_context(McapFile(file, check_crc=check_crc)) for file in files
+        ]
+        for file in self._files:
+            for number, channel in file.channels.items():
+                _note_type(self.types, channel.topic, channel.type_name, file.path)
+                self.definitions[channel.type_name] = (
+                    channel.definition_format,
+                    channel.definition,
+                )
+                self.counts[channel.topic] += file.counts.get(number, 0)
+            record = file.metadata.get("rosbag2", {}).get("serialized_metadata", "")
+            self.custom |= (parse_yaml(record) or {}).get("custom_data") or {}
+
+    def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, memoryview]]:
+        for file in self._files:
+            wanted = {
+                number: channel.topic
+                for number, channel in file.channels.items()
+                if channel.topic in topics
+            }
+            for number, log_time, data in file.messages(wanted):
+                yield wanted[number], log_time, data
+
+    def digest(self) -> bytes:
+        return b"".join(file.digest() for file in self._files)
+
+
+class _RosbagsStorage:
+    """Any other storage, through the `rosbags` library."""
+
+    def __init__(
+        self, path: Path, files: list[Path], compressed: bool, stack: ExitStack
+    ) -> None:
+        self.types: dict[str, str] = {}
+        self.definitions: dict[str, tuple[str, str]] = {}
+        self.counts: Counter[str] = Counter()
+        self.custom: dict[str, str] = {}
+        self._path, self._files = path, files
+        formats = {
+            MessageDefinitionFormat.MSG: "ros2msg",
+            MessageDefinitionFormat.IDL: "ros2idl",
+        }
+        with _rosbags_errors(path):
+            # As a folder, topics whose quality of service differs between metadata.yaml and
+            # storage would be empty.
+            self._readers = [
+                stack.enter_context(Reader(part))
+                for part in ([path] if compressed else files)
+            ]
+            for connection in itertools.chain.from_iterable(
+                reader.connections for reader in self._readers
+            ):
+                _note_type(self.types, connection.topic, connection.msgtype, path)
+                self.counts[connection.topic] += connection.msgcount
+                if connection.msgdef.format in formats:
+                    definition = (formats[connection.msgdef.format], connection.msgdef.data)
+                    self.definitions[connection.msgtype] = definition
+
+    def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
+        with _rosbags_errors(self._path):
+            for reader in self._readers:
+                wanted = [
+                    connection
+                    for connection in reader.connections
+                    if connection.topic in topics
+                ]
+                for connection, log_time, data in reader.messages(wanted) if wanted else ():
+                    yield connection.topic, log_time, data
+
+    def digest(self) -> bytes:
+        return b"".join(bytes.fromhex(sha256(file)) for file in self._files)
+
+
+@contextmanager
+def _rosbags_errors(path: Path) -> Iterator[None]:
+    """Turn what `rosbags` and SQLite raise on damaged files into a BagError that names the bag."""
+    try:
+        yield
+    except (ReaderError, apsw.Error, AssertionError, struct.error, ValueError) as error:
+        raise BagError(f"{path}: the recording is damaged: {error}") from error
+
+
+def _read_metadata(path: Path) -> dict[str, Any]:
+    """Return the contents of metadata.yaml; empty for a single file."""
+    if not path.exists():
+        raise BagError(f"{path} does not exist")
+    if path.is_file():
+        return {}
+    file = path / "metadata.yaml"
+    if path.name.endswith(".partial"):
+        raise BagError(
+            f"{path} is an interrupted recording; `ptr recover {path.parent}` restores it"
+        )
+    if not file.is_file():
+        raise BagError(
+            f"{path} is not a bag: it has no metadata.yaml (`ros2 bag reindex` makes one)"
+        )
+    try:
+        described = parse_yaml(file.read_text())["rosbag2_bagfile_information"]
+        described["storage_identifier"], described["relative_file_paths"][0]
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, IndexError) as error:
+        raise BagError(f"{file} cannot be read: {error!r}") from error
+    return described
+
+
+def _open_storage(
+    path: Path, metadata: dict[str, Any], check_crc: bool, stack: ExitStack
+) -> _Storage:
+    if not metadata:
+        if path.suffix not in (".mcap", ".db3"):
+            raise BagError(
+                f"{path} is not a bag: expected a folder with metadata.yaml, a .mcap or a .db3 file"
+            )
+        metadata = {
+            "storage_identifier": path.suffix[1:],
+            "relative_file_paths": [path.name],
+        }
+    folder = path.parent if path.is_file() else path
+    files = [folder / Path(name).name for name in metadata["relative_file_paths"]]
+    for file in files:
+        if not file.is_file():
+            raise BagError(f"{file} does not exist, but {path / 'metadata.yaml'} names it")
+    if metadata["storage_identifier"] == "mcap" and not metadata.get("compression_mode"):
+        return _McapStorage(files, check_crc, stack)
+    return _RosbagsStorage(path, files, bool(metadata.get("compression_mode")), stack)
+
+
+def _note_type(types: dict[str, str], topic: str, type_name: str, path: Path) -> None:
+    if types.setdefault(topic, type_name) != type_name:
+        raise BagError(
+            f"{path}: topic {topic} has two types, {types[topic]} and {type_name}"
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(type_name: str, kind: str, text: str) -> Typestore:
+    """Return a store with the types of one definition, parsed once for all bags that share it."""
+    types: dict[str, Any] = {}
+    if (
+        kind == "ros2idl"
+    ):  # concatenated files, each with a line "IDL: package/msg/Name" above it
+        for part in filter(None, text.split("=" * 80 + "\n")):
+            types |= get_types_from_idl(
+                part.split("\n", 1)[1] if part.startswith("IDL: ") else part
+            )
+    else:
+        types = dict(get_types_from_msg(text, type_name))
+    store = get_typestore(Stores.EMPTY)
+    store.register(types)
+    return store
+
+
+def _installed(type_name: str, path: Path) -> Typestore:
+    """Return a store with a type that the bag does not define (SQLite bags of Humble define none)."""
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    if type_name in store.types:
+        return store
+    package, _, name = type_name.split("/")
+    prefixes = [
+        *filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)),
+        sys.prefix,
+    ]
+    for prefix in prefixes:
+        folder = Path(prefix) / "share" / package / "msg"
+        if (folder / f"{name}.msg").is_file():
+            for file in sorted(folder.glob("*.msg")):
+                store.register(
+                    get_types_from_msg(file.read_text(), f"{package}/msg/{file.stem}")
+                )
+            return store
+    raise BagError(
+        f"{path} does not define {type_name}, and {package} is not installed below {', '.join(prefixes)}: "
+        "source the workspace's setup file, or record with `ros2 bag record --storage mcap`"
+    )

@@ -1,0 +1,1 @@
+"""Episodes and their store, reviews, replay, normalisation, task ids, augmentation."""

@@ -1,0 +1,157 @@
+"""What the networks must know about the data, and which data can be learnt from together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptr_training.errors import TrainingError
+
+from .episode import DatasetInfo
+from .store import EpisodeStore
+
+ACTION_CLIP = 0.99  # keeps atanh finite where the density of a demonstrated action is taken
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What the networks must know about the data; fixed by the first training stage and kept."""
+
+    n_tasks: int  # width of the one-hot task id
+    height: int
+    width: int
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    action_active: tuple[
+        bool, ...
+    ]  # dimensions that vary in the data; the others are not learnt
+    action_rest: tuple[float, ...]  # value of the inactive dimensions, robot units
+    proprio_mean: tuple[float, ...]
+    proprio_std: tuple[float, ...]
+    action_weight: tuple[float, ...] = (
+        1.0,
+    ) * 7  # of the squared error of cloning, mean 1 over the active dimensions
+
+
+def normalize_actions(
+    actions: np.ndarray, low: Sequence[float], high: Sequence[float]
+) -> np.ndarray:
+    """Return actions in robot units (…, 7) scaled to [-1, 1] and clipped to ±0.99, float32."""
+    scaled = 2.0 * (actions - np.asarray(low)) / (np.asarray(high) - np.asarray(low)) - 1.0
+    return np.clip(scaled, -ACTION_CLIP, ACTION_CLIP).astype(np.float32)
+
+
+def check_alike(stores: Sequence[EpisodeStore]) -> DatasetInfo:
+    """Return the card the stores have in common.
+
+    Raises:
+        TrainingError: If they differ in anything the policy depends on, naming it.
+    """
+    first = stores[0]
+    for store in stores[1:]:
+        _compare(store.path, store.card, first.path, first.card)
+    return first.card
+
+
+def _compare(path: object, card: DatasetInfo, other: object, wanted: DatasetInfo) -> None:
+    for name in (
+        "camera",
+        "image_height",
+        "image_width",
+        "resize",
+        "rate",
+        "command",
+        "action_low",
+        "action_high",
+    ):
+        found, expected = getattr(card, name), getattr(wanted, name)
+        if found != expected:
+            raise TrainingError(
+                f"{path} has {name} {found!r}, {other} has {expected!r}; export them alike"
+            )
+
+
+def check_compatible(problem: DataSpec, card: DatasetInfo, store: EpisodeStore) -> None:
+    """Refuse demonstrations that a pre-trained agent cannot learn from.
+
+    Raises:
+        TrainingError: If the image, rate or action differ from `card`, or if the
+            demonstrations vary an action dimension that pre-training found constant.
+    """
+    _compare(store.path, store.card, "the pre-training data", card)
+    moving = ~store.steps["is_last"]
+    deviation = normalize_actions(
+        store.actions[moving], card.action_low, card.action_high
+    ).std(0)
+    for name, std, active in zip(
+        card.action_names, deviation, problem.action_active, strict=True
+    ):
+        if not active and std > 0.1:
+            raise TrainingError(
+                f"{store.path} varies {name} (deviation {std:.2f} of ±1), which the pre-training data did not; "
+                "pre-train with --set min_action_std=0"
+            )
+
+
+def fit_spec(
+    stores: Sequence[EpisodeStore],
+    n_tasks: int,
+    min_action_std: float,
+    balance: bool = False,
+) -> DataSpec:
+    """Return what the networks must know about these data.
+
+    Args:
+        stores: Data of the first training stage.
+        n_tasks: Width of the task id.
+        min_action_std: Dimensions that vary less, in units of the scaled action, are not
+            learnt: a conservative critic would tell data from random actions by them alone.
+        balance: Weigh the dimensions of the cloning loss by the inverse of their variance.
+            The gripper varies most and hides the few centimetres that decide a grasp
+            (docs/learning.md).
+    """
+    card = check_alike(stores)
+    rows = [~store.steps["is_last"] for store in stores]
+    actions = np.concatenate(
+        [store.actions[keep] for store, keep in zip(stores, rows, strict=True)]
+    )
+    proprio = np.concatenate([store.steps["proprio"][store.rows] for store in stores])
+    deviation = normalize_actions(actions, card.action_low, card.action_high).std(0)
+    active = deviation >= min_action_std
+    weight = active / np.maximum(deviation, 1e-3) ** 2 if balance else active.astype(float)
+    return DataSpec(
+        n_tasks=n_tasks,
+        height=card.image_height,
+        width=card.image_width,
+        action_low=card.action_low,
+        action_high=card.action_high,
+        action_active=tuple(active.tolist()),
+        action_weight=tuple((weight * (active.sum() / max(weight.sum(), 1e-9))).tolist()),
+        action_rest=tuple(
+            np.clip(actions.mean(0), card.action_low, card.action_high).tolist()
+        ),
+        proprio_mean=tuple(proprio.mean(0).tolist()),
+        proprio_std=tuple(np.maximum(proprio.std(0), 1e-2).tolist()),
+    )
+
+
+def split_episodes(
+    store: EpisodeStore, holdout: int, seed: int
+) -> tuple[list[int], list[int]]:
+    """Return which successful episodes to train on and which to hold out, drawn from `seed`.
+
+    Raises:
+        TrainingError: If nothing would remain to train on.
+    """
+    successes = [
+        index for index, entry in enumerate(store.entries) if entry.outcome == "success"
+    ]
+    if holdout < 1 or len(successes) <= holdout:
+        raise TrainingError(
+            f"{store.path} has {len(successes)} successful demonstrations and {holdout} are to be held out; "
+            "at least one must be held out for `ptr select` and one must remain: record more or change --holdout"
+        )
+    order = np.random.default_rng(seed).permutation(successes).tolist()
+    return sorted(order[holdout:]), sorted(order[:holdout])

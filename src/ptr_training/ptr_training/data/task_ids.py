@@ -1,0 +1,77 @@
+"""Which task has which id."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import yaml
+
+from ptr_training.errors import TrainingError
+
+
+@dataclass
+class TaskIds:
+    """Task names and their ids: an ordered list that is only ever appended to.
+
+    `width` (the length of the one-hot task id) is fixed before pre-training, with free
+    slots for the targets, so that an id never changes its meaning. The official code sorts
+    the names instead, which renumbers the tasks when one is added.
+    """
+
+    width: int
+    names: list[str] = field(default_factory=list)
+    aliases: dict[str, str] = field(
+        default_factory=dict
+    )  # re-targeted tasks: new name to the one whose id it uses
+
+    @classmethod
+    def for_tasks(cls, names: list[str], reserve: int) -> TaskIds:
+        """Return a registry of distinct names in the order given and `reserve` free slots."""
+        distinct = list(dict.fromkeys(names))
+        return cls(len(distinct) + reserve, distinct)
+
+    def add(self, name: str) -> int:
+        """Return the id of a task, giving it the next free slot if it is new.
+
+        Raises:
+            TrainingError: If no slot is free.
+        """
+        if name not in self.names and name not in self.aliases:
+            if len(self.names) == self.width:
+                raise TrainingError(
+                    f"no free slot for task {name!r}: all {self.width} are taken by {', '.join(self.names)}; "
+                    "pre-train with a larger `reserve`, or use the id of one of them with --retarget"
+                )
+            self.names.append(name)
+        return self.id(name)
+
+    def retarget(self, name: str, existing: str) -> None:
+        """Let a task use the id of an existing one (paper §5, scenario 1: an old skill on a new object).
+
+        A slot of its own, if it has one, stays behind unused.
+
+        Raises:
+            TrainingError: If the existing task is unknown, or the name stands for another
+            one already.
+        """
+        chosen = self.names[self.id(existing)]
+        if self.aliases.get(name, chosen) != chosen:
+            raise TrainingError(
+                f"task {name!r} uses the id of {self.aliases[name]!r}; it cannot take {existing!r}'s"
+            )
+        if name != chosen:
+            self.aliases[name] = chosen
+
+    def id(self, name: str) -> int:
+        """Return the id of a known task; raises TrainingError listing the known ones."""
+        known = self.aliases.get(name, name)
+        if known not in self.names:
+            raise TrainingError(
+                f"unknown task {name!r}; known: {', '.join([*self.names, *self.aliases])}"
+            )
+        return self.names.index(known)
+
+    def save(self, path: Path) -> None:
+        """Write the registry as YAML."""
+        path.write_text(yaml.safe_dump(asdict(self), sort_keys=False))

@@ -1,0 +1,80 @@
+"""A pool of processes that Ctrl-C ends through its parent, quietly, and that never outlives it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from ptr_common.errors import PtrError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+class WorkerPool(ProcessPoolExecutor):
+    """Processes started afresh, since rendering and threads do not survive a fork."""
+
+    def __init__(
+        self, workers: int, initializer: Callable[..., None], *initargs: Any
+    ) -> None:
+        """Prepare a pool.
+
+        Args:
+            workers: Processes.
+            initializer: Called once in each, with `initargs`.
+        """
+        context = multiprocessing.get_context("spawn")
+        super().__init__(
+            workers, context, initializer=_start, initargs=(initializer, initargs)
+        )
+
+    def submit(self, *args: Any, **kwargs: Any) -> Future:
+        """Queue a call; a process started for it inherits that SIGINT is blocked, from its first instruction on."""
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(*args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def in_order(
+    pool: Executor, work: Callable[[Job], Result], jobs: Iterable[Job], ahead: int
+) -> Iterator[Result]:
+    """Yield the results of some jobs in their order, while at most `ahead` are being done or wait in memory.
+
+    Raises:
+        PtrError: If a process was killed.
+    """
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for job in jobs:
+            waiting.append(pool.submit(work, job))
+            if len(waiting) == ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise PtrError(
+            "a worker was killed, most likely for want of memory; try --workers 1"
+        ) from error
+
+
+def _start(initializer: Callable[..., None], initargs: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    initializer(*initargs)
+
+
+def _end_with_parent() -> None:
+    """End this process when the parent was killed: nobody would take its results any more."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,1 @@
+"""Data of others to episodes (`ptr import`), and episodes to LeRobot (`ptr convert`)."""

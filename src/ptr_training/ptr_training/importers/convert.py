@@ -1,0 +1,38 @@
+"""`ptr convert`: an episode store into the format of another project."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from ptr_training.data.store import EpisodeStore
+
+from . import lerobot_writer
+
+FORMATS: dict[str, Callable[..., None]] = {"lerobot": lerobot_writer.write}
+"""Name -> function of the store, the folder to make and the switch `video`."""
+
+
+def main(argv: list[str]) -> int:
+    """Convert an episode store into a data set of another format (LeRobot)."""
+    parser = argparse.ArgumentParser(prog="ptr convert", description=main.__doc__)
+    parser.add_argument("store", type=Path, metavar="STORE", help="episode store")
+    parser.add_argument(
+        "--to", required=True, choices=sorted(FORMATS), help="format to write"
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="folder to make"
+    )
+    parser.add_argument(
+        "--video", action="store_true", help="pictures as mp4: smaller, not exact"
+    )
+    arguments = parser.parse_args(argv)
+    store = EpisodeStore.open(arguments.store)
+    FORMATS[arguments.to](store, arguments.out, video=arguments.video)
+    size = sum(file.stat().st_size for file in arguments.out.rglob("*") if file.is_file())
+    print(
+        f"{arguments.out}: {len(store)} episodes of {len(store.tasks)} tasks, {len(store.steps)} frames, "
+        f"{size / 1e6:.1f} MB; pictures as {'mp4, altered by it' if arguments.video else 'PNG, exact'}"
+    )
+    return 0

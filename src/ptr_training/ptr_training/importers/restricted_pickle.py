@@ -1,0 +1,209 @@
+"""Reading pickles from the internet: numbers, text, containers and NumPy arrays come through, and nothing else.
+
+A pickle is a program: it may name any function of any module and call it. Here the names it
+can use are the few below. Those of NumPy are answered by stand-ins, because the state of a
+genuine `numpy.dtype` could lie about memory. A hostile pickle can still waste time and
+memory: `pickle` itself grows its table of objects to any index that is named.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import numpy as np
+
+from ptr_training.errors import TrainingError
+
+_TYPE_CODE = re.compile(r"\?|[biufcO][0-9]{0,2}|[SU][1-9][0-9]{0,5}")
+
+
+class PickleError(TrainingError):
+    """A pickle is damaged or asks for something that data do not need."""
+
+
+def load(file: BinaryIO) -> Any:
+    """Return the data of a pickle.
+
+    Raises:
+        PickleError: If it is damaged or names anything but numbers, text, containers and
+        NumPy arrays.
+    """
+    try:
+        return _Unpickler(file).load()
+    except PickleError:
+        raise
+    except Exception as error:  # a damaged pickle raises whatever the opcode it met raises
+        raise PickleError(
+            f"the pickle is damaged: {type(error).__name__}: {error}"
+        ) from error
+
+
+def array_length(path: Path) -> int:
+    """Return the length of the array of an .npy file, from its header.
+
+    Raises:
+        PickleError: If it is none, or says that it is longer than its file can be.
+    """
+    with path.open("rb") as file:
+        shape, *_ = _npy_header(file)
+        size = os.fstat(file.fileno()).st_size
+    if math.prod(shape) > size:
+        raise PickleError(f"an array of shape {shape} in a file of {size} bytes; truncated")
+    return shape[0] if shape else 1
+
+
+def load_array(file: BinaryIO) -> np.ndarray:
+    """Return the array of an .npy file, whose objects may be anything that `load` lets through.
+
+    Raises:
+        PickleError: As `load`, or if it is no .npy file or truncated.
+    """
+    shape, fortran, dtype = _npy_header(file)
+    if dtype.hasobject:
+        array = load(file)
+        if not isinstance(array, np.ndarray) or array.shape != shape:
+            raise PickleError(
+                f"the pickle holds no array of shape {shape}, as the header says"
+            )
+        return array
+    data = file.read()
+    if len(data) != math.prod(shape) * dtype.itemsize:
+        raise PickleError(f"{len(data)} bytes of data for {shape} of {dtype}; truncated")
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    try:
+        version = np.lib.format.read_magic(file)
+        read = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        return read(file)
+    except (
+        Exception
+    ) as error:  # a damaged header raises whatever its text happens to parse to
+        raise PickleError(f"not an .npy file: {error}") from error
+
+
+class _Unpickler(pickle.Unpickler):
+    """Looks every name up in one table."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what stands for a name in a pickle."""
+        module = module.replace("numpy._core.", "numpy.core.").replace(
+            "__builtin__", "builtins"
+        )
+        if (module, name) not in _KNOWN:
+            _refuse(f"{module}.{name}")
+        return _KNOWN[module, name]
+
+
+class _DType:
+    """The type of an array, without what a pickle could set in a genuine one."""
+
+    __slots__ = ("genuine",)
+
+    def __init__(self, code: str) -> None:
+        if not isinstance(code, str) or not _TYPE_CODE.fullmatch(code):
+            _refuse(f"the array type {code!r}")
+        self.genuine = np.dtype(code)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, order, *structure = state
+        if any(each is not None for each in structure[:3]):
+            _refuse("a structured array")
+        self.genuine = self.genuine.newbyteorder(order)
+
+
+class _Array(np.ndarray):
+    """An array that takes its state only with a type made here, and bytes or a list to suit it."""
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, fortran, data = state
+        genuine = _genuine(dtype)
+        if not isinstance(data, list if genuine.hasobject else bytes):
+            _refuse(f"{type(data).__name__} as the data of a {genuine} array")
+        if len(data) != math.prod(shape) * (1 if genuine.hasobject else genuine.itemsize):
+            _refuse(f"a {genuine} array of shape {shape}, with data of length {len(data)}")
+        checked: Any = (1, shape, genuine, bool(fortran), data)
+        super().__setstate__(checked)
+
+
+class _Stand:
+    """A function that a pickle can call, and nothing else: whatever it sets on a plain one would stay there."""
+
+    __slots__ = ("_function",)
+    _function: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_function", function)
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        _refuse(f"the attribute {name} of a function")
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+
+def _empty(*_: Any) -> np.ndarray:
+    """Stand for `_reconstruct`: an array that its state will fill."""
+    return np.ndarray.__new__(_Array, (0,), np.uint8)
+
+
+def _scalar(dtype: Any, data: bytes) -> Any:
+    return np.frombuffer(data, _genuine(dtype))[0]
+
+
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+    """Stand for what builds an array in protocol 5."""
+    return np.frombuffer(data, _genuine(dtype)).reshape(shape, order=order)
+
+
+def _dtype(code: str, *_: Any) -> _DType:
+    return _DType(code)
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Stand for `_codecs.encode`, through which old protocols write bytes."""
+    if encoding != "latin1":
+        _refuse(f"the codec {encoding}")
+    return text.encode(encoding)
+
+
+_KNOWN: dict[tuple[str, str], Any] = {
+    ("numpy.core.multiarray", "_reconstruct"): _Stand(_empty),
+    ("numpy.core.multiarray", "scalar"): _Stand(_scalar),
+    ("numpy.core.numeric", "_frombuffer"): _Stand(_from_buffer),
+    ("numpy", "dtype"): _Stand(_dtype),
+    ("numpy", "ndarray"): "numpy.ndarray",  # only ever an argument of `_reconstruct`
+    ("_codecs", "encode"): _Stand(_encode),
+    (
+        "collections",
+        "OrderedDict",
+    ): OrderedDict,  # it and the next are written in C: nothing can be set on them
+    ("builtins", "complex"): complex,
+    ("builtins", "frozenset"): frozenset,
+    ("builtins", "set"): set,
+}
+"""What may be named, and what stands for it."""
+
+
+def _genuine(dtype: Any) -> np.dtype:
+    if not isinstance(dtype, _DType):
+        _refuse(f"{type(dtype).__name__} as the type of an array")
+    return dtype.genuine
+
+
+def _refuse(what: str) -> NoReturn:
+    raise PickleError(
+        f"the pickle asks for {what}; only numbers, text, containers and NumPy arrays are read"
+    )

@@ -1,0 +1,198 @@
+"""An episode writer that goes on where a run before it was ended, by whatever ended it.
+
+Until the store is complete it lies in `.NAME.partial` beside it: `frames.npy`, `steps.part`
+(rows as in `steps.npy`) and `journal.jsonl`. The journal's first line says what the store
+is made of; each further one what was kept for good: entries of episodes, the running
+SHA-256 of the pixels and of the rows up to there, and a note of the caller's. Going on
+reads all of it again, up to the first line that does not hold, and cuts off what follows:
+nothing depends on the order in which the kernel wrote the files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from tqdm import tqdm
+
+from ptr_training.data.episode import (
+    HEADER_BYTES,
+    STEP,
+    DatasetInfo,
+    EpisodeWriter,
+    StoreError,
+)
+
+
+class ResumableWriter(EpisodeWriter):
+    """Writes a store that may take hours; `keep` makes what was added so far survive the process.
+
+    A run that ends early leaves its partial store behind if anything was kept; the next one
+    for the same store, made of the same, adopts it.
+    """
+
+    def __init__(
+        self, path: Path | str, card: DatasetInfo, made_of: Mapping[str, Any]
+    ) -> None:
+        """Prepare a writer.
+
+        Args:
+            path: Folder to make.
+            card: As for `EpisodeWriter`.
+            made_of: Whatever decides the contents, by name, as JSON holds it. A partial
+                store made of something else is refused.
+        """
+        super().__init__(path, card)
+        self.partial = self.path.with_name(f".{self.path.name}.partial")
+        self.kept: list[
+            Any
+        ] = []  # the notes given to `keep`, those of earlier runs included
+        self._made_of = json.loads(json.dumps(made_of))
+        self._rows_hash = hashlib.sha256()
+        self._episodes_kept = 0
+        self._worth_keeping = False
+        self._rows_file: BinaryIO
+        self._journal: BinaryIO
+
+    def __enter__(self) -> ResumableWriter:
+        if self.path.exists():
+            raise StoreError(
+                f"{self.path} exists already; choose another folder or remove it first"
+            )
+        with ExitStack() as stack:
+            self.folder = stack.enter_context(self._partial_folder())
+            self._frames = stack.enter_context(_open(self.folder / "frames.npy"))
+            self._rows_file = stack.enter_context(_open(self.folder / "steps.part"))
+            self._adopt()
+            self._stack = stack.pop_all()
+        return self
+
+    def keep(self, note: Any) -> None:
+        """Make what was added so far survive, with a note of what it came from, as JSON holds it."""
+        new = slice(self._episodes_kept, len(self._episodes))
+        rows = b"".join(each.tobytes() for each in self._steps[new])
+        self._rows_file.write(rows)
+        self._rows_hash.update(rows)
+        self._frames.flush()
+        self._rows_file.flush()
+        line = {"episodes": self._episodes[new], "digests": self._digests(), "note": note}
+        self._journal.write(json.dumps(line).encode() + b"\n")
+        self._journal.flush()
+        self._worth_keeping |= bool(rows)
+        self._episodes_kept = len(self._episodes)
+        self.kept.append(note)
+
+    def _digests(self) -> list[str]:
+        return [self._hash.hexdigest(), self._rows_hash.hexdigest()]
+
+    @contextlib.contextmanager
+    def _partial_folder(self) -> Iterator[Path]:
+        """Yield the partial store, locked; on success it takes its final name, else it stays if it is worth it."""
+        self.partial.mkdir(parents=True, exist_ok=True)
+        with _open(self.partial / "journal.jsonl") as self._journal:
+            try:
+                fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StoreError(
+                    f"{self.partial} is being written by another process; wait for it or end it"
+                ) from error
+            self._check_origin()
+            try:
+                yield self.partial
+                self.partial.replace(self.path)
+            except BaseException:
+                if self._worth_keeping:
+                    done = f"{len(self.kept)} records are kept in {self.partial}"
+                    print(f"{done}; the same command goes on from there", file=sys.stderr)
+                else:
+                    shutil.rmtree(self.partial, ignore_errors=True)
+                raise
+
+    def _check_origin(self) -> None:
+        """Refuse a partial store that is made of something else; begin the journal where there is none."""
+        try:
+            found = json.loads(self._journal.readline())["made of"]
+        except (ValueError, KeyError, TypeError):
+            self._journal.seek(0)
+            self._journal.truncate()
+            self._journal.write(json.dumps({"made of": self._made_of}).encode() + b"\n")
+            return
+        self._worth_keeping = True
+        for name in sorted(found.keys() | self._made_of.keys()):
+            old, new = found.get(name), self._made_of.get(name)
+            if old != new:
+                raise StoreError(
+                    f"{self.partial} was begun with {name} {old!r}, now it is {new!r}; "
+                    "give the same as before to go on, or remove that folder to start over"
+                )
+
+    def _adopt(self) -> None:
+        """Take over what an earlier run kept, as far as it is whole."""
+        self._frames.write(bytes(HEADER_BYTES))
+        end = self._journal.tell()
+        lines = self._journal.readlines()
+        for line in tqdm(
+            lines, unit="record", desc=f"check {self.partial.name}", disable=not lines
+        ):
+            if not self._adopt_line(line):
+                break
+            end += len(line)
+        pixels = self.card.image_height * self.card.image_width * 3
+        for file, size in (
+            (self._journal, end),
+            (self._frames, HEADER_BYTES + self._rows * pixels),
+            (self._rows_file, self._rows * STEP.itemsize),
+        ):
+            file.seek(size)
+            file.truncate()
+
+    def _adopt_line(self, text: bytes) -> bool:
+        """Take over what a line of the journal stands for; return whether it holds."""
+        try:
+            line = json.loads(text)
+        except ValueError:
+            line = None
+        if line is None or not text.endswith(b"\n"):
+            return False  # the process was killed while it wrote the line
+        count = sum(entry["length"] + 1 for entry in line["episodes"])
+        data = self._rows_file.read(count * STEP.itemsize)
+        pixels = self._frames.read(
+            count * self.card.image_height * self.card.image_width * 3
+        )
+        before = self._hash, self._rows_hash
+        self._hash, self._rows_hash = self._hash.copy(), self._rows_hash.copy()
+        self._hash.update(pixels)
+        self._rows_hash.update(data)
+        if self._digests() != line["digests"]:
+            self._hash, self._rows_hash = before
+            return False
+        rows = np.frombuffer(data, STEP)
+        for entry in line["episodes"]:
+            start = entry["start"] - self._rows
+            self._steps.append(rows[start : start + entry["length"] + 1])
+            self._episodes.append(entry)
+            self._ids.add(entry["id"])
+        self._rows += count
+        self._episodes_kept = len(self._episodes)
+        self.kept.append(line["note"])
+        return True
+
+    def _finish(self) -> None:
+        super()._finish()
+        for name in ("journal.jsonl", "steps.part"):
+            (self.folder / name).unlink()
+
+
+def _open(file: Path) -> BinaryIO:
+    """Open a file for reading and writing, made if there is none, at its beginning."""
+    file.touch()
+    return file.open("r+b")

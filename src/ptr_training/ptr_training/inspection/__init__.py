@@ -1,0 +1,1 @@
+"""What a store holds and what looks wrong in it: `ptr inspect`."""

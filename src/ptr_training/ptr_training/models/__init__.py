@@ -1,0 +1,1 @@
+"""Networks: image encoders, critics, policies, frozen encoders."""

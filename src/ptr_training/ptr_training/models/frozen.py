@@ -1,0 +1,209 @@
+"""Encoders that others have trained and that stay as they are: R3M (Nair et al. 2022), or a masked autoencoder's.
+
+They see no augmentation, and every frame is encoded once, before training begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ptr_common.files import sha256
+from ptr_training.data.replay import Transitions
+from ptr_training.errors import TrainingError
+
+R3M_SOURCE = "the ResNet-50 of https://github.com/facebookresearch/r3m (its loader leaves it in ~/.r3m/r3m_50/model.pt)"
+CHUNK = 64  # frames encoded at a time
+
+
+class FrozenEncoder(nn.Module):
+    """Features of a frozen network, normalised to mean 0 and variance 1, in place of an `ImageEncoder`.
+
+    Given features (B, Z) in place of images it only normalises them.
+
+    Args:
+        kind: r3m or mae.
+        weights: R3M's `model.pt`, or a run (or checkpoint) of the agent `mae`.
+
+    Raises:
+        TrainingError: If the file is missing or holds something else.
+    """
+
+    def __init__(self, kind: str, weights: str) -> None:
+        super().__init__()
+        path = Path(weights).expanduser()
+        self.network = (
+            (_load_r3m(path) if kind == "r3m" else _load_mae(path))
+            .requires_grad_(False)
+            .eval()
+        )
+        self.latent = int(self.network.latent)  # type: ignore[arg-type]
+
+    def forward(self, image: Tensor, task: Tensor) -> Tensor:
+        """Return (B, Z) from images (B, 3, H, W) in [0, 1]."""
+        features = self.network(image) if image.dim() == 4 else image
+        return F.layer_norm(features, [self.latent])
+
+    def train(self, mode: bool = True) -> FrozenEncoder:
+        """Stay in evaluation mode: batch norm uses the statistics it came with."""
+        return super().train(False)
+
+
+@torch.no_grad()
+def encode_frames(
+    encoder: nn.Module, parts: Sequence[Transitions], device: torch.device
+) -> None:
+    """Replace the frames of all parts by what a frozen encoder makes of them, each frame once."""
+    from tqdm import tqdm
+
+    from ptr_training.data.augment import to_network
+
+    assert isinstance(encoder, FrozenEncoder)
+    for part in parts:
+        used = np.unique(np.concatenate([part.rows, part.rows + 1]))
+        features = np.zeros((len(part.frames), encoder.latent), np.float32)
+        chunks = np.array_split(used, -(-len(used) // CHUNK))
+        for rows in tqdm(
+            chunks,
+            desc=f"encode {part.store.card.name}",
+            unit=f"x{CHUNK} frames",
+            disable=None,
+        ):
+            images = to_network(
+                torch.from_numpy(np.asarray(part.store.frames[rows])).to(device)
+            )
+            features[rows] = encoder.network(images).cpu().numpy()
+        part.frames = features
+
+
+class R3MNetwork(nn.Module):
+    """ResNet-50 of the usual strides with batch norm, its parameters named as in torchvision, up to the mean features.
+
+    Preprocessing as R3M documents it: resize to 256, centre crop of 224, normalise by
+    ImageNet's mean and deviation.
+    """
+
+    latent = 2048
+    largest = 256  # height and width of the images it takes [pixels]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
+        inputs, stages = 64, []
+        for stage, count in enumerate((3, 4, 6, 3)):
+            width = 64 * 2**stage
+            blocks = []
+            for block in range(count):
+                blocks.append(_R3MBlock(inputs, width, 2 if stage and not block else 1))
+                inputs = 4 * width
+            stages.append(nn.Sequential(*blocks))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer(
+            "mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return features (B, 2048) from images (B, 3, H, W) in [0, 1]."""
+        # to at most as many pixels this would be the same with antialias, which an exported
+        # program cannot hold
+        x = F.interpolate(image, size=[256, 256], mode="bilinear", align_corners=False)
+        x = (x[:, :, 16:240, 16:240] - self.mean) / self.std
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return x.mean((2, 3))
+
+
+class _R3MBlock(nn.Module):
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = (
+            nn.Conv2d(inputs, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+        self.conv2, self.bn2 = (
+            nn.Conv2d(width, width, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+        self.conv3, self.bn3 = (
+            nn.Conv2d(width, 4 * width, 1, bias=False),
+            nn.BatchNorm2d(4 * width),
+        )
+        changed = inputs != 4 * width or stride != 1
+        projection = [
+            nn.Conv2d(inputs, 4 * width, 1, stride, bias=False),
+            nn.BatchNorm2d(4 * width),
+        ]
+        self.downsample = nn.Sequential(*projection) if changed else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        return F.relu(self.bn3(self.conv3(y)) + self.downsample(x))
+
+
+def _load_r3m(path: Path) -> nn.Module:
+    """Return R3M's network with the weights of its `model.pt`, or of a plain state dict of a ResNet-50."""
+    if not path.is_file():
+        raise TrainingError(f"network.weights: there is no file {path}; get {R3M_SOURCE}")
+    try:
+        saved: Any = torch.load(path, map_location="cpu", weights_only=True)
+        saved = saved.get("r3m", saved)
+        weights = {
+            name.split("convnet.")[-1]: value
+            for name, value in saved.items()
+            if isinstance(value, Tensor)
+        }
+    except Exception as error:  # a damaged file makes PyTorch raise nearly anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise TrainingError(
+            f"network.weights: {path} cannot be read ({reason}); get {R3M_SOURCE}"
+        ) from error
+    network = R3MNetwork()
+    wanted = network.state_dict()
+    wrong = [
+        name
+        for name, value in wanted.items()
+        if name not in weights or weights[name].shape != value.shape
+    ]
+    if wrong:
+        raise TrainingError(
+            f"network.weights: {path} is no ResNet-50 as R3M's: {len(wrong)} of {len(wanted)} tensors are missing or "
+            f"of another shape, the first {wrong[0]}; get {R3M_SOURCE}"
+        )
+    network.load_state_dict({name: weights[name] for name in wanted})
+    return network
+
+
+def _load_mae(path: Path) -> nn.Module:
+    """Return the encoder of a run of the agent `mae`."""
+    from ptr_training.agents.mae import MAE
+    from ptr_training.training.checkpoint import find_checkpoint, load_checkpoint
+
+    saved = load_checkpoint(find_checkpoint(path))
+    if saved.config.agent_name != "mae":
+        raise TrainingError(
+            f"network.weights: {path} is a run of agent {saved.config.agent_name}; expected mae "
+            "(`ptr pretrain --config mae` makes one)"
+        )
+    agent = saved.build_agent(torch.device("cpu"))
+    assert isinstance(agent, MAE)
+    return agent.encoder
+
+
+def weights_digest(weights: str) -> str:
+    """Return the SHA-256 of the file of a frozen encoder's weights, to know them again."""
+    from ptr_training.training.checkpoint import find_checkpoint
+
+    path = Path(weights).expanduser()
+    return sha256(path if path.is_file() else find_checkpoint(path))

@@ -1,0 +1,1 @@
+"""Configuration, the training loop and checkpoints: `ptr pretrain`, `ptr finetune`."""

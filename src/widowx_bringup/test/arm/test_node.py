@@ -1,0 +1,411 @@
+"""The arm node over real DDS, with the simulated arm behind it and on the system's clock."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from sensor_msgs.msg import JointState  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
+
+from ptr_common import qos  # noqa: E402
+from ptr_common.errors import PtrError  # noqa: E402
+from ptr_common.managed_node import to_stamp  # noqa: E402
+from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent  # noqa: E402
+from ptr_msgs.srv import ResetScene  # noqa: E402
+from widowx_bringup.arm.node import START_POSE  # noqa: E402
+from widowx_bringup.arm.protocol import ArmError, JointReading  # noqa: E402
+from widowx_bringup.sim.node import SimulationNode  # noqa: E402
+from widowx_bringup.sim.tasks import TARGET_TASK  # noqa: E402
+
+SECOND = 1_000_000_000
+STEP = (0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+
+
+class Rig:
+    """The node under test, and a probe that plays everybody else."""
+
+    def __init__(self, *, start: bool = True, **overrides: Any) -> None:
+        self.node = SimulationNode(
+            parameter_overrides=[Parameter(k, value=v) for k, v in overrides.items()]
+        )
+        if start:
+            self.node.start()
+        self.probe = rclpy.create_node("probe")
+        self.commands = self.probe.create_publisher(EefCommand, "arm/command", qos.COMMANDS)
+        self.events = self.probe.create_publisher(EpisodeEvent, "episode/event", qos.EVENTS)
+        self.heard: dict[str, list[Any]] = {
+            "arm/state": [],
+            "arm/executed": [],
+            "joint_states": [],
+            "/diagnostics": [],
+        }
+        kinds = (ArmState, EefCommand, JointState, DiagnosticArray)
+        for kind, (topic, messages) in zip(kinds, self.heard.items(), strict=True):
+            self.probe.create_subscription(kind, topic, messages.append, qos.STATE)
+        self.executor = SingleThreadedExecutor()
+        for node in (self.node, self.probe):
+            self.executor.add_node(node)
+        if start:
+            self.connect()
+
+    def connect(self) -> None:
+        """Wait until the probe and the node hear each other."""
+        matched = (self.commands, self.events)
+        self.until(
+            lambda: (
+                self.states
+                and all(publisher.get_subscription_count() for publisher in matched)
+            )
+        )
+
+    @property
+    def states(self) -> list[ArmState]:
+        return self.heard["arm/state"]
+
+    @property
+    def executed(self) -> list[EefCommand]:
+        return self.heard["arm/executed"]
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.probe.destroy_node()
+
+    def until(self, condition: Callable[[], object], limit: float = 15.0) -> None:
+        deadline = time.monotonic() + limit
+        while not condition():
+            assert time.monotonic() < deadline, "the condition was not met in time"
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def command(self, action: Any = STEP, age: float = 0.0) -> int:
+        now = time.time_ns()
+        message = EefCommand(
+            action=action,
+            source=EefCommand.SOURCE_TELEOP,
+            observation_stamp=to_stamp(now - 1000),
+        )
+        message.header.stamp = to_stamp(now - round(age * SECOND))
+        self.commands.publish(message)
+        return now - 1000
+
+    def command_and_wait(self, *arguments: Any, **options: Any) -> None:
+        """Send a command and wait until it is executed or rejected."""
+        executed, rejected = len(self.executed), self.states[-1].rejected
+        self.command(*arguments, **options)
+        self.until(
+            lambda: len(self.executed) > executed or self.states[-1].rejected > rejected
+        )
+
+    def start(self, episode: str = "e") -> None:
+        self.events.publish(
+            EpisodeEvent(episode_id=episode, event=EpisodeEvent.START, task=TARGET_TASK)
+        )
+        self.until(lambda: self.node.guard.episode == episode)
+
+    def call(self, kind: Any, name: str, request: Any = None) -> Any:
+        client = self.probe.create_client(kind, name)
+        self.until(client.service_is_ready)
+        future = client.call_async(request or kind.Request())
+        self.until(future.done)
+        return future.result()
+
+    def hold_until(self, reason: str) -> None:
+        self.until(
+            lambda: (
+                self.states[-1].status == ArmState.STATUS_HOLDING
+                and reason in self.states[-1].reason
+            )
+        )
+
+
+@pytest.fixture
+def rig(ros: None) -> Iterator[Rig]:
+    with contextlib.closing(Rig()) as rig:
+        yield rig
+
+
+def test_command_moves_the_arm_and_is_answered_with_what_was_executed(rig: Rig) -> None:
+    before = np.array(rig.states[-1].proprio)
+    stamp = rig.command()
+    rig.until(lambda: rig.executed)
+    answer = rig.executed[0]
+    assert answer.observation_stamp.sec * SECOND + answer.observation_stamp.nanosec == stamp
+    assert answer.source == EefCommand.SOURCE_TELEOP
+    assert np.allclose(answer.action, STEP, atol=2e-3)
+    rig.until(lambda: rig.states[-1].proprio[0] > before[0] + 0.006)
+    assert rig.states[-1].status == ArmState.STATUS_OK
+
+
+def test_state_and_joints_describe_the_same_arm(rig: Rig) -> None:
+    rig.until(lambda: rig.heard["joint_states"])
+    joints = rig.heard["joint_states"][0]
+    state = next(state for state in rig.states if state.header.stamp == joints.header.stamp)
+    assert np.allclose(joints.position[:6], state.joint_positions)
+    assert joints.name[6:] == ["gripper", "left_finger", "right_finger"]
+    assert np.allclose(
+        [state.eef_pose.position.x, state.eef_pose.position.y], state.proprio[:2]
+    )
+    age = time.time_ns() - (state.header.stamp.sec * SECOND + state.header.stamp.nanosec)
+    assert 0 <= age < 20 * SECOND  # the system's clock, not the world's
+
+
+def test_command_outside_the_bounds_is_clipped_and_counted(rig: Rig) -> None:
+    rig.command_and_wait((1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+    assert rig.executed[-1].action[0] <= 0.0501
+    rig.until(lambda: rig.states[-1].clipped == 1)
+
+
+def test_late_command_is_rejected_and_counted(rig: Rig) -> None:
+    rig.command_and_wait(age=1.0)
+    assert rig.executed == []
+    assert rig.states[-1].status == ArmState.STATUS_OK
+
+
+def test_command_that_is_not_finite_makes_the_arm_hold(rig: Rig) -> None:
+    rig.command_and_wait((np.nan,) * 7)
+    rig.hold_until("not finite")
+    rig.command_and_wait()
+    assert rig.executed == []
+
+
+def test_silent_policy_makes_the_arm_hold_until_enabled(rig: Rig) -> None:
+    rig.start()
+    rig.command_and_wait()
+    rig.hold_until("no command for")
+    assert rig.states[-1].held == 1
+    rig.command_and_wait()
+    assert len(rig.executed) == 1
+    assert rig.call(Trigger, "arm/enable").success
+    rig.command_and_wait()
+    assert len(rig.executed) == 2
+
+
+def test_end_of_the_episode_is_no_silence(rig: Rig) -> None:
+    rig.start()
+    rig.command_and_wait()
+    rig.events.publish(EpisodeEvent(episode_id="e", event=EpisodeEvent.STOP))
+    rig.until(lambda: not rig.node.guard.episode)
+    seen = len(rig.states)
+    rig.until(
+        lambda: len(rig.states) > seen + 12
+    )  # 0.6 s at 20 Hz, longer than the silence allowed
+    assert rig.states[-1].status == ArmState.STATUS_OK
+
+
+def test_operator_hold_stops_the_arm_where_it_is(rig: Rig) -> None:
+    rig.command((0.05, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+    rig.until(lambda: np.abs(rig.states[-1].joint_velocities).max() > 0.1)
+    answer = rig.call(Trigger, "arm/hold")
+    assert answer.success
+    rig.hold_until("operator")
+    rig.until(lambda: np.abs(rig.states[-1].joint_velocities).max() < 0.02)
+    assert rig.states[-1].proprio[0] - rig.states[0].proprio[0] < 0.045
+
+
+def test_second_sender_of_commands_makes_the_arm_hold_and_both_are_named(rig: Rig) -> None:
+    rival = rclpy.create_node("rival")
+    rival.create_publisher(EefCommand, "arm/command", qos.COMMANDS)
+    rig.hold_until("2 nodes publish arm/command: /probe, /rival")
+    rig.command_and_wait()
+    assert rig.executed == []
+    rival.destroy_node()
+
+
+def test_go_to_start_moves_slowly_and_refuses_commands_meanwhile(rig: Rig) -> None:
+    for _ in range(3):
+        rig.command_and_wait((0.0, 0.04, 0.0, 0.0, 0.0, 0.0, 1.0))
+    rig.until(
+        lambda: (
+            np.abs(rig.states[-1].joint_velocities).max() < 0.05
+            and rig.states[-1].proprio[1] > 0.08
+        )
+    )
+    answer = rig.call(Trigger, "arm/go_to_start")
+    assert answer.success
+    underway = len(rig.states)
+    rig.command_and_wait()
+    assert len(rig.executed) == 3
+    rig.until(lambda: rig.states[-1].reason == "")
+    assert np.allclose(rig.states[-1].proprio[:6], START_POSE, atol=0.02)
+    assert (
+        max(np.abs(state.joint_velocities).max() for state in rig.states[underway:]) < 1.2
+    )
+
+
+def test_lost_arm_is_a_fault_and_the_arm_stays_held_when_it_is_back(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(max_age: float = 0.2) -> JointReading:
+        raise ArmError("servo bus does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.node.arm, "read", lost)
+        rig.until(lambda: rig.states[-1].status == ArmState.STATUS_FAULT)
+        assert rig.states[-1].reason == "servo bus does not answer"
+    rig.hold_until("fault: servo bus does not answer")
+
+
+def test_diagnostics_tell_the_reason_and_the_counts(rig: Rig) -> None:
+    rig.call(Trigger, "arm/hold")
+    rig.until(
+        lambda: any(
+            "operator" in message.status[0].message for message in rig.heard["/diagnostics"]
+        )
+    )
+    status = rig.heard["/diagnostics"][-1].status[0]
+    assert status.name == "/simulation"
+    assert {"clipped", "held", "rejected", "real_time_factor"} <= {
+        value.key for value in status.values
+    }
+
+
+def test_reset_draws_the_scene_of_a_task_and_the_outcome_is_open(rig: Rig) -> None:
+    answer = rig.call(ResetScene, "sim/reset", ResetScene.Request(task=TARGET_TASK, seed=3))
+    assert answer.success, answer.message
+    assert not rig.call(Trigger, "sim/outcome").success
+    first = rig.node.world.state()
+    rig.call(ResetScene, "sim/reset", ResetScene.Request(task=TARGET_TASK, seed=4))
+    assert not np.allclose(first, rig.node.world.state(), atol=1e-3)
+
+
+def test_reset_of_an_unknown_task_is_refused(rig: Rig) -> None:
+    answer = rig.call(ResetScene, "sim/reset", ResetScene.Request(task="fold the towel"))
+    assert not answer.success
+    assert "unknown task 'fold the towel'" in answer.message
+
+
+def test_configured_arm_that_is_not_active_shows_its_state_and_takes_no_command(
+    ros: None,
+) -> None:
+    with contextlib.closing(Rig(start=False)) as rig:
+        rig.node.trigger_configure()
+        rig.connect()
+        rig.hold_until("not active")
+        rig.command_and_wait()
+        answer = rig.call(Trigger, "arm/enable")
+        assert not answer.success
+        assert "ros2 lifecycle set /simulation activate" in answer.message
+        assert not rig.executed
+        rig.node.trigger_activate()
+        rig.command()
+        rig.until(lambda: rig.executed)
+        assert rig.node.guard.held == 0
+
+
+def test_deactivated_arm_stays_held_until_it_is_active_and_enabled(rig: Rig) -> None:
+    rig.start()
+    rig.command_and_wait()
+    rig.node.trigger_deactivate()
+    rig.hold_until("deactivated")
+    assert not rig.call(Trigger, "arm/enable").success
+    rig.node.trigger_activate()
+    rig.command_and_wait()
+    assert rig.states[-1].status == ArmState.STATUS_HOLDING
+    assert rig.call(Trigger, "arm/enable").success
+    rig.until(lambda: rig.states[-1].status == ArmState.STATUS_OK)
+
+
+def test_arm_can_be_cleaned_up_and_configured_again(rig: Rig) -> None:
+    rig.node.trigger_deactivate()
+    rig.node.trigger_cleanup()
+    rig.heard["arm/state"].clear()
+    rig.node.start()
+    rig.connect()
+    assert rig.call(Trigger, "arm/enable").success
+    rig.command()
+    rig.until(lambda: rig.executed)
+
+
+def test_broken_world_ends_the_node(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(seconds: float) -> None:
+        raise ArmError("the simulated physics diverged")
+
+    monkeypatch.setattr(rig.node.world, "advance", diverge)
+    with pytest.raises(
+        PtrError, match="device thread ended: the simulated physics diverged"
+    ):
+        rig.until(lambda: False, limit=5.0)
+
+
+def test_simulated_time_passes_at_the_factor_asked_for() -> None:
+    rclpy.init()
+    rig = Rig(use_sim_time=True, real_time_factor=3.0)
+    try:
+        assert rig.node.now_ns() == rig.node.world.time_ns
+        factors: list[str] = []
+
+        def measured() -> bool:
+            values = [
+                value
+                for message in rig.heard["/diagnostics"]
+                for value in message.status[0].values
+            ]
+            factors[:] = [
+                value.value for value in values if value.key == "real_time_factor"
+            ]
+            return len(factors) >= 2
+
+        rig.until(measured)
+        assert (
+            1.2 < float(factors[-1]) < 3.3
+        )  # a busy computer reaches less than asked for, never more
+    finally:
+        rig.close()
+        rclpy.shutdown()
+
+
+def test_world_waits_for_a_late_command_and_goes_on_without_it() -> None:
+    rclpy.init()
+    rig = Rig(use_sim_time=True, patience=0.5, resume_on_start=True)
+    try:
+        rig.start()
+        message = EefCommand(action=STEP)
+        message.header.stamp = message.observation_stamp = to_stamp(rig.node.now_ns())
+        rig.commands.publish(message)
+        rig.until(lambda: rig.executed)
+        rig.until(lambda: rig.node._pacing.waiting)
+        stood = rig.node.world.time_ns
+        assert rig.states[-1].status == ArmState.STATUS_OK
+        rig.hold_until(
+            "no command for"
+        )  # after `patience`, time goes on and the silence is noticed
+        assert rig.node.world.time_ns > stood
+    finally:
+        rig.close()
+        rclpy.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"real_time_factor": 2.0}, "real_time_factor 2.0 is not possible"),
+        ({"world_rate": 12.0}, "choose a multiple of 5 Hz"),
+        ({"max_command_age": "long"}, "max_command_age"),
+        ({"max_command_silence": 1e9}, "max_command_silence .* out of range"),
+        ({"workspace_high": [0.45, 0.25, 9.0]}, "within 0.8 m of the base"),
+        (
+            {"device": "crane"},
+            "'crane' is no kind of arm of simulation; there are: simulator",
+        ),
+    ],
+)
+def test_impossible_parameter_is_refused(overrides: dict[str, Any], message: str) -> None:
+    rclpy.init()
+    try:
+        with pytest.raises(PtrError, match=message):
+            SimulationNode(
+                parameter_overrides=[Parameter(k, value=v) for k, v in overrides.items()]
+            )
+    finally:
+        rclpy.shutdown()

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from widowx_bringup.evaluation import evaluate as module
+from widowx_bringup.evaluation.evaluate import (
+    EvaluationError,
+    Method,
+    Plan,
+    evaluate,
+    main,
+    parse_method,
+)
+from widowx_bringup.evaluation.results import Rollout, read_results
+from widowx_bringup.sim.tasks import TARGET_TASK, TaskError
+
+PLAN = Plan(TARGET_TASK, rollouts=3, seed=5, max_steps=4, over_ros=False)
+
+
+@dataclass
+class Lottery:
+    """Stands at the edge, in place of simulator and policy: every rollout wins whose seed is even."""
+
+    seen: list[tuple[str, int]]
+    breaks_at: int = -1
+
+    def run(self, rollout: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
+        from dataclasses import replace
+
+        if rollout.rollout == self.breaks_at:
+            raise KeyboardInterrupt
+        self.seen.append((rollout.method, rollout.layout_seed))
+        frames = [np.zeros((24, 32, 3), np.uint8)] * 2
+        return replace(
+            rollout, success=rollout.layout_seed % 2 == 0, steps=max_steps
+        ), frames
+
+
+@pytest.fixture
+def lottery(monkeypatch: pytest.MonkeyPatch) -> Lottery:
+    import contextlib
+
+    runner = Lottery([])
+    monkeypatch.setattr(module, "open_runner", lambda *_: contextlib.nullcontext(runner))
+    return runner
+
+
+METHODS = [Method("ptr", Path("a")), Method("bc", Path("b"))]
+
+
+def test_every_method_sees_the_same_scenes(lottery: Lottery, tmp_path: Path) -> None:
+    rollouts = evaluate(METHODS, PLAN, tmp_path, {})
+    ptr, bc = (
+        [seed for method, seed in lottery.seen if method == name] for name in ("ptr", "bc")
+    )
+    assert ptr == bc == PLAN.layout_seeds()
+    assert read_results(tmp_path) == rollouts
+    assert all((tmp_path / rollout.strip).is_file() for rollout in rollouts)
+    scenes = json.loads((tmp_path / "scenes.json").read_text())["scenes"]
+    assert [scene["seed"] for scene in scenes] == PLAN.layout_seeds()
+
+
+def test_more_rollouts_begin_with_the_same_scenes() -> None:
+    few, many = (Plan(TARGET_TASK, count, 5, 4, True).layout_seeds() for count in (3, 10))
+    assert many[:3] == few
+    assert len(set(many)) == 10
+    assert Plan(TARGET_TASK, 3, 6, 4, True).layout_seeds() != few
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_was(
+    lottery: Lottery, tmp_path: Path
+) -> None:
+    lottery.breaks_at = 1
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(METHODS, PLAN, tmp_path, {})
+    assert len(read_results(tmp_path)) == 1
+    lottery.breaks_at = -1
+    assert len(evaluate(METHODS, PLAN, tmp_path, {})) == 6
+    assert len(lottery.seen) == 6  # nothing ran twice
+
+
+def test_another_plan_in_the_same_folder_is_refused(
+    lottery: Lottery, tmp_path: Path
+) -> None:
+    evaluate(METHODS, PLAN, tmp_path, {})
+    with pytest.raises(EvaluationError, match="holds an evaluation of"):
+        evaluate(METHODS, Plan(TARGET_TASK, 3, 99, 4, False), tmp_path, {})
+
+
+def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match="is no bundle"):
+        parse_method(f"ptr={tmp_path}")
+
+
+def test_an_unknown_task_lists_the_known_ones(tmp_path: Path) -> None:
+    (tmp_path / "bundle.json").write_text("{}")
+    with pytest.raises(TaskError, match="put the red cube"):
+        main(
+            [
+                "--policy",
+                str(tmp_path),
+                "--task",
+                "make coffee",
+                "--in-process",
+                "--out",
+                str(tmp_path / "out"),
+            ]
+        )
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from widowx_bringup.evaluation.demo import PLANS, load_or_start
+from widowx_bringup.evaluation.report import ReportError, write_report
+from widowx_bringup.evaluation.results import Rollout, write_film_strip, write_results
+
+TASK = "put the <red> cube on the blue plate"
+
+
+def finished_run(out: Path, preset: str) -> Path:
+    load_or_start(out, preset, TASK, 0).save()
+    rows = []
+    for method, success in (("ptr", True), ("bc", False)):
+        strip = f"strips/{method}_0.jpg"
+        frames = [np.full((24, 32, 3), value, np.uint8) for value in (0, 128, 255)]
+        write_film_strip(out / "evaluation" / strip, frames)
+        rows.append(
+            Rollout(method, 0, 5, TASK, success, 20, 4.0, 0, 0, 0, "solved", "", strip)
+        )
+    write_results(out / "evaluation", rows, {})
+    return out
+
+
+def test_report_is_one_file_with_table_strips_and_timings(tmp_path):
+    page = write_report(finished_run(tmp_path / "run", "full")).read_text()
+    assert "1/1" in page
+    assert page.count("data:image/jpeg;base64,") == 2
+    assert "train, select, bundle" in page
+    assert "http" not in page.replace(
+        "http://www.w3.org", ""
+    )  # nothing is loaded from elsewhere
+
+
+def test_report_names_the_losses_and_the_choices(tmp_path):
+    out = finished_run(tmp_path / "run", "full")
+    choice = {"step": 300, "rule": "smallest of all", "demonstrations": 4}
+    for method, agent in (
+        ("ptr", {"name": "cql", "bc_weight": 50.0, "clone_steps": 9}),
+        ("bc", {"name": "bc"}),
+    ):
+        select = out / method / "finetune" / "select"
+        select.mkdir(parents=True)
+        (select.parent / "config.yaml").write_text(yaml.safe_dump({"agent": agent}))
+        (select / "choice.json").write_text(json.dumps(choice))
+        cv2.imwrite(str(select / "q_trend.png"), np.zeros((4, 4, 3), np.uint8))
+    page = write_report(out).read_text()
+    assert (
+        "T log π - Q + 50 x squared error to the demonstrated action, after a warm start of 9 steps"
+        in page
+    )
+    assert page.index("conservative Q-learning") < page.index(
+        "behaviour cloning by squared error"
+    )
+    assert page.count("Chosen: step 300, the smallest of all, on 4 demonstrations.") == 2
+    assert page.count("data:image/png;base64,") == 2
+
+
+def test_names_are_escaped(tmp_path):
+    page = write_report(finished_run(tmp_path / "run", "full")).read_text()
+    assert "&lt;red&gt;" in page
+    assert "<red>" not in page
+
+
+def test_smoke_report_claims_nothing_about_success(tmp_path):
+    page = write_report(finished_run(tmp_path / "run", "smoke")).read_text()
+    assert str(PLANS["smoke"].demonstrations) in page
+    assert "say nothing about the methods" in page
+
+
+def test_unfinished_run_has_no_report(tmp_path):
+    with pytest.raises(ReportError, match=r"demo\.json"):
+        write_report(tmp_path)
+    (tmp_path / "demo.json").write_text(json.dumps({}))
+    with pytest.raises(ReportError, match="no results"):
+        write_report(tmp_path)
+    assert not (tmp_path / "report.html").exists()

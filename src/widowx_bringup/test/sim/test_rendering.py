@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ptr_common.images import resize_area
+from widowx_bringup.sim import rendering
+from widowx_bringup.sim.rendering import RenderingError
+from widowx_bringup.sim.tasks import OBJECTS, TARGET_TASK, Layout, draw_layout
+from widowx_bringup.sim.world import SimulatedCamera, SimulatorError, World
+
+CAMERA = "over_shoulder"
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    try:
+        rendering.choose_backend()
+    except RenderingError as error:
+        pytest.skip(str(error))
+    return World()
+
+
+def test_a_picture_has_the_size_and_type_asked_for(world: World) -> None:
+    world.reset(draw_layout(TARGET_TASK, 1))
+    image = world.render(CAMERA, 48, 64)
+    assert image.shape == (48, 64, 3)
+    assert image.dtype == np.uint8
+    assert image.std() > 20
+
+
+def test_another_world_draws_the_same_picture_from_the_state_alone(world: World) -> None:
+    world.reset(draw_layout(TARGET_TASK, 2))
+    world.advance(0.3)
+    other = World()
+    other.set_state(world.state())
+    np.testing.assert_array_equal(
+        other.render(CAMERA, 120, 160), world.render(CAMERA, 120, 160)
+    )
+
+
+def test_every_object_is_told_apart_by_colour_in_the_small_picture(world: World) -> None:
+    layout = draw_layout(TARGET_TASK, 1)
+    start = (0.22, 0.05, 0.2, 0.0)  # out of the way
+    bare = dict.fromkeys(OBJECTS, (0.28, 0.02, 0.0))
+    colours = {}
+    world.reset(Layout(TARGET_TASK, 0, {}, layout.containers, start))
+    empty = resize_area(world.render(CAMERA, 240, 320), (64, 64)).astype(int)
+    for name, place in bare.items():
+        world.reset(Layout(TARGET_TASK, 0, {name: place}, layout.containers, start))
+        image = resize_area(world.render(CAMERA, 240, 320), (64, 64)).astype(int)
+        change = np.abs(image - empty).sum(axis=2)
+        assert (change > 60).sum() >= 12, f"{name} is too small to be seen"
+        colours[name] = image[np.unravel_index(change.argmax(), change.shape)]
+    names = list(colours)
+    for i, first in enumerate(names):
+        for second in names[:i]:
+            assert np.abs(colours[first] - colours[second]).max() > 40, (
+                f"{first} looks like {second}"
+            )
+
+
+def test_the_camera_stamps_its_picture_with_simulated_time(world: World) -> None:
+    world.reset(draw_layout(TARGET_TASK, 1))
+    camera = SimulatedCamera(world, CAMERA, 64, 48, rate=30.0)
+    camera.connect()
+    frame = camera.read_latest()
+    assert frame.stamp_ns == world.time_ns
+    assert frame.image.shape == (camera.features.height, camera.features.width, 3)
+
+
+def test_an_unknown_camera_is_refused_with_the_known_ones(world: World) -> None:
+    with pytest.raises(SimulatorError, match=r"no camera 'wrist'.*over_shoulder"):
+        world.render("wrist", 48, 64)
+
+
+def test_a_picture_too_large_is_refused(world: World) -> None:
+    with pytest.raises(RenderingError, match="largest picture is 1280x960"):
+        world.render(CAMERA, 2000, 64)
+
+
+def test_a_wrong_choice_of_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "vulkan")
+    with pytest.raises(RenderingError, match=r"'vulkan'.*egl.*osmesa"):
+        rendering.choose_backend()
+
+
+def test_missing_libraries_are_named_by_their_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
+    with pytest.raises(RenderingError, match=r"libegl1.*libosmesa6"):
+        rendering.choose_backend()
+
+
+def test_osmesa_is_used_where_egl_has_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr(rendering, "_egl_devices", lambda: 0)
+    monkeypatch.setattr("ctypes.util.find_library", lambda name: f"lib{name}.so")
+    assert rendering.choose_backend() == "osmesa"

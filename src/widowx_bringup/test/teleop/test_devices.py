@@ -1,0 +1,196 @@
+"""Gamepad, SpaceMouse and leader arm: what they tell of a person's hands. Messages come over real DDS."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from sensor_msgs.msg import JointState, Joy  # noqa: E402
+from std_msgs.msg import Bool  # noqa: E402
+
+from ptr_common import qos  # noqa: E402
+from ptr_common.action_space import ACTION_HIGH, JOINT_NAMES  # noqa: E402
+from ptr_common.errors import PtrError  # noqa: E402
+from widowx_bringup.arm.gripper import finger_of  # noqa: E402
+from widowx_bringup.arm.kinematics import Kinematics  # noqa: E402
+from widowx_bringup.teleop.devices import DEAD_MAN, SILENT, Gamepad, Leader, SpaceMouse  # noqa: E402
+from widowx_bringup.teleop.mapping import Button, TeleopMapper  # noqa: E402
+
+UP = np.array([0.0, 0.0, 0.2, 0.0, 1.37, 0.0])
+
+
+class Graph:
+    def __init__(self) -> None:
+        self.node, self.person = rclpy.create_node("teleop"), rclpy.create_node("person")
+        self.executor = SingleThreadedExecutor()
+        for node in (self.node, self.person):
+            self.executor.add_node(node)
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.person.destroy_node()
+
+    def tell(self, publisher: Any, message: Any, heard: Callable[[], object]) -> None:
+        """Publish until it was heard."""
+        deadline = time.monotonic() + 15.0
+        while not heard():
+            assert time.monotonic() < deadline, "nothing was heard in time"
+            publisher.publish(message)
+            self.executor.spin_once(timeout_sec=0.05)
+
+
+@pytest.fixture
+def graph(ros: None) -> Iterator[Graph]:
+    with contextlib.closing(Graph()) as graph:
+        yield graph
+
+
+def joy(axes: dict[int, float], *buttons: int) -> Joy:
+    return Joy(
+        axes=[axes.get(number, 0.0) for number in range(8)],
+        buttons=[int(number in buttons) for number in range(11)],
+    )
+
+
+def test_sticks_move_while_the_shoulder_button_is_down(graph: Graph) -> None:
+    pad, publisher = (
+        Gamepad(graph.node),
+        graph.person.create_publisher(Joy, "joy", qos.STATE),
+    )
+    for buttons in ((), (DEAD_MAN,)):
+        pad._joy = None
+        graph.tell(publisher, joy({1: 1.0, 0: 0.05, 3: -0.55}, *buttons), lambda: pad._joy)
+        wish = pad.read(time.monotonic())
+        assert wish.held == bool(buttons)
+    np.testing.assert_allclose(wish.motion, [1.0, 0, 0, 0, 0, -0.5], atol=1e-6)
+
+
+def test_a_gamepad_that_fell_silent_is_not_held(graph: Graph) -> None:
+    pad, publisher = (
+        Gamepad(graph.node),
+        graph.person.create_publisher(Joy, "joy", qos.STATE),
+    )
+    graph.tell(publisher, joy({1: 1.0}, DEAD_MAN), lambda: pad._joy)
+    assert pad.read(time.monotonic()).held
+    assert not pad.read(time.monotonic() + SILENT + 0.1).held
+
+
+def test_a_button_presses_once_and_not_if_it_was_down_before(graph: Graph) -> None:
+    pad, publisher = (
+        Gamepad(graph.node),
+        graph.person.create_publisher(Joy, "joy", qos.STATE),
+    )
+    graph.tell(publisher, joy({}, 1), lambda: pad._joy)
+    assert pad.read(time.monotonic()).presses == ()
+    graph.tell(publisher, joy({}, 1, 2), lambda: 2 in pad._down)
+    assert pad.read(time.monotonic()).presses == (Button.RECORD,)
+    assert pad.read(time.monotonic()).presses == ()
+
+
+def leader(joints: np.ndarray, opening: float = 1.0) -> JointState:
+    return JointState(
+        name=[*JOINT_NAMES, "left_finger"], position=[*joints, finger_of(opening)]
+    )
+
+
+def test_the_arm_does_the_leaders_motion_from_where_it_stands(graph: Graph) -> None:
+    device = Leader(graph.node)
+    joints = graph.person.create_publisher(JointState, "leader/joint_states", qos.STATE)
+    held = graph.person.create_publisher(Bool, "leader/held", qos.STATE)
+    graph.tell(joints, leader(UP), lambda: device._pose)
+    assert not device.read(time.monotonic()).held
+    graph.tell(held, Bool(data=True), lambda: device._held[0])
+    np.testing.assert_allclose(device.read(time.monotonic()).motion, 0, atol=1e-9)
+    moved = UP + np.array([0.2, 0, 0, 0, 0, 0])
+    before = device._pose
+    graph.tell(joints, leader(moved, 0.0), lambda: device._pose is not before)
+    way = Kinematics().forward(moved)[:3, 3] - Kinematics().forward(UP)[:3, 3]
+    pilot, walked = TeleopMapper(1.0), np.zeros(3)
+    for _ in range(6):
+        device._held = (True, time.monotonic())
+        device._pose = (*device._pose[:2], time.monotonic())
+        step = pilot.action(device.read(time.monotonic()))
+        assert (np.abs(step[:6]) <= ACTION_HIGH[:6] + 1e-12).all()
+        device.took(step)
+        walked += step[:3]
+    np.testing.assert_allclose(walked, way, atol=1e-6)
+    assert step[6] == pytest.approx(0.0)
+
+
+def test_a_leader_let_go_and_taken_up_elsewhere_moves_nothing(graph: Graph) -> None:
+    device = Leader(graph.node)
+    joints = graph.person.create_publisher(JointState, "leader/joint_states", qos.STATE)
+    graph.tell(joints, leader(UP), lambda: device._pose)
+    device._held = (True, time.monotonic())
+    device.read(time.monotonic())
+    device._held = (False, time.monotonic())
+    device.read(time.monotonic())
+    before = device._pose
+    graph.tell(joints, leader(UP + 0.3), lambda: device._pose is not before)
+    device._held = (True, time.monotonic())
+    np.testing.assert_allclose(device.read(time.monotonic()).motion, 0, atol=1e-9)
+
+
+def test_a_leader_without_a_joint_or_with_nan_is_not_followed(graph: Graph) -> None:
+    device = Leader(graph.node)
+    device._on_joints(leader(np.full(6, np.nan)))
+    device._on_joints(JointState(name=["waist"], position=[0.0]))
+    assert device._pose is None
+
+
+class Knob:
+    """The device that `pyspacemouse` opens."""
+
+    def __init__(self) -> None:
+        self.state = types.SimpleNamespace(
+            x=0.0, y=0.0, z=0.0, roll=0.0, pitch=0.0, yaw=0.0, buttons=[0, 0]
+        )
+
+    def read(self) -> Any:
+        return self.state
+
+    def close(self) -> None:
+        self.state = None
+
+
+def test_the_knob_moves_the_arm_and_its_buttons_grip_and_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    knob = Knob()
+    monkeypatch.setitem(
+        sys.modules, "pyspacemouse", types.SimpleNamespace(open=lambda: knob)
+    )
+    mouse = SpaceMouse()
+    assert not mouse.read(0.0).held
+    knob.state.y, knob.state.buttons = 1.0, [0, 1]
+    wish = mouse.read(0.0)
+    assert wish.held
+    assert wish.motion[0] == 1.0
+    assert wish.presses == (Button.STOP,)
+    assert mouse.read(0.0).presses == ()
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (None, "pip install pyspacemouse"),
+        (types.SimpleNamespace(open=lambda: None), "is it plugged in"),
+    ],
+)
+def test_a_missing_spacemouse_is_told(
+    monkeypatch: pytest.MonkeyPatch, module: Any, words: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyspacemouse", module)
+    with pytest.raises(PtrError, match=words):
+        SpaceMouse()

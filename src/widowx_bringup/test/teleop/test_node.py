@@ -1,0 +1,277 @@
+"""Teleoperation over real DDS: a device in front, arm and camera played by a probe; the keyboard on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from scripted_bags import Script, write  # noqa: E402
+from sensor_msgs.msg import CameraInfo  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
+
+from ptr_common import qos  # noqa: E402
+from ptr_common.errors import PtrError  # noqa: E402
+from ptr_common.managed_node import to_ns, to_stamp  # noqa: E402
+from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent  # noqa: E402
+from widowx_bringup.teleop.devices import Keyboard  # noqa: E402
+from widowx_bringup.teleop.mapping import Button, TeleopInput  # noqa: E402
+from widowx_bringup.teleop.node import TeleopNode  # noqa: E402
+
+FORWARD = np.array([1.0, 0, 0, 0, 0, 0])
+
+
+class Hands:
+    """A device that tells what the test wants."""
+
+    def __init__(self) -> None:
+        self.wish = TeleopInput()
+        self.closed = False
+
+    def read(self, now: float) -> TeleopInput:
+        wish, self.wish = self.wish, TeleopInput(self.wish.motion, self.wish.held)
+        return wish
+
+    def took(self, step: np.ndarray) -> None:
+        self.taken = step
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Rig:
+    def __init__(self, **overrides: Any) -> None:
+        self.hands, self.shown = Hands(), []
+        values = [
+            Parameter(name, value=value)
+            for name, value in {"task": "stir", **overrides}.items()
+        ]
+        self.node = TeleopNode(
+            lambda node: self.hands, self.shown.append, parameter_overrides=values
+        )
+        self.probe = rclpy.create_node("probe")
+        self.arm = self.probe.create_publisher(ArmState, "arm/state", qos.STATE)
+        self.camera = self.probe.create_publisher(
+            CameraInfo, "camera/over_shoulder/camera_info", qos.IMAGES
+        )
+        self.commands: list[EefCommand] = []
+        self.events: list[EpisodeEvent] = []
+        self.called: list[str] = []
+        self.reason = ""
+        self.probe.create_subscription(
+            EefCommand, "arm/command", self.commands.append, qos.COMMANDS
+        )
+        self.probe.create_subscription(
+            EpisodeEvent, "episode/event", self.events.append, qos.EVENTS
+        )
+        for name in ("hold", "enable", "go_to_start"):
+            self.probe.create_service(Trigger, f"arm/{name}", self.answer(name))
+        self.probe.create_timer(0.02, self.tick)
+        self.executor = SingleThreadedExecutor()
+        for node in (self.node, self.probe):
+            self.executor.add_node(node)
+        self.until(
+            lambda: (
+                self.node._state
+                and all(each.service_is_ready() for each in self.node._triggers.values())
+            )
+        )
+
+    def answer(self, name: str) -> Callable[..., Any]:
+        def serve(_: Any, response: Any) -> Any:
+            self.called.append(name)
+            response.success, response.message = True, f"did {name}"
+            return response
+
+        return serve
+
+    def tick(self) -> None:
+        now = time.time_ns()
+        state = ArmState(proprio=[0.3, 0.0, 0.1, 0.0, 0.0, 0.0, 1.0], reason=self.reason)
+        state.header.stamp = to_stamp(now)
+        self.arm.publish(state)
+        picture = CameraInfo()
+        picture.header.stamp = to_stamp(now)
+        self.camera.publish(picture)
+
+    def until(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 15.0
+        while not condition():
+            assert time.monotonic() < deadline, "the condition was not met in time"
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def press(self, *presses: Button) -> None:
+        self.hands.wish = TeleopInput(self.hands.wish.motion, self.hands.wish.held, presses)
+        self.until(lambda: not self.hands.wish.presses)
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.probe.destroy_node()
+
+
+@pytest.fixture
+def rig(ros: None) -> Iterator[Rig]:
+    with contextlib.closing(Rig()) as rig:
+        yield rig
+
+
+def test_a_held_switch_sends_steps_that_answer_pictures(rig: Rig) -> None:
+    rig.hands.wish = TeleopInput(FORWARD, held=True)
+    rig.until(lambda: len(rig.commands) > 2)
+    assert rig.commands[-1].source == EefCommand.SOURCE_TELEOP
+    np.testing.assert_allclose(rig.commands[-1].action, [0.02, 0, 0, 0, 0, 0, 1])
+    assert (
+        to_ns(rig.commands[-1].header.stamp) - to_ns(rig.commands[-1].observation_stamp) > 0
+    )
+    gap = to_ns(rig.commands[-1].observation_stamp) - to_ns(
+        rig.commands[-2].observation_stamp
+    )
+    assert gap > 100_000_000
+
+
+def test_outside_of_an_episode_a_released_switch_sends_nothing(rig: Rig) -> None:
+    rig.hands.wish = TeleopInput(FORWARD, held=True)
+    rig.until(lambda: rig.commands)
+    rig.hands.wish = TeleopInput(FORWARD, held=False)
+    rig.until(lambda: not rig.node._wish.held)
+    sent, since = len(rig.commands), rig.node._schedule._step_ns
+    rig.until(lambda: rig.node._schedule._step_ns > since + 500_000_000)
+    assert len(rig.commands) <= sent + 1  # one may have been on its way
+
+
+def test_in_an_episode_a_released_switch_sends_no_motion(rig: Rig) -> None:
+    rig.press(Button.RECORD)
+    rig.until(lambda: len(rig.commands) > 2)
+    np.testing.assert_allclose(rig.commands[-1].action, [0, 0, 0, 0, 0, 0, 1])
+
+
+def test_a_recording_begins_and_is_saved_with_one_key_each_and_the_meter_speaks(
+    rig: Rig,
+) -> None:
+    rig.press(Button.RECORD)
+    rig.until(lambda: len(rig.commands) > 1)
+    rig.press(Button.SAVE)
+    rig.until(lambda: len(rig.events) == 2)
+    begin, end = rig.events
+    assert (begin.event, end.event) == (EpisodeEvent.START, EpisodeEvent.SUCCESS)
+    assert begin.episode_id == end.episode_id
+    assert begin.task == "stir"
+    assert "  the set lacks: 1 of 10 demonstrations" in rig.shown
+    assert any("the gripper neither opens nor closes" in line for line in rig.shown)
+
+
+def test_discarded_demonstrations_do_not_count(rig: Rig) -> None:
+    rig.press(Button.RECORD)
+    rig.until(lambda: rig.commands)
+    rig.press(Button.DISCARD)
+    rig.until(lambda: len(rig.events) == 2)
+    assert rig.events[1].event == EpisodeEvent.DISCARD
+    assert rig.node.demonstrations == []
+
+
+def test_recording_anew_begins_once_the_arm_is_back_at_its_start(rig: Rig) -> None:
+    rig.press(Button.RECORD)
+    rig.until(lambda: rig.events)
+    rig.press(Button.AGAIN)
+    rig.until(lambda: rig.called == ["go_to_start"])
+    rig.reason = "moving to its start pose"
+    rig.until(lambda: rig.node._again == "moving")
+    assert [event.event for event in rig.events] == [
+        EpisodeEvent.START,
+        EpisodeEvent.DISCARD,
+    ]
+    rig.reason = ""
+    rig.until(lambda: len(rig.events) == 3)
+    assert rig.events[2].event == EpisodeEvent.START
+    assert rig.events[2].episode_id != rig.events[0].episode_id
+
+
+def test_one_key_stops_the_arm(rig: Rig) -> None:
+    rig.press(Button.STOP)
+    rig.until(lambda: rig.called == ["hold"])
+    rig.until(lambda: "did hold" in rig.shown)
+
+
+def test_a_running_recording_is_discarded_when_teleoperation_ends(rig: Rig) -> None:
+    rig.press(Button.RECORD)
+    rig.until(lambda: rig.events)
+    rig.executor.remove_node(rig.node)
+    rig.node.destroy_node()
+    rig.until(lambda: len(rig.events) == 2)
+    assert rig.events[1].event == EpisodeEvent.DISCARD
+    assert rig.hands.closed
+
+
+def test_keys_come_from_the_terminal_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    person, terminal = pty.openpty()
+    with os.fdopen(terminal, closefd=False) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        keyboard = Keyboard()
+        os.write(person, b"w ")
+        wish = keyboard.read(0.0)
+        assert wish.presses == (Button.STOP,)
+        assert wish.motion[0] == 1.0
+        os.close(person)
+        assert keyboard.read(1.0).presses == (Button.STOP, Button.QUIT)
+        keyboard.close()
+
+
+def test_without_a_terminal_the_keyboard_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(os.devnull) as nothing:  # noqa: PTH123, RUF100
+        monkeypatch.setattr(sys, "stdin", nothing)
+        with pytest.raises(PtrError, match="run `ptr teleop` in one"):
+            Keyboard()
+
+
+def test_demonstrations_of_earlier_days_count_for_the_meter(
+    rig: Rig, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        script = Script()
+        script.event(1, 0, name, task="stir")
+        script.episode(0, 4, events=False)
+        script.event(2, 900_000_000, name, task="stir")
+        write(tmp_path / name, script)
+    directory = [KeyValue(key="directory", value=str(tmp_path))]
+    message = DiagnosticArray(
+        status=[DiagnosticStatus(name="/recorder_node", values=directory)]
+    )
+    publisher = rig.probe.create_publisher(DiagnosticArray, "/diagnostics", qos.STATE)
+    rig.until(publisher.get_subscription_count)
+    publisher.publish(message)
+    rig.until(lambda: f"2 demonstrations were recorded in {tmp_path} before" in rig.shown)
+    rig.press(Button.RECORD)
+    rig.until(lambda: "recording number 3: stir" in rig.shown)
+
+
+def test_who_watches_a_policy_begins_judges_and_stops_and_never_commands(ros: None) -> None:
+    with contextlib.closing(Rig(watch=True)) as rig:
+        assert rig.probe.count_publishers("arm/command") == 0
+        for press, event in (
+            (Button.SAVE, EpisodeEvent.SUCCESS),
+            (Button.FAIL, EpisodeEvent.FAILURE),
+        ):
+            rig.press(Button.RECORD)
+            rig.until(lambda: rig.events and rig.events[-1].event == EpisodeEvent.START)
+            rig.press(press)
+            rig.until(lambda event=event: rig.events[-1].event == event)
+        assert rig.shown[-2:] == ["rollout 2: stir", "failure: 1 of 2 rollouts succeeded"]
+        rig.press(Button.SAVE)
+        rig.until(lambda: rig.shown[-1] == "no episode is running; 1 begins one")
+        assert rig.node.verdicts == [True, False]
+        rig.press(Button.STOP)
+        rig.until(lambda: "hold" in rig.called)

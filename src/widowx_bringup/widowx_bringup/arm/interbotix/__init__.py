@@ -1,0 +1,1 @@
+"""The real arm, through Interbotix's driver xs_sdk."""

@@ -1,0 +1,1 @@
+"""Camera drivers, the camera node, its monitor and latency."""

@@ -1,0 +1,70 @@
+"""Says on /diagnostics how often each camera shows something new, and how old that is, whichever driver reads it.
+
+It listens to `camera_info`, which every driver publishes with each picture: that costs next
+to nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any
+
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo
+
+from ptr_common import qos
+from ptr_common.errors import PtrError
+from ptr_common.managed_node import (
+    Health,
+    now_ns,
+    parameter,
+    publish_diagnostics,
+    run,
+    to_ns,
+)
+from ptr_common.topics import camera_info_topic
+
+from .node import frame_health, frame_values
+from .protocol import FrameMonitor
+
+
+class CameraMonitor(Node):
+    """One entry of /diagnostics for each camera."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("camera_monitor", **options)
+        cameras = list(
+            filter(None, parameter(self, "cameras", [""], "names of the cameras"))
+        )
+        rate = parameter(
+            self, "rate", 30.0, "pictures per second of each [Hz]", (1.0, 1000.0)
+        )
+        max_age = parameter(
+            self, "max_age", 0.5, "oldest newest picture that is no error [s]", (0.05, 5.0)
+        )
+        if not cameras:
+            raise PtrError("camera_monitor watches no camera; set its parameter `cameras`")
+        for camera in cameras:
+            monitor = FrameMonitor(rate, max_age, lambda: now_ns(self))
+            listener = functools.partial(self._saw, monitor)
+            self.create_subscription(
+                CameraInfo, camera_info_topic(camera), listener, qos.IMAGES
+            )
+            publish_diagnostics(self, camera, functools.partial(_health, monitor), camera)
+
+    def _saw(self, monitor: FrameMonitor, picture: CameraInfo) -> None:
+        monitor.saw(to_ns(picture.header.stamp))
+
+
+def _health(monitor: FrameMonitor) -> Health:
+    return frame_health(*monitor.problem(), frame_values(monitor))
+
+
+def main() -> int:
+    """Run the monitor."""
+    return run(CameraMonitor)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

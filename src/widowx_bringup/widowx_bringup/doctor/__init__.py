@@ -1,0 +1,1 @@
+"""`ptr doctor`: what works on this computer and what to do about what does not."""

@@ -1,0 +1,1 @@
+"""The verbs that run whole sessions: record, evaluate, report, study, demo, calibrate."""

@@ -1,0 +1,1 @@
+"""Which ROS nodes run together, and how they are started."""

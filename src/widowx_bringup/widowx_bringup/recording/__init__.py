@@ -1,0 +1,1 @@
+"""Records bags that survive a crash, and plays them back."""

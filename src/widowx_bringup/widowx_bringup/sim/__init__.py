@@ -1,0 +1,1 @@
+"""The simulated arm and scene in MuJoCo: world, rendering, tasks, scripted expert."""

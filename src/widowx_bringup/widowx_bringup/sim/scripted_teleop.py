@@ -1,0 +1,129 @@
+"""A scripted teleoperator: sees the true scene of the simulation and asks for steps as a person would."""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, JointState
+
+from ptr_common import qos
+from ptr_common.action_space import BASE_FRAME, CONTROL_RATE
+from ptr_common.managed_node import (
+    Health,
+    now_ns,
+    parameter,
+    publish_diagnostics,
+    run,
+    to_ns,
+    to_stamp,
+)
+from ptr_common.topics import (
+    TOPIC_ARM_STATE,
+    TOPIC_COMMAND,
+    TOPIC_EPISODE_EVENT,
+    camera_info_topic,
+)
+from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
+from ptr_policy_node.observation import ArmInput, Inputs, StepSchedule
+from widowx_bringup.camera.protocol import TOPIC_WORLD
+
+from .expert import Expert
+from .tasks import TaskError, parse_task
+from .world import World
+
+KEPT_STATES = 30
+"""World states that wait for their picture."""
+
+
+class ScriptedTeleop(Node):
+    """Publishes commands between the START of an episode and its end, one per control period."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("scripted_teleop", **options)
+        self._world = World()
+        self._expert: Expert | None = None
+        self._episode = ""
+        self._states: OrderedDict[int, JointState] = (
+            OrderedDict()
+        )  # newest world states by stamp
+        self._inputs = Inputs(max_image_age=0.2, max_state_age=0.2)
+        self._schedule = StepSchedule(CONTROL_RATE)
+        self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
+        camera = parameter(
+            self, "camera", "over_shoulder", "camera whose pictures the commands answer"
+        )
+        self.create_subscription(JointState, TOPIC_WORLD, self._on_world, qos.STATE)
+        self.create_subscription(
+            CameraInfo, camera_info_topic(camera), self._on_picture, qos.IMAGES
+        )
+        self.create_subscription(ArmState, TOPIC_ARM_STATE, self._on_arm, qos.STATE)
+        self.create_subscription(
+            EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS
+        )
+        publish_diagnostics(self, "teleoperation", self._health)
+
+    def _health(self) -> Health:
+        return Health(message="demonstrating" if self._expert is not None else "idle")
+
+    def _on_event(self, event: EpisodeEvent) -> None:
+        if event.event == EpisodeEvent.START:
+            self._start(event)
+        elif event.episode_id == self._episode:
+            self._expert = None
+
+    def _start(self, event: EpisodeEvent) -> None:
+        try:
+            task = parse_task(event.task)
+        except TaskError as error:
+            self._expert = None
+            self.get_logger().error(str(error))
+            return
+        self._expert = Expert(self._world, task)
+        self._episode = event.episode_id
+        self._inputs.start(to_ns(event.header.stamp))
+        self._schedule.restart()
+
+    def _on_arm(self, state: ArmState) -> None:
+        problem = "" if state.status == ArmState.STATUS_OK else f"arm: {state.reason}"
+        self._inputs.hear(
+            ArmInput(to_ns(state.header.stamp), np.asarray(state.proprio), problem)
+        )
+
+    def _on_world(self, message: JointState) -> None:
+        self._states[to_ns(message.header.stamp)] = message
+        while len(self._states) > KEPT_STATES:
+            self._states.popitem(last=False)
+
+    def _on_picture(self, picture: CameraInfo) -> None:
+        """Take a step on the scene that a picture shows, so that every command answers a picture that exists."""
+        stamp_ns = to_ns(picture.header.stamp)
+        self._inputs.image_ns = stamp_ns
+        state = self._states.get(stamp_ns)
+        if self._expert is None or state is None or self._inputs.problem(now_ns(self)):
+            return
+        if not self._schedule.take(stamp_ns):
+            return
+        self._world.set_state(np.asarray(state.position))
+        assert self._inputs.arm is not None
+        action = self._expert.act(self._inputs.arm.proprio)
+        command = EefCommand(
+            action=action,
+            source=EefCommand.SOURCE_SCRIPT,
+            observation_stamp=picture.header.stamp,
+        )
+        command.header.stamp = to_stamp(now_ns(self))
+        command.header.frame_id = BASE_FRAME
+        self._commands.publish(command)
+
+
+def main() -> int:
+    """Run the scripted teleoperator."""
+    return run(ScriptedTeleop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
