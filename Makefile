@@ -2,7 +2,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test check figures bench lock clean
 
 PRESET ?= full# of the demo: full or smoke
 ARGS ?=# further arguments: make test ARGS="-k bundle"
@@ -35,6 +35,9 @@ check: setup ## lint, formatting, import directions, types; shell scripts and Do
 	@$(BIN)/mypy
 	@$(BIN)/shellcheck .ci/run docker/entrypoint docker/host/setup scripts/setup
 	@$(BIN)/hadolint docker/*.Dockerfile
+
+figures: setup ## count what makes the code easy or hard to read, beside what is asked (ARGS=--list: what stands in the way)
+	@$(BIN)/python scripts/figures.py $(ARGS)
 
 bench: setup ## measure the figures of docs/performance.md (minutes; best on an idle machine)
 	@for file in bench/*_bench.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || exit; done

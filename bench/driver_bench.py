@@ -28,7 +28,7 @@ from widowx_bringup.arm.node import DEVICES, WATCH_PERIOD, ArmNode
 
 def resident() -> float:
     """Return this process's resident memory [MB]."""
-    with open("/proc/self/statm") as file:  # noqa: PTH123, RUF100
+    with open("/proc/self/statm") as file:  # noqa: PTH123
         return int(file.read().split()[1]) * 4096 / 1e6
 
 

@@ -18,6 +18,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ import numpy as np
 import torch
 from literal_cql import LiteralCQL
 
-from ptr_training.agents import AGENTS
+from ptr_training.agents import AGENTS, Agent
 from ptr_training.data.episode import DatasetInfo, Episode, EpisodeWriter
+from ptr_training.data.replay import Replay
 from ptr_training.data.store import EpisodeStore
 from ptr_training.training.checkpoint import build_agent
 from ptr_training.training.config import Config, from_dict, load_config
@@ -62,14 +64,18 @@ def small_steps(store: EpisodeStore, updates: int) -> None:
     for name, changes in PRESETS.items():
         start, replay = start_pretraining(load_config(name, changes), [store], [])
         agent = start.build_agent(torch.device("cpu"))
-        times = [
-            timed(lambda: agent.update(replay.sample()))[0]
-            for _ in range(updates + 3)  # noqa: B023
-        ][3:]
+        times = []
+        for _ in range(updates + 3):
+            times.append(timed(partial(_sample_and_update, agent, replay))[0])
+        times = times[3:]
         p10, p90 = np.percentile(times, (10, 90)) * 1e3
         print(
             f"{name:<10} {statistics.median(times) * 1e3:6.1f} ms an update  ({p10:.1f} to {p90:.1f})"
         )
+
+
+def _sample_and_update(agent: Agent, replay: Replay) -> None:
+    agent.update(replay.sample())
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:

@@ -30,7 +30,7 @@ ROS = (
 )
 
 ALLOWED: dict[str, tuple[str, ...]] = {
-    "ptr_common": (*NUMERIC, "argcomplete", "jinja2"),
+    "ptr_common": (*NUMERIC, "argcomplete", "jinja2", "markupsafe"),
     "ptr_common.qos": ("rclpy",),
     "ptr_common.managed_node": ("rclpy", *MESSAGES),
     "ptr_policy_node": (*ROS, "torch", "openvino"),

@@ -41,7 +41,7 @@ def make_agent(
     return agent
 
 
-def make_batch(seed: int = 0, size: int = 12, sampling: Sampling = Sampling()) -> Batch:  # noqa: B008, RUF100
+def make_batch(seed: int = 0, size: int = 12, sampling: Sampling = Sampling()) -> Batch:  # noqa: B008
     """Return a batch of noise for these agents; its second half are target demonstrations."""
     rows = (size,) if sampling.history == 1 else (size, sampling.history)
     g = torch.Generator().manual_seed(seed)

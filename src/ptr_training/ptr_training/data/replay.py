@@ -327,7 +327,7 @@ class Replay:
             np.empty(size, int),
         )
 
-    def sample(self, group: DistributedContext = DistributedContext()) -> Batch:  # noqa: B008, RUF100
+    def sample(self, group: DistributedContext = DistributedContext()) -> Batch:  # noqa: B008
         """Draw one batch, its prior part first, and return this process's rows of it."""
         part, index = self.draw()
         mine = group.slice(len(part))

@@ -65,7 +65,7 @@ class RecordStatus(Enum):
     BAD = "bad"
 
 
-class SkipRecord(Exception):  # noqa: N818, RUF100
+class SkipRecord(Exception):  # noqa: N818
     """A record is in order but not wanted."""
 
     def __init__(self, fate: RecordStatus, reason: str = "") -> None:

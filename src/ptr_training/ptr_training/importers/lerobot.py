@@ -30,8 +30,8 @@ from ptr_common.action_space import ACTION_HIGH, CONTROL_RATE
 from ptr_training.errors import TrainingError
 
 from .base import (
-    ImportOptions,
     BridgePath,
+    ImportOptions,
     Record,
     RecordError,
     RecordStatus,

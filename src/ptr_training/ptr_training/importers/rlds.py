@@ -27,8 +27,8 @@ import numpy as np
 from ptr_training.errors import TrainingError
 
 from .base import (
-    ImportOptions,
     BridgePath,
+    ImportOptions,
     Record,
     RecordError,
     SourceEpisode,

@@ -195,7 +195,7 @@ class SmallTrunk(Trunk):
     def forward(self, x: Tensor, task: Tensor) -> Tensor:
         film = [self.film_gain * layer(task)[:, :, None, None] for layer in self.modulation]
         x = 4.0 * (x - 0.5)
-        for index, (conv, norm) in enumerate(zip(self.convs, self.norms)):  # noqa: B905, RUF100
+        for index, (conv, norm) in enumerate(zip(self.convs, self.norms)):  # noqa: B905
             x = norm(conv(x))
             if self.film and 1 <= index <= 2:
                 scale, shift = film[index - 1].chunk(2, dim=1)

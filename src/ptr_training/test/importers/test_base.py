@@ -11,8 +11,8 @@ import pytest
 from prior_data import DATED, FOLDER, Demonstration, jpeg
 
 from ptr_training.importers.base import (
-    ImportOptions,
     BridgePath,
+    ImportOptions,
     RecordError,
     RecordStatus,
     SkipRecord,

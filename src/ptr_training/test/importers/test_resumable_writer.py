@@ -39,7 +39,7 @@ def make_episode(number: int) -> Episode:
 EPISODES = [make_episode(number) for number in range(5)]
 
 
-class Stopped(Exception):  # noqa: N818, RUF100
+class Stopped(Exception):  # noqa: N818
     """Ends a writer early."""
 
 

@@ -173,7 +173,7 @@ class V4l2Capture:
     def __init__(self, source: str) -> None:
         V4l2Capture.controls = {}
 
-    def isOpened(self) -> bool:  # noqa: N802, RUF100
+    def isOpened(self) -> bool:  # noqa: N802
         return True
 
     def set(self, number: int, value: float) -> bool:

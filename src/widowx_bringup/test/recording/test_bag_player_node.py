@@ -42,7 +42,7 @@ KINDS = {
 }
 
 
-def write_bag(folder: Path, topics: set[str] = set(KINDS)) -> Path:  # noqa: B006, RUF100
+def write_bag(folder: Path, topics: set[str] = set(KINDS)) -> Path:  # noqa: B006
     """Write half a second of an episode recorded in the namespace `left`."""
     bag = BagWriter(folder, "bag", {})
     for index in range(15):

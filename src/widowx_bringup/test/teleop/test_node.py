@@ -231,7 +231,7 @@ def test_keys_come_from_the_terminal_one_by_one(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_without_a_terminal_the_keyboard_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    with open(os.devnull) as nothing:  # noqa: PTH123, RUF100
+    with open(os.devnull) as nothing:  # noqa: PTH123
         monkeypatch.setattr(sys, "stdin", nothing)
         with pytest.raises(PtrError, match="run `ptr teleop` in one"):
             Keyboard()

@@ -444,7 +444,7 @@ def _graph(simulated: bool, given: dict[str, str], folder: Path) -> Iterator[Cal
         "use_sim": "true",
     }
     with contextlib.ExitStack() as stack:
-        watch: Callable[[], object] = lambda: None  # noqa: E731, RUF100
+        watch: Callable[[], object] = lambda: None  # noqa: E731
         if simulated:
             graph = find_graph("record")
             values = graph.resolve(trial)

@@ -45,10 +45,10 @@ class Device(ABC):
     def read(self, now: float) -> TeleopInput:
         """Return what is wanted at a time on the monotonic clock [s]."""
 
-    def took(self, step: np.ndarray) -> None:  # noqa: B027, RUF100
+    def took(self, step: np.ndarray) -> None:  # noqa: B027
         """Take note that a step (7,) was sent of what was wanted."""
 
-    def close(self) -> None:  # noqa: B027, RUF100
+    def close(self) -> None:  # noqa: B027
         """Let go of the device."""
 
 

@@ -1,0 +1,44 @@
+"""Text tables of aligned columns, for terminals and logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def text_table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    align: str = "",
+    gap: str = "  ",
+) -> str:
+    """Return rows under a header, each column as wide as its longest cell.
+
+    Args:
+        header: Names of the columns.
+        rows: Cells of each row, as many as the header has; `str` makes them text.
+        align: A letter for each column, `l` or `r`; missing letters mean: the first column left,
+            the others right.
+        gap: What stands between two columns.
+
+    Returns:
+        Lines separated by newlines, without blanks at their ends; no newline at the end.
+    """
+    lines = [list(header)]
+    for row in rows:
+        cells = [str(cell) for cell in row]
+        if len(cells) != len(header):
+            raise ValueError(
+                f"a row has {len(cells)} cells, the header {len(header)}: {cells}"
+            )
+        lines.append(cells)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    sides = (align + ("l" + "r" * len(header))[len(align) :])[: len(header)]
+    return "\n".join(_line(cells, widths, sides, gap) for cells in lines)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], sides: str, gap: str) -> str:
+    padded = []
+    for cell, width, side in zip(cells, widths, sides, strict=True):
+        padded.append(cell.ljust(width) if side == "l" else cell.rjust(width))
+    return gap.join(padded).rstrip()
