@@ -2,9 +2,10 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check figures bench lock clean
+.PHONY: help setup demo test check figures mutants bench lock clean
 
 PRESET ?= full# of the demo: full or smoke
+COVERAGE ?=# of the tests: 1 measures it, and `make check` prints it
 ARGS ?=# further arguments: make test ARGS="-k bundle"
 
 BIN := .venv/bin
@@ -26,18 +27,23 @@ demo: setup ## teach a simulated arm a new task and report on it: runs/demo/repo
 	@$(BIN)/ptr demo --preset $(PRESET) --out runs/demo $(ARGS)
 
 test: setup ## run the tests (ARGS="-k bundle": some of them)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m $(if $(COVERAGE),coverage run -m) pytest $(ARGS)
 
-check: setup ## lint, formatting, import directions, types; shell scripts and Dockerfiles
+check: setup ## lint, formatting, import directions, types; shell scripts and Dockerfiles; coverage of the last tests
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/python scripts/check_imports.py
 	@$(BIN)/mypy
 	@$(BIN)/shellcheck .ci/run docker/entrypoint docker/host/setup scripts/setup
 	@$(BIN)/hadolint docker/*.Dockerfile
+	@if [ -f .coverage ]; then echo "coverage, the least covered modules first:"; $(BIN)/coverage report | sed -n '1,12p;$$p'; \
+	else echo "coverage: not measured; make test COVERAGE=1 measures it"; fi
 
 figures: setup ## count what makes the code easy or hard to read, beside what is asked (ARGS=--list: what stands in the way)
 	@$(BIN)/python scripts/figures.py $(ARGS)
+
+mutants: setup ## change the modules that must not be wrong and see whether the tests notice (minutes; ARGS="limits --all")
+	@$(BIN)/python scripts/mutants.py $(ARGS)
 
 bench: setup ## measure the figures of docs/performance.md (minutes; best on an idle machine)
 	@for file in bench/*_bench.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || exit; done
@@ -50,4 +56,4 @@ lock: setup ## resolve requirements/*.in for every supported Python: lock.txt, a
 	@$(LOCK) requirements/robot.in -o requirements/robot.txt
 
 clean: ## remove what set-up, build and tests made; runs/ stays
-	rm -rf .venv build install log .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*/*.egg-info
+	rm -rf .venv build install log .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage src/*/*.egg-info
