@@ -356,9 +356,6 @@ def _run_tests(target: Target, tree: ast.Module) -> None:
     silence = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(silence, stream)
-    ours = target.module.partition(".")[0]
-    for name in [name for name in sys.modules if name.partition(".")[0] == ours]:
-        del sys.modules[name]  # imported before the fork, without the change
     sys.meta_path.insert(0, MutatedModule(target.module, target.file, tree))
     options = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", "-W", "ignore"]
     status = 1
