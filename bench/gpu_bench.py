@@ -79,7 +79,7 @@ def main() -> None:
             if compiled:
                 agent.compile_encoders()
             if resident:
-                replay.reside(device)
+                replay.to_device(device)
             batches = replay.batches(
                 device, DistributedContext(), 0 if resident or device.type == "cpu" else 2
             )

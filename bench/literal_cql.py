@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ptr_training.agents import CQL, Metrics
 from ptr_training.agents.cql import backup, conservative_gap
-from ptr_training.data.replay import Batch
+from ptr_training.data.batch import Batch
 from ptr_training.models.networks import sample_actions
 
 

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ptr_training.data.augment import Augmentation
+from ptr_training.data.batch import Batch, Sampling
 from ptr_training.data.distributed import BatchRng, DistributedContext
 from ptr_training.data.normalization import DataSpec
-from ptr_training.data.replay import Batch, Sampling, Transitions
+from ptr_training.data.transitions import Transitions
 from ptr_training.models.encoders import (
     FROZEN,
     EncoderEnsemble,

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ptr_training.data.batch import Batch
 from ptr_training.data.normalization import DataSpec
-from ptr_training.data.replay import Batch
 from ptr_training.models.encoders import NetworkConfig
 from ptr_training.models.networks import FeatureConcat, linear, perceptron
 

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ptr_training.data.replay import Batch, Transitions
+from ptr_training.data.batch import Batch
+from ptr_training.data.transitions import Transitions
 from ptr_training.errors import TrainingError
 from ptr_training.models.encoders import make_encoder
 from ptr_training.models.networks import Critic, InferencePolicy, Policy, sample_actions

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ptr_training.data.replay import Batch, Sampling
+from ptr_training.data.batch import Batch, Sampling
 
 from .agent import Agent, AgentConfig, Metrics, adam
 
@@ -27,7 +27,7 @@ class BCConfig(AgentConfig):
     @property
     def sampling(self) -> Sampling:
         """See `AgentConfig`."""
-        return Sampling(successors=False)
+        return Sampling(next_observations=False)
 
 
 class BC(Agent):

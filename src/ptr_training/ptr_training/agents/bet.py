@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ptr_training.data.batch import Batch, Sampling
 from ptr_training.data.normalization import DataSpec
-from ptr_training.data.replay import Batch, Sampling, Transitions
+from ptr_training.data.transitions import Transitions
 from ptr_training.errors import TrainingError
 from ptr_training.models.encoders import NetworkConfig
 from ptr_training.models.networks import ACTION_SIZE, FeatureConcat, InferencePolicy
@@ -61,7 +62,7 @@ class BeTConfig(AgentConfig):
     @property
     def sampling(self) -> Sampling:
         """See `AgentConfig`."""
-        return Sampling(history=self.window, successors=False)
+        return Sampling(history=self.window, next_observations=False)
 
 
 class BeTPolicy(nn.Module):

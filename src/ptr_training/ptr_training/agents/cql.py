@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from ptr_training.data.augment import to_network
+from ptr_training.data.batch import Batch
 from ptr_training.data.normalization import DataSpec
-from ptr_training.data.replay import Batch
 from ptr_training.errors import TrainingError
 from ptr_training.models.encoders import (
     FROZEN,

@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ptr_training.data.batch import Batch, Sampling
 from ptr_training.data.normalization import DataSpec
-from ptr_training.data.replay import Batch, Sampling
 from ptr_training.errors import TrainingError
 from ptr_training.models.encoders import NetworkConfig
 from ptr_training.models.networks import ACTION_SIZE, FeatureConcat
@@ -73,7 +73,7 @@ class MACAWConfig(AgentConfig):
     @property
     def sampling(self) -> Sampling:
         """See `AgentConfig`."""
-        return Sampling(tasks=self.tasks, successors=False)
+        return Sampling(tasks=self.tasks, next_observations=False)
 
 
 class TransformedLinear(nn.Module):

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ptr_training.data.batch import Batch, Sampling
 from ptr_training.data.normalization import DataSpec
-from ptr_training.data.replay import Batch, Sampling
 from ptr_training.errors import TrainingError
 from ptr_training.models.networks import InferencePolicy
 from ptr_training.models.transformer import Block
@@ -58,7 +58,7 @@ class MAEConfig(AgentConfig):
     @property
     def sampling(self) -> Sampling:
         """See `AgentConfig`."""
-        return Sampling(successors=False)
+        return Sampling(next_observations=False)
 
 
 class VisionTransformer(nn.Module):

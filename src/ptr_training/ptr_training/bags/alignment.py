@@ -1,6 +1,7 @@
-"""From streams of stamped commands, images and states to steps at the control rate: arithmetic only.
+"""Stamped commands, images and arm states become steps at the control rate. Pure NumPy.
 
-All stamps are integer nanoseconds on one clock. `bags.py` states the rule in words.
+All stamps are integer nanoseconds on one clock. The docstring of `episodes_from_bag.py`
+states the rule in words.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from ptr_training.errors import TrainingError
 PERIOD_NS = round(1e9 / CONTROL_RATE)
 
 GAP = 1.5
-"""Periods without a command after which the arm is taken to have held still."""
+"""Periods without a command after which the arm is assumed to have held still."""
 
 FAST = 0.75
-"""Median interval, in periods, below which commands are gathered on a grid instead of being one step each."""
+"""Median interval, in periods, below which commands are gathered on a grid."""
 
 MAX_AGE_NS = 2 * PERIOD_NS
 """Oldest image or state that still counts as the observation of a step [ns]."""
@@ -31,9 +32,7 @@ class Commands:
     """The commands of one episode, ordered by stamp."""
 
     stamps: np.ndarray  # (C,) int64 [ns]
-    observed: (
-        np.ndarray
-    )  # (C,) int64, stamp of the image each one answers [ns]; 0 where it answers none
+    observed: np.ndarray  # (C,) int64, stamp of the image each one answers [ns], or 0
     requested: np.ndarray  # (C, 7)
     executed: np.ndarray  # (C, 7), NaN where the arm executed nothing
 
@@ -51,7 +50,7 @@ class Steps:
     executed: np.ndarray  # (T, 7)
     members: tuple[
         np.ndarray, ...
-    ]  # for each action, the indices of the commands it is made of; none: held
+    ]  # T times the indices of an action's commands; none: held
     early: np.ndarray  # indices of commands from before there was an observation
     late: np.ndarray  # indices of commands without an observation after them
 
@@ -78,7 +77,7 @@ def match_executed(
     executed_stamps: np.ndarray,
     executed_observed: np.ndarray,
 ) -> np.ndarray:
-    """Return for each command the index of what the arm executed of it, or -1.
+    """Return for each command the index of its executed command, or -1.
 
     They belong together if they answer the same image; without an image, the executed
     command is the first one stamped within a period from the request and before the next
@@ -89,25 +88,27 @@ def match_executed(
         observed: Image stamps they answer, shape (C,), 0 for none.
         executed_stamps: Executed commands, shape (E,), ascending [ns].
         executed_observed: Image stamps they answer, shape (E,), 0 for none.
+
+    Returns:
+        Indices into the executed commands, shape (C,).
     """
     matches = np.full(len(stamps), -1)
-    free = dict.fromkeys(range(len(executed_stamps)))
     by_image: dict[int, list[int]] = {}
     for index, image in enumerate(executed_observed.tolist()):
         by_image.setdefault(image, []).append(index)
     for number, image in enumerate(observed.tolist()):
         if image and by_image.get(image):
             matches[number] = by_image[image].pop(0)
-            del free[int(matches[number])]
-    until = np.append(stamps[1:], np.iinfo(np.int64).max)
+    free = np.ones(len(executed_stamps), bool)
+    free[matches[matches >= 0]] = False
+    next_stamps = np.append(stamps[1:], np.iinfo(np.int64).max)
     for number in np.flatnonzero((matches < 0) & (observed == 0)).tolist():
-        first, last = np.searchsorted(
-            executed_stamps,
-            (stamps[number], min(until[number], stamps[number] + PERIOD_NS)),
-        )
-        match = next((index for index in range(first, last) if index in free), -1)
-        matches[number] = match
-        free.pop(match, None)
+        end = min(next_stamps[number], stamps[number] + PERIOD_NS)
+        first, last = np.searchsorted(executed_stamps, (stamps[number], end))
+        candidates = first + np.flatnonzero(free[first:last])
+        if len(candidates):
+            matches[number] = candidates[0]
+            free[candidates[0]] = False
     return matches
 
 
@@ -124,37 +125,36 @@ def align(commands: Commands, images: np.ndarray, states: np.ndarray, end_ns: in
         AlignmentError: If an observation in the middle is missing or too old, or no step is
         left.
     """
-    for what, number in (
+    for name, count in (
         ("command", len(commands)),
         ("image", len(images)),
         ("arm state", len(states)),
     ):
-        if not number:
-            raise AlignmentError(f"no {what}")
+        if not count:
+            raise AlignmentError(f"no {name}")
     times, members = _slots(commands)
-    last = min(int(times[-1]) + PERIOD_NS, end_ns)
-    times = np.maximum.accumulate(np.append(times, max(last, int(times[-1]))))
+    times = np.append(times, _last_observation_time(int(times[-1]), end_ns))
+    times = np.maximum.accumulate(times)
     image, state = newest(images, times), newest(states, times)
-    fresh = (image >= 0) & (state >= 0)
-    fresh &= times - images[image] <= MAX_AGE_NS
-    fresh &= times - states[state] <= MAX_AGE_NS
+    fresh = _fresh(images, image, times) & _fresh(states, state, times)
     first = int(np.argmax(fresh)) if fresh.any() else len(fresh)
     steps = len(members)
     if steps > first and (not fresh[steps] or image[steps] == image[steps - 1]):
-        steps -= 1  # nothing shows what the last action led to
+        steps -= 1  # no image shows the result of the last action
     if steps <= first:
         raise AlignmentError(
             "no command has an image and an arm state both before and after it"
         )
-    if not fresh[first : steps + 1].all():
-        step = first + int(np.argmin(fresh[first : steps + 1]))
-        raise AlignmentError(
-            _why_stale(times[step], images[image[step]], states[state[step]], step)
-        )
+    observed = slice(first, steps + 1)
+    if not fresh[observed].all():
+        step = first + int(np.argmin(fresh[observed]))
+        image_age = int(times[step] - images[image[step]])
+        state_age = int(times[step] - states[state[step]])
+        raise AlignmentError(_why_stale(image_age, state_age, step))
     kept = slice(first, steps)
     return Steps(
-        images=image[first : steps + 1],
-        states=state[first : steps + 1],
+        images=image[observed],
+        states=state[observed],
         requested=_actions(commands.requested, members)[kept],
         executed=_actions(_filled(commands), members)[kept],
         members=tuple(members[kept]),
@@ -163,13 +163,37 @@ def align(commands: Commands, images: np.ndarray, states: np.ndarray, end_ns: in
     )
 
 
+def _last_observation_time(last_ns: int, end_ns: int) -> int:
+    """Return the time of the observation after the last step, whose own is at `last_ns`."""
+    return max(last_ns, min(last_ns + PERIOD_NS, end_ns))
+
+
+def _fresh(stamps: np.ndarray, index: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return for each time whether it has an observation that is not too old, shape (T,) bool.
+
+    Args:
+        stamps: Stamps of the observations [ns].
+        index: Observation of each time, shape (T,); -1: none.
+        times: Shape (T,) [ns].
+    """
+    return (index >= 0) & (times - stamps[index] <= MAX_AGE_NS)
+
+
 def newest(stamps: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Return for each time the index of the last stamp that is not later, or -1; `stamps` ascends."""
+    """Return for each time the index of the last stamp that is not later, or -1.
+
+    Args:
+        stamps: Shape (N,), ascending [ns].
+        times: Shape (T,) [ns].
+
+    Returns:
+        Indices into `stamps`, shape (T,).
+    """
     return np.searchsorted(stamps, times, side="right") - 1
 
 
 def compose(actions: np.ndarray) -> np.ndarray:
-    """Return the one action that equals several in a row.
+    """Return the one action with the effect of several in a row.
 
     Translations add up; rotations are about base-frame axes, so the later one multiplies
     from the left; the gripper is absolute, so the last one counts.
@@ -185,45 +209,64 @@ def compose(actions: np.ndarray) -> np.ndarray:
     rotation = np.eye(3)
     for action in actions:
         rotation = rotation_from_rpy(action[3:6]) @ rotation
-    return np.concatenate(
-        [actions[:, :3].sum(0), rpy_from_rotation(rotation), actions[-1, 6:]]
-    )
+    translation = actions[:, :3].sum(0)
+    return np.concatenate([translation, rpy_from_rotation(rotation), actions[-1, 6:]])
 
 
 def _slots(commands: Commands) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return the time of each step's observation, shape (T,), and the commands each action is made of."""
+    """Return the time of each step's observation and the commands of its action.
+
+    Returns:
+        Times, shape (T,) [ns]; indices of the commands, T arrays.
+    """
     intervals = np.diff(commands.stamps)
     if len(intervals) and np.median(intervals) < FAST * PERIOD_NS:
-        slot = (commands.stamps - commands.stamps[0]) // PERIOD_NS
-        times = commands.stamps[0] + PERIOD_NS * np.arange(slot[-1] + 1)
-        return times, [np.flatnonzero(slot == number) for number in range(len(times))]
-    times, members = [], []
+        return _grid(commands.stamps)
+    times: list[int] = []
+    members: list[np.ndarray] = []
+    before = int(commands.stamps[0])
     for index, stamp in enumerate(commands.stamps.tolist()):
-        if index and intervals[index - 1] > GAP * PERIOD_NS:
-            held = round(intervals[index - 1] / PERIOD_NS) - 1
-            times += [
-                int(commands.stamps[index - 1]) + PERIOD_NS * (number + 1)
-                for number in range(held)
-            ]
-            members += [np.array([], int)] * held
+        if stamp - before > GAP * PERIOD_NS:
+            held = round((stamp - before) / PERIOD_NS) - 1
+            for number in range(1, held + 1):
+                times.append(before + PERIOD_NS * number)
+                members.append(np.array([], int))
         times.append(int(commands.observed[index]) or stamp)
         members.append(np.array([index]))
+        before = stamp
     return np.array(times), members
 
 
+def _grid(stamps: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return the times of a grid of one period from the first stamp on, and each slot's commands."""
+    slot = (stamps - stamps[0]) // PERIOD_NS
+    numbers = np.arange(slot[-1] + 1)
+    members = [np.flatnonzero(slot == number) for number in numbers]
+    return stamps[0] + PERIOD_NS * numbers, members
+
+
 def _actions(actions: np.ndarray, members: list[np.ndarray]) -> np.ndarray:
-    """Return one action per step, shape (T, 7); where there is no command, stay and keep the gripper."""
+    """Return one action per step, shape (T, 7).
+
+    In a step without a command the arm stays and keeps the gripper of the step before.
+    """
     rows: list[np.ndarray] = []
     for member in members:
-        rows.append(compose(actions[member]) if len(member) else _stay(rows[-1][6]))
+        if len(member):
+            rows.append(compose(actions[member]))
+        else:
+            rows.append(_stay(rows[-1][6]))
     return np.array(rows)
 
 
 def _filled(commands: Commands) -> np.ndarray:
-    """Return the executed commands; where the arm executed none it stayed, with the gripper as it was."""
+    """Return the executed commands, shape (C, 7), with an action for those not executed.
+
+    In such a step the arm stayed and kept the gripper of the command before.
+    """
     executed = commands.executed.copy()
     missing = np.isnan(executed).any(1)
-    gripper = executed[~missing][0, 6] if (~missing).any() else commands.requested[0, 6]
+    gripper = commands.requested[0, 6] if missing.all() else executed[~missing][0, 6]
     for index in range(len(executed)):
         if missing[index]:
             executed[index] = _stay(gripper)
@@ -232,14 +275,21 @@ def _filled(commands: Commands) -> np.ndarray:
 
 
 def _stay(gripper: float) -> np.ndarray:
+    """Return the action of an arm at rest, shape (7,)."""
     return np.array([0.0] * 6 + [gripper])
 
 
 def _joined(members: Sequence[np.ndarray]) -> np.ndarray:
+    """Return indices one after the other; an empty array of no members."""
     return np.concatenate([np.array([], int), *members])
 
 
-def _why_stale(time_ns: int, image_ns: int, state_ns: int, step: int) -> str:
-    ages = {"image": (time_ns - image_ns) / 1e9, "arm state": (time_ns - state_ns) / 1e9}
-    name, age = max(ages.items(), key=lambda item: item[1])
-    return f"at step {step} the newest {name} is {age:.2f} s old; at most {MAX_AGE_NS / 1e9:.1f} s are allowed"
+def _why_stale(image_age_ns: int, state_age_ns: int, step: int) -> str:
+    """Return the reason why a step has no observation, from the ages of its newest ones."""
+    name, age = "image", image_age_ns / 1e9
+    if state_age_ns > image_age_ns:
+        name, age = "arm state", state_age_ns / 1e9
+    return (
+        f"at step {step} the newest {name} is {age:.2f} s old; "
+        f"at most {MAX_AGE_NS / 1e9:.1f} s are allowed"
+    )

@@ -1,4 +1,4 @@
-"""`ptr export`: bags into an episode store, several processes, with an audit and a table."""
+"""`ptr export`: bags into an episode store, in several processes, with an audit and a table."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from ptr_common.camera_latency import camera_latency
 from ptr_common.errors import PtrError
+from ptr_common.text_table import text_table
 from ptr_training.data.episode import DatasetInfo, EpisodeWriter, StoreError
 from ptr_training.data.workers import WorkerPool, in_order
 
@@ -27,17 +28,51 @@ from .episodes_from_bag import BagEpisodes, ReadOptions, read_episodes
 from .mcap_reader import BagError
 
 THREADS = 4
-"""Bags read at a time in one process: more would wait for the interpreter, which holds it a quarter of the time."""
+"""Bags read at a time in one process: each holds the interpreter's lock a quarter of the time."""
 
 BYTES_PER_WORKER = 2 << 30
-"""Processes are started only where each gets this much to read, some seconds: starting one takes a second."""
+"""Bytes that a process must have to read to be worth its start, which takes a second."""
+
+IMAGE_SIZES = (8, 1024)
+"""Smallest and largest height and width of stored images [pixels]."""
 
 
 def main(argv: list[str]) -> int:
     """Turn recorded bags into an episode store."""
+    arguments = _parser().parse_args(argv)
+    smallest, largest = IMAGE_SIZES
+    if not smallest <= arguments.image_size <= largest:
+        raise PtrError(
+            f"--image-size is {arguments.image_size}; "
+            f"allowed are {smallest} to {largest} pixels"
+        )
+    if arguments.workers < 0:
+        raise PtrError(
+            f"--workers is {arguments.workers}; allowed are 0 (as many as are worth it) "
+            "and more"
+        )
+    if arguments.camera_latency is not None:
+        camera_latency(arguments.camera_latency)
+    options = ReadOptions(
+        image_size=arguments.image_size,
+        camera=arguments.camera,
+        camera_latency=arguments.camera_latency,
+        command=arguments.command,
+        task=arguments.task,
+        outcome=arguments.outcome,
+        check_crc=arguments.check_crc,
+    )
+    audits = export(find_bags(arguments.bags), arguments.out, options, arguments.workers)
+    print(table(audits))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Return the options of `ptr export`."""
     parser = argparse.ArgumentParser(
         prog="ptr export",
-        description="Turn recorded bags into an episode store. How messages become steps is described in bags.py.",
+        description="Turn recorded bags into an episode store. docs/design.md and the "
+        "docstring of bags/episodes_from_bag.py describe how messages become steps.",
     )
     parser.add_argument(
         "bags", nargs="+", type=Path, metavar="BAG", help="bag, or folder of bags"
@@ -55,54 +90,39 @@ def main(argv: list[str]) -> int:
         "--command",
         choices=("executed", "requested"),
         default="executed",
-        help="which is learnt from [%(default)s]",
+        help="command that is learnt from [%(default)s]",
     )
     parser.add_argument(
-        "--camera", default="", metavar="NAME", help="where a bag holds several"
+        "--camera",
+        default="",
+        metavar="NAME",
+        help="where a bag holds several [the one that the bag names, or its only one]",
     )
     parser.add_argument(
         "--camera-latency",
         type=float,
         metavar="S",
-        help="by how much the camera's stamps are late [s], whatever the bags say (see `ptr calibrate camera`)",
+        help="camera latency [s], in place of what the bags say, see `ptr calibrate camera` "
+        "[as the bags say, without it 0]",
     )
     parser.add_argument(
-        "--task", default="", help="what was done, for bags that do not say it"
+        "--task", default="", help="what was done, for bags that do not say it [none]"
     )
     parser.add_argument(
         "--outcome",
         choices=("success", "failure", "stop"),
         default="success",
-        help="how it ended, for bags without episode events [%(default)s]",
+        help="outcome of the episode, for bags without episode events [%(default)s]",
     )
     parser.add_argument(
         "--check-crc",
         action="store_true",
-        help="verify the checksums of all chunks (slower)",
+        help="verify the checksums of all chunks (slower) [no]",
     )
     parser.add_argument(
         "--workers", type=int, default=0, help="processes [as many as are worth it]"
     )
-    arguments = parser.parse_args(argv)
-    if not 8 <= arguments.image_size <= 1024:
-        raise PtrError(
-            f"--image-size is {arguments.image_size}; allowed are 8 to 1024 pixels"
-        )
-    if arguments.camera_latency is not None:
-        camera_latency(arguments.camera_latency)
-    names = (
-        "image_size",
-        "camera",
-        "camera_latency",
-        "command",
-        "task",
-        "outcome",
-        "check_crc",
-    )
-    options = ReadOptions(**{name: getattr(arguments, name) for name in names})
-    audits = export(find_bags(arguments.bags), arguments.out, options, arguments.workers)
-    print(table(audits))
-    return 0
+    return parser
 
 
 def find_bags(paths: Iterable[Path]) -> list[Path]:
@@ -113,24 +133,33 @@ def find_bags(paths: Iterable[Path]) -> list[Path]:
     """
     bags: list[Path] = []
     for path in paths:
-        if (
-            path.is_file()
-            or (path / "metadata.yaml").exists()
-            or not path.is_dir()
-            or path.name.endswith(".partial")
-        ):
-            bags.append(path)  # whatever is wrong with it, opening it says so
-            continue
-        found = sorted(file.parent for file in path.glob("[!.]*/metadata.yaml"))
-        if not found:
-            raise BagError(
-                f"{path} is neither a bag nor a folder of bags: it holds no metadata.yaml"
-            )
-        if partial := sum(1 for _ in path.glob(".*.partial")):
-            print(
-                f"{path}: {partial} interrupted recordings left out; `ptr recover {path}` restores them"
-            )
-        bags += found
+        if _is_folder_of_bags(path):
+            bags += _bags_in(path)
+        else:
+            bags.append(path)  # whether it is a bag, opening it shows
+    return bags
+
+
+def _is_folder_of_bags(path: Path) -> bool:
+    """Return whether a path is a folder that can only hold bags, and is none itself."""
+    if not path.is_dir() or path.name.endswith(".partial"):
+        return False
+    return not (path / "metadata.yaml").exists()
+
+
+def _bags_in(folder: Path) -> list[Path]:
+    """Return the bags in a folder by name; name the interrupted recordings that are left out."""
+    bags = sorted(file.parent for file in folder.glob("[!.]*/metadata.yaml"))
+    if not bags:
+        raise BagError(
+            f"{folder} is neither a bag nor a folder of bags: it holds no metadata.yaml"
+        )
+    partial = len(list(folder.glob(".*.partial")))
+    if partial:
+        print(
+            f"{folder}: {partial} interrupted recordings left out; "
+            f"`ptr recover {folder}` restores them"
+        )
     return bags
 
 
@@ -155,102 +184,139 @@ def export(
     """
     if out.exists():
         raise StoreError(f"{out} exists already; choose another folder or remove it first")
-    with contextlib.closing(
-        _read_all(bags, options, workers or _worthwhile(bags))
-    ) as results:
+    results = _read_all(bags, options, workers or _worthwhile(bags))
+    with contextlib.closing(results):
         head = list(_up_to_first_episode(results))
-        first = head[-1]
-        card = DatasetInfo(
-            name=out.name,
-            camera=first.camera,
-            camera_width=first.camera_size[0],
-            camera_height=first.camera_size[1],
-            image_height=options.image_size,
-            image_width=options.image_size,
-            command=options.command,
-        )
+        info = _info_of(head[-1], out.name, options)
         audits = []
-        with EpisodeWriter(out, card) as writer:
+        with EpisodeWriter(out, info) as writer:
             for bag, result in zip(bags, itertools.chain(head, results), strict=True):
-                _check_camera(bag, result, card)
+                _check_camera(bag, result, info)
                 for episode in result.episodes:
                     writer.add(episode)
                 audits.append(result.audit)
-            sources = tuple(
-                {name: audit[name] for name in ("name", "sha256", "camera_latency")}
-                for audit in audits
-            )
-            writer.card = replace(card, sources=sources)
-            (writer.folder / "audit.json").write_text(
-                json.dumps({"bags": audits}, indent=1) + "\n"
-            )
+            writer.info = replace(info, sources=_sources(audits))
+            text = json.dumps({"bags": audits}, indent=1) + "\n"
+            (writer.folder / "audit.json").write_text(text)
     return audits
 
 
-def table(audits: Sequence[dict[str, Any]]) -> str:
-    """Return what was kept and what was dropped, for the terminal."""
-    episodes = [(audit["name"], entry) for audit in audits for entry in audit["episodes"]]
-    kept = [entry for _, entry in episodes if entry["steps"]]
-    lines = [f"{'topic':<40} {'messages':>9} {'used':>9}  dropped"]
-    fates: dict[str, Counter[str]] = {}
-    for audit in audits:
-        for topic, entry in audit["topics"].items():
-            fates.setdefault(topic, Counter()).update(entry["fates"])
-    for topic, counts in sorted(fates.items()):
-        dropped = ", ".join(
-            f"{number} {fate}" for fate, number in counts.most_common() if fate != "used"
-        )
-        lines.append(f"{topic:<40} {counts.total():>9} {counts['used']:>9}  {dropped}")
-    outcomes = Counter(entry["outcome"] for entry in kept)
-    lines.append(
-        f"\n{len(audits)} bags, {len(kept)} episodes ({', '.join(f'{n} {o}' for o, n in outcomes.most_common())}), "
-        f"{sum(entry['steps'] for entry in kept)} steps, {sum(entry['held'] for entry in kept)} of them held, "
-        f"{sum(entry['not executed'] for entry in kept)} commands not executed"
+def _info_of(first: BagEpisodes, name: str, options: ReadOptions) -> DatasetInfo:
+    """Return the description of a store, from the first bag that holds an episode."""
+    width, height = first.camera_size
+    return DatasetInfo(
+        name=name,
+        camera=first.camera,
+        camera_width=width,
+        camera_height=height,
+        image_height=options.image_size,
+        image_width=options.image_size,
+        command=options.command,
     )
-    if late := Counter(
-        audit["camera_latency"] for audit in audits if audit["camera_latency"]
-    ):
-        lines += [
-            f"{number} bags: pictures taken for {1e3 * s:.1f} ms earlier than stamped"
-            for s, number in late.items()
-        ]
-    lines += [
-        f"dropped episode {entry['id']} of {name}: {entry['refused']}"
-        for name, entry in episodes
-        if not entry["steps"]
-    ]
+
+
+def _sources(audits: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Return the lines of card.yaml about the bags."""
+    sources = []
+    for audit in audits:
+        names = ("name", "sha256", "camera_latency")
+        sources.append({name: audit[name] for name in names})
+    return tuple(sources)
+
+
+def table(audits: Sequence[dict[str, Any]]) -> str:
+    """Return the counts of used and dropped messages, and of episodes, for the terminal."""
+    lines = [_topic_table(audits), ""]
+    lines.append(_episode_summary(audits))
+    latencies = Counter(audit["camera_latency"] for audit in audits)
+    for latency, number in latencies.items():
+        if latency:
+            lines.append(
+                f"{number} bags: camera latency {1e3 * latency:.1f} ms, "
+                "taken off the image stamps"
+            )
+    for audit in audits:
+        for entry in audit["episodes"]:
+            if not entry["steps"]:
+                lines.append(
+                    f"dropped episode {entry['id']} of {audit['name']}: {entry['refused']}"
+                )
     return "\n".join(lines)
 
 
+def _topic_table(audits: Sequence[dict[str, Any]]) -> str:
+    """Return the number of messages of each topic, those used, and the reasons of the others."""
+    counts: dict[str, Counter[str]] = {}
+    for audit in audits:
+        for topic, entry in audit["topics"].items():
+            counts.setdefault(topic, Counter()).update(entry["fates"])
+    rows = []
+    for topic, by_status in sorted(counts.items()):
+        dropped = []
+        for status, number in by_status.most_common():
+            if status != "used":
+                dropped.append(f"{number} {status}")
+        rows.append((topic, by_status.total(), by_status["used"], ", ".join(dropped)))
+    return text_table(("topic", "messages", "used", "dropped"), rows, align="lrrl")
+
+
+def _episode_summary(audits: Sequence[dict[str, Any]]) -> str:
+    """Return the numbers of bags, episodes and steps in one line."""
+    outcomes: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
+    for audit in audits:
+        for entry in audit["episodes"]:
+            if entry["steps"]:
+                outcomes[entry["outcome"]] += 1
+                for name in ("steps", "held", "not executed"):
+                    totals[name] += entry[name]
+    by_outcome = ", ".join(
+        f"{number} {outcome}" for outcome, number in outcomes.most_common()
+    )
+    return (
+        f"{len(audits)} bags, {outcomes.total()} episodes ({by_outcome}), "
+        f"{totals['steps']} steps, {totals['held']} of them held, "
+        f"{totals['not executed']} commands not executed"
+    )
+
+
 def _up_to_first_episode(results: Iterable[BagEpisodes]) -> Iterator[BagEpisodes]:
+    """Yield the results up to the first one with an episode.
+
+    Raises:
+        StoreError: If none has one, with the reasons.
+    """
     reasons = set()
     for result in results:
         yield result
         if result.episodes:
             return
-        reasons |= {entry["refused"] for entry in result.audit["episodes"]}
+        for entry in result.audit["episodes"]:
+            reasons.add(entry["refused"])
     raise StoreError(
-        f"no bag holds an episode that can be used: {'; '.join(sorted(reasons)) or 'none was started'}"
+        "no bag holds an episode that can be used: "
+        f"{'; '.join(sorted(reasons)) or 'none was started'}"
     )
 
 
-def _check_camera(bag: Path, result: BagEpisodes, card: DatasetInfo) -> None:
-    wanted = (card.camera, (card.camera_width, card.camera_height))
-    if result.episodes and (result.camera, result.camera_size) != wanted:
+def _check_camera(bag: Path, result: BagEpisodes, info: DatasetInfo) -> None:
+    """Raise BagError if the episodes of a bag are of another camera than those before."""
+    expected = (info.camera, (info.camera_width, info.camera_height))
+    if result.episodes and (result.camera, result.camera_size) != expected:
         width, height = result.camera_size
         raise BagError(
-            f"{bag} has camera {result.camera} of {width}x{height} pixels, the bags before it {card.camera} of "
-            f"{card.camera_width}x{card.camera_height}; export them into separate stores or choose one with --camera"
+            f"{bag} has camera {result.camera} of {width}x{height} pixels, "
+            f"the bags before it {info.camera} of {info.camera_width}x{info.camera_height}; "
+            "export them into separate stores or choose one with --camera"
         )
 
 
 def _worthwhile(bags: Sequence[Path]) -> int:
     """Return how many processes are worth starting."""
-    size = sum(
-        file.stat().st_size
-        for bag in bags
-        for file in ([bag] if bag.is_file() else bag.glob("*"))
-    )
+    size = 0
+    for bag in bags:
+        for file in [bag] if bag.is_file() else bag.glob("*"):
+            size += file.stat().st_size
     return max(1, min(_cores(), len(bags), size // BYTES_PER_WORKER))
 
 
@@ -263,9 +329,8 @@ def _read_all(
 ) -> Generator[BagEpisodes, None, None]:
     """Yield what each bag gives, in the order of the bags, with a progress bar."""
     lanes = workers if workers > 1 else min(_cores(), len(bags), THREADS)
-    read = functools.partial(
-        read_episodes, options=replace(options, threads=max(1, _cores() // lanes))
-    )
+    options = replace(options, threads=max(1, _cores() // lanes))
+    read = functools.partial(read_episodes, options=options)
     with (
         tqdm(total=len(bags), unit="bag", desc="export") as bar,
         contextlib.ExitStack() as stack,
@@ -281,7 +346,7 @@ def _read_all(
 
 
 def _make_pool(workers: int, threads: int) -> Executor:
-    """Return a pool of several processes, else of threads in this one."""
+    """Return a pool of several processes, or for one of threads in this process."""
     if workers > 1:
         return WorkerPool(workers, _resize_in_one_thread)
     _resize_in_one_thread()
@@ -289,4 +354,5 @@ def _make_pool(workers: int, threads: int) -> Executor:
 
 
 def _resize_in_one_thread() -> None:
-    cv2.setNumThreads(1)  # whole images are what is done in parallel
+    """Have OpenCV use one thread: several images are resized at a time."""
+    cv2.setNumThreads(1)

@@ -1,4 +1,4 @@
-"""MCAP files through a memory map: messages are views of the file, nothing is copied.
+"""MCAP files through a memory map: messages are views of the file, without a copy.
 
 The hot path (records, chunks, messages) is read here; the rare records (schemas, channels,
 statistics) are parsed by the `mcap` library. Format: https://mcap.dev/spec.
@@ -32,9 +32,8 @@ else:
 
 MAGIC = b"\x89MCAP0\r\n"
 _RECORD = struct.Struct("<BQ")  # opcode, length of the body
-_CHUNK = struct.Struct(
-    "<QQQII"
-)  # start and end time, uncompressed size, CRC, length of the compression's name
+# start and end time, uncompressed size, CRC, length of the compression's name
+_CHUNK = struct.Struct("<QQQII")
 _MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
 _FOOTER_BYTES = _RECORD.size + 20
 
@@ -56,7 +55,7 @@ class Channel:
 
 @dataclass
 class _Contents:
-    """What the summary of a file lists, or a walk over it finds."""
+    """Contents of a file, from its summary or from a walk over its records."""
 
     schemas: dict[int, records.Schema] = field(default_factory=dict)
     channels: dict[int, records.Channel] = field(default_factory=dict)
@@ -91,10 +90,9 @@ class McapFile:
                 f"{path} is not an MCAP file: it starts with {bytes(self._view[:8])!r}"
             )
         self._contents = self._scan() if salvage else (self._read_summary() or self._scan())
-        self.channels = {
-            number: self._describe(channel)
-            for number, channel in self._contents.channels.items()
-        }
+        self.channels: dict[int, Channel] = {}
+        for number, channel in self._contents.channels.items():
+            self.channels[number] = self._describe(channel)
 
     def __enter__(self) -> McapFile:
         return self
@@ -104,7 +102,7 @@ class McapFile:
             self._view.release()
             self._map.close()
         except BufferError:
-            pass  # somebody still holds a view of a message; the map is closed with the last one
+            pass  # a view of a message is still in use; the map is closed with the last one
 
     @property
     def counts(self) -> dict[int, int]:
@@ -129,69 +127,73 @@ class McapFile:
             `salvage`.
         """
         for opcode, body in self._walk():
-            if opcode == Opcode.MESSAGE:
-                if len(body) < _MESSAGE.size:
-                    raise BagError(
-                        f"{self.path}: message record of {len(body)} bytes is too short"
-                    )
-                number, _, log_time, _ = _MESSAGE.unpack_from(body)
-                if number not in self.channels:
-                    raise BagError(
-                        f"{self.path}: message of channel {number}, which the file does not describe"
-                    )
-                if channels is None or number in channels:
-                    yield number, log_time, body[_MESSAGE.size :]
+            if opcode != Opcode.MESSAGE:
+                continue
+            if len(body) < _MESSAGE.size:
+                raise BagError(
+                    f"{self.path}: message record of {len(body)} bytes is too short"
+                )
+            number, _, log_time, _ = _MESSAGE.unpack_from(body)
+            if number not in self.channels:
+                raise BagError(
+                    f"{self.path}: message of channel {number}, "
+                    "which the file does not describe"
+                )
+            if channels is None or number in channels:
+                yield number, log_time, body[_MESSAGE.size :]
 
     def digest(self) -> bytes:
         """Return a SHA-256 that identifies the file's contents.
 
-        It covers every byte, except that chunks which carry a CRC-32 enter with that
-        instead of their
-        payload: reading gigabytes of pixels would take as long as exporting them.
+        It covers every byte, except that chunks with a CRC-32 enter with that in place of
+        their payload: to read gigabytes of pixels would take as long as to export them.
         """
         digest = hashlib.sha256()
-        for opcode, start, end in _records(
-            self._view, len(MAGIC), len(self._view) - len(MAGIC), self.path
-        ):
+        last = len(self._view) - len(MAGIC)
+        for opcode, start, end in _records(self._view, len(MAGIC), last, self.path):
             crc = _CHUNK.unpack_from(self._view, start)[3] if opcode == Opcode.CHUNK else 0
-            digest.update(
-                self._view[start - _RECORD.size : start + _CHUNK.size if crc else end]
-            )
+            if crc:
+                end = start + _CHUNK.size
+            digest.update(self._view[start - _RECORD.size : end])
         return digest.digest()
 
     def _walk(self) -> Iterator[tuple[int, memoryview]]:
-        """Yield (opcode, body) of all records of the data section, those inside chunks included."""
+        """Yield (opcode, body) of all records of the data section, also those inside chunks.
+
+        With `salvage` it ends at the first damaged record.
+        """
         try:
-            for opcode, start, end in _records(
-                self._view, len(MAGIC), len(self._view), self.path
-            ):
-                if opcode == Opcode.DATA_END:
-                    return
-                if opcode == Opcode.CHUNK:
-                    chunk = self._open_chunk(start, end)
-                    for inner, inner_start, inner_end in _records(
-                        chunk, 0, len(chunk), self.path, start
-                    ):
-                        yield inner, chunk[inner_start:inner_end]
-                else:
-                    yield opcode, self._view[start:end]
-            raise BagError(
-                f"{self.path} has no end: the recording was interrupted; `ptr recover` restores it"
-            )
+            yield from self._data_records()
         except BagError:
             if not self._salvage:
                 raise
 
+    def _data_records(self) -> Iterator[tuple[int, memoryview]]:
+        """Yield (opcode, body) like `_walk`; raises BagError at the first damaged record."""
+        view, path = self._view, self.path
+        for opcode, start, end in _records(view, len(MAGIC), len(view), path):
+            if opcode == Opcode.DATA_END:
+                return
+            if opcode != Opcode.CHUNK:
+                yield opcode, view[start:end]
+                continue
+            chunk = self._open_chunk(start, end)
+            inside = _records(chunk, 0, len(chunk), path, start)
+            for inner_opcode, inner_start, inner_end in inside:
+                yield inner_opcode, chunk[inner_start:inner_end]
+        raise BagError(
+            f"{path} has no end: the recording was interrupted; `ptr recover` restores it"
+        )
+
     def _open_chunk(self, start: int, end: int) -> memoryview:
-        """Return the records of the chunk whose body lies between two offsets, decompressed."""
+        """Return the records, decompressed, of the chunk with a body between two offsets."""
         where = f"{self.path}: chunk at byte {start - _RECORD.size}"
         if end - start < _CHUNK.size + 8:
             raise BagError(f"{where} is too short")
         _, _, size, crc, name_length = _CHUNK.unpack_from(self._view, start)
         payload = start + _CHUNK.size + name_length + 8
-        compression = bytes(self._view[start + _CHUNK.size : payload - 8]).decode(
-            "utf-8", "replace"
-        )
+        name = bytes(self._view[start + _CHUNK.size : payload - 8])
+        compression = name.decode("utf-8", "replace")
         data = self._view[payload:end]
         if compression:
             data = memoryview(_decompress(compression, data, where))
@@ -204,7 +206,10 @@ class McapFile:
         return data
 
     def _read_summary(self) -> _Contents | None:
-        """Return what the summary section lists; None if the writer left schemas, channels or statistics out."""
+        """Return the contents that the summary section lists.
+
+        None if the writer left schemas, channels or statistics out.
+        """
         end = len(self._view) - len(MAGIC)
         footer = end - _FOOTER_BYTES
         if (
@@ -213,21 +218,20 @@ class McapFile:
             or self._view[footer] != Opcode.FOOTER
         ):
             raise BagError(
-                f"{self.path} is truncated: it does not end as an MCAP file does (`ptr recover` may restore it)"
+                f"{self.path} is truncated: it does not end as an MCAP file does "
+                "(`ptr recover` may restore it)"
             )
         start = struct.unpack_from("<Q", self._view, footer + _RECORD.size)[0]
         contents = _Contents()
-        for opcode, body_start, body_end in _records(
-            self._view, start or footer, footer, self.path
-        ):
+        records_of_summary = _records(self._view, start or footer, footer, self.path)
+        for opcode, body_start, body_end in records_of_summary:
             self._note(contents, opcode, self._view[body_start:body_end])
-        return (
-            contents
-            if contents.counted and set(contents.counts) <= set(contents.channels)
-            else None
-        )
+        if contents.counted and set(contents.counts) <= set(contents.channels):
+            return contents
+        return None
 
     def _scan(self) -> _Contents:
+        """Return the contents that a walk over all records finds."""
         contents = _Contents()
         for opcode, body in self._walk():
             self._note(contents, opcode, body)
@@ -236,6 +240,7 @@ class McapFile:
         return contents
 
     def _note(self, contents: _Contents, opcode: int, body: memoryview) -> None:
+        """Add a record to the contents; raises BagError if it is damaged."""
         try:
             if opcode == Opcode.SCHEMA:
                 schema = records.Schema.read(_stream(body))
@@ -248,14 +253,11 @@ class McapFile:
                 contents.metadata[metadata.name] = metadata.metadata
             elif opcode == Opcode.METADATA_INDEX:
                 index = records.MetadataIndex.read(_stream(body))
-                record = self._view[
-                    index.offset + _RECORD.size : index.offset + index.length
-                ]
-                self._note(contents, Opcode.METADATA, record)
+                start, end = index.offset + _RECORD.size, index.offset + index.length
+                self._note(contents, Opcode.METADATA, self._view[start:end])
             elif opcode == Opcode.STATISTICS:
-                contents.counts.update(
-                    records.Statistics.read(_stream(body)).channel_message_counts
-                )
+                statistics = records.Statistics.read(_stream(body))
+                contents.counts.update(statistics.channel_message_counts)
                 contents.counted = True
         except (McapError, struct.error, UnicodeDecodeError) as error:
             raise BagError(
@@ -263,9 +265,11 @@ class McapFile:
             ) from error
 
     def _describe(self, channel: records.Channel) -> Channel:
+        """Return a channel with its type; raises BagError if that is unknown or not CDR."""
         if channel.message_encoding != "cdr":
             raise BagError(
-                f"{self.path}: topic {channel.topic} is encoded as {channel.message_encoding!r}; only 'cdr' can be read"
+                f"{self.path}: topic {channel.topic} is encoded as "
+                f"{channel.message_encoding!r}; only 'cdr' can be read"
             )
         schema = self._contents.schemas.get(channel.schema_id)
         if schema is None:
@@ -286,13 +290,15 @@ def _records(
     while start < end:
         if end - start < _RECORD.size:
             raise BagError(
-                f"{path}: {end - start} bytes at byte {base + start} are no record; the file is truncated"
+                f"{path}: {end - start} bytes at byte {base + start} are no record; "
+                "the file is truncated"
             )
         opcode, length = _RECORD.unpack_from(view, start)
         body = start + _RECORD.size
         if length > end - body:
             raise BagError(
-                f"{path}: record at byte {base + start} should have {length} bytes, only {end - body} are left; "
+                f"{path}: record at byte {base + start} should have {length} bytes, "
+                f"only {end - body} are left; "
                 "the file is truncated (`ptr recover` restores interrupted recordings)"
             )
         yield opcode, body, body + length
@@ -300,6 +306,7 @@ def _records(
 
 
 def _map_file(path: Path) -> mmap.mmap:
+    """Return a file as memory; raises BagError if it is missing or empty."""
     try:
         with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -310,6 +317,7 @@ def _map_file(path: Path) -> mmap.mmap:
 
 
 def _decompress(compression: str, data: memoryview, where: str) -> bytes:
+    """Return the contents of a chunk; raises BagError if they are damaged."""
     try:
         if compression == "zstd":
             return zstd.decompress(data)

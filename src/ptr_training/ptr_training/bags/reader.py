@@ -1,4 +1,4 @@
-"""Recordings as rosbag2 writes them: one interface over MCAP and SQLite storage, whole or split, compressed or not.
+"""Recordings of rosbag2 behind one interface: MCAP and SQLite, whole or split, compressed or not.
 
 Plain MCAP is read through a memory map (`mcap_reader`); everything else goes through the
 `rosbags` library.
@@ -43,7 +43,7 @@ class DecodeError(BagError):
 
 
 class _Storage(Protocol):
-    """Where a bag's messages come from."""
+    """Reader of the files of a bag."""
 
     types: dict[str, str]  # topic -> type name
     definitions: dict[str, tuple[str, str]]  # type name -> (ros2msg or ros2idl, text)
@@ -52,9 +52,13 @@ class _Storage(Protocol):
 
     def messages(
         self, topics: Collection[str]
-    ) -> Iterator[tuple[str, int, bytes | memoryview]]: ...
+    ) -> Iterator[tuple[str, int, bytes | memoryview]]:
+        """Yield (topic, log time [ns], serialised message) of some topics."""
+        ...
 
-    def digest(self) -> bytes: ...
+    def digest(self) -> bytes:
+        """Return bytes that identify the contents of the files."""
+        ...
 
 
 class Bag:
@@ -78,12 +82,8 @@ class Bag:
             self._stack = stack.pop_all()
         self.types = dict(sorted(self._storage.types.items()))
         self.counts = self._storage.counts
-        self.custom = {
-            key: str(value)
-            for key, value in (
-                self._metadata.get("custom_data") or self._storage.custom or {}
-            ).items()
-        }
+        custom = self._metadata.get("custom_data") or self._storage.custom or {}
+        self.custom = {key: str(value) for key, value in custom.items()}
         self._typestores: dict[str, Typestore] = {}
 
     def __enter__(self) -> Bag:
@@ -95,21 +95,21 @@ class Bag:
     def messages(
         self, topics: Collection[str]
     ) -> Iterator[tuple[str, int, bytes | memoryview]]:
-        """Yield (topic, log time [ns], serialised message) of some topics, in the order of the files.
+        """Yield (topic, log time [ns], serialised message), in the order of the files.
 
         Raises:
-            BagError: At the first damaged record, or if their number is not what the
-            recording says.
+            BagError: At the first damaged record, or if their number is not the one in the
+                index of the recording.
         """
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for topic, log_time, data in self._storage.messages(topics):
-            found[topic] += 1
+            counts[topic] += 1
             yield topic, log_time, data
         for topic in topics:
-            if found[topic] != self.counts[topic]:
+            if counts[topic] != self.counts[topic]:
                 raise BagError(
-                    f"{self.path}: {found[topic]} messages on {topic}, but its index says {self.counts[topic]}; "
-                    "`ros2 bag reindex` may mend it"
+                    f"{self.path}: {counts[topic]} messages on {topic}, but its index says "
+                    f"{self.counts[topic]}; `ros2 bag reindex` may repair it"
                 )
 
     def decode(self, type_name: str, data: bytes | memoryview) -> Any:
@@ -140,12 +140,12 @@ class Bag:
         return digest.hexdigest()
 
     def _typestore(self, type_name: str) -> Typestore:
-        """Return a store with one type: as the bag defines it, else as it is installed here."""
+        """Return a store with one type: of the bag, or the installed one without a definition."""
         kind, text = self._storage.definitions.get(type_name, ("", ""))
         try:
-            return (
-                _parsed(type_name, kind, text) if kind else _installed(type_name, self.path)
-            )
+            if kind:
+                return _parsed(type_name, kind, text)
+            return _installed(type_name, self.path)
         except TypesysError as error:
             raise BagError(
                 f"{self.path}: the definition of {type_name} cannot be read: {error}"
@@ -175,16 +175,17 @@ class _McapStorage:
             self.custom |= (parse_yaml(record) or {}).get("custom_data") or {}
 
     def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, memoryview]]:
+        """Yield (topic, log time [ns], serialised message) of some topics."""
         for file in self._files:
-            wanted = {
-                number: channel.topic
-                for number, channel in file.channels.items()
-                if channel.topic in topics
-            }
-            for number, log_time, data in file.messages(wanted):
-                yield wanted[number], log_time, data
+            names = {}
+            for number, channel in file.channels.items():
+                if channel.topic in topics:
+                    names[number] = channel.topic
+            for number, log_time, data in file.messages(names):
+                yield names[number], log_time, data
 
     def digest(self) -> bytes:
+        """Return the digests of the files, one after the other."""
         return b"".join(file.digest() for file in self._files)
 
 
@@ -204,14 +205,12 @@ class _RosbagsStorage:
             MessageDefinitionFormat.IDL: "ros2idl",
         }
         with _rosbags_errors(path):
-            # As a folder, topics whose quality of service differs between metadata.yaml and
-            # storage would be empty.
-            self._readers = [
-                stack.enter_context(Reader(part))
-                for part in ([path] if compressed else files)
-            ]
-            for connection in itertools.chain.from_iterable(
-                reader.connections for reader in self._readers
+            # Read as a folder, topics have no messages if their quality of service differs
+            # between metadata.yaml and storage.
+            parts = [path] if compressed else files
+            self._readers = [stack.enter_context(Reader(part)) for part in parts]
+            for connection in itertools.chain(
+                *(part.connections for part in self._readers)
             ):
                 _note_type(self.types, connection.topic, connection.msgtype, path)
                 self.counts[connection.topic] += connection.msgcount
@@ -220,23 +219,26 @@ class _RosbagsStorage:
                     self.definitions[connection.msgtype] = definition
 
     def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
+        """Yield (topic, log time [ns], serialised message) of some topics."""
         with _rosbags_errors(self._path):
             for reader in self._readers:
-                wanted = [
-                    connection
-                    for connection in reader.connections
-                    if connection.topic in topics
-                ]
-                for connection, log_time, data in reader.messages(wanted) if wanted else ():
+                connections = []
+                for connection in reader.connections:
+                    if connection.topic in topics:
+                        connections.append(connection)
+                if not connections:  # without any, the library yields all messages
+                    continue
+                for connection, log_time, data in reader.messages(connections):
                     yield connection.topic, log_time, data
 
     def digest(self) -> bytes:
+        """Return the digests of the files, one after the other."""
         return b"".join(bytes.fromhex(sha256(file)) for file in self._files)
 
 
 @contextmanager
 def _rosbags_errors(path: Path) -> Iterator[None]:
-    """Turn what `rosbags` and SQLite raise on damaged files into a BagError that names the bag."""
+    """Turn the errors of `rosbags` and SQLite on damaged files into a BagError naming the bag."""
     try:
         yield
     except (ReaderError, apsw.Error, AssertionError, struct.error, ValueError) as error:
@@ -269,10 +271,12 @@ def _read_metadata(path: Path) -> dict[str, Any]:
 def _open_storage(
     path: Path, metadata: dict[str, Any], check_crc: bool, stack: ExitStack
 ) -> _Storage:
+    """Open the files of a bag until `stack` closes; raises BagError if one is missing."""
     if not metadata:
         if path.suffix not in (".mcap", ".db3"):
             raise BagError(
-                f"{path} is not a bag: expected a folder with metadata.yaml, a .mcap or a .db3 file"
+                f"{path} is not a bag: expected a folder with metadata.yaml, "
+                "a .mcap or a .db3 file"
             )
         metadata = {
             "storage_identifier": path.suffix[1:],
@@ -289,6 +293,7 @@ def _open_storage(
 
 
 def _note_type(types: dict[str, str], topic: str, type_name: str, path: Path) -> None:
+    """Add the type of a topic; raises BagError if it has another one already."""
     if types.setdefault(topic, type_name) != type_name:
         raise BagError(
             f"{path}: topic {topic} has two types, {types[topic]} and {type_name}"
@@ -297,15 +302,14 @@ def _note_type(types: dict[str, str], topic: str, type_name: str, path: Path) ->
 
 @functools.lru_cache(maxsize=64)
 def _parsed(type_name: str, kind: str, text: str) -> Typestore:
-    """Return a store with the types of one definition, parsed once for all bags that share it."""
+    """Return a store with the types of one definition, parsed once for all bags with it."""
     types: dict[str, Any] = {}
-    if (
-        kind == "ros2idl"
-    ):  # concatenated files, each with a line "IDL: package/msg/Name" above it
-        for part in filter(None, text.split("=" * 80 + "\n")):
-            types |= get_types_from_idl(
-                part.split("\n", 1)[1] if part.startswith("IDL: ") else part
-            )
+    if kind == "ros2idl":  # files one after the other, each below "IDL: package/msg/Name"
+        for part in text.split("=" * 80 + "\n"):
+            if part.startswith("IDL: "):
+                part = part.split("\n", 1)[1]
+            if part:
+                types |= get_types_from_idl(part)
     else:
         types = dict(get_types_from_msg(text, type_name))
     store = get_typestore(Stores.EMPTY)
@@ -314,24 +318,24 @@ def _parsed(type_name: str, kind: str, text: str) -> Typestore:
 
 
 def _installed(type_name: str, path: Path) -> Typestore:
-    """Return a store with a type that the bag does not define (SQLite bags of Humble define none)."""
+    """Return a store with an installed type (SQLite bags of Humble define none)."""
     store = get_typestore(Stores.ROS2_HUMBLE)
     if type_name in store.types:
         return store
     package, _, name = type_name.split("/")
-    prefixes = [
-        *filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)),
-        sys.prefix,
-    ]
+    prefixes = [sys.prefix]
+    if workspaces := os.environ.get("AMENT_PREFIX_PATH", ""):
+        prefixes = [*filter(None, workspaces.split(os.pathsep)), sys.prefix]
     for prefix in prefixes:
         folder = Path(prefix) / "share" / package / "msg"
-        if (folder / f"{name}.msg").is_file():
-            for file in sorted(folder.glob("*.msg")):
-                store.register(
-                    get_types_from_msg(file.read_text(), f"{package}/msg/{file.stem}")
-                )
-            return store
+        if not (folder / f"{name}.msg").is_file():
+            continue
+        for file in sorted(folder.glob("*.msg")):
+            types = get_types_from_msg(file.read_text(), f"{package}/msg/{file.stem}")
+            store.register(types)
+        return store
     raise BagError(
-        f"{path} does not define {type_name}, and {package} is not installed below {', '.join(prefixes)}: "
-        "source the workspace's setup file, or record with `ros2 bag record --storage mcap`"
+        f"{path} does not define {type_name}, and {package} is not installed below "
+        f"{', '.join(prefixes)}: source the workspace's setup file, "
+        "or record with `ros2 bag record --storage mcap`"
     )

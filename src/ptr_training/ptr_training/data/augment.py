@@ -1,4 +1,7 @@
-"""Image augmentation as pure functions on batches, on the device they are on; draws come from the `BatchRng` given."""
+"""Image augmentation as pure functions on batches, on the device of the images.
+
+Random numbers come from the `BatchRng` given.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def to_network(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2).float() / 255.0
 
 
-def random_shift(images: Tensor, pad: int, draws: BatchRng) -> Tensor:
+def random_shift(images: Tensor, pad: int, rng: BatchRng) -> Tensor:
     """Return each image moved by up to `pad` pixels, edges repeated: a crop after padding.
 
     Columns are cut as windows of whole rows, so that one gather copies runs of W pixels.
@@ -27,31 +30,28 @@ def random_shift(images: Tensor, pad: int, draws: BatchRng) -> Tensor:
     Args:
         images: Shape (B, H, W, 3).
         pad: Largest shift in pixels; the official code uses 4 on 128 x 128.
-        draws: Source of the draws.
+        rng: Source of the random numbers.
     """
     size, height, width, channels = images.shape
     device = images.device
-    shift = draws.integers(0, 2 * pad + 1, (size, 2, 1))
+    shift = rng.integers(0, 2 * pad + 1, (size, 2, 1))
     padded = images.index_select(
         2, torch.arange(-pad, width + pad, device=device).clamp_(0, width - 1)
     )
-    windows = padded.flatten(2).unfold(
-        2, width * channels, channels
-    )  # (B, H, 2 pad + 1, W * 3)
-    rows = (torch.arange(height, device=device) + shift[:, 0] - pad).clamp_(
-        0, height - 1
-    )  # (B, H)
-    return windows[torch.arange(size, device=device)[:, None], rows, shift[:, 1]].unflatten(
-        2, (width, channels)
-    )
+    # (B, H, 2 pad + 1, W * 3)
+    windows = padded.flatten(2).unfold(2, width * channels, channels)
+    rows = torch.arange(height, device=device) + shift[:, 0] - pad
+    rows.clamp_(0, height - 1)  # (B, H)
+    batch = torch.arange(size, device=device)[:, None]
+    return windows[batch, rows, shift[:, 1]].unflatten(2, (width, channels))
 
 
-def color_jitter(images: Tensor, draws: BatchRng) -> Tensor:
-    """Return images with brightness, contrast, saturation and hue changed at random, in random order.
+def color_jitter(images: Tensor, rng: BatchRng) -> Tensor:
+    """Return images with brightness, contrast, saturation and hue changed, in random order.
 
     Args:
         images: Shape (B, 3, H, W), float in [0, 1].
-        draws: Source of the draws.
+        rng: Source of the random numbers.
 
     Source: official code, `jaxrl2/agents/drq/augmentations.py`. There each image has its
     own order of the four changes; here a batch shares one order, which leaves the
@@ -59,10 +59,11 @@ def color_jitter(images: Tensor, draws: BatchRng) -> Tensor:
     """
 
     def uniform(low: float, high: float) -> Tensor:
-        return low + (high - low) * draws.uniform((len(images), 1, 1, 1))
+        """Return a number for each image, shape (B, 1, 1, 1)."""
+        return low + (high - low) * rng.uniform((len(images), 1, 1, 1))
 
     changed = images
-    for change in draws.permutation(4):
+    for change in rng.permutation(4):
         if change == 0:
             changed = changed + uniform(-BRIGHTNESS, BRIGHTNESS)
         elif change == 1:
@@ -73,7 +74,7 @@ def color_jitter(images: Tensor, draws: BatchRng) -> Tensor:
         else:
             changed = _turn_hue(changed, uniform(-HUE, HUE))
         changed = changed.clamp(0.0, 1.0)
-    chosen = draws.uniform((len(images), 1, 1, 1)) < JITTER_PROBABILITY
+    chosen = rng.uniform((len(images), 1, 1, 1)) < JITTER_PROBABILITY
     return torch.where(chosen, changed, images)
 
 
@@ -87,21 +88,23 @@ def _saturate(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def _turn_hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Turn the hue of HSV; channel n of an HSV colour is v - c max(0, min(k, 4 - k, 1)), k = (n + 6 h) mod 6."""
-    value, which = images.max(1, keepdim=True)
+    """Turn the hue of HSV.
+
+    Channel n of an HSV colour is v - c max(0, min(k, 4 - k, 1)), k = (n + 6 h) mod 6.
+    """
+    value, brightest = images.max(1, keepdim=True)
     chroma = value - images.amin(1, keepdim=True)
     red, green, blue = images.split(1, 1)
     safe = chroma.clamp(min=1e-6)
     sixths = torch.where(
-        which == 0,
+        brightest == 0,
         (green - blue) / safe,
-        torch.where(which == 1, (blue - red) / safe + 2, (red - green) / safe + 4),
+        torch.where(brightest == 1, (blue - red) / safe + 2, (red - green) / safe + 4),
     )
     offsets = torch.tensor([5.0, 3.0, 1.0], device=images.device).view(1, 3, 1, 1)
     k = torch.remainder(offsets + sixths + 6 * turns, 6.0)
-    return value - chroma * torch.minimum(
-        torch.minimum(k, 4 - k), torch.ones_like(k)
-    ).clamp(min=0.0)
+    share = torch.minimum(torch.minimum(k, 4 - k), torch.ones_like(k)).clamp(min=0.0)
+    return value - chroma * share
 
 
 class Augmentation:
@@ -111,12 +114,12 @@ class Augmentation:
         self.shift = shift
         self.jitter = jitter
 
-    def __call__(self, images: Tensor, draws: BatchRng) -> Tensor:
+    def __call__(self, images: Tensor, rng: BatchRng) -> Tensor:
         """Return (B, 3, H, W) float32 in [0, 1] from (B, H, W, 3) uint8."""
         if self.shift:
-            images = random_shift(images, self.shift, draws)
+            images = random_shift(images, self.shift, rng)
         prepared = to_network(images)
         if self.jitter:
             # the official code returns to uint8 by truncation afterwards
-            prepared = (color_jitter(prepared, draws) * 255.0).floor_() / 255.0
+            prepared = (color_jitter(prepared, rng) * 255.0).floor_() / 255.0
         return prepared

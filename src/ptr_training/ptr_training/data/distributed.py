@@ -1,4 +1,4 @@
-"""One batch shared by several processes: their draws and gradients are those of one process with the whole batch.
+"""One batch shared by several processes, with the random numbers and gradients of one process.
 
 `torchrun --nproc-per-node N -m ptr_common.cli pretrain …` starts N processes, each of which
 takes an equal slice of every batch. Source: the official code averages gradients over
@@ -47,13 +47,16 @@ class DistributedContext:
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Replace every gradient by its mean over the processes, in one transfer."""
-        gradients = [each.grad for each in parameters if each.grad is not None]
+        gradients = []
+        for parameter in parameters:
+            if parameter.grad is not None:
+                gradients.append(parameter.grad)
         if self.size > 1 and gradients:
             self._average(gradients)
 
     def averaged(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return the means over the processes of tensors."""
-        copies = [each.detach().clone() for each in tensors]
+        copies = [tensor.detach().clone() for tensor in tensors]
         if self.size > 1:
             self._average(copies)
         return copies
@@ -62,22 +65,19 @@ class DistributedContext:
         """Return the means over the processes of values without dimensions."""
         if self.size == 1:
             return values
-        return dict(
-            zip(
-                values,
-                self.averaged([each.float() for each in values.values()]),
-                strict=True,
-            )
-        )
+        means = self.averaged([value.float() for value in values.values()])
+        return dict(zip(values, means, strict=True))
 
     def _average(self, tensors: list[Tensor]) -> None:
-        flat = torch.cat([each.flatten() for each in tensors])
+        """Replace tensors by their means over the processes."""
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
         dist.all_reduce(flat)
         flat /= self.size
-        for each, mean in zip(
-            tensors, flat.split([each.numel() for each in tensors]), strict=True
-        ):
-            each.copy_(mean.view_as(each))
+        start = 0
+        for tensor in tensors:
+            mean = flat[start : start + tensor.numel()]
+            tensor.copy_(mean.view_as(tensor))
+            start += tensor.numel()
 
     def join(self, part: Tensor) -> Tensor:
         """Return the whole batch of which every process holds a slice."""
@@ -119,61 +119,65 @@ def joined_group(device: torch.device) -> Iterator[DistributedContext]:
 
 @dataclass
 class BatchRng:
-    """Random numbers for a batch: every process draws those of the whole batch and keeps its own rows."""
+    """Random numbers for a batch.
+
+    Every process draws those of the whole batch and keeps its own rows.
+    """
 
     generator: torch.Generator = field(default_factory=torch.Generator)
-    group: DistributedContext = field(default_factory=DistributedContext)
-    host: torch.Generator = field(
-        init=False
-    )  # of what the CPU needs to know, so that it need not wait for a GPU
+    context: DistributedContext = field(default_factory=DistributedContext)
+    # of numbers that the CPU needs, so that it does not wait for a GPU
+    host: torch.Generator = field(init=False)
 
     def __post_init__(self) -> None:
         self.host = self.generator
         if self.device.type != "cpu":
             self.host = torch.Generator().manual_seed(self.generator.initial_seed())
 
+    @property
+    def group(self) -> DistributedContext:
+        """The same as `context`."""
+        return self.context
+
     def state(self) -> list[Tensor]:
         """Return the states of the generators."""
         return [self.generator.get_state(), self.host.get_state()]
 
     def set_state(self, state: Sequence[Tensor]) -> None:
-        """Take over what `state` returned."""
+        """Continue from what `state` returned."""
         self.generator.set_state(state[0].cpu())
         if self.host is not self.generator:
             self.host.set_state(state[1].cpu())
 
     @property
     def device(self) -> torch.device:
-        """Where the numbers are."""
+        """Device of the numbers."""
         return self.generator.device
 
     def normal(self, shape: Sequence[int]) -> Tensor:
         """Return standard normal numbers; the first dimension is the batch."""
-        return self._mine(
-            torch.randn(self._whole(shape), generator=self.generator, device=self.device),
-            shape,
-        )
+        size = self._whole(shape)
+        return self._own(torch.randn(size, generator=self.generator, device=self.device))
 
     def uniform(self, shape: Sequence[int]) -> Tensor:
         """Return numbers in [0, 1); the first dimension is the batch."""
-        return self._mine(
-            torch.rand(self._whole(shape), generator=self.generator, device=self.device),
-            shape,
-        )
+        size = self._whole(shape)
+        return self._own(torch.rand(size, generator=self.generator, device=self.device))
 
     def integers(self, low: int, high: int, shape: Sequence[int]) -> Tensor:
         """Return integers in [low, high); the first dimension is the batch."""
-        whole = torch.randint(
-            low, high, self._whole(shape), generator=self.generator, device=self.device
-        )
-        return self._mine(whole, shape)
+        size, generator = self._whole(shape), self.generator
+        whole = torch.randint(low, high, size, generator=generator, device=self.device)
+        return self._own(whole)
 
     def permutation(self, length: int) -> list[int]:
-        """Return an order of `length` things, the same in every process."""
+        """Return the numbers below `length` in random order, the same in every process."""
         return torch.randperm(length, generator=self.host).tolist()
 
     def _whole(self, shape: Sequence[int]) -> list[int]:
-        return [shape[0] * self.group.size, *shape[1:]]
+        """Return the shape of the whole batch."""
+        return [shape[0] * self.context.size, *shape[1:]]
 
-    def _mine(self, whole: Tensor, shape: Sequence[int]) -> Tensor:
-        return whole[self.group.rank * shape[0] : (self.group.rank + 1) * shape[0]]
+    def _own(self, whole: Tensor) -> Tensor:
+        """Return this process's rows."""
+        return whole[self.context.slice(len(whole))]

@@ -1,10 +1,9 @@
-"""Episodes, and how they are written into a store: one folder per data set, memory-mapped when read (`data/store.py`).
+"""Episodes, and the writer of their store: one folder per data set (`store.py` reads it).
 
 The layout is described in `docs/design.md` (section "Episode store"). Equal input gives
-equal
-bytes: nothing of the machine or of the hour enters a store. What a person says of its
-episodes later (`ptr review`) stands in a file of its own, `review.yaml`, and is applied
-when the store is opened.
+equal bytes: no time and no property of the machine enters a store. The marks of reviewers
+(`ptr review`) are in a file beside the data, `review.yaml`, and are applied when the store
+is opened.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from ptr_training.errors import TrainingError
 
 FORMAT_VERSION = 1
 REWARDED_STEPS = 3
-"""Transitions at the end of a success that earn the reward (paper §4.2; one of them was not enough)."""
+"""Transitions at the end of a success that earn the reward (paper §4.2; one did not suffice)."""
 
 STEP = np.dtype(
     [
@@ -49,7 +48,7 @@ HEADER_BYTES = 128
 
 
 class StoreError(TrainingError):
-    """An episode store is missing, foreign, truncated or empty, or an episode does not fit it."""
+    """An episode store is missing, not ours, truncated or empty, or an episode does not fit it."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,9 @@ class Episode:
     frames: np.ndarray  # (T + 1, H, W, 3) uint8 RGB
     stamps_ns: (
         np.ndarray
-    )  # (T + 1,) int64, when the frames were seen: header stamps less the camera's latency
-    proprio: np.ndarray  # (T + 1, 7), see spec.PROPRIO_NAMES
-    requested: np.ndarray  # (T, 7), see spec.ACTION_NAMES
+    )  # (T + 1,) int64, times of exposure: header stamps less the latency
+    proprio: np.ndarray  # (T + 1, 7), see action_space.PROPRIO_NAMES
+    requested: np.ndarray  # (T, 7), see action_space.ACTION_NAMES
     executed: np.ndarray  # (T, 7), after the arm's limits
     outcome: str  # success, failure, stop, interrupted
     operator: str = ""
@@ -75,12 +74,13 @@ class Episode:
 
     @property
     def success(self) -> bool:
+        """Whether the task was done."""
         return self.outcome == "success"
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a store holds, as its maker says it; the counts are added when it is written."""
+    """Description of a store: one `card.yaml`, to which the writer adds the counts."""
 
     name: str
     camera: str
@@ -89,27 +89,40 @@ class DatasetInfo:
     image_height: int
     image_width: int
     licence: str = "unspecified"
-    command: str = (
-        "executed"  # which of the two commands is learnt from: requested or executed
-    )
+    command: str = "executed"  # command learnt from: requested or executed
     rate: float = CONTROL_RATE  # [Hz]
     resize: str = RESIZE_NAME
     last_n: int = REWARDED_STEPS
     action_names: tuple[str, ...] = ACTION_NAMES
     action_low: tuple[float, ...] = tuple(ACTION_LOW.tolist())
     action_high: tuple[float, ...] = tuple(ACTION_HIGH.tolist())
-    sources: tuple[
-        dict[str, Any], ...
-    ] = ()  # {name, sha256} of each input; camera_latency [s] of a bag
+    # {name, sha256} of each input; of a bag also its camera_latency [s]
+    sources: tuple[dict[str, Any], ...] = ()
 
 
 def parse_yaml(text: str | bytes) -> Any:
     """Return the plain values of a YAML document; raises yaml.YAMLError if it is none."""
-    # Safe: both loaders build plain values only and refuse tags that name Python objects,
-    # as yaml.safe_load does. The one written in C is ten times as fast, where PyYAML was
-    # built with it: ten milliseconds a bag. both loaders are safe ones, which make nothing
-    # but plain values; the one in C is the faster
+    # Both loaders build plain values only and refuse tags that name Python objects, as
+    # yaml.safe_load does. The one written in C, where PyYAML has it, is ten times as fast.
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def read_versioned(file: Path, version: int) -> dict[str, Any]:
+    """Return the contents of a YAML file of ours.
+
+    Raises:
+        StoreError: If it is damaged or its `format_version` is another one.
+    """
+    try:
+        contents = parse_yaml(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StoreError(f"{file} cannot be read: {error}") from error
+    found = contents.get("format_version") if isinstance(contents, dict) else None
+    if found != version:
+        raise StoreError(
+            f"{file}: format_version is {found!r}, this version reads {version}"
+        )
+    return contents
 
 
 def label_rewards(length: int, success: bool, last_n: int = REWARDED_STEPS) -> np.ndarray:
@@ -130,17 +143,26 @@ class EpisodeWriter:
     """Writes episodes into a new store, one at a time; the store appears when the block ends well.
 
     Other files of the store (an audit) may be written into `folder` before the block ends.
+
+    Args:
+        path: Folder to make.
+        info: Description of the data; it may be replaced before the block ends.
+        overwrite: Replace an existing folder.
+
+    Raises:
+        StoreError: If the command to learn from is unknown.
     """
 
     def __init__(
-        self, path: Path | str, card: DatasetInfo, *, overwrite: bool = False
+        self, path: Path | str, info: DatasetInfo, *, overwrite: bool = False
     ) -> None:
-        if card.command not in ("requested", "executed"):
+        if info.command not in ("requested", "executed"):
             raise StoreError(
-                f"command learnt from is {card.command!r}; it must be 'requested' or 'executed'"
+                f"command learnt from is {info.command!r}; "
+                "it must be 'requested' or 'executed'"
             )
         self.path = Path(path)
-        self.card = card
+        self.info = info
         self.folder = self.path  # the temporary folder while the block runs
         self._overwrite = overwrite
         self._steps: list[np.ndarray] = []
@@ -149,6 +171,15 @@ class EpisodeWriter:
         self._rows = 0
         self._hash = hashlib.sha256()
         self._frames: BinaryIO
+
+    @property
+    def card(self) -> DatasetInfo:
+        """The same as `info`."""
+        return self.info
+
+    @card.setter
+    def card(self, info: DatasetInfo) -> None:
+        self.info = info
 
     def __enter__(self) -> EpisodeWriter:
         with ExitStack() as stack:
@@ -187,7 +218,8 @@ class EpisodeWriter:
         rows["proprio"] = episode.proprio
         rows["requested"][:-1] = episode.requested
         rows["executed"][:-1] = episode.executed
-        rows["reward"][:-1] = label_rewards(len(episode), episode.success, self.card.last_n)
+        rewards = label_rewards(len(episode), episode.success, self.info.last_n)
+        rows["reward"][:-1] = rewards
         rows["is_last"][-1] = True
         pixels = np.ascontiguousarray(episode.frames).data
         self._frames.write(pixels)
@@ -199,27 +231,29 @@ class EpisodeWriter:
             "task": episode.task,
             "start": self._rows,
             "length": len(episode),
-        }
-        entry |= {
-            key: getattr(episode, key) for key in ("outcome", "operator", "source", "seed")
+            "outcome": episode.outcome,
+            "operator": episode.operator,
+            "source": episode.source,
+            "seed": episode.seed,
         }
         self._episodes.append(entry)
         self._rows += len(rows)
 
     def _check(self, episode: Episode) -> None:
+        """Raise StoreError if an episode does not fit the store."""
         size = len(episode) + 1
         shapes = {
-            "frames": (size, self.card.image_height, self.card.image_width, 3),
+            "frames": (size, self.info.image_height, self.info.image_width, 3),
             "stamps_ns": (size,),
             "proprio": (size, 7),
             "requested": (size - 1, 7),
             "executed": (size - 1, 7),
         }
-        for name, wanted in shapes.items():
-            found = getattr(episode, name).shape
-            if found != wanted:
+        for name, expected in shapes.items():
+            shape = getattr(episode, name).shape
+            if shape != expected:
                 raise StoreError(
-                    f"episode {episode.id}: {name} has shape {found}, expected {wanted}"
+                    f"episode {episode.id}: {name} has shape {shape}, expected {expected}"
                 )
         if episode.frames.dtype != np.uint8:
             raise StoreError(
@@ -236,30 +270,28 @@ class EpisodeWriter:
             raise StoreError(f"episode id {episode.id!r} occurs twice in {self.path}")
 
     def _finish(self) -> None:
+        """Write the header of the frames, and all other files."""
         if not self._episodes:
             raise StoreError(f"{self.path}: no episode to write; the store would be empty")
+        shape = (self._rows, self.info.image_height, self.info.image_width, 3)
         self._frames.seek(0)
-        self._frames.write(
-            _npy_header((self._rows, self.card.image_height, self.card.image_width, 3))
-        )
+        self._frames.write(_npy_header(shape))
         self._frames.close()
         np.save(self.folder / "steps.npy", np.concatenate(self._steps), allow_pickle=False)
-        (self.folder / "episodes.json").write_text(
-            json.dumps(self._episodes, indent=1) + "\n"
-        )
-        (self.folder / "card.yaml").write_text(
-            yaml.safe_dump(self._described(), sort_keys=False)
-        )
+        episodes = json.dumps(self._episodes, indent=1) + "\n"
+        (self.folder / "episodes.json").write_text(episodes)
+        card = yaml.safe_dump(self._card(), sort_keys=False)
+        (self.folder / "card.yaml").write_text(card)
 
-    def _described(self) -> dict[str, Any]:
-        card = {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(self.card).items()
-        }
+    def _card(self) -> dict[str, Any]:
+        """Return the contents of card.yaml."""
+        info: dict[str, Any] = {}
+        for key, value in asdict(self.info).items():
+            info[key] = list(value) if isinstance(value, tuple) else value
         tasks = Counter(str(entry["task"]) for entry in self._episodes)
         return {
             "format_version": FORMAT_VERSION,
-            **card,
+            **info,
             "tasks": dict(sorted(tasks.items())),
             "episodes": len(self._episodes),
             "steps": self._rows - len(self._episodes),
@@ -272,7 +304,7 @@ class EpisodeWriter:
 
 
 def _npy_header(shape: tuple[int, ...]) -> bytes:
-    """Return a .npy header of fixed length, so that it can be rewritten once the number of rows is known."""
+    """Return a .npy header of fixed length, which is written once the number of rows is known."""
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
     return (
         b"\x93NUMPY\x01\x00"

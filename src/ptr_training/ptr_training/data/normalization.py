@@ -1,4 +1,4 @@
-"""What the networks must know about the data, and which data can be learnt from together."""
+"""The data specification of the networks, scaling of actions, and checks that data fit together."""
 
 from __future__ import annotations
 
@@ -17,22 +17,19 @@ ACTION_CLIP = 0.99  # keeps atanh finite where the density of a demonstrated act
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What the networks must know about the data; fixed by the first training stage and kept."""
+    """Sizes, bounds and statistics of the data; fixed by the first training stage and kept."""
 
     n_tasks: int  # width of the one-hot task id
     height: int
     width: int
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
-    action_active: tuple[
-        bool, ...
-    ]  # dimensions that vary in the data; the others are not learnt
+    action_active: tuple[bool, ...]  # whether a dimension varies; the others are not learnt
     action_rest: tuple[float, ...]  # value of the inactive dimensions, robot units
     proprio_mean: tuple[float, ...]
     proprio_std: tuple[float, ...]
-    action_weight: tuple[float, ...] = (
-        1.0,
-    ) * 7  # of the squared error of cloning, mean 1 over the active dimensions
+    # of the squared error of cloning, mean 1 over the active dimensions
+    action_weight: tuple[float, ...] = (1.0,) * 7
 
 
 def normalize_actions(
@@ -44,18 +41,21 @@ def normalize_actions(
 
 
 def check_alike(stores: Sequence[EpisodeStore]) -> DatasetInfo:
-    """Return the card the stores have in common.
+    """Return the description of the first store, which fits all others.
 
     Raises:
         TrainingError: If they differ in anything the policy depends on, naming it.
     """
     first = stores[0]
     for store in stores[1:]:
-        _compare(store.path, store.card, first.path, first.card)
-    return first.card
+        _compare(store.path, store.info, first.path, first.info)
+    return first.info
 
 
-def _compare(path: object, card: DatasetInfo, other: object, wanted: DatasetInfo) -> None:
+def _compare(
+    path: object, info: DatasetInfo, other: object, expected_info: DatasetInfo
+) -> None:
+    """Raise TrainingError if two data sets differ in anything the policy depends on."""
     for name in (
         "camera",
         "image_height",
@@ -66,32 +66,33 @@ def _compare(path: object, card: DatasetInfo, other: object, wanted: DatasetInfo
         "action_low",
         "action_high",
     ):
-        found, expected = getattr(card, name), getattr(wanted, name)
-        if found != expected:
+        value, expected = getattr(info, name), getattr(expected_info, name)
+        if value != expected:
             raise TrainingError(
-                f"{path} has {name} {found!r}, {other} has {expected!r}; export them alike"
+                f"{path} has {name} {value!r}, {other} has {expected!r}; export them alike"
             )
 
 
-def check_compatible(problem: DataSpec, card: DatasetInfo, store: EpisodeStore) -> None:
+def check_compatible(spec: DataSpec, info: DatasetInfo, store: EpisodeStore) -> None:
     """Refuse demonstrations that a pre-trained agent cannot learn from.
 
+    Args:
+        spec: The data specification of the agent.
+        info: Description of the pre-training data.
+        store: The demonstrations.
+
     Raises:
-        TrainingError: If the image, rate or action differ from `card`, or if the
+        TrainingError: If the image, rate or action differ from `info`, or if the
             demonstrations vary an action dimension that pre-training found constant.
     """
-    _compare(store.path, store.card, "the pre-training data", card)
-    moving = ~store.steps["is_last"]
-    deviation = normalize_actions(
-        store.actions[moving], card.action_low, card.action_high
-    ).std(0)
-    for name, std, active in zip(
-        card.action_names, deviation, problem.action_active, strict=True
-    ):
+    _compare(store.path, store.info, "the pre-training data", info)
+    actions = store.actions[~store.steps["is_last"]]
+    stds = normalize_actions(actions, info.action_low, info.action_high).std(0)
+    for name, std, active in zip(info.action_names, stds, spec.action_active, strict=True):
         if not active and std > 0.1:
             raise TrainingError(
-                f"{store.path} varies {name} (deviation {std:.2f} of ±1), which the pre-training data did not; "
-                "pre-train with --set min_action_std=0"
+                f"{store.path} varies {name} (std {std:.2f} of ±1), which the pre-training "
+                "data did not; pre-train with --set min_action_std=0"
             )
 
 
@@ -101,7 +102,7 @@ def fit_spec(
     min_action_std: float,
     balance: bool = False,
 ) -> DataSpec:
-    """Return what the networks must know about these data.
+    """Return the specification of the data for the networks.
 
     Args:
         stores: Data of the first training stage.
@@ -112,26 +113,27 @@ def fit_spec(
             The gripper varies most and hides the few centimetres that decide a grasp
             (docs/learning.md).
     """
-    card = check_alike(stores)
-    rows = [~store.steps["is_last"] for store in stores]
-    actions = np.concatenate(
-        [store.actions[keep] for store, keep in zip(stores, rows, strict=True)]
-    )
-    proprio = np.concatenate([store.steps["proprio"][store.rows] for store in stores])
-    deviation = normalize_actions(actions, card.action_low, card.action_high).std(0)
-    active = deviation >= min_action_std
-    weight = active / np.maximum(deviation, 1e-3) ** 2 if balance else active.astype(float)
+    info = check_alike(stores)
+    kept_actions, kept_proprio = [], []
+    for store in stores:
+        kept_actions.append(store.actions[~store.steps["is_last"]])
+        kept_proprio.append(store.steps["proprio"][store.rows])
+    actions, proprio = np.concatenate(kept_actions), np.concatenate(kept_proprio)
+    low, high = info.action_low, info.action_high
+    std = normalize_actions(actions, low, high).std(0)
+    active = std >= min_action_std
+    weight = active / np.maximum(std, 1e-3) ** 2 if balance else active.astype(float)
+    weight = weight * (active.sum() / max(weight.sum(), 1e-9))
+    rest = np.clip(actions.mean(0), low, high)
     return DataSpec(
         n_tasks=n_tasks,
-        height=card.image_height,
-        width=card.image_width,
-        action_low=card.action_low,
-        action_high=card.action_high,
+        height=info.image_height,
+        width=info.image_width,
+        action_low=low,
+        action_high=high,
         action_active=tuple(active.tolist()),
-        action_weight=tuple((weight * (active.sum() / max(weight.sum(), 1e-9))).tolist()),
-        action_rest=tuple(
-            np.clip(actions.mean(0), card.action_low, card.action_high).tolist()
-        ),
+        action_weight=tuple(weight.tolist()),
+        action_rest=tuple(rest.tolist()),
         proprio_mean=tuple(proprio.mean(0).tolist()),
         proprio_std=tuple(np.maximum(proprio.std(0), 1e-2).tolist()),
     )
@@ -150,8 +152,9 @@ def split_episodes(
     ]
     if holdout < 1 or len(successes) <= holdout:
         raise TrainingError(
-            f"{store.path} has {len(successes)} successful demonstrations and {holdout} are to be held out; "
-            "at least one must be held out for `ptr select` and one must remain: record more or change --holdout"
+            f"{store.path} has {len(successes)} successful demonstrations and {holdout} are "
+            "to be held out; at least one must be held out for `ptr select` and one must "
+            "remain: record more or change --holdout"
         )
     order = np.random.default_rng(seed).permutation(successes).tolist()
     return sorted(order[holdout:]), sorted(order[:holdout])

@@ -1,4 +1,4 @@
-"""Which task has which id."""
+"""Tasks and their ids."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ class TaskIds:
 
     width: int
     names: list[str] = field(default_factory=list)
-    aliases: dict[str, str] = field(
-        default_factory=dict
-    )  # re-targeted tasks: new name to the one whose id it uses
+    # re-targeted tasks: new name to the one whose id it uses
+    aliases: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def for_tasks(cls, names: list[str], reserve: int) -> TaskIds:
-        """Return a registry of distinct names in the order given and `reserve` free slots."""
+        """Return ids of the distinct names, in the order given, with `reserve` free slots."""
         distinct = list(dict.fromkeys(names))
         return cls(len(distinct) + reserve, distinct)
 
@@ -40,16 +39,17 @@ class TaskIds:
         if name not in self.names and name not in self.aliases:
             if len(self.names) == self.width:
                 raise TrainingError(
-                    f"no free slot for task {name!r}: all {self.width} are taken by {', '.join(self.names)}; "
-                    "pre-train with a larger `reserve`, or use the id of one of them with --retarget"
+                    f"no free slot for task {name!r}: all {self.width} are taken by "
+                    f"{', '.join(self.names)}; pre-train with a larger `reserve`, "
+                    "or use the id of one of them with --retarget"
                 )
             self.names.append(name)
         return self.id(name)
 
     def retarget(self, name: str, existing: str) -> None:
-        """Let a task use the id of an existing one (paper §5, scenario 1: an old skill on a new object).
+        """Let a task use the id of an existing one (paper §5: an old skill on a new object).
 
-        A slot of its own, if it has one, stays behind unused.
+        The slot that the task had, if any, stays unused.
 
         Raises:
             TrainingError: If the existing task is unknown, or the name stands for another
@@ -58,7 +58,8 @@ class TaskIds:
         chosen = self.names[self.id(existing)]
         if self.aliases.get(name, chosen) != chosen:
             raise TrainingError(
-                f"task {name!r} uses the id of {self.aliases[name]!r}; it cannot take {existing!r}'s"
+                f"task {name!r} uses the id of {self.aliases[name]!r}; "
+                f"it cannot take {existing!r}'s"
             )
         if name != chosen:
             self.aliases[name] = chosen
@@ -67,11 +68,10 @@ class TaskIds:
         """Return the id of a known task; raises TrainingError listing the known ones."""
         known = self.aliases.get(name, name)
         if known not in self.names:
-            raise TrainingError(
-                f"unknown task {name!r}; known: {', '.join([*self.names, *self.aliases])}"
-            )
+            names = ", ".join([*self.names, *self.aliases])
+            raise TrainingError(f"unknown task {name!r}; known: {names}")
         return self.names.index(known)
 
     def save(self, path: Path) -> None:
-        """Write the registry as YAML."""
+        """Write names, width and aliases as YAML."""
         path.write_text(yaml.safe_dump(asdict(self), sort_keys=False))

@@ -36,7 +36,7 @@ class WorkerPool(ProcessPoolExecutor):
         )
 
     def submit(self, *args: Any, **kwargs: Any) -> Future:
-        """Queue a call; a process started for it inherits that SIGINT is blocked, from its first instruction on."""
+        """Queue a call; a process started for it has SIGINT blocked from its first instruction."""
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             return super().submit(*args, **kwargs)
@@ -47,7 +47,13 @@ class WorkerPool(ProcessPoolExecutor):
 def in_order(
     pool: Executor, work: Callable[[Job], Result], jobs: Iterable[Job], ahead: int
 ) -> Iterator[Result]:
-    """Yield the results of some jobs in their order, while at most `ahead` are being done or wait in memory.
+    """Yield the results of jobs in their order.
+
+    Args:
+        pool: Does the work.
+        work: Called with each job.
+        jobs: In the order of their results.
+        ahead: Most jobs that are being done, or whose results wait in memory.
 
     Raises:
         PtrError: If a process was killed.
@@ -67,6 +73,7 @@ def in_order(
 
 
 def _start(initializer: Callable[..., None], initargs: tuple[Any, ...]) -> None:
+    """Prepare a process of a pool."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     initializer(*initargs)

@@ -202,7 +202,7 @@ def evaluate(agent: Agent, checkpoint: Checkpoint, episode: Episode) -> Trend:
     import torch
 
     from ptr_training.data.normalization import normalize_actions
-    from ptr_training.data.replay import episode_batch
+    from ptr_training.data.transitions import episode_batch
 
     problem, card = checkpoint.problem, checkpoint.card
     rewarded = checkpoint.config.rewarded_steps or card.last_n

@@ -19,7 +19,7 @@ from typing import Any
 from ptr_common.action_space import ACTION_NAMES, CONTROL_RATE, PROPRIO_NAMES
 from ptr_common.files import sha256
 from ptr_training.data.episode import DatasetInfo
-from ptr_training.data.store import read_card
+from ptr_training.data.store import read_info
 from ptr_training.errors import TrainingError
 
 from .base import RecordError
@@ -392,7 +392,7 @@ def _read_own_card(
     )
     if not told or STAMP not in features or not (root / CARD).exists():
         return None
-    return read_card((root / CARD).parent)
+    return read_info((root / CARD).parent)
 
 
 def _check_inside(root: Path, name: str) -> None:

@@ -21,8 +21,8 @@ from urllib.parse import quote
 
 from ptr_common.files import atomic_folder
 from ptr_training.data.episode import StoreError
-from ptr_training.data.review import verdict_text
-from ptr_training.data.store import EpisodeStore, Mark, current_marks, read_marks
+from ptr_training.data.marks import Mark, current_marks, read_marks, verdict_text
+from ptr_training.data.store import EpisodeStore
 
 from .episode_metrics import FLAGS, EpisodeMetrics, details_of, flags_of, measure
 from .motion import LAGS, Dimension

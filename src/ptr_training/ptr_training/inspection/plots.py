@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
-from ptr_training.data.review import verdict_text
-from ptr_training.data.store import EpisodeStore, Mark
+from ptr_training.data.marks import Mark, verdict_text
+from ptr_training.data.store import EpisodeStore
 
 from .episode_metrics import FLAGS, IDLE_STEPS, NEAR, EpisodeMetrics, details_of, flags_of
 from .motion import LAGS, Dimension

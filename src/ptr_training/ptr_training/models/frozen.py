@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ptr_common.files import sha256
-from ptr_training.data.replay import Transitions
+from ptr_training.data.transitions import Transitions
 from ptr_training.errors import TrainingError
 
 R3M_SOURCE = "the ResNet-50 of https://github.com/facebookresearch/r3m (its loader leaves it in ~/.r3m/r3m_50/model.pt)"

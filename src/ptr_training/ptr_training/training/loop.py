@@ -21,8 +21,9 @@ from tqdm import tqdm
 
 from ptr_common.files import atomic_file
 from ptr_training.agents import Agent, Metrics
+from ptr_training.data.batch import Batch
 from ptr_training.data.distributed import DistributedContext, joined_group
-from ptr_training.data.replay import Batch, Replay
+from ptr_training.data.replay import Replay
 from ptr_training.errors import TrainingError
 from ptr_training.models.encoders import FROZEN
 from ptr_training.models.frozen import encode_frames
@@ -182,7 +183,7 @@ def _place_frames(
         encode_frames(agent.encoder, replay.parts, device)
     fits = device.type == "cuda" and replay.bytes < 0.6 * torch.cuda.mem_get_info(device)[0]
     if config.replay == "device" or (config.replay == "auto" and fits):
-        replay.reside(device)
+        replay.to_device(device)
 
 
 def _set_up(config: Config) -> torch.device:

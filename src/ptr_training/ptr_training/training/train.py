@@ -25,7 +25,8 @@ from ptr_training.data.task_ids import TaskIds
 from ptr_training.errors import TrainingError
 
 if TYPE_CHECKING:  # PyTorch is imported when a stage really starts
-    from ptr_training.data.replay import Replay, Transitions
+    from ptr_training.data.replay import Replay
+    from ptr_training.data.transitions import Transitions
 
     from .checkpoint import Checkpoint
     from .config import Config
@@ -176,7 +177,8 @@ def start_pretraining(
 ) -> tuple[Checkpoint, Replay]:
     """Return a new agent as a checkpoint of step 0, and its data."""
     from ptr_training.data.normalization import fit_spec
-    from ptr_training.data.replay import Replay, Transitions
+    from ptr_training.data.replay import Replay
+    from ptr_training.data.transitions import Transitions
 
     names = sorted({name for store in stores for name in store.tasks})
     registry = TaskIds.for_tasks([*names, *target_tasks], config.reserve)
@@ -235,7 +237,8 @@ def start_finetuning(
         fit_spec,
         split_episodes,
     )
-    from ptr_training.data.replay import Replay, Transitions
+    from ptr_training.data.replay import Replay
+    from ptr_training.data.transitions import Transitions
 
     from .checkpoint import find_checkpoint, load_checkpoint
     from .config import override

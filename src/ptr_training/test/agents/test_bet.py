@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from small_agents import make_agent
 
 from ptr_training.agents.bet import BeT, focal_loss, k_means
-from ptr_training.data.replay import Transitions
 from ptr_training.data.store import EpisodeStore
 from ptr_training.data.task_ids import TaskIds
+from ptr_training.data.transitions import Transitions
 from ptr_training.errors import TrainingError
 
 VALUES = {"name": "bet", "window": 4, "bins": 5, "layers": 2, "heads": 2, "width": 16}

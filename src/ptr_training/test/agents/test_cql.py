@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ptr_training.agents import CQL
 from ptr_training.agents.cql import CQLConfig, backup, conservative_gap
 from ptr_training.data.augment import Augmentation
+from ptr_training.data.batch import Batch
 from ptr_training.data.distributed import BatchRng
-from ptr_training.data.replay import Batch
 from ptr_training.errors import TrainingError
 from ptr_training.models.encoders import NetworkConfig
 

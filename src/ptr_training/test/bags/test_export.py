@@ -94,7 +94,8 @@ def test_latency_of_the_camera_is_on_the_card_in_the_audit_and_in_the_table(
     ]
     assert cli.main([*arguments, str(tmp_path / "store")]) == 0
     assert (
-        "2 bags: pictures taken for 80.0 ms earlier than stamped" in capsys.readouterr().out
+        "2 bags: camera latency 80.0 ms, taken off the image stamps"
+        in capsys.readouterr().out
     )
     store = EpisodeStore.open(tmp_path / "store")
     assert [source["camera_latency"] for source in store.card.sources] == [0.08, 0.08]

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ptr_common.action_space import ACTION_HIGH, ACTION_LOW
+from ptr_training.data.batch import Batch, Sampling
 from ptr_training.data.distributed import DistributedContext
 from ptr_training.data.episode import DatasetInfo, Episode, EpisodeWriter
 from ptr_training.data.normalization import (
@@ -18,9 +19,10 @@ from ptr_training.data.normalization import (
     normalize_actions,
     split_episodes,
 )
-from ptr_training.data.replay import Batch, Replay, Sampling, Transitions, episode_batch
+from ptr_training.data.replay import Replay
 from ptr_training.data.store import EpisodeStore
 from ptr_training.data.task_ids import TaskIds
+from ptr_training.data.transitions import Transitions, episode_batch
 from ptr_training.errors import TrainingError
 
 
@@ -189,9 +191,13 @@ def test_batches_of_tasks_hold_equal_shares_one_after_the_other(make_store) -> N
         replay_of(make_store("t"), Sampling(tasks=3), batch_size=10).sample()
 
 
-def test_successors_that_nobody_looks_at_are_left_out(make_store) -> None:
+def test_next_images_that_are_not_needed_are_left_out(make_store) -> None:
     assert (
-        len(replay_of(make_store("s"), Sampling(successors=False)).sample().next_images)
+        len(
+            replay_of(make_store("s"), Sampling(next_observations=False))
+            .sample()
+            .next_images
+        )
         == 0
     )
 
@@ -206,9 +212,9 @@ def test_rewarded_steps_may_differ_from_the_store(make_store) -> None:
 
 def test_frames_on_a_device_give_the_same_batches(make_store) -> None:
     path = make_store("s")
-    for sampling in (Sampling(), Sampling(history=2), Sampling(successors=False)):
+    for sampling in (Sampling(), Sampling(history=2), Sampling(next_observations=False)):
         mapped, resident = replay_of(path, sampling), replay_of(path, sampling)
-        resident.reside(torch.device("cpu"))
+        resident.to_device(torch.device("cpu"))
         assert resident.resident
         for name in Batch.__dataclass_fields__:
             one, other = (

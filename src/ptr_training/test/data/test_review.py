@@ -17,10 +17,11 @@ import yaml
 from ptr_common import cli
 from ptr_training.data.episode import EpisodeWriter, StoreError
 from ptr_training.data.normalization import split_episodes
-from ptr_training.data.replay import Replay, Transitions
+from ptr_training.data.replay import Replay
 from ptr_training.data.review import main, read_table
 from ptr_training.data.store import EpisodeStore
 from ptr_training.data.task_ids import TaskIds
+from ptr_training.data.transitions import Transitions
 from ptr_training.errors import TrainingError
 from ptr_training.training.train import pretrain
 
@@ -192,7 +193,8 @@ def test_list_shows_the_marks_that_count(
     capsys.readouterr()
     mark(store)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in lines[:2]] == [["a-0", "bad"], ["b-1", "trim"]]
+    assert lines[0].split() == ["episode", "verdict", "time", "(UTC)", "by", "reason"]
+    assert [line.split()[:2] for line in lines[1:3]] == [["a-0", "bad"], ["b-1", "trim"]]
     assert (
         "5 of 6 episodes and 36 of 48 steps are kept; marked: 0 good, 1 bad, 1 trimmed"
         in lines[-1]

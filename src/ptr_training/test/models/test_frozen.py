@@ -15,9 +15,9 @@ from small_agents import PROBLEM
 
 from ptr_policy_node.policy import load_bundle
 from ptr_training.data.augment import to_network
-from ptr_training.data.replay import Transitions
 from ptr_training.data.store import EpisodeStore
 from ptr_training.data.task_ids import TaskIds
+from ptr_training.data.transitions import Transitions
 from ptr_training.deploy import bundle_export as export
 from ptr_training.deploy.checkpoint_selection import select
 from ptr_training.errors import TrainingError

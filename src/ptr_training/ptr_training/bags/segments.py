@@ -1,0 +1,183 @@
+"""The stages `split` and `select`: which time and which commands belong to each episode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .alignment import PERIOD_NS, Commands, match_executed
+from .mcap_reader import BagError
+from .reader import Bag
+from .streams import MessageStatus, Stream
+from .topics import BagStreams
+
+START, SUCCESS, FAILURE, DISCARD = 1, 2, 3, 4  # ptr_msgs/msg/EpisodeEvent
+OUTCOMES = {SUCCESS: "success", FAILURE: "failure"}
+FOREVER = int(np.iinfo(np.int64).max) - PERIOD_NS
+
+
+@dataclass(frozen=True)
+class Span:
+    """The time of one episode, and its labels."""
+
+    id: str
+    task: str
+    start_ns: int
+    end_ns: int = FOREVER
+    outcome: str = ""
+    text: str = ""  # of the START event
+    discarded: bool = False
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The commands of one episode."""
+
+    span: Span
+    indices: np.ndarray  # (C,) into the stream of commands, ordered by stamp
+    executed: np.ndarray  # (C,) into the stream of executed commands; -1: not executed
+    commands: Commands
+
+
+@dataclass(frozen=True)
+class _CommandValues:
+    """The decoded messages of a command topic."""
+
+    actions: np.ndarray  # (n, 7), NaN for a damaged message
+    observed: np.ndarray  # (n,) time of exposure of the image that each answers [ns], or 0
+
+
+def split(streams: BagStreams, *, task: str, outcome: str) -> list[Span]:
+    """Return the spans of the episodes that the events mark; the whole bag without events.
+
+    Args:
+        streams: The messages of the bag.
+        task: Task of a bag that does not name it; empty if unknown.
+        outcome: Outcome of a bag without events that does not name it.
+
+    Raises:
+        BagError: If an episode has no task, or another one than the user says.
+    """
+    events = streams.events
+    custom = streams.bag.custom
+    if events is None:
+        name = custom.get("episode_id", streams.bag.name)
+        outcome = custom.get("outcome", outcome)
+        return [Span(name, _task(streams.bag, "", task), 0, outcome=outcome)]
+    spans: list[Span] = []
+    running: Span | None = None
+    for index in events.readable().tolist():
+        event = streams.decode(events, index)
+        if event is None:
+            continue
+        stamp = int(events.stamps[index])
+        is_running = running is not None and running.id == event.episode_id
+        status = MessageStatus.USED
+        if event.event == START and is_running:
+            status = MessageStatus.DUPLICATE
+        elif event.event == START:
+            if running is not None:
+                spans.append(replace(running, end_ns=stamp, outcome="stop"))
+            event_task = _task(streams.bag, event.task, task)
+            running = Span(event.episode_id, event_task, stamp, text=event.text)
+        elif running is not None and is_running:
+            spans.append(_ended(running, stamp, event.event))
+            running = None
+        else:
+            status = MessageStatus.UNMATCHED
+        events.status[index] = status
+    if running is not None:
+        spans.append(replace(running, outcome=custom.get("outcome", "interrupted")))
+    return spans
+
+
+def _ended(span: Span, stamp_ns: int, event: int) -> Span:
+    """Return a running episode as an event of its own id ends it."""
+    outcome = OUTCOMES.get(event, "stop")
+    return replace(span, end_ns=stamp_ns, outcome=outcome, discarded=event == DISCARD)
+
+
+def _task(bag: Bag, event_task: str, requested: str) -> str:
+    """Return the task of an event, or without one that of the bag's custom data or the user."""
+    recorded = event_task or bag.custom.get("task", "")
+    if recorded and requested not in ("", recorded):
+        raise BagError(
+            f"{bag.path} says its task is {recorded!r}, --task says {requested!r}; "
+            "leave it out"
+        )
+    if not recorded and not requested:
+        raise BagError(f"{bag.path} does not say what was done; say it with --task")
+    return recorded or requested
+
+
+def select(streams: BagStreams, spans: Sequence[Span]) -> list[Selection]:
+    """Return the commands of each episode and what the arm executed of them."""
+    requested = _command_values(streams, streams.commands)
+    executed = requested
+    if streams.executed is not streams.commands:
+        executed = _command_values(streams, streams.executed)
+    order = _distinct(streams.commands)
+    stamps = streams.commands.stamps[order]
+    selections = []
+    for span in spans:
+        indices = order[(stamps >= span.start_ns) & (stamps <= span.end_ns)]
+        matched = indices
+        if streams.executed is not streams.commands:
+            matched = _matched(streams, span, indices, requested, executed)
+        missing = (matched < 0)[:, None]
+        commands = Commands(
+            stamps=streams.commands.stamps[indices],
+            observed=requested.observed[indices],
+            requested=requested.actions[indices],
+            executed=np.where(missing, np.nan, executed.actions[matched]),
+        )
+        selections.append(Selection(span, indices, matched, commands))
+    return selections
+
+
+def _command_values(streams: BagStreams, stream: Stream) -> _CommandValues:
+    """Return all commands of a stream; those that are not finite get that status."""
+    actions = np.full((len(stream.stamps), 7), np.nan)
+    observed = np.zeros(len(stream.stamps), np.int64)
+    for index in range(len(stream.stamps)):
+        message = streams.decode(stream, index)
+        if message is None:
+            continue
+        actions[index] = message.action
+        stamp = message.observation_stamp
+        stamp_ns = int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+        if stamp_ns:
+            observed[index] = stamp_ns - streams.latency_ns
+        if not np.isfinite(actions[index]).all():
+            stream.status[index] = MessageStatus.NOT_FINITE
+    return _CommandValues(actions, observed)
+
+
+def _distinct(commands: Stream) -> np.ndarray:
+    """Return the readable commands, ordered by stamp; only the first of equal stamps counts."""
+    order = commands.readable()
+    repeated = np.flatnonzero(np.diff(commands.stamps[order]) == 0) + 1
+    commands.mark(order[repeated], MessageStatus.DUPLICATE)
+    return np.delete(order, repeated)
+
+
+def _matched(
+    streams: BagStreams,
+    span: Span,
+    indices: np.ndarray,
+    requested: _CommandValues,
+    executed: _CommandValues,
+) -> np.ndarray:
+    """Return for each command (C,) of an episode the index of its executed command, or -1."""
+    order = streams.executed.readable()
+    stamps = streams.executed.stamps[order]
+    inside = order[(stamps >= span.start_ns) & (stamps <= span.end_ns + PERIOD_NS)]
+    matches = match_executed(
+        streams.commands.stamps[indices],
+        requested.observed[indices],
+        streams.executed.stamps[inside],
+        executed.observed[inside],
+    )
+    return np.append(inside, -1)[matches]  # a match of -1 takes the last: -1

@@ -1,0 +1,233 @@
+"""Which topics of a bag hold the arm and the camera, and their messages as streams."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ptr_common.camera_latency import CameraLatencyError, recorded_latency
+from ptr_common.cdr import CdrError, stamp_of
+from ptr_common.images import IMAGE_TYPES
+from ptr_common.topics import (
+    TOPIC_ARM_STATE,
+    TOPIC_COMMAND,
+    TOPIC_EPISODE_EVENT,
+    TOPIC_EXECUTED,
+)
+
+from .mcap_reader import BagError
+from .reader import Bag, DecodeError
+from .streams import MessageStatus, Stream
+
+TYPES = {
+    TOPIC_COMMAND: "ptr_msgs/msg/EefCommand",
+    TOPIC_EXECUTED: "ptr_msgs/msg/EefCommand",
+    TOPIC_ARM_STATE: "ptr_msgs/msg/ArmState",
+    TOPIC_EPISODE_EVENT: "ptr_msgs/msg/EpisodeEvent",
+}
+
+_CAMERA_TOPIC = re.compile(r"(?:^|/)camera/([^/]+)/image_raw(?:/compressed)?$")
+
+
+@dataclass(frozen=True)
+class BagStreams:
+    """The messages of a bag that episodes are made of."""
+
+    bag: Bag
+    camera: str  # name, or the topic where that holds no name
+    latency_ns: int  # taken off the image stamps already
+    by_topic: dict[str, Stream]
+    images: Stream
+    states: Stream
+    commands: Stream
+    executed: Stream  # `commands` itself where the bag holds no executed commands
+    events: Stream | None
+
+    def decode(self, stream: Stream, index: int) -> Any | None:
+        """Return a message of a stream; None if it is damaged, which its status then says."""
+        if stream.status[index] == MessageStatus.UNDECODABLE:
+            return None
+        try:
+            return self.bag.decode(stream.type_name, stream.payloads[index])
+        except DecodeError:
+            stream.status[index] = MessageStatus.UNDECODABLE
+            return None
+
+
+def read_streams(
+    bag: Bag, *, camera: str, camera_latency: float | None, command: str
+) -> BagStreams:
+    """Read the stamps of the topics that episodes are made of and, but for images, the payloads.
+
+    Args:
+        bag: The recording.
+        camera: Name or topic of a camera; empty: the one the bag names, or its only one.
+        camera_latency: Camera latency [s]; None: what the bag says, 0 without it.
+        command: The command learnt from; the bag must hold `arm/executed` for `executed`.
+
+    Raises:
+        BagError: If the bag is damaged, lacks a topic, holds several arms or cameras, or
+            names an impossible camera latency.
+    """
+    prefix = _namespace(bag)
+    cameras = _cameras(bag)
+    name = _choose_camera(bag, cameras, camera)
+    if camera_latency is None:
+        camera_latency = _recorded_latency(bag, name)
+    latency_ns = round(1e9 * camera_latency)
+    image_topic = cameras[name]
+    by_topic = _load(bag, _known_topics(bag, prefix, command), image_topic)
+    images = by_topic[image_topic]
+    images.stamps[:] -= latency_ns
+    commands = by_topic[prefix + TOPIC_COMMAND]
+    return BagStreams(
+        bag=bag,
+        camera=name,
+        latency_ns=latency_ns,
+        by_topic=by_topic,
+        images=images,
+        states=by_topic[prefix + TOPIC_ARM_STATE],
+        commands=commands,
+        executed=by_topic.get(prefix + TOPIC_EXECUTED, commands),
+        events=by_topic.get(prefix + TOPIC_EPISODE_EVENT),
+    )
+
+
+@dataclass
+class _LoadedTopic:
+    """The messages of one topic while a bag is read."""
+
+    stamps: list[int] = field(default_factory=list)  # [ns]
+    payloads: list[bytes | memoryview] = field(default_factory=list)
+    damaged: list[int] = field(default_factory=list)  # indices without a readable header
+    unstamped: int = 0
+
+    def stream(self, topic: str, type_name: str) -> Stream:
+        """Return the messages as a stream; none is part of an episode yet."""
+        status = np.full(len(self.stamps), MessageStatus.OUTSIDE_EPISODE, np.int8)
+        status[self.damaged] = MessageStatus.UNDECODABLE
+        stamps = np.array(self.stamps, np.int64)
+        return Stream(topic, type_name, stamps, self.payloads, status, self.unstamped)
+
+
+def _load(bag: Bag, topics: list[str], image_topic: str) -> dict[str, Stream]:
+    """Return the streams of some topics and of the images, by topic; stamps as recorded."""
+    loaded: dict[str, _LoadedTopic] = {}
+    for topic in [*topics, image_topic]:
+        loaded[topic] = _LoadedTopic()
+    for topic, log_time, data in bag.messages(bag.types):
+        if topic not in loaded:
+            continue
+        messages = loaded[topic]
+        try:
+            stamp = stamp_of(data)
+        except CdrError:
+            stamp = 0
+            messages.damaged.append(len(messages.stamps))
+        if not stamp:
+            messages.unstamped += 1
+        messages.stamps.append(stamp or log_time)
+        if topic != image_topic:
+            messages.payloads.append(data)
+    streams = {}
+    for topic, messages in loaded.items():
+        streams[topic] = messages.stream(topic, bag.types[topic])
+    return streams
+
+
+def _namespace(bag: Bag) -> str:
+    """Return the part of the bag's topic names before `arm/command`."""
+    found = []
+    for topic in bag.types:
+        if f"/{topic}".endswith(f"/{TOPIC_COMMAND}") and bag.counts[topic]:
+            found.append(topic)
+    if not found:
+        raise BagError(
+            f"{bag.path} holds no commands: no topic ends in {TOPIC_COMMAND}, "
+            f"there are {_listed(bag.types)}"
+        )
+    if len(found) > 1:
+        raise BagError(
+            f"{bag.path} holds the commands of several arms, {_listed(found)}; "
+            "record one arm per bag"
+        )
+    return found[0][: -len(TOPIC_COMMAND)]
+
+
+def _known_topics(bag: Bag, prefix: str, command: str) -> list[str]:
+    """Return the topics, apart from images, that episodes are made of."""
+    known = []
+    for name, expected in TYPES.items():
+        topic = prefix + name
+        if not bag.counts[topic]:
+            continue
+        if bag.types[topic] != expected:
+            raise BagError(
+                f"{bag.path}: {topic} is a {bag.types[topic]}, expected {expected}"
+            )
+        known.append(topic)
+    if prefix + TOPIC_ARM_STATE not in known:
+        raise BagError(
+            f"{bag.path} holds no {prefix + TOPIC_ARM_STATE}; "
+            "it must be recorded with the commands"
+        )
+    if prefix + TOPIC_EXECUTED not in known and command == "executed":
+        raise BagError(
+            f"{bag.path} holds no {prefix + TOPIC_EXECUTED}; "
+            "export it with --command requested"
+        )
+    return known
+
+
+def _cameras(bag: Bag) -> dict[str, str]:
+    """Return the image topic of each camera, by its name, or by topic where that holds no name."""
+    cameras: dict[str, str] = {}
+    for topic, type_name in bag.types.items():
+        if type_name not in IMAGE_TYPES or not bag.counts[topic]:
+            continue
+        match = _CAMERA_TOPIC.search(topic)
+        if match is None or match[1] in cameras:
+            cameras[topic] = topic
+        else:
+            cameras[match[1]] = topic
+    return cameras
+
+
+def _choose_camera(bag: Bag, cameras: dict[str, str], requested: str) -> str:
+    """Return the camera of the user; without it the one that the bag names, or its only one."""
+    if not cameras:
+        raise BagError(f"{bag.path} holds no images; its topics are {_listed(bag.types)}")
+    choice = requested or _default_camera(bag, cameras)
+    for name, topic in cameras.items():
+        if choice in (name, topic):
+            return name
+    reason = (
+        f"has no camera {requested!r}" if requested else "was made with several cameras"
+    )
+    raise BagError(f"{bag.path} {reason}; choose with --camera from: {_listed(cameras)}")
+
+
+def _default_camera(bag: Bag, cameras: dict[str, str]) -> str:
+    """Return the camera that the bag names or its only one; empty where the user must choose."""
+    named = bag.custom.get("camera", "")
+    if named in cameras:
+        return named
+    return next(iter(cameras)) if len(cameras) == 1 else ""
+
+
+def _recorded_latency(bag: Bag, camera: str) -> float:
+    """Return the latency of a camera [s] that the bag says, 0 where it says nothing."""
+    try:
+        return recorded_latency(bag.custom, camera)
+    except CameraLatencyError as error:
+        raise BagError(
+            f"{bag.path}: {error}; say what it was with --camera-latency"
+        ) from error
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"

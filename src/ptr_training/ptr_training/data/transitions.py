@@ -1,0 +1,198 @@
+"""The transitions of episodes: rows of a store, or all of one episode as a batch.
+
+The official buffer keeps s and s' apart; here every frame is stored once, in mapped memory,
+and a batch gathers frames t and t + 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ptr_training.errors import TrainingError
+
+from .batch import Batch, BatchArrays, Sampling
+from .episode import DatasetInfo, Episode, EpisodeEntry
+from .normalization import normalize_actions
+from .store import EpisodeStore
+from .task_ids import TaskIds
+
+
+class Transitions:
+    """The transitions of some episodes of one store.
+
+    Args:
+        store: The data.
+        task_ids: Ids of the tasks.
+        episodes: Indices of episodes of the store; None: all. Only successes are used.
+        rewarded_steps: Transitions at the end that earn the reward; 0: as many as the store
+            says.
+        target: Whether these are the demonstrations of the target task.
+
+    Raises:
+        TrainingError: If no episode is a success, a task has no id, or a value is not finite.
+    """
+
+    def __init__(
+        self,
+        store: EpisodeStore,
+        task_ids: TaskIds,
+        episodes: Sequence[int] | None = None,
+        rewarded_steps: int = 0,
+        *,
+        target: bool = False,
+    ) -> None:
+        entries = _successes(store, episodes)
+        self.store = store
+        # (N, H, W, 3) uint8; with a frozen encoder its features (N, Z)
+        self.frames: np.ndarray | Tensor = np.asarray(store.frames)
+        rows, starts, remaining, task = [], [], [], []
+        for entry in entries:
+            rows.append(np.arange(entry.start, entry.start + entry.length))
+            starts.append(np.full(entry.length, entry.start))
+            remaining.append(np.arange(entry.length, 0, -1))
+            task.append(np.full(entry.length, task_ids.id(entry.task)))
+        _check_finite(store, entries)
+        self.rows = np.concatenate(rows)  # of the store (len,)
+        self.task = np.concatenate(task)  # (len,)
+        self._starts = np.concatenate(
+            starts
+        )  # row of the episode's first observation (len,)
+        info = store.info
+        proprio = store.steps["proprio"]
+        actions = normalize_actions(store.actions, info.action_low, info.action_high)
+        next_proprio = np.roll(proprio, -1, 0)
+        # of all rows of the store (N, 21)
+        self._steps = np.concatenate([proprio, next_proprio, actions], 1)
+        self._labels = _labels(
+            np.concatenate(remaining), rewarded_steps or info.last_n, target
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def actions(self) -> np.ndarray:
+        """Actions of all transitions, scaled to [-1, 1], shape (len, 7)."""
+        return self._steps[self.rows, 14:]
+
+    def to_device(self, device: torch.device) -> None:
+        """Copy the frames to a device, where batches are then gathered."""
+        self.frames = torch.from_numpy(np.array(self.frames)).to(device)
+
+    def rows_at(self, index: np.ndarray, history: int) -> np.ndarray:
+        """Return the rows of the store that transitions look at.
+
+        Args:
+            index: Transitions, shape (B,).
+            history: Observations up to and including s.
+
+        Returns:
+            Rows, shape (B,), or (B, history) where that is more than 1.
+        """
+        return _with_history(self.rows[index], self._starts[index], history)
+
+    def fill(self, index: np.ndarray, sampling: Sampling, out: BatchArrays) -> None:
+        """Write the transitions `index`, shape (B,), into the arrays of a batch."""
+        rows = self.rows_at(index, sampling.history)
+        np.take(self._steps, rows, 0, out.steps, "clip")  # other modes copy once more
+        np.take(self._labels, index, 0, out.labels, "clip")
+        np.take(self.task, index, 0, out.task, "clip")
+        if out.frames is None:
+            return
+        assert isinstance(self.frames, np.ndarray)
+        count = out.frames.shape[1]
+        if sampling.history == 1:  # s and s' are side by side in the store, and in `out`
+            for position, row in enumerate(rows.tolist()):
+                out.frames[position] = self.frames[row : row + count]
+        else:
+            for step in range(count):
+                out.frames[:, step] = self.frames[rows + step]
+
+
+def episode_batch(
+    episode: Episode,
+    info: DatasetInfo,
+    task_ids: TaskIds,
+    rewarded_steps: int,
+    history: int = 1,
+) -> Batch:
+    """Return all transitions of one episode in order, as those of a target demonstration.
+
+    Args:
+        episode: The episode.
+        info: The data set it is from: which command counts, and its bounds.
+        task_ids: Ids of the tasks.
+        rewarded_steps: Transitions at the end that earn the reward.
+        history: Observations up to and including s.
+    """
+    length = len(episode)
+    rows = _with_history(np.arange(length), np.zeros(length, int), history)
+    frames = np.asarray(episode.frames)
+    proprio = np.asarray(episode.proprio, np.float32)
+    command = getattr(episode, info.command)
+    actions = normalize_actions(command, info.action_low, info.action_high)
+    labels = _labels(np.arange(length, 0, -1), rewarded_steps, target=True)
+    steps = np.concatenate([proprio[rows], proprio[rows + 1], actions[rows]], -1)
+    task = np.full(length, task_ids.id(episode.task))
+    images, next_images = torch.from_numpy(frames[rows]), torch.from_numpy(frames[rows + 1])
+    return BatchArrays(None, steps, labels, task).batch(images, next_images)
+
+
+def _successes(store: EpisodeStore, episodes: Sequence[int] | None) -> list[EpisodeEntry]:
+    """Return the successful ones of some episodes of a store, or of all."""
+    chosen = range(len(store)) if episodes is None else episodes
+    entries = []
+    for index in chosen:
+        entry = store.entries[index]
+        if entry.outcome == "success":
+            entries.append(entry)
+    if not entries:
+        raise TrainingError(f"{store.path} holds no successful episode to learn from")
+    return entries
+
+
+def _labels(remaining: np.ndarray, rewarded_steps: int, target: bool) -> np.ndarray:
+    """Return reward, steps_to_reward, last and target of transitions, shape (len, 4) float32.
+
+    Args:
+        remaining: Transitions left in the episode, the own one included, shape (len,).
+        rewarded_steps: Transitions at the end of an episode that earn the reward.
+        target: Whether they are of a target demonstration.
+    """
+    steps_to_reward = np.maximum(remaining - rewarded_steps, 0)
+    columns = [
+        steps_to_reward == 0,
+        steps_to_reward,
+        remaining == 1,
+        np.full(len(remaining), target),
+    ]
+    return np.stack(columns, 1).astype(np.float32)
+
+
+def _with_history(rows: np.ndarray, starts: np.ndarray, history: int) -> np.ndarray:
+    """Return rows (B,) with those before them, (B, history), an episode's first one repeated."""
+    if history == 1:
+        return rows
+    before = rows[:, None] + np.arange(1 - history, 1)
+    return np.maximum(before, starts[:, None])
+
+
+def _check_finite(store: EpisodeStore, entries: Sequence[EpisodeEntry]) -> None:
+    """Raise TrainingError naming the first step of these episodes with a value not finite."""
+    for name in ("proprio", store.info.command):
+        bad = ~np.isfinite(store.steps[name]).all(1)
+        if not bad.any():
+            continue
+        for entry in entries:
+            steps = np.flatnonzero(bad[entry.start : entry.start + entry.length + 1])
+            if len(steps):
+                value = store.steps[name][entry.start + steps[0]].tolist()
+                raise TrainingError(
+                    f"{store.path}: episode {entry.id}, step {steps[0]}: {name} is {value}; "
+                    "expected finite numbers "
+                    f"(`ptr review {store.path} --bad {entry.id}` leaves it out)"
+                )
