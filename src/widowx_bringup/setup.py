@@ -40,7 +40,7 @@ setup(
             "bag_player = widowx_bringup.recording.bag_player:main",
             "driver_keeper = widowx_bringup.arm.interbotix.driver_keeper:main",
             "camera_monitor = widowx_bringup.camera.monitor:main",
-            "camera_node = widowx_bringup.camera.node:main",
+            "camera_node = widowx_bringup.sim.camera_node:main",
             "recorder_node = widowx_bringup.recording.recorder_node:main",
             "scripted_teleop = widowx_bringup.sim.scripted_teleop:main",
             "teleop_node = widowx_bringup.teleop.node:node_main",

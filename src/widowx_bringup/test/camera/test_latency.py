@@ -27,7 +27,8 @@ from widowx_bringup.camera.latency import (
     peak,
     picture_change,
 )
-from widowx_bringup.sim.world import SimulatedArm, World
+from widowx_bringup.sim.simulated_devices import SimulatedArm
+from widowx_bringup.sim.world import World
 
 SECONDS = 24.0
 BEGIN_NS = 1_700_000_000_000_000_000
@@ -73,7 +74,7 @@ def nanoseconds(times: np.ndarray) -> np.ndarray:
     return BEGIN_NS + np.round(times * 1e9).astype(np.int64)
 
 
-# --- known delays -------------------------------------------------------------------------------------------
+# --- known delays -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("latency", [0.0, 0.0071, 0.0333, 0.0468, 0.1, 0.213, 0.65, 0.99])
@@ -166,7 +167,7 @@ def test_a_delay_of_some_frames_is_recovered_exactly_in_simulation(
     assert found.latency == pytest.approx(frames / 30, abs=0.006)
 
 
-# --- refused ------------------------------------------------------------------------------------------------
+# --- refused ------------------------------------------------------------------------------
 
 
 def test_motion_that_repeats_itself_is_ambiguous() -> None:
@@ -260,7 +261,7 @@ def test_unstamped_or_missing_pictures_are_refused() -> None:
         )
 
 
-# --- the parts of it ----------------------------------------------------------------------------------------
+# --- the parts of it ----------------------------------------------------------------------
 
 
 def test_motion_ends_where_it_began_and_stays_within_one_move() -> None:

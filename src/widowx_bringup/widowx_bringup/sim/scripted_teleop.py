@@ -1,4 +1,4 @@
-"""A scripted teleoperator: sees the true scene of the simulation and asks for steps as a person would."""
+"""The node `scripted_teleop`: demonstrates in the simulation, with access to the true scene."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from .tasks import TaskError, parse_task
 from .world import World
 
 KEPT_STATES = 30
-"""World states that wait for their picture."""
+"""World states kept until the image that shows them arrives."""
 
 
 class ScriptedTeleop(Node):
@@ -47,18 +47,16 @@ class ScriptedTeleop(Node):
         self._world = World()
         self._expert: Expert | None = None
         self._episode = ""
-        self._states: OrderedDict[int, JointState] = (
-            OrderedDict()
-        )  # newest world states by stamp
+        self._states: OrderedDict[int, JointState] = OrderedDict()  # newest ones by stamp
         self._inputs = Inputs(max_image_age=0.2, max_state_age=0.2)
         self._schedule = StepSchedule(CONTROL_RATE)
         self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
         camera = parameter(
-            self, "camera", "over_shoulder", "camera whose pictures the commands answer"
+            self, "camera", "over_shoulder", "camera whose images the commands answer"
         )
         self.create_subscription(JointState, TOPIC_WORLD, self._on_world, qos.STATE)
         self.create_subscription(
-            CameraInfo, camera_info_topic(camera), self._on_picture, qos.IMAGES
+            CameraInfo, camera_info_topic(camera), self._on_image, qos.IMAGES
         )
         self.create_subscription(ArmState, TOPIC_ARM_STATE, self._on_arm, qos.STATE)
         self.create_subscription(
@@ -98,9 +96,9 @@ class ScriptedTeleop(Node):
         while len(self._states) > KEPT_STATES:
             self._states.popitem(last=False)
 
-    def _on_picture(self, picture: CameraInfo) -> None:
-        """Take a step on the scene that a picture shows, so that every command answers a picture that exists."""
-        stamp_ns = to_ns(picture.header.stamp)
+    def _on_image(self, info: CameraInfo) -> None:
+        """Publish a command for the scene of an image, so that every command answers an image."""
+        stamp_ns = to_ns(info.header.stamp)
         self._inputs.image_ns = stamp_ns
         state = self._states.get(stamp_ns)
         if self._expert is None or state is None or self._inputs.problem(now_ns(self)):
@@ -113,7 +111,7 @@ class ScriptedTeleop(Node):
         command = EefCommand(
             action=action,
             source=EefCommand.SOURCE_SCRIPT,
-            observation_stamp=picture.header.stamp,
+            observation_stamp=info.header.stamp,
         )
         command.header.stamp = to_stamp(now_ns(self))
         command.header.frame_id = BASE_FRAME
