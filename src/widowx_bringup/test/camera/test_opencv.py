@@ -71,7 +71,7 @@ def test_unusable_device_is_refused(
 
 
 class Stream(ThreadingHTTPServer):
-    """A network camera: JPEG pictures over HTTP for as long as it is plugged in."""
+    """A network camera: JPEG images over HTTP for as long as it is plugged in."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -92,12 +92,12 @@ class StreamHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=picture")
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=image")
         self.end_headers()
         jpeg = cv2.imencode(
             ".jpg", np.full((FEATURES.height, FEATURES.width, 3), 90, np.uint8)
         )[1].tobytes()
-        head = b"--picture\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(
+        head = b"--image\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(
             jpeg
         )
         with contextlib.suppress(ConnectionError):

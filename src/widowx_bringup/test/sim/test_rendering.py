@@ -22,7 +22,7 @@ def world() -> World:
     return World()
 
 
-def test_a_picture_has_the_size_and_type_asked_for(world: World) -> None:
+def test_an_image_has_the_size_and_type_asked_for(world: World) -> None:
     world.reset(sample_layout(TARGET_TASK, 1))
     image = world.render(CAMERA, 48, 64)
     assert image.shape == (48, 64, 3)
@@ -30,7 +30,7 @@ def test_a_picture_has_the_size_and_type_asked_for(world: World) -> None:
     assert image.std() > 20
 
 
-def test_another_world_draws_the_same_picture_from_the_state_alone(world: World) -> None:
+def test_another_world_renders_the_same_image_from_the_state_alone(world: World) -> None:
     world.reset(sample_layout(TARGET_TASK, 2))
     world.advance(0.3)
     other = World()
@@ -40,7 +40,7 @@ def test_another_world_draws_the_same_picture_from_the_state_alone(world: World)
     )
 
 
-def test_every_object_is_told_apart_by_colour_in_the_small_picture(world: World) -> None:
+def test_every_object_is_distinct_by_colour_in_the_small_image(world: World) -> None:
     layout = sample_layout(TARGET_TASK, 1)
     start = (0.22, 0.05, 0.2, 0.0)  # out of the way
     bare = dict.fromkeys(OBJECTS, (0.28, 0.02, 0.0))
@@ -61,7 +61,7 @@ def test_every_object_is_told_apart_by_colour_in_the_small_picture(world: World)
             )
 
 
-def test_the_camera_stamps_its_picture_with_simulated_time(world: World) -> None:
+def test_the_camera_stamps_its_image_with_simulated_time(world: World) -> None:
     world.reset(sample_layout(TARGET_TASK, 1))
     camera = SimulatedCamera(world, CAMERA, 64, 48, rate=30.0)
     camera.connect()
@@ -75,7 +75,7 @@ def test_an_unknown_camera_is_refused_with_the_known_ones(world: World) -> None:
         world.render("wrist", 48, 64)
 
 
-def test_a_picture_too_large_is_refused(world: World) -> None:
+def test_an_image_too_large_is_refused(world: World) -> None:
     with pytest.raises(RenderingError, match="largest image is 1280x960"):
         world.render(CAMERA, 2000, 64)
 

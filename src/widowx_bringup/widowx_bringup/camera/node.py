@@ -137,7 +137,7 @@ class CameraNode(ManagedNode):
         info = CameraInfo(header=image.header, width=image.width, height=image.height)
         self._image.publish(image)
         self._info.publish(info)
-        self._monitor.saw(frame.stamp_ns)
+        self._monitor.on_image(frame.stamp_ns)
 
     def health(self) -> Health:
         """Return the entry of /diagnostics: rate and age of the newest image."""
