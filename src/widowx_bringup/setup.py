@@ -53,7 +53,7 @@ setup(
             "doctor = widowx_bringup.doctor.main:main",
             "evaluate = widowx_bringup.evaluation.evaluate:main",
             "record = widowx_bringup.evaluation.record:main",
-            "recover = widowx_bringup.recording.bag_writer:recover",
+            "recover = widowx_bringup.recording.recover:main",
             "report = widowx_bringup.evaluation.report:main",
             "teleop = widowx_bringup.teleop.node:main",
             "study = widowx_bringup.evaluation.study:main",
