@@ -33,6 +33,14 @@ class CameraMonitor(Node):
     """One entry of /diagnostics for each camera."""
 
     def __init__(self, **options: Any) -> None:
+        """Declare the parameters and subscribe to the cameras.
+
+        Args:
+            options: Passed on to `rclpy.node.Node`.
+
+        Raises:
+            PtrError: If no camera is named.
+        """
         super().__init__("camera_monitor", **options)
         names = parameter(self, "cameras", [""], "names of the cameras")
         cameras = [name for name in names if name]

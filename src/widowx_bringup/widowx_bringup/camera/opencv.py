@@ -40,6 +40,7 @@ class CameraSettings:
         """Return name, OpenCV property and value of each setting.
 
         They are in the order in which a camera accepts them: manual mode before the value.
+        An automatic setting has a mode, and no value.
         """
         auto_exposure = AUTOMATIC if self.exposure < 0 else MANUAL
         auto_white_balance = float(self.white_balance < 0)
@@ -49,6 +50,7 @@ class CameraSettings:
             ("automatic white balance", cv2.CAP_PROP_AUTO_WB, auto_white_balance),
             ("automatic focus", cv2.CAP_PROP_AUTOFOCUS, auto_focus),
         ]
+
         if self.exposure >= 0:
             properties.append(("exposure", cv2.CAP_PROP_EXPOSURE, float(self.exposure)))
         if self.white_balance >= 0:
@@ -94,8 +96,9 @@ class OpenCvCamera:
         self._is_file = Path(source).is_file()
         self._now_ns = now_ns
         self._on_frame = on_frame
-        self._frame: Frame | None = None
-        self._lost = ""
+
+        self._frame: Frame | None = None  # the newest one
+        self._lost = ""  # why no new frame arrives; empty while they do
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=self._read_frames, name="camera", daemon=True
@@ -133,6 +136,7 @@ class OpenCvCamera:
         frame = self._frame
         if frame is None:
             raise CameraError(f"camera {self.features.name} is not connected")
+
         age = (self._now_ns() - frame.stamp_ns) * 1e-9
         if age > max_age:
             reason = self._lost or f"at most {max_age:g} s are allowed"
@@ -142,9 +146,15 @@ class OpenCvCamera:
         return frame
 
     def _open(self) -> None:
-        """Open the device, apply the settings, and read its first frame."""
+        """Open the device, apply the settings, and read its first frame.
+
+        Raises:
+            CameraError: If it cannot be opened, or its first frame is missing or has another
+                size.
+        """
         name = f"camera {self.features.name}"
         source = self._source
+
         self._capture = cv2.VideoCapture(int(source) if source.isdigit() else source)
         if not self._capture.isOpened():
             raise CameraError(
@@ -153,9 +163,11 @@ class OpenCvCamera:
             )
         if source.isdigit() or source.startswith("/dev/"):
             self._apply_settings()
+
         success, image = self._capture.read()
         if not success:
             raise CameraError(f"{name}: {source!r} delivers no image")
+
         height, width = image.shape[:2]
         if (width, height) != (self.features.width, self.features.height):
             raise CameraError(
@@ -163,17 +175,22 @@ class OpenCvCamera:
                 f"not {self.features.width}x{self.features.height}; "
                 "set `width` and `height` to what it delivers"
             )
+
         self._keep(image)
 
     def _apply_settings(self) -> None:
-        """Set format, size, rate and all settings; note those that the device refuses."""
+        """Set format, size, rate and all settings; note those that the device refuses.
+
+        The pixel format comes first, because sizes and rates of a camera depend on it.
+        """
         capture = self._capture
         code = self._settings.pixel_format
-        if code:  # first: the sizes and rates that a camera offers depend on it
+        if code:
             capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*code))
         capture.set(cv2.CAP_PROP_FRAME_WIDTH, self.features.width)
         capture.set(cv2.CAP_PROP_FRAME_HEIGHT, self.features.height)
         capture.set(cv2.CAP_PROP_FPS, self.features.rate)
+
         refused = []
         for name, prop, value in self._settings.properties():
             capture.set(prop, value)
@@ -183,11 +200,14 @@ class OpenCvCamera:
         self.refused = tuple(refused)
 
     def _read_frames(self) -> None:
-        """Read until stopped: this is the reading thread."""
+        """Read until stopped: this is the reading thread.
+
+        A camera blocks until its next frame; a file is played at its rate.
+        """
         period = 1.0 / self.features.rate
         due = time.monotonic() + period
         while not self._stop.is_set():
-            success, image = self._capture.read()  # a camera blocks until its next frame
+            success, image = self._capture.read()
             if success:
                 if self._is_file:
                     self._stop.wait(max(0.0, due - time.monotonic()))
@@ -214,6 +234,10 @@ class OpenCvCamera:
                 self._lost = str(error)
 
     def _keep(self, image: cv2.typing.MatLike) -> None:
-        """Stamp an image (height, width, 3) uint8 BGR and keep it as the newest frame."""
+        """Stamp an image and keep it as the newest frame.
+
+        Args:
+            image: Shape (height, width, 3), uint8 BGR.
+        """
         self._frame = Frame(self._now_ns(), cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
         self._on_frame()

@@ -95,7 +95,11 @@ class FrameMonitor:
         self._images: deque[tuple[float, int]] = deque()
 
     def on_image(self, stamp_ns: int) -> None:
-        """Note the stamp of an image that arrived now."""
+        """Note an image that arrived now.
+
+        Args:
+            stamp_ns: Its stamp [ns].
+        """
         self._images.append((time.monotonic(), stamp_ns))
         self._forget()
 
@@ -122,12 +126,15 @@ class FrameMonitor:
         return (self._now_ns() - self._images[-1][1]) * 1e-9
 
     def problem(self) -> tuple[bool, str]:
-        """Return whether images are missing, and a description of the problem.
+        """Return the present problem of the camera.
 
-        The description is empty if there is no problem.
+        Returns:
+            Whether images are missing (rather than slow), and a description of the problem,
+            which is empty if there is none.
         """
         if not self._images:
             return True, "no image yet"
+
         silence = time.monotonic() - self._images[-1][0]
         # Both clocks count: while a simulated clock is paused, images do not age.
         if self.age > self._max_age and silence > self._max_age:

@@ -36,12 +36,14 @@ class BackgroundWriter:
         self.dropped: Counter[str] = Counter()
         self.error = ""
         self.path: Path | None = None
+
         self._queue_bytes = queue_bytes
         self._queue: deque[tuple[Topic, bytes, int]] = deque()  # topic, data, log time [ns]
         self._bytes = 0  # in the queue
         self._custom: Mapping[str, str] | None = None  # None: the bag is not finished
         self._discard = False
-        self._changed = threading.Condition()
+        self._changed = threading.Condition()  # guards everything but the bag
+
         # Not a daemon: at exit the interpreter waits until a finished episode is written.
         self._thread = threading.Thread(target=self._work, name=f"bag {bag.path.name}")
         self._thread.start()
@@ -62,6 +64,7 @@ class BackgroundWriter:
             if self.error or (is_full and not always):
                 self.dropped[topic.name] += 1
                 return
+
             self._queue.append((topic, data, log_time_ns))
             self._bytes += len(data)
             self._changed.notify()
@@ -98,6 +101,7 @@ class BackgroundWriter:
         try:
             while self._write_queue():
                 pass
+
             if self._discard:
                 self.bag.discard()
             else:
@@ -106,7 +110,15 @@ class BackgroundWriter:
             self._give_up(error)
 
     def _write_queue(self) -> bool:
-        """Write messages until the next flush is due; return whether more may come."""
+        """Write messages until the next flush is due.
+
+        Returns:
+            Whether more messages may come: False once the bag is finished and the queue is
+            empty, or the recording is discarded.
+
+        Raises:
+            OSError: If the disk is full.
+        """
         deadline = time.monotonic() + FLUSH_PERIOD
         while (left := deadline - time.monotonic()) > 0:
             with self._changed:
@@ -117,17 +129,25 @@ class BackgroundWriter:
                     if self._custom is not None:
                         return False
                     break
+
                 topic, data, log_time_ns = self._queue.popleft()
                 self._bytes -= len(data)
+
             self.bag.write(topic, data, log_time_ns)
+
         self.bag.flush()
         return True
 
     def _has_work(self) -> bool:
+        """Return whether the thread has a reason to wake up before the next flush."""
         return bool(self._queue) or self._discard or self._custom is not None
 
     def _give_up(self, error: Exception) -> None:
-        """Leave the recording for `ptr recover` and drop the queue."""
+        """Leave the recording for `ptr recover` and drop the queue.
+
+        Args:
+            error: What the bag raised.
+        """
         self.bag.abandon()
         with self._changed:
             self.error = f"{self.bag.path.name}: recording stopped: {error}"
@@ -137,7 +157,7 @@ class BackgroundWriter:
                 self.bag.discard()
 
     def _losses(self) -> dict[str, str]:
-        """Return the numbers of dropped messages as custom data."""
+        """Return the numbers of dropped messages as custom data: the sum, and each topic."""
         losses = {"dropped": str(self.dropped.total())}
         for topic, count in sorted(self.dropped.items()):
             losses[f"dropped {topic}"] = str(count)

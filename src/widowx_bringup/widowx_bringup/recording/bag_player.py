@@ -48,11 +48,20 @@ class BagPlayer(Node):
     """Publishes images, arm states and episode events of one bag, then ends the process."""
 
     def __init__(self, **options: Any) -> None:
+        """Open the bag and begin to play it in a thread.
+
+        Args:
+            options: Passed on to `rclpy.node.Node`.
+
+        Raises:
+            PtrError: If the bag cannot be read or lacks a topic.
+        """
         super().__init__("bag_player", **options)
         self._path = Path(parameter(self, "bag", "", "folder of the bag to play"))
         camera = parameter(self, "camera", "over_shoulder", "camera of the policy")
         speed = "seconds of the bag per second of real time"
         self._rate = parameter(self, "rate", 1.0, speed)
+
         self._bag = Bag(self._path)
         self._publishers_by_topic: dict[str, Publisher] = {}
         for kind, topic, profile in (
@@ -63,21 +72,31 @@ class BagPlayer(Node):
             name = self._topic_of(topic)
             self._publishers_by_topic[name] = self.create_publisher(kind, topic, profile)
         self._recorded_topic = self._topic_of(TOPIC_COMMAND)
+
         # Actions (7,) by the stamp of the image that they answer.
         self._recorded: dict[int, np.ndarray] = {}
         self._replayed: dict[int, np.ndarray] = {}
+
         self._clock_publisher = self.create_publisher(Clock, "/clock", qos.CLOCK)
         self.create_subscription(EefCommand, TOPIC_REPLAYED, self._on_command, qos.COMMANDS)
-        self._error: Exception | None = None
+        self._error: Exception | None = None  # of the player's thread
         self._done = self.create_guard_condition(self._end)
         threading.Thread(target=self._play_and_end, name="player", daemon=True).start()
 
     def _topic_of(self, relative: str) -> str:
-        """Return a topic's name in the bag, which may have any namespace."""
+        """Return a topic's name in the bag, which may have any namespace.
+
+        Args:
+            relative: Name of the topic without a namespace.
+
+        Raises:
+            PtrError: If the bag has no such topic, or several.
+        """
         names = []
         for name in self._bag.types:
             if f"/{name.lstrip('/')}".endswith(f"/{relative}"):
                 names.append(name)
+
         if len(names) != 1:
             raise PtrError(
                 f"{self._path} has {len(names) or 'no'} topics {relative}; one is needed; "
@@ -91,6 +110,7 @@ class BagPlayer(Node):
     # --- the player's thread ----------------------------------------------------------------
 
     def _play_and_end(self) -> None:
+        """Play the bag, then let the executor end the process."""
         try:
             self._wait_for_subscribers()
             self._play()
@@ -101,11 +121,17 @@ class BagPlayer(Node):
             self._done.trigger()
 
     def _end(self) -> None:
+        """End the process, with the error of the player's thread if there was one."""
         if self._error is not None:
             raise PtrError(f"playing {self._path}: {self._error}") from self._error
         rclpy.try_shutdown()
 
     def _wait_for_subscribers(self) -> None:
+        """Wait until every topic has a subscriber.
+
+        Raises:
+            PtrError: If that takes longer than `SUBSCRIBER_TIMEOUT`.
+        """
         deadline = time.monotonic() + SUBSCRIBER_TIMEOUT
         while not self._has_subscribers():
             if time.monotonic() > deadline:
@@ -123,21 +149,25 @@ class BagPlayer(Node):
         start: float | None = None
         now_ns = 0
         topics = [*self._publishers_by_topic, self._recorded_topic]
+
         for topic, stamp_ns, data in self._bag.messages(topics):
             if start is None:
                 start = time.monotonic() - stamp_ns * 1e-9 / self._rate
                 now_ns = stamp_ns
+
             while now_ns < stamp_ns:
                 now_ns = min(now_ns + TICK_NS, stamp_ns)
                 due = start + now_ns * 1e-9 / self._rate
                 time.sleep(max(0.0, due - time.monotonic()))
                 self._clock_publisher.publish(Clock(clock=to_stamp(now_ns)))
+
             if topic in self._publishers_by_topic:
                 self._publishers_by_topic[topic].publish(bytes(data))
             else:
                 command = deserialize_message(bytes(data), EefCommand)
                 action = np.asarray(command.action)
                 self._recorded[to_ns(command.observation_stamp)] = action
+
         time.sleep(LAST_ANSWER)
 
     def _report(self) -> None:

@@ -25,6 +25,9 @@ def message_definition(type_name: str) -> str:
     Args:
         type_name: Full name, for instance "sensor_msgs/msg/Image".
 
+    Returns:
+        The text of the type, then those of the others, each after a line of "=" and its name.
+
     Raises:
         PtrError: If one of the definitions is not installed.
     """
@@ -35,6 +38,7 @@ def message_definition(type_name: str) -> str:
         if name not in texts:
             texts[name] = _find(name, "msg").read_text()
             queue += _types_used(name, texts[name])
+
     parts = [texts.pop(type_name)]
     for name, text in texts.items():
         parts.append(f"{_SEPARATOR}\nMSG: {name.replace('/msg/', '/')}\n{text}")
@@ -43,11 +47,19 @@ def message_definition(type_name: str) -> str:
 
 @functools.cache
 def type_hash(type_name: str) -> str:
-    """Return a type's RIHS01 hash; empty where the distribution installs none (Humble)."""
+    """Return the RIHS01 hash of a type.
+
+    Args:
+        type_name: Full name, for instance "sensor_msgs/msg/Image".
+
+    Returns:
+        The hash; empty where the distribution of ROS installs none (Humble).
+    """
     try:
         description = json.loads(_find(type_name, "json").read_text())
     except PtrError:
         return ""
+
     hashes = {}
     for entry in description["type_hashes"]:
         hashes[entry["type_name"]] = entry["hash_string"]
@@ -67,7 +79,15 @@ def _types_used(owner: str, text: str) -> list[str]:
 
 
 def _find(type_name: str, suffix: str) -> Path:
-    """Return the installed file of a message type with this suffix."""
+    """Return the installed file of a message type.
+
+    Args:
+        type_name: Full name of the type.
+        suffix: `msg` for its definition, `json` for its description with hashes.
+
+    Raises:
+        PtrError: If no prefix of ROS, nor that of Python, has the file.
+    """
     package, _, name = type_name.split("/")
     prefixes = [
         prefix
@@ -75,6 +95,7 @@ def _find(type_name: str, suffix: str) -> Path:
         if prefix
     ]
     prefixes.append(sys.prefix)
+
     for prefix in prefixes:
         file = Path(prefix) / "share" / package / "msg" / f"{name}.{suffix}"
         if file.is_file():

@@ -68,6 +68,7 @@ class RecorderNode(Node):
         super().__init__("recorder_node")
         self._log = self.get_logger()
         self._declare_parameters()
+
         self._topics: list[RecordedTopic] = []
         self._episode = ""  # id; empty while idle
         self._outcome = ""  # set by the end event, while the bag lingers
@@ -78,6 +79,7 @@ class RecorderNode(Node):
         self._reported: set[str] = set()  # errors of writers that are in the log
         self._bags = 0
         self._publishing_nodes: set[str] = set()  # by their diagnostics
+
         self._subscribe()
         publish_diagnostics(self, "recorder", self._health)
 
@@ -102,6 +104,7 @@ class RecorderNode(Node):
         self._chunk_bytes = parameter(
             self, "chunk_bytes", CHUNK_BYTES, "size of an MCAP chunk [bytes]"
         )
+
         names = dict.fromkeys([camera, *filter(None, others)])
         given = [camera_latency(latency) for latency in latencies]
         # Latency of each camera [s]; 0 for those without an entry.
@@ -184,6 +187,7 @@ class RecorderNode(Node):
         self._put(topic, data, stamp_ns)
 
     def _on_diagnostics(self, topic: RecordedTopic, data: bytes) -> None:
+        """Note which nodes publish diagnostics, and record the message."""
         for status in deserialize_message(data, DiagnosticArray).status:
             node, _, _ = status.name.partition(":")
             self._publishing_nodes.add(node)
@@ -215,7 +219,14 @@ class RecorderNode(Node):
     def _put(
         self, topic: RecordedTopic, data: bytes, stamp_ns: int, *, always: bool = False
     ) -> None:
-        """Give a message to the writer of the running episode, if there is one."""
+        """Give a message to the writer of the running episode, if there is one.
+
+        Args:
+            topic: Topic of the message.
+            data: The serialised message (CDR).
+            stamp_ns: Time of its arrival [ns].
+            always: Whether it is never dropped.
+        """
         if self._writer is None:
             return
         if topic.description is None:
@@ -226,6 +237,7 @@ class RecorderNode(Node):
     # --- episodes ---------------------------------------------------------------------------
 
     def _start(self, event: EpisodeEvent) -> None:
+        """Begin a bag for an episode; one that still runs is closed first."""
         if event.episode_id == self._episode and self._episode:
             self._log.warning(f"episode {self._episode} is being recorded already")
             return
@@ -235,6 +247,7 @@ class RecorderNode(Node):
                     f"episode {self._episode} has no end event; closed as stop"
                 )
             self._finish("stop")
+
         custom = self._custom_data(event)
         try:
             bag = BagWriter(
@@ -243,6 +256,7 @@ class RecorderNode(Node):
         except PtrError as error:
             self._fail(f"episode {event.episode_id!r} is not recorded: {error}")
             return
+
         self._error = ""
         self._episode = event.episode_id
         self._writer = BackgroundWriter(bag, self._queue_bytes)
@@ -264,6 +278,7 @@ class RecorderNode(Node):
         }
 
     def _write_pre_roll(self) -> None:
+        """Begin the bag with the messages from before START."""
         now = now_ns(self)
         for topic in self._topics:
             topic.description = None
@@ -304,6 +319,7 @@ class RecorderNode(Node):
             if writer is not None and writer.error and writer.error not in self._reported:
                 self._reported.add(writer.error)
                 self._fail(writer.error)
+
         for writer in ended:
             self._finishing.remove(writer)
             if writer.path is not None:
@@ -325,8 +341,10 @@ class RecorderNode(Node):
             "directory": self._directory,
             "hears": " ".join(sorted(self._publishing_nodes)),
         }
+
         if self._error:
             return Health(DiagnosticStatus.ERROR, self._error, values)
+
         warning = ""
         if writer and dropped:
             counts = [f"{topic} {count}" for topic, count in writer.dropped.most_common()]

@@ -35,7 +35,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _recover_folder(directory: Path) -> int:
-    """Restore the recordings in a folder; return the number that could not be restored."""
+    """Restore the recordings in a folder and print a line for each.
+
+    Args:
+        directory: Folder that holds the bags.
+
+    Returns:
+        The number of recordings that could not be restored.
+
+    Raises:
+        RecordingError: If there is no such folder.
+    """
     if not directory.is_dir():
         raise RecordingError(
             f"{directory} is not a folder; give the folder that the recorder writes into"
@@ -44,6 +54,7 @@ def _recover_folder(directory: Path) -> int:
     if not partials:
         print(f"{directory}: nothing to restore")
         return 0
+
     failures = 0
     for partial in partials:
         try:
@@ -73,18 +84,22 @@ def restore(partial: Path) -> str:
     name = partial.name[1 : -len(f".{PARTIAL}")]
     directory = partial.parent
     file = partial / mcap_name(name)
+
     if not _is_abandoned(file):
         return f"{partial}: left alone, it is still being recorded"
+
     # An earlier restoration may have been killed.
     shutil.rmtree(directory / f".{name}.{RECOVERING}", ignore_errors=True)
     topics, messages = _salvage(file)
     if not messages:
         shutil.rmtree(partial)
         return f"{partial}: removed, not one whole chunk of it had reached the disk"
+
     custom = {"outcome": "interrupted", **_custom_data(partial)}
     if _custom_data(directory / name) == custom:
         shutil.rmtree(partial)
         return f"{directory / name}: was restored before"
+
     writer = BagWriter(directory, name, custom, suffix=RECOVERING)
     try:
         with progress(messages, desc=name, unit="message", leave=False) as bar:
@@ -94,6 +109,7 @@ def restore(partial: Path) -> str:
     except BaseException:
         writer.discard()
         raise
+
     shutil.rmtree(partial)
     duration = (writer.last_ns - writer.first_ns) / 1e9
     return f"{path}: restored {writer.messages} messages, {duration:.1f} s"
@@ -101,6 +117,9 @@ def restore(partial: Path) -> str:
 
 def _salvage(file: Path) -> tuple[dict[int, Topic], list[tuple[int, int, memoryview]]]:
     """Read all whole chunks of an unfinished MCAP file.
+
+    Args:
+        file: The MCAP file; it may be missing or empty.
 
     Returns:
         The topics by channel, and channel, log time [ns] and data of each message.
@@ -111,6 +130,7 @@ def _salvage(file: Path) -> tuple[dict[int, Topic], list[tuple[int, int, memoryv
 
     if not file.is_file() or not file.stat().st_size:
         return {}, []
+
     bag = McapFile(file, salvage=True)
     topics = {}
     for number, channel in bag.channels.items():

@@ -1,4 +1,8 @@
-"""The executable `camera_node`: the camera node with every real device and the simulated one."""
+"""The executable `camera_node`: the camera node with every real device and the simulated one.
+
+It is in this room because a camera may not depend on the simulation: the simulation completes
+the table of device kinds.
+"""
 
 from __future__ import annotations
 

@@ -101,6 +101,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _parser() -> VerbParser:
+    """Return the parser of the verb."""
     parser = VerbParser("collect", main.__doc__)
     parser.add_argument(
         "--tasks",
@@ -130,6 +131,12 @@ def _parser() -> VerbParser:
         metavar="N",
         help="number of processes (default: all cores)",
     )
+    _add_image_options(parser)
+    return parser
+
+
+def _add_image_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of image sizes and noise."""
     parser.add_argument(
         "--image-size",
         type=_size,
@@ -150,7 +157,6 @@ def _parser() -> VerbParser:
         default=0.15,
         help="noise of the arm, relative to the longest step, 0 to 1; 0: no recovery either",
     )
-    return parser
 
 
 def main(argv: list[str] | None = None) -> int:

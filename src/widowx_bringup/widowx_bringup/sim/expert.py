@@ -44,22 +44,32 @@ class Disturbance:
         self._burst_action = np.zeros(7)
 
     def __call__(self, requested: np.ndarray) -> np.ndarray:
-        """Return the action to execute, shape (7,), for the requested one (7,)."""
+        """Return the action to execute.
+
+        Args:
+            requested: Requested action, shape (7,).
+
+        Returns:
+            Shape (7,), within the bounds of the action space.
+        """
         if self._burst_left == 0 and self._rng.random() < self._burst:
             self._burst_left = int(self._rng.integers(2, 6))
             self._burst_action = self._random_step()
         if self._burst_left > 0:
             self._burst_left -= 1
             return self._burst_action.copy()
+
         # Short steps have less noise.
         length = float(np.linalg.norm(requested[:3]))
         std = self._noise * (0.25 + 0.75 * length / LONGEST_STEP)
+
         noise = np.zeros(7)
         noise[:3] = std * LONGEST_STEP * self._rng.standard_normal(3)
         noise[5] = std * LONGEST_TURN * self._rng.standard_normal()
         return np.clip(requested + noise, ACTION_LOW, ACTION_HIGH)
 
     def _random_step(self) -> np.ndarray:
+        """Return a random action, shape (7,), within the longest step and turn."""
         step = self._rng.uniform(-LONGEST_STEP, LONGEST_STEP, 3)
         turn = self._rng.uniform(-LONGEST_TURN, LONGEST_TURN)
         gripper = OPEN if self._rng.random() < 0.3 else CLOSED
@@ -85,7 +95,15 @@ class Expert:
         self._held = opening_of(self._object.half_size[1] + 0.002)
 
     def act(self, proprio: np.ndarray) -> np.ndarray:
-        """Return the next action, shape (7,), for the measured proprioception (7,)."""
+        """Return the next action for the present scene.
+
+        Args:
+            proprio: Measured proprioception, shape (7,): position [m], rotation [rad],
+                gripper opening.
+
+        Returns:
+            Requested action, shape (7,).
+        """
         goal, yaw, gripper = self._decide(np.asarray(proprio, dtype=float))
         step = goal - proprio[:3]
         step *= min(1.0, LONGEST_STEP / max(float(np.linalg.norm(step)), 1e-9))
@@ -101,13 +119,21 @@ class Expert:
         return bool(distance < 0.6 * self._container.half_size and abs(height) < 0.006)
 
     def _decide(self, proprio: np.ndarray) -> tuple[np.ndarray, float, float]:
-        """Return goal position (3,) [m], goal yaw [rad] and gripper command."""
+        """Choose the goal of the next step.
+
+        Args:
+            proprio: Measured proprioception, shape (7,).
+
+        Returns:
+            Goal position (3,) [m], goal yaw [rad] and gripper command.
+        """
         eef, yaw, opening = proprio[:3], proprio[5], proprio[6]
         position, _ = self._world.object_pose(self._object.name)
         container = self._world.container_position(self._container.name)
         offset = eef - position
         distance = float(np.hypot(*offset[:2]))
         left = float(np.hypot(*(position[:2] - container[:2])))
+
         if self._is_delivered():
             return self._release(eef, opening), yaw, OPEN
         near = distance < 0.016 and abs(offset[2]) < 0.026
@@ -117,13 +143,19 @@ class Expert:
             return eef, yaw, CLOSED
         if opening < 0.85:
             return self._approach(eef, position), 0.0, OPEN
+
         # Down a funnel: the smaller the distance, the lower. Each step then depends only on
         # what an image shows.
         height = position[2] + GRASP + FUNNEL * max(0.0, distance - 0.008)
         return np.array([*position[:2], min(height, HOVER)]), 0.0, OPEN
 
     def _release(self, eef: np.ndarray, opening: float) -> np.ndarray:
-        """Return the goal after delivery: stay until the fingers are open, then rise."""
+        """Return the goal after delivery: stay until the fingers are open, then rise.
+
+        Args:
+            eef: Position of the end effector, (3,) [m].
+            opening: Measured gripper opening.
+        """
         return eef if opening < RELEASED else np.array([*eef[:2], CARRY])
 
     def _carry(
@@ -148,7 +180,12 @@ class Expert:
         return np.array([*(container + offset)[:2], CARRY])
 
     def _approach(self, eef: np.ndarray, position: np.ndarray) -> np.ndarray:
-        """Return the goal without the object: rise first, then move above the object."""
+        """Return the goal without the object: rise first, then move above the object.
+
+        Args:
+            eef: Position of the end effector, (3,) [m].
+            position: Position of the object, (3,) [m].
+        """
         if eef[2] < HOVER - 0.015:
             return np.array([*eef[:2], HOVER])
         return np.array([*position[:2], HOVER])

@@ -70,10 +70,13 @@ class LockstepClock:
         if not (command_is_late or image_is_late):
             self._paused_at = None
             return False
+
         now = time.monotonic()
         self._paused_at = self._paused_at or now
         if now - self._paused_at < self.timeout:
             return True
+
+        # After the timeout, simulated time no longer waits for the late node.
         if command_is_late:
             self._command_due_ns = None
         if image_is_late:

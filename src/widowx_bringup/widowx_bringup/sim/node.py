@@ -36,9 +36,23 @@ WATCH_TICKS = round(WATCH_PERIOD / TICK)
 
 
 class SimulationNode(ArmNode):
-    """An arm node whose arm is simulated; adds the clock, the world's state, reset and success."""
+    """An arm node whose arm is simulated; adds the clock, the world's state, reset and success.
+
+    Only the device thread changes the world.
+
+    Attributes:
+        world: The simulated world.
+    """
 
     def __init__(self, **options: Any) -> None:
+        """Build the world and declare the parameters.
+
+        Args:
+            options: Passed on to `ArmNode`.
+
+        Raises:
+            PtrError: If the value of a parameter is not possible.
+        """
         # The present time as epoch: the bags of two runs do not overlap in time.
         self.world = World(epoch_ns=time.time_ns())
         super().__init__("simulation", {"simulator": _simulator}, **options)
@@ -56,6 +70,7 @@ class SimulationNode(ArmNode):
         )
         noise = "noise of the arm, relative to the longest step"
         self._noise = parameter(self, "disturbance", 0.0, noise, (0.0, 1.0))
+
         if self._factor != 1.0 and not self.simulated_time:
             raise PtrError(
                 f"real_time_factor {self._factor} is not possible without use_sim_time"
@@ -70,12 +85,16 @@ class SimulationNode(ArmNode):
         """Return the thread that owns the world, not yet started.
 
         A command is executed between two ticks of simulated time.
+
+        Returns:
+            The thread, which calls `_tick` at the real-time factor.
         """
         self._lockstep = LockstepClock(self._timeout)
         self._disturbance = Disturbance(np.random.default_rng(0), self._noise)
         self._next_state_ns = self.world.time_ns
         self._measured = (time.monotonic(), self.world.time_ns)
         self._ticks = 0
+
         self._clock_publisher = self.create_publisher(Clock, "/clock", qos.CLOCK)
         self._world_publisher = self.create_publisher(JointState, TOPIC_WORLD, qos.STATE)
         self.create_service(ResetScene, "sim/reset", self._on_reset)
@@ -87,19 +106,31 @@ class SimulationNode(ArmNode):
         return self.device_stamp_ns(self.world.time_ns)
 
     def device_stamp_ns(self, stamp_ns: int) -> int:
-        """Return a stamp of the world [ns] on the clock of the graph: simulated or system time."""
+        """Return a stamp of the world on the clock of the graph: simulated or system time.
+
+        Args:
+            stamp_ns: Time of the world [ns].
+
+        Returns:
+            The same moment on the clock of the graph [ns].
+        """
         if self.simulated_time:
             return stamp_ns
         return stamp_ns + time.time_ns() - self.world.time_ns
 
     def on_picture(self, picture: CameraInfo) -> None:
-        """Note an image of the camera, for which simulated time may be paused."""
+        """Note an image of the camera, for which simulated time may be paused.
+
+        Args:
+            picture: Calibration message of the image, with the same stamp.
+        """
         super().on_picture(picture)
         self._lockstep.on_image(to_ns(picture.header.stamp))
 
     async def _on_reset(
         self, request: ResetScene.Request, response: ResetScene.Response
     ) -> ResetScene.Response:
+        """Serve `sim/reset`: set up the scene of a task and seed."""
         response.success, response.message = await self.ask(
             lambda: self._reset(request.task, request.seed)
         )
@@ -108,12 +139,15 @@ class SimulationNode(ArmNode):
     # --- jobs: they run in the device thread ------------------------------------------------
 
     def _tick(self) -> None:
+        """Simulate one tick, unless time is paused; publish state and clock when due."""
         world_ns = self.world.time_ns
         if self.simulated_time and self._lockstep.must_pause(world_ns, self._next_state_ns):
             return
+
         if world_ns >= self._next_state_ns:
             self._next_state_ns += self._state_period_ns
             self._publish_world()
+
         self.world.advance(TICK)
         self._ticks += 1
         if self._ticks % WATCH_TICKS == 0:
@@ -122,21 +156,24 @@ class SimulationNode(ArmNode):
             self._clock_publisher.publish(Clock(clock=to_stamp(self.world.time_ns)))
 
     def _start(self, episode: str) -> None:
+        """Begin an episode; simulated time then waits for the first command as well."""
         super()._start(episode)
         if self.guard.episode:
-            self._lockstep.on_command(
-                self.world.time_ns
-            )  # expects the first command as well
+            self._lockstep.on_command(self.world.time_ns)
 
     def _end(self, episode: str) -> None:
+        """End an episode; simulated time no longer waits for commands."""
         super()._end(episode)
         self._lockstep.expect_no_command()
 
     def _execute(self, request: EefCommand) -> None:
+        """Execute a command, in an episode with the noise of the arm."""
         action = np.asarray(request.action)
         if self._noise > 0 and self.guard.episode and np.isfinite(action).all():
             request.action = self._disturbance(action)
+
         super()._execute(request)
+
         if self.guard.episode and not self.guard.holding:
             image_ns = to_ns(request.observation_stamp) or self.world.time_ns
             self._lockstep.on_command(image_ns)
@@ -146,18 +183,21 @@ class SimulationNode(ArmNode):
         return super()._hold(reason, kind)
 
     def _publish_world(self) -> None:
+        """Publish the state of the world, from which the cameras render their images."""
         message = JointState(position=self.world.state().tolist())
         message.header.stamp = to_stamp(self.now_ns())
         self._world_publisher.publish(message)
         self._lockstep.on_state(to_ns(message.header.stamp))
 
     def _reset(self, task: str, seed: int) -> str:
+        """Set up the scene of a task and seed; return its description."""
         self.world.reset(sample_layout(task, seed))
         self._disturbance = Disturbance(np.random.default_rng(seed), self._noise)
         self.controller.reset()
         return f"{task}, seed {seed}"
 
     def _outcome(self) -> str:
+        """Serve `sim/outcome`: succeed if the task is solved."""
         if not self.world.success():
             raise PtrError("not solved")
         return "solved"
@@ -168,6 +208,7 @@ class SimulationNode(ArmNode):
         last_real, last_ns = self._measured
         real, simulated_ns = time.monotonic(), self.world.time_ns
         self._measured = (real, simulated_ns)
+
         factor = (simulated_ns - last_ns) * 1e-9 / max(real - last_real, 1e-9)
         values = {
             **health.values,
@@ -178,6 +219,7 @@ class SimulationNode(ArmNode):
 
 
 def _simulator(node: ArmNode) -> tuple[Arm, EefController]:
+    """Return the simulated arm of a node and its controller: the device `simulator`."""
     assert isinstance(node, SimulationNode)
     arm = SimulatedArm(node.world)
     return arm, EefController(arm, Kinematics(), node.limits)

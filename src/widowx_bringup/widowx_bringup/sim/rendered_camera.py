@@ -51,7 +51,11 @@ class RenderedCamera:
         self._world.close()
 
     def show(self, message: JointState) -> None:
-        """Take over a world state: the stamp and the position of the message."""
+        """Take over a world state.
+
+        Args:
+            message: Stamp, and the state as its positions.
+        """
         self._stamp_ns = to_ns(message.header.stamp)
         self._states.append(np.asarray(message.position))
 
@@ -67,6 +71,7 @@ class RenderedCamera:
                 f"camera {features.name}: no world state on {TOPIC_WORLD}; "
                 "is `simulation` running?"
             )
+
         self._world.set_state(self._states[0])
         image = self._world.render(features.name, features.height, features.width)
         return Frame(self._stamp_ns, image)

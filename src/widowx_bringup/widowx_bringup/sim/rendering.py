@@ -92,11 +92,13 @@ class Renderer:
                 f"cannot render {width}x{height} pixels; "
                 f"the largest image is {limit.offwidth}x{limit.offheight}"
             )
+
         self._gl, self._context = _make_context(model, height, width)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._free = weakref.finalize(self, _free, self._gl, self._context)
         # At exit the display may be gone; the end of the process frees everything.
         self._free.atexit = False
+
         self._model = model
         self._rectangle = mujoco.MjrRect(0, 0, width, height)
         self._options = mujoco.MjvOption()
@@ -123,6 +125,7 @@ class Renderer:
         mujoco.mjv_updateScene(
             self._model, data, self._options, None, view, everything, self._scene
         )
+
         self._gl.make_current()
         mujoco.mjr_render(self._rectangle, self._scene, self._context)
         image = np.empty((self._rectangle.height, self._rectangle.width, 3), dtype=np.uint8)
@@ -137,7 +140,11 @@ class Renderer:
 def _make_context(
     model: mujoco.MjModel, height: int, width: int
 ) -> tuple[Any, mujoco.MjrContext]:
-    """Return an OpenGL context, which is current now, and MuJoCo's context for the model."""
+    """Return an OpenGL context, which is current now, and MuJoCo's context for the model.
+
+    Raises:
+        RenderingError: If the backend does not work.
+    """
     import mujoco
 
     backend = choose_backend()

@@ -17,7 +17,10 @@ _RIM_HALF_THICKNESS = 0.003  # of a tray [m]
 
 
 def build_model() -> mujoco.MjModel:
-    """Return the one model of every scene; `World.reset` parks what a scene leaves out."""
+    """Return the one model of every scene.
+
+    It holds every object and container; `World.reset` parks those that a scene leaves out.
+    """
     spec = mujoco.MjSpec.from_file(str(DESCRIPTION / "scene.xml"))
     for item in OBJECTS.values():
         _add_object(spec, item)
@@ -27,6 +30,7 @@ def build_model() -> mujoco.MjModel:
 
 
 def _add_object(spec: mujoco.MjSpec, item: Object) -> None:
+    """Add a free body for an object, which collides with table, containers and fingers."""
     body = spec.worldbody.add_body(name=item.name)
     body.add_freejoint(name=item.name)
     if item.is_cylinder:
@@ -51,6 +55,7 @@ def _add_object(spec: mujoco.MjSpec, item: Object) -> None:
 
 
 def _add_container(spec: mujoco.MjSpec, container: Container) -> None:
+    """Add a fixed body for a container: a disc for a plate, a floor with a rim for a tray."""
     body = spec.worldbody.add_body(name=container.name, mocap=True)
     solid: dict[str, Any] = {
         "rgba": container.rgba,
@@ -61,14 +66,17 @@ def _add_container(spec: mujoco.MjSpec, container: Container) -> None:
     }
     half = container.half_size
     half_height = container.floor / 2
+
     if container.is_plate:
         shape = mujoco.mjtGeom.mjGEOM_CYLINDER
         size = [half, half_height, 0]
         body.add_geom(type=shape, size=size, pos=[0, 0, half_height], **solid)
         return
+
     box = mujoco.mjtGeom.mjGEOM_BOX
     size = [half, half, half_height]
     body.add_geom(type=box, size=size, pos=[0, 0, half_height], **solid)
+
     thickness = _RIM_HALF_THICKNESS
     rim = _RIM_HALF_HEIGHT
     for sign in (-1, 1):

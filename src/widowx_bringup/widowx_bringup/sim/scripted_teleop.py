@@ -40,13 +40,21 @@ KEPT_STATES = 30
 
 
 class ScriptedTeleop(Node):
-    """Publishes commands between the START of an episode and its end, one per control period."""
+    """Publishes commands between the START of an episode and its end, one per control period.
+
+    Each command answers an image: the expert sees the world state that the image shows.
+    """
 
     def __init__(self, **options: Any) -> None:
+        """Declare the parameter `camera` and subscribe.
+
+        Args:
+            options: Passed on to `rclpy.node.Node`.
+        """
         super().__init__("scripted_teleop", **options)
         self._world = World()
         self._expert: Expert | None = None
-        self._episode = ""
+        self._episode = ""  # id of the newest episode
         self._states: OrderedDict[int, JointState] = OrderedDict()  # newest ones by stamp
         self._inputs = Inputs(max_image_age=0.2, max_state_age=0.2)
         self._schedule = StepSchedule(CONTROL_RATE)
@@ -74,12 +82,14 @@ class ScriptedTeleop(Node):
             self._expert = None
 
     def _start(self, event: EpisodeEvent) -> None:
+        """Begin to demonstrate the task of an episode, if it is one of the simulator's."""
         try:
             task = parse_task(event.task)
         except TaskError as error:
             self._expert = None
             self.get_logger().error(str(error))
             return
+
         self._expert = Expert(self._world, task)
         self._episode = event.episode_id
         self._inputs.start(to_ns(event.header.stamp))
@@ -92,12 +102,17 @@ class ScriptedTeleop(Node):
         )
 
     def _on_world(self, message: JointState) -> None:
+        """Keep a world state until the image with its stamp arrives."""
         self._states[to_ns(message.header.stamp)] = message
         while len(self._states) > KEPT_STATES:
             self._states.popitem(last=False)
 
     def _on_image(self, info: CameraInfo) -> None:
-        """Publish a command for the scene of an image, so that every command answers an image."""
+        """Publish a command for the scene of an image, if one is due.
+
+        Args:
+            info: Calibration message of the image, with the same stamp.
+        """
         stamp_ns = to_ns(info.header.stamp)
         self._inputs.image_ns = stamp_ns
         state = self._states.get(stamp_ns)
@@ -105,6 +120,7 @@ class ScriptedTeleop(Node):
             return
         if not self._schedule.take(stamp_ns):
             return
+
         self._world.set_state(np.asarray(state.position))
         assert self._inputs.arm is not None
         action = self._expert.act(self._inputs.arm.proprio)

@@ -44,14 +44,25 @@ class SimulatedArm:
         """Nothing to do."""
 
     def read(self, max_age: float = MAX_AGE) -> JointReading:
-        """Return the present joints; a simulated reading has no age."""
+        """Return the present joints; a simulated reading has no age.
+
+        Args:
+            max_age: Not needed here.
+        """
         world = self._world
         return JointReading(
             world.time_ns, world.joints, world.joint_velocities, world.gripper
         )
 
     def send(self, target: JointTarget) -> JointTarget:
-        """Give the servos a target that is within the limits."""
+        """Give the servos a target.
+
+        Args:
+            target: Joints and gripper, within the limits.
+
+        Returns:
+            The target that was sent.
+        """
         self._world.command(target.positions, target.gripper)
         return target
 
@@ -84,7 +95,11 @@ class SimulatedCamera:
         """Nothing to do: the world frees its renderers."""
 
     def read_latest(self, max_age: float = 0.2) -> Frame:
-        """Render the present scene; a simulated image has no age."""
+        """Render the present scene; a simulated image has no age.
+
+        Args:
+            max_age: Not needed here.
+        """
         features = self.features
         image = self._world.render(features.name, features.height, features.width)
         return Frame(self._world.time_ns, image)

@@ -144,6 +144,9 @@ def prior_tasks() -> list[str]:
 def parse_task(name: str) -> Task:
     """Return the task of a name.
 
+    Args:
+        name: Name of a task, for instance "put the red cube on the white plate".
+
     Raises:
         TaskError: If no task has that name.
     """

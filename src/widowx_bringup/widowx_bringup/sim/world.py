@@ -56,13 +56,15 @@ class World:
         self._objects = {name: _ObjectIndex(self.model, name) for name in OBJECTS}
         self._mocap = {name: int(self.model.body(name).mocapid[0]) for name in CONTAINERS}
         self._pads = {self.model.geom("left_pad").id, self.model.geom("right_pad").id}
-        self._renderers: dict[tuple[int, int], Renderer] = {}
+        self._renderers: dict[tuple[int, int], Renderer] = {}  # by height and width
         self._placed_since: int | None = None  # time of the placement [ns]
+
         limits = Limits()
         self._profile = TrapezoidalProfile(
             _START_SEED, limits.profile_time, limits.profile_acceleration_time
         )
-        self._finger_target = FINGER_OPEN
+        self._finger_target = FINGER_OPEN  # [m]
+
         self._park(OBJECTS.keys(), CONTAINERS.keys())
         self.place_arm(_START_SEED)
 
@@ -91,6 +93,9 @@ class World:
 
         Simulated time goes on.
 
+        Args:
+            layout: The scene.
+
         Raises:
             SimulatorError: If the layout names an unknown thing or an unreachable start
                 pose.
@@ -102,6 +107,7 @@ class World:
                 f"the layout holds {sorted(unknown)}; the world has {[*OBJECTS, *CONTAINERS]}"
             )
         start_joints = self._start_joints(layout)
+
         self.layout = layout
         self._placed_since = None
         mujoco.mj_resetData(self.model, self.data)
@@ -109,12 +115,14 @@ class World:
             OBJECTS.keys() - layout.objects.keys(),
             CONTAINERS.keys() - layout.containers.keys(),
         )
+
         for name, (x, y, yaw) in layout.objects.items():
             z = OBJECTS[name].half_size[2]
             quaternion = [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
             self.data.qpos[self._objects[name].qpos] = [x, y, z, *quaternion]
         for name, (x, y) in layout.containers.items():
             self.data.mocap_pos[self._mocap[name]] = [x, y, 0]
+
         self.place_arm(start_joints)
 
     def _start_joints(self, layout: Layout) -> np.ndarray:
@@ -129,7 +137,11 @@ class World:
         return solution.joints
 
     def place_arm(self, joints: np.ndarray) -> None:
-        """Put the arm at joints (6,) [rad], at rest and with the gripper open."""
+        """Put the arm at some joints, at rest and with the gripper open.
+
+        Args:
+            joints: Shape (6,) [rad].
+        """
         self.data.qpos[:8] = [*joints, FINGER_OPEN, -FINGER_OPEN]
         self.data.qvel[:] = 0
         self._profile.rest(joints)
@@ -138,22 +150,39 @@ class World:
         mujoco.mj_forward(self.model, self.data)
 
     def command(self, joints: np.ndarray, gripper: float) -> None:
-        """Give the servos a new target: joints (6,) [rad] and gripper opening 0..1."""
+        """Give all servos a new target.
+
+        Args:
+            joints: Joint target, shape (6,) [rad].
+            gripper: Gripper opening, 0 to 1.
+        """
         self.command_joints(joints)
         self.move_finger(finger_of(float(gripper)))
 
     def command_joints(self, joints: np.ndarray) -> None:
-        """Give the servos of the joints a new target, (6,) [rad]."""
+        """Give the servos of the joints a new target.
+
+        Args:
+            joints: Shape (6,) [rad].
+        """
         self._profile.plan(joints)
 
     def move_finger(self, finger: float) -> None:
-        """Give the gripper's servo a new target [m]."""
+        """Give the gripper's servo a new target.
+
+        Args:
+            finger: Position of the left finger [m].
+        """
         self._finger_target = finger
 
     def set_profile(self, time: np.ndarray, acceleration_time: np.ndarray) -> None:
-        """Give the servos other profile times, (6,) each [s].
+        """Give the servos of the joints other profile times.
 
         The present set points become their targets.
+
+        Args:
+            time: Duration of a motion, shape (6,) [s].
+            acceleration_time: Part of it in which a joint accelerates, shape (6,) [s].
         """
         self._profile = TrapezoidalProfile(self.data.ctrl[:6], time, acceleration_time)
 
@@ -162,7 +191,10 @@ class World:
         self._profile.rest(self.joints)
 
     def advance(self, seconds: float) -> None:
-        """Simulate some time [s]; the rest below one time step is added to the next call.
+        """Simulate some time.
+
+        Args:
+            seconds: Duration [s]; the rest below one time step is added to the next call.
 
         Raises:
             SimulatorError: If the physics diverged.
@@ -171,11 +203,13 @@ class World:
         count, self._owed_ns = divmod(self._owed_ns, self._timestep_ns)
         if count == 0:
             return
+
         self.data.ctrl[6] = self._finger_target
         for set_point in self._profile.advance(count, self.model.opt.timestep):
             self.data.ctrl[:6] = set_point
             mujoco.mj_step(self.model, self.data)
         self._steps += count
+
         if not np.isfinite(self.data.qacc).all():
             raise SimulatorError("the simulated physics diverged; reset the scene")
         self._note_placement()
@@ -202,23 +236,38 @@ class World:
             raise SimulatorError(
                 f"a world state has {expected} finite numbers; found shape {state.shape}"
             )
+
         self.data.qpos[:] = state[: self.model.nq]
         self.data.mocap_pos[:] = state[self.model.nq :].reshape(-1, 3)
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
 
     def eef_pose(self) -> np.ndarray:
-        """Return the true pose T_base_eef, (4, 4)."""
+        """Return the true pose of the end effector in the base frame, T_base_eef (4, 4)."""
         return self._kinematics.forward(self.data.qpos[:6])
 
     def object_pose(self, name: str) -> tuple[np.ndarray, float]:
-        """Return the position of an object's centre, (3,) [m], and its yaw [rad]."""
+        """Return the pose of an object in the base frame.
+
+        Args:
+            name: Name of the object.
+
+        Returns:
+            Position of its centre, shape (3,) [m], and yaw [rad].
+        """
         position, (w, x, y, z) = np.split(self.data.qpos[self._objects[name].qpos], [3])
         yaw = float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))
         return position.copy(), yaw
 
     def container_position(self, name: str) -> np.ndarray:
-        """Return the middle of a container's underside, (3,) [m]."""
+        """Return the position of a container in the base frame.
+
+        Args:
+            name: Name of the container.
+
+        Returns:
+            Middle of its underside, shape (3,) [m].
+        """
         return self.data.mocap_pos[self._mocap[name]].copy()
 
     def success(self) -> bool:
@@ -233,7 +282,15 @@ class World:
         return [self.model.camera(index).name for index in range(self.model.ncam)]
 
     def render(self, camera: str, height: int, width: int) -> np.ndarray:
-        """Return the image of a camera of the model, shape (height, width, 3) uint8 RGB.
+        """Return the image of a camera of the model.
+
+        Args:
+            camera: Name of the camera.
+            height: Image height [pixels].
+            width: Image width [pixels].
+
+        Returns:
+            Shape (height, width, 3), uint8 RGB.
 
         Raises:
             SimulatorError: If the model has no such camera.
@@ -255,12 +312,18 @@ class World:
         self._renderers.clear()
 
     def _park(self, objects: Set[str], containers: Set[str]) -> None:
-        """Move things below the table top, out of all contact, and compensate their weight."""
+        """Move things below the table top, out of all contact, and compensate their weight.
+
+        Args:
+            objects: Names of the objects to park; all others get their weight back.
+            containers: Names of the containers to park.
+        """
         for slot, name in enumerate(OBJECTS):
             parked = name in objects
             self.model.body_gravcomp[self._objects[name].body] = float(parked)
             if parked:
                 self.data.qpos[self._objects[name].qpos] = [0.1 * slot, 0, -0.5, 1, 0, 0, 0]
+
         for slot, name in enumerate(CONTAINERS):
             if name in containers:
                 self.data.mocap_pos[self._mocap[name]] = [0.2 * slot, 0.3, -0.5]
@@ -278,11 +341,13 @@ class World:
         item = OBJECTS[task.object]
         container = CONTAINERS[task.container]
         index = self._objects[task.object]
+
         offset = self.data.qpos[index.qpos][:3] - self.container_position(task.container)
         x, y = offset[:2]
         distance = np.hypot(x, y) if container.is_plate else max(abs(x), abs(y))
         height = offset[2] - container.floor - item.half_size[2]
         speed = np.linalg.norm(self.data.qvel[index.qvel][:3])
+
         return bool(
             distance < container.half_size
             and abs(height) < _HEIGHT_TOLERANCE
@@ -311,6 +376,7 @@ class _ObjectIndex:
         joint = model.joint(name)
         position = int(joint.qposadr[0])
         velocity = int(joint.dofadr[0])
+
         self.qpos = slice(position, position + 7)
         self.qvel = slice(velocity, velocity + 6)
         self.body = model.body(name).id
