@@ -13,7 +13,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-MESSAGES = ("builtin_interfaces", "diagnostic_msgs", "rcl_interfaces", "sensor_msgs")
+MESSAGES = (
+    "builtin_interfaces",
+    "diagnostic_msgs",
+    "rcl_interfaces",
+    "rosgraph_msgs",
+    "sensor_msgs",
+)
 NUMERIC = ("cv2", "numpy", "tqdm", "yaml")
 SHARED = ("ptr_common",)
 DATA = (*SHARED, "ptr_training.errors", *NUMERIC)

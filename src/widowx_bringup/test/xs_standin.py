@@ -49,7 +49,7 @@ from ptr_common.action_space import JOINT_NAMES
 from ptr_common.managed_node import run
 from widowx_bringup.arm.gripper import motor_angle
 from widowx_bringup.arm.limits import JOINT_HIGH, JOINT_LOW
-from widowx_bringup.sim.tasks import draw_layout
+from widowx_bringup.sim.tasks import sample_layout
 from widowx_bringup.sim.world import World
 
 RATE = 100.0
@@ -110,7 +110,7 @@ class XsStandIn(Node):
     ) -> None:
         super().__init__("xs_sdk", **options)
         self.world = World()
-        self.world.reset(draw_layout("put the yellow cube on the white plate", 0))
+        self.world.reset(sample_layout("put the yellow cube on the white plate", 0))
         self._start = np.array(start, dtype=float)
         self.world.place_arm(self._start)
         self._gains = (

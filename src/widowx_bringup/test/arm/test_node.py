@@ -374,7 +374,7 @@ def test_world_waits_for_a_late_command_and_goes_on_without_it() -> None:
         message.header.stamp = message.observation_stamp = to_stamp(rig.node.now_ns())
         rig.commands.publish(message)
         rig.until(lambda: rig.executed)
-        rig.until(lambda: rig.node._pacing.waiting)
+        rig.until(lambda: rig.node._lockstep.paused)
         stood = rig.node.world.time_ns
         assert rig.states[-1].status == ArmState.STATUS_OK
         rig.hold_until(

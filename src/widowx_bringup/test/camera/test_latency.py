@@ -1,4 +1,4 @@
-"""A camera's latency: from made-up signals whose delay is known, from the simulated world, and where it is refused."""
+"""Camera latency: of synthetic signals with a known delay, of the simulated world, and refusals."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from widowx_bringup.camera.latency import (
     Recording,
     check,
     correlate,
+    image_change,
     interpolate,
     measure,
     motion,
     peak,
-    picture_change,
 )
-from widowx_bringup.sim.world import SimulatedArm, World
+from widowx_bringup.sim.simulated_devices import SimulatedArm
+from widowx_bringup.sim.world import World
 
 SECONDS = 24.0
 BEGIN_NS = 1_700_000_000_000_000_000
@@ -58,22 +59,22 @@ def scene(place: float) -> np.ndarray:
 def record(
     latency: float, path: Path = there_and_back, *, rate: float = 30.0, seed: int = 0
 ) -> Recording:
-    """A recording whose pictures are stamped so much later than what they show [s]."""
+    """A recording whose images are stamped so much later than what they show [s]."""
     rng = np.random.default_rng(seed)
     seen = np.arange(0.0, SECONDS, 1 / rate)
     states = np.arange(0.013, SECONDS, 0.05) + rng.uniform(
         -0.004, 0.004, len(np.arange(0.013, SECONDS, 0.05))
     )
-    pictures = np.array([scene(place) for place in path(seen)]).round().astype(np.uint8)
+    images = np.array([scene(place) for place in path(seen)]).round().astype(np.uint8)
     joints = 0.1 * path(states)[:, None] * np.array([1.0, 0.3, -0.4, 0, 0, 0])
-    return Recording(nanoseconds(seen + latency), pictures, nanoseconds(states), joints)
+    return Recording(nanoseconds(seen + latency), images, nanoseconds(states), joints)
 
 
 def nanoseconds(times: np.ndarray) -> np.ndarray:
     return BEGIN_NS + np.round(times * 1e9).astype(np.int64)
 
 
-# --- known delays -------------------------------------------------------------------------------------------
+# --- known delays -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("latency", [0.0, 0.0071, 0.0333, 0.0468, 0.1, 0.213, 0.65, 0.99])
@@ -97,32 +98,32 @@ def test_the_rate_of_the_camera_does_not_shift_the_result(rate: float) -> None:
 def test_noise_widens_the_uncertainty_and_little_else() -> None:
     clean = record(0.0834)
     rng = np.random.default_rng(1)
-    noisy = clean.pictures + rng.normal(0, 3, clean.pictures.shape)
-    found = measure(replace(clean, pictures=noisy.clip(0, 255).astype(np.uint8)))
+    noisy = clean.images + rng.normal(0, 3, clean.images.shape)
+    found = measure(replace(clean, images=noisy.clip(0, 255).astype(np.uint8)))
     check(found)
     assert found.latency == pytest.approx(0.0834, abs=0.01)
     assert found.uncertainty > measure(clean).uncertainty
     assert abs(found.latency - 0.0834) < 5 * found.uncertainty
 
 
-def test_light_that_flickers_over_the_whole_picture_does_not_count() -> None:
+def test_light_that_flickers_over_the_whole_image_does_not_count() -> None:
     clean = record(0.1)
-    light = np.random.default_rng(2).integers(-20, 21, (len(clean.pictures), 1, 1))
+    light = np.random.default_rng(2).integers(-20, 21, (len(clean.images), 1, 1))
     found = measure(
         replace(
             clean,
-            pictures=(clean.pictures.astype(int) + light).clip(0, 255).astype(np.uint8),
+            images=(clean.images.astype(int) + light).clip(0, 255).astype(np.uint8),
         )
     )
     check(found)
     assert found.latency == pytest.approx(0.1, abs=0.003)
 
 
-def test_lost_pictures_do_not_shift_the_result() -> None:
+def test_lost_images_do_not_shift_the_result() -> None:
     whole = record(0.1)
-    kept = np.random.default_rng(3).random(len(whole.pictures)) > 0.2
+    kept = np.random.default_rng(3).random(len(whole.images)) > 0.2
     found = measure(
-        replace(whole, pictures=whole.pictures[kept], picture_ns=whole.picture_ns[kept])
+        replace(whole, images=whole.images[kept], image_ns=whole.image_ns[kept])
     )
     check(found)
     assert found.latency == pytest.approx(0.1, abs=0.003)
@@ -135,23 +136,23 @@ def simulated() -> Recording:
     world = World(BEGIN_NS)
     controller = EefController(SimulatedArm(world), Kinematics(), Limits())
     controller.reset()
-    pictures, picture_ns, joints, state_ns = [], [], [], []
+    images, image_ns, joints, state_ns = [], [], [], []
     next_ns = world.time_ns
     for action in motion(1.0):
         assert not controller.execute(action).rejected
         for tick in range(20):
             if world.time_ns >= next_ns:
                 next_ns += round(1e9 / 30)
-                picture = resize_area(world.render("over_shoulder", 60, 80), (60, 80))
-                pictures.append(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
-                picture_ns.append(world.time_ns)
+                image = resize_area(world.render("over_shoulder", 60, 80), (60, 80))
+                images.append(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+                image_ns.append(world.time_ns)
             if tick % 5 == 0:
                 joints.append(world.joints)
                 state_ns.append(world.time_ns)
             world.advance(0.01)
     world.close()
     return Recording(
-        np.array(picture_ns), np.array(pictures), np.array(state_ns), np.array(joints)
+        np.array(image_ns), np.array(images), np.array(state_ns), np.array(joints)
     )
 
 
@@ -159,14 +160,14 @@ def simulated() -> Recording:
 def test_a_delay_of_some_frames_is_recovered_exactly_in_simulation(
     simulated: Recording, frames: int
 ) -> None:
-    shown = np.maximum(np.arange(len(simulated.pictures)) - frames, 0)
-    found = measure(replace(simulated, pictures=simulated.pictures[shown]))
+    shown = np.maximum(np.arange(len(simulated.images)) - frames, 0)
+    found = measure(replace(simulated, images=simulated.images[shown]))
     check(found)
     assert round(found.frames) == frames
     assert found.latency == pytest.approx(frames / 30, abs=0.006)
 
 
-# --- refused ------------------------------------------------------------------------------------------------
+# --- refused ------------------------------------------------------------------------------
 
 
 def test_motion_that_repeats_itself_is_ambiguous() -> None:
@@ -183,10 +184,10 @@ def test_an_arm_that_does_not_move_tells_nothing() -> None:
 
 def test_a_camera_that_does_not_see_the_arm_is_refused() -> None:
     recording = record(0.1)
-    noise = np.random.default_rng(0).integers(0, 20, recording.pictures.shape, np.uint8)
-    for pictures in (noise, np.zeros_like(noise)):
+    noise = np.random.default_rng(0).integers(0, 20, recording.images.shape, np.uint8)
+    for images in (noise, np.zeros_like(noise)):
         with pytest.raises(LatencyError, match="Does the camera see the arm"):
-            check(measure(replace(recording, pictures=pictures)))
+            check(measure(replace(recording, images=images)))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +199,7 @@ def test_a_camera_that_does_not_see_the_arm_is_refused() -> None:
         ),
         (1.1, r"best latency is 110[01] ms; possible"),
         (-5.0, "hardly agree"),
-        (3600.0, "only 0 pictures lie between arm states; .* same clock"),
+        (3600.0, "only 0 images lie between arm states; .* same clock"),
     ],
 )
 def test_latency_beyond_what_is_possible_is_refused(latency: float, message: str) -> None:
@@ -209,22 +210,22 @@ def test_latency_beyond_what_is_possible_is_refused(latency: float, message: str
 def test_parts_that_disagree_are_refused() -> None:
     """The camera becomes slower by 40 ms halfway."""
     recording = record(0.1)
-    late = recording.picture_ns + 40_000_000 * (np.arange(len(recording.picture_ns)) > 400)
+    late = recording.image_ns + 40_000_000 * (np.arange(len(recording.image_ns)) > 400)
     with pytest.raises(LatencyError, match="the parts of the recording disagree"):
-        check(measure(replace(recording, picture_ns=late)))
+        check(measure(replace(recording, image_ns=late)))
 
 
-def test_pictures_or_states_that_stop_are_refused() -> None:
+def test_images_or_states_that_stop_are_refused() -> None:
     recording = record(0.1)
     some = np.r_[0:300, 330:700]
     with pytest.raises(
-        LatencyError, match=r"the pictures stopped for 1.03 s; at most 0.5 s are allowed"
+        LatencyError, match=r"the images stopped for 1.03 s; at most 0.5 s are allowed"
     ):
         measure(
             replace(
                 recording,
-                pictures=recording.pictures[some],
-                picture_ns=recording.picture_ns[some],
+                images=recording.images[some],
+                image_ns=recording.image_ns[some],
             )
         )
     some = np.r_[0:300, 330:400]
@@ -236,31 +237,31 @@ def test_pictures_or_states_that_stop_are_refused() -> None:
         )
 
 
-def test_unstamped_or_missing_pictures_are_refused() -> None:
+def test_unstamped_or_missing_images_are_refused() -> None:
     recording = record(0.1)
-    with pytest.raises(LatencyError, match="stamps of the pictures do not ascend"):
-        measure(replace(recording, picture_ns=np.zeros_like(recording.picture_ns)))
-    with pytest.raises(LatencyError, match="0 pictures were recorded"):
+    with pytest.raises(LatencyError, match="stamps of the images do not ascend"):
+        measure(replace(recording, image_ns=np.zeros_like(recording.image_ns)))
+    with pytest.raises(LatencyError, match="0 images were recorded"):
         measure(
             replace(
                 recording,
-                picture_ns=recording.picture_ns[:0],
-                pictures=recording.pictures[:0],
+                image_ns=recording.image_ns[:0],
+                images=recording.images[:0],
             )
         )
     with pytest.raises(
-        LatencyError, match="pictures lie between arm states; at least 100 are needed"
+        LatencyError, match="images lie between arm states; at least 100 are needed"
     ):
         measure(
             replace(
                 recording,
-                picture_ns=recording.picture_ns[:60],
-                pictures=recording.pictures[:60],
+                image_ns=recording.image_ns[:60],
+                images=recording.images[:60],
             )
         )
 
 
-# --- the parts of it ----------------------------------------------------------------------------------------
+# --- the parts of it ----------------------------------------------------------------------
 
 
 def test_motion_ends_where_it_began_and_stays_within_one_move() -> None:
@@ -299,9 +300,9 @@ def test_peak_lies_between_the_points_of_the_curve() -> None:
     assert peak(LAGS) == (LAGS[-1], LAGS[-1])
 
 
-def test_change_of_the_picture_leaves_out_what_all_pixels_share() -> None:
-    pictures = np.full((3, 4, 4), 100, np.uint8)
-    pictures[1] += 30
-    pictures[2] += 30
-    pictures[2, 0] += 8
-    np.testing.assert_allclose(picture_change(pictures), [0.0, 2.0])
+def test_change_of_the_image_leaves_out_what_all_pixels_share() -> None:
+    images = np.full((3, 4, 4), 100, np.uint8)
+    images[1] += 30
+    images[2] += 30
+    images[2, 0] += 8
+    np.testing.assert_allclose(image_change(images), [0.0, 2.0])

@@ -42,9 +42,9 @@ def test_each_camera_has_an_entry_and_the_one_that_stops_is_named() -> None:
 
     def show() -> None:
         for name in showing:
-            picture = CameraInfo()
-            picture.header.stamp = probe.get_clock().now().to_msg()
-            publishers[name].publish(picture)
+            image = CameraInfo()
+            image.header.stamp = probe.get_clock().now().to_msg()
+            publishers[name].publish(image)
 
     probe.create_subscription(DiagnosticArray, "/diagnostics", take, qos.STATE)
     probe.create_timer(0.1, show)

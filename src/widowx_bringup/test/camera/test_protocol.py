@@ -34,16 +34,16 @@ def make(clock: Clock) -> FrameMonitor:
 def show(
     monitor: FrameMonitor,
     clock: Clock,
-    pictures: int,
+    images: int,
     real: float,
     simulated: float | None = None,
 ) -> None:
-    for _ in range(pictures):
+    for _ in range(images):
         clock.pass_(real, simulated)
-        monitor.saw(clock.stamp_ns)
+        monitor.on_image(clock.stamp_ns)
 
 
-def test_rate_and_age_are_those_of_the_pictures(clock: Clock) -> None:
+def test_rate_and_age_are_those_of_the_images(clock: Clock) -> None:
     monitor = make(clock)
     show(monitor, clock, 90, 1 / 30)
     clock.pass_(0.1)
@@ -53,13 +53,13 @@ def test_rate_and_age_are_those_of_the_pictures(clock: Clock) -> None:
 
 
 def test_nothing_seen_yet_is_an_error(clock: Clock) -> None:
-    assert make(clock).problem() == (True, "no picture yet")
+    assert make(clock).problem() == (True, "no image yet")
 
 
 def test_slow_camera_is_a_warning_with_its_rate(clock: Clock) -> None:
     monitor = make(clock)
     show(monitor, clock, 40, 0.1)
-    assert monitor.problem() == (False, "10.0 pictures per second, not 30")
+    assert monitor.problem() == (False, "10.0 images per second, not 30")
 
 
 def test_camera_that_stops_is_an_error_with_the_age(clock: Clock) -> None:
@@ -68,7 +68,7 @@ def test_camera_that_stops_is_an_error_with_the_age(clock: Clock) -> None:
     clock.pass_(0.8)
     assert monitor.problem() == (
         True,
-        "the newest picture is 0.80 s old; at most 0.5 s are allowed",
+        "the latest image is 0.80 s old; at most 0.5 s are allowed",
     )
 
 
@@ -79,7 +79,7 @@ def test_camera_that_recovers_is_judged_by_its_last_seconds(clock: Clock) -> Non
     assert monitor.problem() == (False, "")
 
 
-def test_late_stamps_count_although_pictures_arrive(clock: Clock) -> None:
+def test_late_stamps_count_although_images_arrive(clock: Clock) -> None:
     monitor = make(clock)
     show(monitor, clock, 60, 1 / 30)
     clock.stamp_ns += SECOND
@@ -87,9 +87,7 @@ def test_late_stamps_count_although_pictures_arrive(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("factor", [0.2, 4.0])
-def test_simulated_pictures_are_judged_by_simulated_time(
-    clock: Clock, factor: float
-) -> None:
+def test_simulated_images_are_judged_by_simulated_time(clock: Clock, factor: float) -> None:
     monitor = make(clock)
     show(monitor, clock, 60, 1 / 30 / factor, 1 / 30)
     assert monitor.problem() == (False, "")

@@ -251,14 +251,14 @@ def test_commands_answer_pictures_in_an_episode_that_is_discarded(
     )
     recording = record_with(robot)
     assert robot.events == [EpisodeEvent.START, EpisodeEvent.DISCARD]
-    assert recording.pictures.shape == (len(recording.picture_ns), 60, 80)
+    assert recording.images.shape == (len(recording.image_ns), 60, 80)
     assert recording.joints.shape == (len(recording.state_ns), 6)
-    assert (np.diff(recording.picture_ns) > 0).all()
+    assert (np.diff(recording.image_ns) > 0).all()
     answered = [
         each.observation_stamp.sec * 10**9 + each.observation_stamp.nanosec
         for each in robot.commands
     ]
-    assert set(answered) <= set(recording.picture_ns.tolist())
+    assert set(answered) <= set(recording.image_ns.tolist())
     assert all(np.isclose(each.action[6], 0.8) for each in robot.commands)
 
 

@@ -37,6 +37,8 @@ GIVEN = {
 OF_ROS = {"use_sim_time"}
 """Parameters every node has."""
 
+ROOM_PARENT = Path(importlib.util.find_spec("widowx_bringup").origin).parents[1]  # type: ignore[union-attr, arg-type]
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,20 +65,30 @@ def source_of(node: NodeSpec) -> Path:
 
 
 def declared_parameters(source: Path) -> set[str]:
-    """Return the names in the calls `parameter(node, "name", …)` of a module and of the arm node it may build on."""
+    """Return the names in the calls `parameter(node, "name", …)` of a module and of the rooms' modules it imports."""
     names = set()
-    for call in ast.walk(ast.parse(source.read_text())):
-        if (
-            isinstance(call, ast.Call)
-            and isinstance(call.func, ast.Name)
-            and call.func.id == "parameter"
-        ):
-            names.add(ast.literal_eval(call.args[1]))
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "parameter":
+            names.add(ast.literal_eval(node.args[1]))
+        if isinstance(node, ast.ImportFrom):
+            for module in imported_modules(node, f"widowx_bringup.{source.parent.name}"):
+                names |= declared_parameters(module)
     if "ManagedNode" in source.read_text():
         names |= {"autostart"}
-    if source.parent.name == "sim":
-        names |= declared_parameters(source.parents[1] / "arm" / "node.py")
     return names
+
+
+def imported_modules(statement: ast.ImportFrom, package: str) -> list[Path]:
+    """Return the files of widowx_bringup that an import in a module of `package` reads."""
+    name = importlib.util.resolve_name(
+        "." * statement.level + (statement.module or ""), package
+    )
+    files = []
+    for module in (name, *(f"{name}.{alias.name}" for alias in statement.names)):
+        file = ROOM_PARENT / Path(*module.split(".")).with_suffix(".py")
+        if file.is_file():
+            files.append(file)
+    return files
 
 
 @pytest.mark.parametrize("node", all_nodes())

@@ -125,7 +125,7 @@ def test_killed_launcher_leaves_no_node_behind(running: Up) -> None:
 
 
 def test_death_of_one_node_ends_the_others_and_is_named(record: Up) -> None:
-    os.kill(record.nodes()["widowx_bringup.camera.node"], signal.SIGKILL)
+    os.kill(record.nodes()["widowx_bringup.sim.camera_node"], signal.SIGKILL)
     assert record.process.wait(timeout=20) == 128 + signal.SIGKILL
     assert record.process.stderr is not None
     assert "camera_node ended (killed by SIGKILL)" in record.process.stderr.read()

@@ -33,14 +33,14 @@ from ptr_common.images import fill_message, resize_area
 from ptr_common.managed_node import to_stamp
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
 from ptr_training.bags.episodes_from_bag import ReadOptions, read_episodes
-from widowx_bringup.recording import bag_writer
+from widowx_bringup.recording import recover
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
 TIME_LIMIT = 20.0
 
 
 class Robot:
-    """The rest of the graph: publishes images, states, commands and events; listens to diagnostics."""
+    """The rest of the graph: publishes images, states, commands and events."""
 
     def __init__(self) -> None:
         self.context = rclpy.Context()
@@ -88,7 +88,7 @@ class Robot:
         stamp = to_stamp(self.node.get_clock().now().nanoseconds)
         image, state, command = Image(), ArmState(), EefCommand()
         image.header.stamp = state.header.stamp = command.header.stamp = stamp
-        fill_message(image, PICTURE)
+        fill_message(image, IMAGE)
         self.images.publish(image)
         self.states.publish(state)
         self.commands.publish(command)
@@ -217,7 +217,7 @@ def test_episode_becomes_one_complete_bag(
             entry for entry in reader.messages() if entry[0].topic.endswith("image_raw")
         ]
         first: Any = decode(images[0][2], images[0][0].msgtype)
-        np.testing.assert_array_equal(first.data.reshape(PICTURE.shape), PICTURE)
+        np.testing.assert_array_equal(first.data.reshape(IMAGE.shape), IMAGE)
         [event] = [
             decode(data, c.msgtype)
             for c, _, data in reader.messages()
@@ -230,7 +230,7 @@ def test_episode_becomes_one_complete_bag(
     read = read_episodes(bag, ReadOptions(image_size=16, command="requested"))
     [episode] = read.episodes
     assert (episode.id, episode.outcome, episode.seed) == ("e1", "success", 3)
-    np.testing.assert_array_equal(episode.frames[0], resize_area(PICTURE, (16, 16)))
+    np.testing.assert_array_equal(episode.frames[0], resize_area(IMAGE, (16, 16)))
     assert {
         topic: sum(entry["fates"].values()) for topic, entry in read.audit["topics"].items()
     } == found
@@ -261,7 +261,7 @@ def test_killed_recorder_loses_no_finished_episode_and_the_running_one_is_restor
     robot.wait(lambda: file.exists() and file.stat().st_size > 2_000_000, moving=True)
     assert stop(process, signal.SIGKILL) == -signal.SIGKILL
     assert sorted(path.name for path in bags.iterdir()) == [".e2.partial", "e1"]
-    bag_writer.recover([str(bags)])
+    recover.main([str(bags)])
     assert custom_data(bags / "e1")["outcome"] == "failure"
     assert custom_data(bags / "e2")["outcome"] == "interrupted"
     assert counts(bags / "e2")["/wx/arm/command"] >= 5
@@ -318,11 +318,11 @@ def test_disk_that_fills_up_stops_the_recording_but_not_the_node(
     robot.wait(lambda: robot.values.get("state") == "idle")
     assert process.poll() is None
     assert [path.name for path in bags.iterdir()] == [".e1.partial"]
-    bag_writer.recover([str(bags)])
+    recover.main([str(bags)])
     assert counts(bags / "e1")["/wx/arm/command"] >= 2
 
 
-def test_bag_tells_the_latency_of_its_camera_and_has_the_states_that_its_first_picture_needs(
+def test_bag_tells_the_latency_of_its_camera_and_has_the_states_that_its_first_image_needs(
     robot: Robot, start: Callable, tmp_path: Path
 ) -> None:
     start(latencies="0.4, 0.05")

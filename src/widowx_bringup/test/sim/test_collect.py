@@ -1,6 +1,9 @@
+"""Scripted demonstrations: what the store holds, and which options are refused."""
+
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +12,8 @@ import yaml
 from ptr_common.errors import PtrError
 from ptr_training.data.store import EpisodeStore
 from widowx_bringup.sim import rendering
-from widowx_bringup.sim.collect import CollectError, main
+from widowx_bringup.sim.collect import main
+from widowx_bringup.sim.demonstrations import CollectError, Demonstrator, Settings
 from widowx_bringup.sim.rendering import RenderingError
 from widowx_bringup.sim.tasks import TaskError, prior_tasks
 
@@ -17,7 +21,7 @@ TASK = "put the red cube on the white plate"
 
 
 @pytest.fixture(autouse=True)
-def _pictures() -> None:
+def _rendering() -> None:
     try:
         rendering.choose_backend()
     except RenderingError as error:
@@ -72,34 +76,87 @@ def test_an_unknown_task_is_refused_before_anything_is_written(tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
+def test_a_typing_error_in_a_task_is_answered_with_the_nearest_task(tmp_path: Path) -> None:
+    typed = "put the red cub on the white plate"
+    with pytest.raises(TaskError, match=f"did you mean {TASK}"):
+        main(["--tasks", typed, "--out", str(tmp_path / "store")])
+
+
 def test_an_existing_store_is_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "store").mkdir()
+    out = tmp_path / "store"
+    out.mkdir()
     with pytest.raises(PtrError, match="exists already"):
-        main(
-            ["--tasks", TASK, "--episodes-per-task", "1", "--out", str(tmp_path / "store")]
-        )
+        main(["--tasks", TASK, "--episodes-per-task", "1", "--out", str(out)])
 
 
-def test_impossible_noise_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CollectError, match=r"--noise in \[0, 1\]"):
-        main(["--noise", "7", "--out", str(tmp_path / "store")])
+@pytest.mark.parametrize("noise", ["7", "-0.1", "nan"])
+def test_impossible_noise_is_refused(tmp_path: Path, noise: str) -> None:
+    with pytest.raises(CollectError, match=r"--noise must be in \[0, 1\]"):
+        main(["--noise", noise, "--out", str(tmp_path / "store")])
 
 
-def test_a_machine_that_cannot_draw_is_told_so_before_work_begins(
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("--episodes-per-task", "0", "0 is not allowed; give a whole number of at least 1"),
+        ("--episodes-per-task", "-1", "-1 is not allowed"),
+        ("--episodes-per-task", "many", "'many' is not a whole number"),
+        ("--workers", "0", "0 is not allowed"),
+        ("--seed", "-3", "-3 is not allowed; give a seed"),
+        ("--image-size", "4", "height x width must be between 8x8 and 960x1280"),
+        ("--camera-size", "2x", "2x is not allowed"),
+        ("--camera-size", "961x1280", "961x1280 is not allowed"),
+        ("--image-size", "big", "'big' is not HEIGHTxWIDTH"),
+    ],
+)
+def test_an_impossible_value_is_refused_in_one_sentence(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    value: str,
+    reason: str,
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([option, value, "--out", str(tmp_path / "store")])
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert option in line
+    assert reason in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_machine_that_cannot_render_is_refused_before_work_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MUJOCO_GL", "vulkan")
+    one = ["--episodes-per-task", "1", "--workers", "1", "--out", str(tmp_path / "store")]
     with pytest.raises(PtrError, match="MUJOCO_GL is 'vulkan'"):
-        main(
-            [
-                "--tasks",
-                TASK,
-                "--episodes-per-task",
-                "1",
-                "--workers",
-                "1",
-                "--out",
-                str(tmp_path / "store"),
-            ]
-        )
+        main(["--tasks", TASK, *one])
     assert not list(tmp_path.iterdir())
+
+
+def test_without_a_terminal_the_log_gets_lines_and_the_last_line_names_the_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    collect(tmp_path / "store", "--tasks", TASK, "--episodes-per-task", "2")
+    printed = capsys.readouterr()
+    assert "collect store: 2/2 episode" in printed.err
+    assert "\r" not in printed.err
+    last = printed.out.splitlines()[-1]
+    assert last.startswith(f"{tmp_path / 'store'}: 2 episodes of 1 tasks; ")
+
+
+def test_an_expert_that_always_fails_is_an_error_after_some_attempts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    demonstrator = Demonstrator(Settings(0, 0.5, (48, 64), (32, 32)))
+    attempts = []
+
+    def fail(task: str, layout_seed: int, rng: np.random.Generator) -> SimpleNamespace:
+        attempts.append(layout_seed)
+        return SimpleNamespace(success=False)
+
+    monkeypatch.setattr(demonstrator, "_attempt", fail)
+    with pytest.raises(CollectError, match="failed 20 times in a row; lower --noise"):
+        demonstrator.demonstrate(TASK, 0)
+    assert len(set(attempts)) == 20

@@ -10,8 +10,9 @@ from widowx_bringup.arm.kinematics import Kinematics
 from widowx_bringup.camera.protocol import CameraFeatures, Frame
 from widowx_bringup.sim.expert import Disturbance, Expert
 from widowx_bringup.sim.rollout import rollout
-from widowx_bringup.sim.tasks import TARGET_TASK, TASKS, draw_layout, parse_task
-from widowx_bringup.sim.world import SimulatedArm, SimulatorError, World
+from widowx_bringup.sim.simulated_devices import SimulatedArm
+from widowx_bringup.sim.tasks import TARGET_TASK, TASKS, parse_task, sample_layout
+from widowx_bringup.sim.world import SimulatorError, World
 
 
 class NumberedCamera:
@@ -38,7 +39,7 @@ def world() -> World:
 def demonstrate(
     world: World, task: str, seed: int, noise: float, max_steps: int = 60, linger: int = 2
 ) -> Episode:
-    world.reset(draw_layout(task, seed))
+    world.reset(sample_layout(task, seed))
     expert = Expert(world, parse_task(task))
     control = EefController(SimulatedArm(world), Kinematics())
     return rollout(
@@ -76,7 +77,7 @@ def test_steps_are_within_the_action_bounds_and_the_gripper_command_is_closed_or
 def test_the_expert_goes_back_for_an_object_that_was_taken_from_its_fingers(
     world: World,
 ) -> None:
-    layout = draw_layout(TARGET_TASK, 5)
+    layout = sample_layout(TARGET_TASK, 5)
     world.reset(layout)
     task = parse_task(TARGET_TASK)
     expert = Expert(world, task)

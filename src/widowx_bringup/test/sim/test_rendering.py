@@ -6,8 +6,9 @@ import pytest
 from ptr_common.images import resize_area
 from widowx_bringup.sim import rendering
 from widowx_bringup.sim.rendering import RenderingError
-from widowx_bringup.sim.tasks import OBJECTS, TARGET_TASK, Layout, draw_layout
-from widowx_bringup.sim.world import SimulatedCamera, SimulatorError, World
+from widowx_bringup.sim.simulated_devices import SimulatedCamera
+from widowx_bringup.sim.tasks import OBJECTS, TARGET_TASK, Layout, sample_layout
+from widowx_bringup.sim.world import SimulatorError, World
 
 CAMERA = "over_shoulder"
 
@@ -21,16 +22,16 @@ def world() -> World:
     return World()
 
 
-def test_a_picture_has_the_size_and_type_asked_for(world: World) -> None:
-    world.reset(draw_layout(TARGET_TASK, 1))
+def test_an_image_has_the_size_and_type_asked_for(world: World) -> None:
+    world.reset(sample_layout(TARGET_TASK, 1))
     image = world.render(CAMERA, 48, 64)
     assert image.shape == (48, 64, 3)
     assert image.dtype == np.uint8
     assert image.std() > 20
 
 
-def test_another_world_draws_the_same_picture_from_the_state_alone(world: World) -> None:
-    world.reset(draw_layout(TARGET_TASK, 2))
+def test_another_world_renders_the_same_image_from_the_state_alone(world: World) -> None:
+    world.reset(sample_layout(TARGET_TASK, 2))
     world.advance(0.3)
     other = World()
     other.set_state(world.state())
@@ -39,8 +40,8 @@ def test_another_world_draws_the_same_picture_from_the_state_alone(world: World)
     )
 
 
-def test_every_object_is_told_apart_by_colour_in_the_small_picture(world: World) -> None:
-    layout = draw_layout(TARGET_TASK, 1)
+def test_every_object_is_distinct_by_colour_in_the_small_image(world: World) -> None:
+    layout = sample_layout(TARGET_TASK, 1)
     start = (0.22, 0.05, 0.2, 0.0)  # out of the way
     bare = dict.fromkeys(OBJECTS, (0.28, 0.02, 0.0))
     colours = {}
@@ -60,8 +61,8 @@ def test_every_object_is_told_apart_by_colour_in_the_small_picture(world: World)
             )
 
 
-def test_the_camera_stamps_its_picture_with_simulated_time(world: World) -> None:
-    world.reset(draw_layout(TARGET_TASK, 1))
+def test_the_camera_stamps_its_image_with_simulated_time(world: World) -> None:
+    world.reset(sample_layout(TARGET_TASK, 1))
     camera = SimulatedCamera(world, CAMERA, 64, 48, rate=30.0)
     camera.connect()
     frame = camera.read_latest()
@@ -74,8 +75,8 @@ def test_an_unknown_camera_is_refused_with_the_known_ones(world: World) -> None:
         world.render("wrist", 48, 64)
 
 
-def test_a_picture_too_large_is_refused(world: World) -> None:
-    with pytest.raises(RenderingError, match="largest picture is 1280x960"):
+def test_an_image_too_large_is_refused(world: World) -> None:
+    with pytest.raises(RenderingError, match="largest image is 1280x960"):
         world.render(CAMERA, 2000, 64)
 
 

@@ -16,9 +16,9 @@ from widowx_bringup.sim.tasks import (
     UNSEEN_OBJECTS,
     Layout,
     TaskError,
-    draw_layout,
     parse_task,
     prior_tasks,
+    sample_layout,
 )
 
 
@@ -33,9 +33,16 @@ def test_a_task_is_named_after_what_it_does() -> None:
 
 def test_an_unknown_task_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        TaskError, match=r"unknown task 'tidy up'.*'put the red cube on the white plate'"
+        TaskError, match=r"unknown task 'tidy up'; known are: put the red cube on the white"
     ):
         parse_task("tidy up")
+
+
+def test_a_typing_error_is_answered_with_the_nearest_task() -> None:
+    with pytest.raises(
+        TaskError, match="did you mean put the yellow cube on the white plate"
+    ):
+        parse_task("put the yelow cube on the white plate")
 
 
 def test_the_object_of_the_target_task_is_in_no_prior_scene() -> None:
@@ -43,7 +50,7 @@ def test_the_object_of_the_target_task_is_in_no_prior_scene() -> None:
     assert len(prior_tasks()) >= 8
     for name in prior_tasks():
         for seed in range(20):
-            assert not set(draw_layout(name, seed).objects) & set(UNSEEN_OBJECTS)
+            assert not set(sample_layout(name, seed).objects) & set(UNSEEN_OBJECTS)
     assert target in UNSEEN_OBJECTS
 
 
@@ -51,7 +58,7 @@ def test_the_object_of_the_target_task_is_in_no_prior_scene() -> None:
 def test_a_layout_is_complete_and_within_its_areas(name: str) -> None:
     task = parse_task(name)
     for seed in range(30):
-        layout = draw_layout(name, seed)
+        layout = sample_layout(name, seed)
         assert task.object in layout.objects
         assert len(layout.objects) == 2
         assert set(layout.containers) == set(CONTAINERS)
@@ -69,13 +76,13 @@ def test_a_layout_is_complete_and_within_its_areas(name: str) -> None:
 
 
 def test_the_same_seed_draws_the_same_layout_and_another_seed_another() -> None:
-    assert draw_layout(TARGET_TASK, 7) == draw_layout(TARGET_TASK, 7)
-    assert draw_layout(TARGET_TASK, 7) != draw_layout(TARGET_TASK, 8)
-    assert draw_layout(TARGET_TASK, 7).start != draw_layout(prior_tasks()[0], 7).start
+    assert sample_layout(TARGET_TASK, 7) == sample_layout(TARGET_TASK, 7)
+    assert sample_layout(TARGET_TASK, 7) != sample_layout(TARGET_TASK, 8)
+    assert sample_layout(TARGET_TASK, 7).start != sample_layout(prior_tasks()[0], 7).start
 
 
 def test_a_layout_survives_json() -> None:
-    layout = draw_layout(TARGET_TASK, 3)
+    layout = sample_layout(TARGET_TASK, 3)
     assert Layout.from_json(json.loads(json.dumps(layout.to_json()))) == layout
 
 

@@ -9,17 +9,18 @@ from widowx_bringup.arm.controller import EefController
 from widowx_bringup.arm.kinematics import Kinematics
 from widowx_bringup.arm.limits import Limits
 from widowx_bringup.arm.protocol import Arm, JointTarget
+from widowx_bringup.sim.simulated_devices import SimulatedArm
 from widowx_bringup.sim.tasks import (
     CONTAINERS,
     OBJECTS,
     TARGET_TASK,
-    draw_layout,
     parse_task,
+    sample_layout,
 )
-from widowx_bringup.sim.world import SimulatedArm, SimulatorError, World
+from widowx_bringup.sim.world import SimulatorError, World
 
 TASK = parse_task(TARGET_TASK)
-LAYOUT = draw_layout(TARGET_TASK, 1)
+LAYOUT = sample_layout(TARGET_TASK, 1)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def place_on_plate(world: World, height: float = 0.0) -> None:
     put(world, world.container_position(TASK.container) + np.array([0, 0, lift]))
 
 
-# --- arm ---------------------------------------------------------------------------------------------------
+# --- arm ----------------------------------------------------------------------------------
 
 
 def test_the_simulated_arm_reaches_a_target_within_a_control_period_or_two(
@@ -99,14 +100,14 @@ def test_ten_full_steps_sideways_follow_the_commanded_path(scene: World) -> None
     assert lag < 0.01
 
 
-# --- scene -------------------------------------------------------------------------------------------------
+# --- scene --------------------------------------------------------------------------------
 
 
 def test_time_starts_at_the_epoch_and_never_goes_back() -> None:
     world = World(epoch_ns=1_000)
     assert world.time_ns == 1_000
     world.advance(0.2)
-    world.reset(draw_layout(TARGET_TASK, 0))
+    world.reset(sample_layout(TARGET_TASK, 0))
     assert world.time_ns == 200_001_000
 
 
@@ -137,7 +138,7 @@ def test_objects_of_the_layout_stay_put_and_the_others_are_parked_below_the_tabl
 
 
 def test_a_scene_is_the_same_after_other_scenes(world: World) -> None:
-    layout = draw_layout(TARGET_TASK, 4)
+    layout = sample_layout(TARGET_TASK, 4)
 
     def run() -> np.ndarray:
         world.reset(layout)
@@ -148,7 +149,7 @@ def test_a_scene_is_the_same_after_other_scenes(world: World) -> None:
         return world.state()
 
     first = run()
-    world.reset(draw_layout("put the red cube in the grey tray", 9))
+    world.reset(sample_layout("put the red cube in the grey tray", 9))
     world.advance(1.0)
     np.testing.assert_array_equal(run(), first)
 
@@ -182,7 +183,7 @@ def test_an_unreachable_start_is_refused(world: World) -> None:
         world.reset(replace(LAYOUT, start=(0.9, 0.0, 0.2, 0.0)))
 
 
-# --- success -----------------------------------------------------------------------------------------------
+# --- success ------------------------------------------------------------------------------
 
 
 def test_a_fresh_scene_is_not_solved(scene: World) -> None:

@@ -1,4 +1,4 @@
-"""What was calibrated on this machine: one file, `~/.config/ptr/cameras.yaml`, one entry per camera. No ROS."""
+"""Camera calibrations of this machine, in `~/.config/ptr/cameras.yaml`. ROS is not imported."""
 
 from __future__ import annotations
 
@@ -15,36 +15,42 @@ from ptr_common.files import atomic_file
 
 
 class CalibrationError(PtrError):
-    """A calibration cannot be read, or could not be made."""
+    """A calibration cannot be read or made."""
 
 
 @dataclass(frozen=True)
 class CameraCalibration:
-    """One entry of the file."""
+    """The calibration of one camera: one entry of the file.
 
-    latency: float  # by how much a picture's stamp is later than the moment it shows [s]
-    uncertainty: float = 0.0  # standard error of it [s]
-    correlation: float = 0.0  # of pictures and motion at that latency
-    rate: float = 0.0  # of the camera meanwhile [Hz]
-    date: str = ""  # UTC, ISO 8601
-    device: str = ""  # what the driver says it reads
+    Attributes:
+        latency: Header stamp minus time of exposure [s].
+        uncertainty: Standard error of the latency [s].
+        correlation: Correlation of image change and joint motion at this latency.
+        rate: Images per second during the calibration [Hz].
+        date: UTC, ISO 8601.
+        device: Device that the driver reads, by its own parameters.
+    """
+
+    latency: float
+    uncertainty: float = 0.0
+    correlation: float = 0.0
+    rate: float = 0.0
+    date: str = ""
+    device: str = ""
 
 
 def calibration_file() -> Path:
     """Return the file of this machine and user, whether it exists or not."""
-    return (
-        Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-        / "ptr"
-        / "cameras.yaml"
-    )
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return config / "ptr" / "cameras.yaml"
 
 
 def read_calibration(camera: str, file: Path | None = None) -> CameraCalibration | None:
-    """Return what is stored of a camera; None if nothing is.
+    """Return the calibration of a camera; None if there is none.
 
     Args:
-        camera: Its name.
-        file: Where to look; `calibration_file()` by default.
+        camera: Name of the camera.
+        file: File to read; `calibration_file()` by default.
 
     Raises:
         CalibrationError: If the file or the camera's entry is damaged.
@@ -53,14 +59,13 @@ def read_calibration(camera: str, file: Path | None = None) -> CameraCalibration
     entries = _read(file)
     if camera not in entries:
         return None
-    entry, names = entries[camera], [field.name for field in fields(CameraCalibration)]
-    if (
-        not isinstance(entry, dict)
-        or "latency" not in entry
-        or not set(entry) <= set(names)
-    ):
+    entry = entries[camera]
+    names = [field.name for field in fields(CameraCalibration)]
+    is_valid = isinstance(entry, dict) and "latency" in entry and entry.keys() <= set(names)
+    if not is_valid:
         raise CalibrationError(
-            f"{file}: the entry of {camera} is {entry!r}; it must have latency [s], may have {names}"
+            f"{file}: the entry of {camera} is {entry!r}; "
+            f"it must have latency [s], may have {names}"
         )
     try:
         return CameraCalibration(**{**entry, "latency": camera_latency(entry["latency"])})
@@ -71,7 +76,12 @@ def read_calibration(camera: str, file: Path | None = None) -> CameraCalibration
 
 
 def write_calibration(camera: str, calibration: CameraCalibration, file: Path) -> None:
-    """Store what was found of a camera; the entries of others stay.
+    """Write the calibration of a camera; the entries of other cameras stay.
+
+    Args:
+        camera: Name of the camera.
+        calibration: Its calibration.
+        file: File to write; it is made if it does not exist.
 
     Raises:
         CalibrationError: If the file exists and is damaged.
@@ -94,6 +104,7 @@ def _read(file: Path) -> dict[str, Any]:
         return {}
     if not isinstance(entries, dict):
         raise CalibrationError(
-            f"{file} holds a {type(entries).__name__}; it must map names of cameras to their entries"
+            f"{file} holds a {type(entries).__name__}; "
+            "it must map names of cameras to their entries"
         )
     return entries

@@ -1,11 +1,12 @@
-"""By how much a camera's stamps are late, from how its pictures change while the arm moves: arithmetic only.
+"""Estimates camera latency by correlating image change with joint motion. Pure NumPy.
 
-What changes from one picture to the next is compared with how far the joints went in the
-same interval, shifted by every latency that is possible. Where the two agree best, stamps
-minus that latency are the moments the pictures show. Both sides belong to the same two
-moments, so the half interval by which a difference lies before its stamp cancels, and
-camera and arm may have any rates. Joint positions are used rather than velocities: servos
-filter the latter.
+Camera latency [s]: header stamp minus time of exposure.
+
+The change from each image to the next is compared with the distance that the joints moved in
+the same interval, for every possible latency. The latency with the highest correlation is
+the estimate. Image change and distance cover the same interval, so there is no offset of half
+an interval, and camera and arm may have any rates. Joint positions are used because servos
+filter their velocities.
 """
 
 from __future__ import annotations
@@ -19,107 +20,126 @@ from ptr_common.camera_latency import MAX_CAMERA_LATENCY
 from ptr_common.errors import PtrError
 
 LAGS = np.linspace(-0.2, MAX_CAMERA_LATENCY + 0.2, 281)
-"""Latencies tried [s], 5 ms apart; a parabola through the best and its neighbours is finer. The margins tell a latency
-that is possible from one beyond."""
+"""Latencies tried [s], 5 ms apart; a parabola through the best one and its neighbours refines
+it. The margins below 0 and above the maximum detect an impossible latency."""
 
 PARTS = 4
-"""The recording is also measured in so many parts, whose scatter is the uncertainty."""
+"""Number of parts that are measured separately; their scatter gives the uncertainty."""
 
-MIN_PICTURES = 100
-MIN_WAY = 0.3
-"""Shortest way of all joints together that a latency can be read from [rad]."""
+MIN_IMAGES = 100
+MIN_DISTANCE = 0.3
+"""Smallest distance, summed over the recording, that a latency can be estimated from [rad]."""
 
 MAX_GAP = 0.5
-"""Longest pause of pictures or arm states [s]."""
+"""Longest interval between two images or two arm states [s]."""
 
 MIN_CORRELATION = 0.6
 RIVAL = 0.85
-"""A second peak as high as this part of the highest makes the answer ambiguous."""
-
+"""Height of a second peak, relative to the highest, that makes the estimate ambiguous."""
 
 MOVES = 30
-"""Moves of the arm; an even number ends where it began."""
+"""Number of moves; an even number ends at the start."""
 
 MOVE = (0.0, 0.03, 0.015)
-"""One move, there or back: x, y, z [m]. Aslant, so that no camera looks along it by chance."""
+"""One move, forth or back: x, y, z [m]. It is oblique, so that no camera looks along it."""
 
 PAUSES = (2, 3, 4, 5)
-"""Control steps from one move to the next: at random, so that the motion never repeats itself."""
+"""Control steps between two moves, chosen at random: the motion is never periodic."""
 
 
 class LatencyError(PtrError):
-    """A recording does not tell the latency of a camera."""
+    """The latency of a camera cannot be estimated from a recording."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """Pictures and arm states of some seconds in which the arm moved, on one clock."""
+    """Images and arm states of some seconds of motion, on one clock.
 
-    picture_ns: np.ndarray  # (n,) int64, header stamps, ascending
-    pictures: np.ndarray  # (n, h, w) uint8, grey, small
-    state_ns: np.ndarray  # (m,) int64, header stamps, ascending
-    joints: np.ndarray  # (m, J) [rad]
+    Attributes:
+        image_ns: Header stamps of the images, shape (n,), int64, ascending [ns].
+        images: Small grey images, shape (n, h, w), uint8.
+        state_ns: Header stamps of the arm states, shape (m,), int64, ascending [ns].
+        joints: Joint positions, shape (m, J) [rad].
+    """
+
+    image_ns: np.ndarray
+    images: np.ndarray
+    state_ns: np.ndarray
+    joints: np.ndarray
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """The latency that fits a recording best, and all that says how far to trust it."""
+    """The latency with the highest correlation, and the evidence for it.
 
-    latency: float  # [s]
-    correlation: float  # at that latency
-    parts: np.ndarray  # (PARTS,) latency by each part alone [s]
-    interval: float  # between two pictures [s]
-    curve: np.ndarray  # (LAGS,) correlation at each latency
-    times: (
-        np.ndarray
-    )  # (k,) middle of each interval by the stamps [s], from the first picture on
-    change: np.ndarray  # (k,) of the picture in each interval [grey levels]
-    way: (
-        np.ndarray
-    )  # (LAGS, k) of the joints in each interval shifted by each latency [rad]
+    Attributes:
+        latency: The estimate [s].
+        correlation: Correlation of image change and distance at the estimate.
+        parts: Estimate from each part alone, shape (PARTS,) [s].
+        interval: Mean interval between two images [s].
+        curve: Correlation at each latency, shape (LAGS,).
+        times: Middle of each interval by the stamps, shape (k,) [s]; 0: the first image.
+        change: Image change in each interval, shape (k,) [grey levels].
+        distance: Distance of the joints in each interval shifted by each latency, shape
+            (LAGS, k) [rad].
+    """
+
+    latency: float
+    correlation: float
+    parts: np.ndarray
+    interval: float
+    curve: np.ndarray
+    times: np.ndarray
+    change: np.ndarray
+    distance: np.ndarray
 
     @property
     def frames(self) -> float:
-        """The latency in intervals between pictures."""
+        """The latency in intervals between images."""
         return self.latency / self.interval
 
     @property
     def uncertainty(self) -> float:
-        """Standard error of the latency [s], by the scatter of the parts."""
+        """Standard error of the latency [s], from the scatter of the parts."""
         return float(self.parts.std(ddof=1) / np.sqrt(len(self.parts)))
 
 
 def motion(gripper: float) -> np.ndarray:
-    """Return the actions to be recorded, shape (T, 7): there and back by `MOVE`, at irregular times, always the same.
+    """Return the actions of the recording, always the same ones.
 
     Args:
-        gripper: Opening that is kept, 0 to 1.
+        gripper: Gripper command of all actions, 0 to 1.
+
+    Returns:
+        Shape (T, 7): moves of `MOVE`, forth and back in turn, at irregular intervals.
     """
     pauses = np.random.default_rng(0).choice(PAUSES, MOVES)
     actions = np.zeros((pauses.sum(), 7))
-    for number, step in enumerate((np.cumsum(pauses) - 1).tolist()):
-        actions[step, :3] = MOVE if number % 2 == 0 else [-way for way in MOVE]
+    steps = (np.cumsum(pauses) - 1).tolist()
+    for number, step in enumerate(steps):
+        sign = 1 if number % 2 == 0 else -1
+        actions[step, :3] = sign * np.array(MOVE)
     actions[:, 6] = gripper
     return actions
 
 
-def picture_change(pictures: np.ndarray) -> np.ndarray:
-    """Return the mean absolute difference of each picture from the one before, shape (n - 1,) [grey levels].
+def image_change(images: np.ndarray) -> np.ndarray:
+    """Return the mean absolute difference of successive images, shape (n - 1,) [grey levels].
 
-    What all pixels share, a change of light or exposure, is taken out first.
+    The median difference is removed first: a change of light or exposure does not count.
 
     Args:
-        pictures: Shape (n, h, w), uint8.
+        images: Shape (n, h, w), uint8.
     """
-    change = np.empty(len(pictures) - 1)
-    for index, (before, after) in enumerate(itertools.pairwise(pictures)):
+    change = np.empty(len(images) - 1)
+    for index, (before, after) in enumerate(itertools.pairwise(images)):
         difference = after.astype(np.float32) - before
         change[index] = np.abs(difference - np.median(difference)).mean()
     return change
 
 
 def interpolate(times: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Return smooth values between samples: the cubic Hermite spline whose slopes are the samples' differences.
+    """Return values between samples by cubic Hermite splines with slopes from differences.
 
     Args:
         times: Shape (m,), ascending, m >= 2.
@@ -134,143 +154,175 @@ def interpolate(times: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.nda
     width = (times[left + 1] - times[left])[:, None]
     u = (at - times[left])[:, None] / width
     start, end = values[left], values[left + 1]
-    bend = (slopes[left] * (1 - u) - slopes[left + 1] * u) * width + (end - start) * (
-        2 * u - 1
-    )
+    tangents = slopes[left] * (1 - u) - slopes[left + 1] * u
+    bend = tangents * width + (end - start) * (2 * u - 1)
     return start + (end - start) * u + u * (1 - u) * bend
 
 
-def correlate(change: np.ndarray, way: np.ndarray) -> np.ndarray:
-    """Return the correlation of one series (k,) with each row of others (L, k); 0 where one of the two is constant."""
-    a, b = change - change.mean(), way - way.mean(axis=1, keepdims=True)
+def correlate(change: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Return the correlation of one series with each of others; 0 where one is constant.
+
+    Args:
+        change: Shape (k,).
+        distance: Shape (L, k).
+
+    Returns:
+        Shape (L,).
+    """
+    a = change - change.mean()
+    b = distance - distance.mean(axis=1, keepdims=True)
     scale = np.sqrt((a @ a) * np.einsum("lk,lk->l", b, b))
-    return np.divide(b @ a, scale, out=np.zeros(len(way)), where=scale > 1e-12)
+    return np.divide(b @ a, scale, out=np.zeros(len(distance)), where=scale > 1e-12)
 
 
 def peak(curve: np.ndarray) -> tuple[float, float]:
-    """Return the latency [s] and the height of the highest point of a curve over `LAGS`, by a parabola."""
+    """Return latency [s] and height of the highest point of a curve, refined by a parabola.
+
+    Args:
+        curve: Correlation at each latency, shape (LAGS,).
+    """
     top = int(np.argmax(curve))
     if top in (0, len(curve) - 1):
         return float(LAGS[top]), float(curve[top])
     before, highest, after = curve[top - 1 : top + 2]
     bend = before - 2 * highest + after
     shift = 0.5 * (before - after) / bend if bend < 0 else 0.0
-    return float(LAGS[top] + shift * (LAGS[1] - LAGS[0])), float(
-        highest - 0.25 * (before - after) * shift
-    )
+    latency = LAGS[top] + shift * (LAGS[1] - LAGS[0])
+    height = highest - 0.25 * (before - after) * shift
+    return float(latency), float(height)
 
 
 def measure(recording: Recording) -> Measurement:
-    """Return the latency that fits a recording best; `check` says whether it can be believed.
+    """Return the latency with the highest correlation; `check` decides whether it is valid.
 
     Raises:
         LatencyError: If the recording is too short or has a gap, or if the arm did not
-        move.
+            move.
     """
-    for what, stamps in (
-        ("pictures", recording.picture_ns),
-        ("arm states", recording.state_ns),
-    ):
-        _check_stamps(what, stamps)
-    begin = recording.picture_ns[0]
-    times, states = (
-        (recording.picture_ns - begin) * 1e-9,
-        (recording.state_ns - begin) * 1e-9,
-    )
-    known = (times >= states[0] + LAGS[-1]) & (
-        times <= states[-1] + LAGS[0]
-    )  # whatever the latency
-    times = times[known]
-    if len(times) < MIN_PICTURES:
+    _check_stamps("images", recording.image_ns)
+    _check_stamps("arm states", recording.state_ns)
+    start_ns = recording.image_ns[0]
+    times = (recording.image_ns - start_ns) * 1e-9
+    states = (recording.state_ns - start_ns) * 1e-9
+    # The images for which there are arm states at every latency tried.
+    first, last = states[0] + LAGS[-1], states[-1] + LAGS[0]
+    covered = (times >= first) & (times <= last)
+    times = times[covered]
+    if len(times) < MIN_IMAGES:
         raise LatencyError(
-            f"only {len(times)} pictures lie between arm states; at least {MIN_PICTURES} are needed. Do the stamps of "
-            "camera and arm come from the same clock?"
+            f"only {len(times)} images lie between arm states; at least {MIN_IMAGES} are "
+            "needed. Do the stamps of camera and arm come from the same clock?"
         )
-    change = picture_change(recording.pictures[known])
-    way = np.stack([_way(states, recording.joints, times - lag) for lag in LAGS])
-    if (most := float(way.sum(axis=1).max())) < MIN_WAY:
+    change = image_change(recording.images[covered])
+    distance = np.stack([_distance(states, recording.joints, times - lag) for lag in LAGS])
+    longest = float(distance.sum(axis=1).max())
+    if longest < MIN_DISTANCE:
         raise LatencyError(
-            f"the arm moved by {most:.3f} rad only; at least {MIN_WAY:g} rad are needed: is it held?"
+            f"the arm moved by {longest:.3f} rad only; at least {MIN_DISTANCE:g} rad are "
+            "needed: is it held?"
         )
-    curve = correlate(change, way)
+    curve = correlate(change, distance)
     latency, correlation = peak(curve)
-    parts = [
-        peak(correlate(change[part], way[:, part]))[0] for part in _slices(len(change))
-    ]
-    intervals = np.diff(times)
-    interval = float(
-        intervals[intervals < 1.5 * np.median(intervals)].mean()
-    )  # lost pictures do not count
     middle = (times[1:] + times[:-1]) / 2
+    parts = _measure_parts(change, distance)
+    interval = _mean_interval(times)
     return Measurement(
-        latency, correlation, np.array(parts), interval, curve, middle, change, way
+        latency, correlation, parts, interval, curve, middle, change, distance
     )
+
+
+def _measure_parts(change: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Return the latency of each part of the recording, shape (PARTS,) [s]."""
+    ends = np.linspace(0, len(change), PARTS + 1).astype(int).tolist()
+    latencies = []
+    for start, end in itertools.pairwise(ends):
+        latency, _ = peak(correlate(change[start:end], distance[:, start:end]))
+        latencies.append(latency)
+    return np.array(latencies)
+
+
+def _mean_interval(times: np.ndarray) -> float:
+    """Return the mean interval between images [s]; intervals with a lost image are left out."""
+    intervals = np.diff(times)
+    return float(intervals[intervals < 1.5 * np.median(intervals)].mean())
 
 
 def check(measurement: Measurement) -> None:
-    """Accept or refuse a measurement.
+    """Refuse a measurement that is not valid.
 
     Raises:
-        LatencyError: If pictures and motion hardly agree, the best latency is at the edge
-            of what is possible, another one is nearly as good, or the parts of the
-            recording disagree.
+        LatencyError: If images and motion hardly correlate, the best latency is impossible,
+            another one is nearly as good, or the parts of the recording disagree.
     """
-    latency, correlation = measurement.latency, measurement.correlation
+    latency = measurement.latency
+    correlation = measurement.correlation
     half = measurement.interval / 2
     if correlation < MIN_CORRELATION:
         raise LatencyError(
-            f"pictures and joints hardly agree: correlation {correlation:.2f}, at least {MIN_CORRELATION:g} is needed. "
-            "Does the camera see the arm, nothing else move, and the light not flicker?"
+            f"images and joints hardly agree: correlation {correlation:.2f}, at least "
+            f"{MIN_CORRELATION:g} is needed. Does the camera see the arm, nothing else move, "
+            "and the light not flicker?"
         )
     if not -half <= latency <= MAX_CAMERA_LATENCY + half:
         raise LatencyError(
-            f"the best latency is {1e3 * latency:.0f} ms; possible are 0 to {1e3 * MAX_CAMERA_LATENCY:.0f} ms: do the "
-            "stamps of camera and arm come from the same clock?"
+            f"the best latency is {1e3 * latency:.0f} ms; possible are 0 to "
+            f"{1e3 * MAX_CAMERA_LATENCY:.0f} ms: do the stamps of camera and arm come from "
+            "the same clock?"
         )
-    if (rival := _rival(measurement)) is not None:
+    rival = _rival(measurement)
+    if rival is not None:
         raise LatencyError(
-            f"{1e3 * LAGS[rival]:.0f} ms (correlation {measurement.curve[rival]:.2f}) is nearly as good as "
-            f"{1e3 * latency:.0f} ms ({correlation:.2f}): the motion repeats itself"
+            f"{1e3 * LAGS[rival]:.0f} ms (correlation {measurement.curve[rival]:.2f}) is "
+            f"nearly as good as {1e3 * latency:.0f} ms ({correlation:.2f}): the motion "
+            "repeats itself"
         )
     if np.ptp(measurement.parts) > measurement.interval:
         parts = ", ".join(f"{1e3 * part:.0f}" for part in measurement.parts)
         raise LatencyError(
-            f"the parts of the recording disagree: {parts} ms; they must lie within one frame of each other, "
-            f"{1e3 * measurement.interval:.0f} ms. Does something else move, or does the camera skip pictures?"
+            f"the parts of the recording disagree: {parts} ms; they must be within one frame "
+            f"of each other, {1e3 * measurement.interval:.0f} ms. Does something else move, "
+            "or does the camera skip images?"
         )
 
 
-def _check_stamps(what: str, stamps: np.ndarray) -> None:
+def _check_stamps(name: str, stamps: np.ndarray) -> None:
     if len(stamps) < 2:
         raise LatencyError(
-            f"{len(stamps)} {what} were recorded; a latency needs some seconds of them"
+            f"{len(stamps)} {name} were recorded; a latency needs some seconds of them"
         )
     intervals = np.diff(stamps) * 1e-9
     if intervals.min() <= 0:
         raise LatencyError(
-            f"the stamps of the {what} do not ascend; does their driver stamp them?"
+            f"the stamps of the {name} do not ascend; does their driver stamp them?"
         )
-    if (gap := float(intervals.max())) > MAX_GAP:
+    gap = float(intervals.max())
+    if gap > MAX_GAP:
         raise LatencyError(
-            f"the {what} stopped for {gap:.2f} s; at most {MAX_GAP:g} s are allowed"
+            f"the {name} stopped for {gap:.2f} s; at most {MAX_GAP:g} s are allowed"
         )
 
 
-def _way(states: np.ndarray, joints: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Return how far the joints went from each time to the next, shape (k - 1,) [rad]."""
+def _distance(states: np.ndarray, joints: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Return the distance of the joints from each time to the next.
+
+    Args:
+        states: Times of the arm states, shape (m,) [s].
+        joints: Their joint positions, shape (m, J) [rad].
+        at: Times, shape (k,) [s].
+
+    Returns:
+        Euclidean distances, shape (k - 1,) [rad].
+    """
     return np.linalg.norm(np.diff(interpolate(states, joints, at), axis=0), axis=1)
 
 
-def _slices(length: int) -> list[slice]:
-    ends = np.linspace(0, length, PARTS + 1).astype(int).tolist()
-    return [slice(start, end) for start, end in itertools.pairwise(ends)]
-
-
 def _rival(measurement: Measurement) -> int | None:
-    """Return the highest other peak of the curve if it is nearly as high as the best."""
+    """Return the index of the second highest peak if it is nearly as high as the highest."""
     curve = measurement.curve
-    inner = np.flatnonzero((curve[1:-1] >= curve[:-2]) & (curve[1:-1] > curve[2:])) + 1
-    others = inner[np.abs(LAGS[inner] - measurement.latency) > measurement.interval]
+    rises = curve[1:-1] >= curve[:-2]
+    falls = curve[1:-1] > curve[2:]
+    peaks = np.flatnonzero(rises & falls) + 1
+    others = peaks[np.abs(LAGS[peaks] - measurement.latency) > measurement.interval]
     if not len(others):
         return None
     highest = int(others[np.argmax(curve[others])])

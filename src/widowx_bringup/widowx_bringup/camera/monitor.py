@@ -1,7 +1,7 @@
-"""Says on /diagnostics how often each camera shows something new, and how old that is, whichever driver reads it.
+"""The node `camera_monitor`: publishes rate and age of each camera's images on /diagnostics.
 
-It listens to `camera_info`, which every driver publishes with each picture: that costs next
-to nothing.
+It works with every camera driver. It subscribes to `camera_info`, which a driver publishes
+with each image, because these messages are small.
 """
 
 from __future__ import annotations
@@ -33,28 +33,38 @@ class CameraMonitor(Node):
     """One entry of /diagnostics for each camera."""
 
     def __init__(self, **options: Any) -> None:
+        """Declare the parameters and subscribe to the cameras.
+
+        Args:
+            options: Passed on to `rclpy.node.Node`.
+
+        Raises:
+            PtrError: If no camera is named.
+        """
         super().__init__("camera_monitor", **options)
-        cameras = list(
-            filter(None, parameter(self, "cameras", [""], "names of the cameras"))
-        )
+        names = parameter(self, "cameras", [""], "names of the cameras")
+        cameras = [name for name in names if name]
         rate = parameter(
-            self, "rate", 30.0, "pictures per second of each [Hz]", (1.0, 1000.0)
+            self, "rate", 30.0, "expected images per second of each [Hz]", (1.0, 1000.0)
         )
         max_age = parameter(
-            self, "max_age", 0.5, "oldest newest picture that is no error [s]", (0.05, 5.0)
+            self, "max_age", 0.5, "maximum age of the latest image [s]", (0.05, 5.0)
         )
         if not cameras:
             raise PtrError("camera_monitor watches no camera; set its parameter `cameras`")
         for camera in cameras:
             monitor = FrameMonitor(rate, max_age, lambda: now_ns(self))
-            listener = functools.partial(self._saw, monitor)
             self.create_subscription(
-                CameraInfo, camera_info_topic(camera), listener, qos.IMAGES
+                CameraInfo,
+                camera_info_topic(camera),
+                functools.partial(_on_image, monitor),
+                qos.IMAGES,
             )
             publish_diagnostics(self, camera, functools.partial(_health, monitor), camera)
 
-    def _saw(self, monitor: FrameMonitor, picture: CameraInfo) -> None:
-        monitor.saw(to_ns(picture.header.stamp))
+
+def _on_image(monitor: FrameMonitor, info: CameraInfo) -> None:
+    monitor.on_image(to_ns(info.header.stamp))
 
 
 def _health(monitor: FrameMonitor) -> Health:

@@ -1,21 +1,19 @@
-"""One camera on the ROS graph: publishes its images and its calibration, as every camera driver of ROS does.
+"""One camera on the ROS graph: publishes its images and its calibration.
 
-A lifecycle node that serves the simulated camera, which it renders here in a process of its
-own, and real ones. Its topics are relative: the namespace `camera/<name>` makes them those
-of `image_topic` and `camera_info_topic`.
+A lifecycle node. Its topics are relative: the namespace `camera/<name>` makes them those of
+`image_topic` and `camera_info_topic`, where every camera driver of ROS publishes. The kinds
+of device are handed in; the executable with all of them is `sim/camera_node.py`.
 """
 
 from __future__ import annotations
 
-import sys
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
-from sensor_msgs.msg import CameraInfo, Image, JointState
+from sensor_msgs.msg import CameraInfo, Image
 
 from ptr_common import qos
 from ptr_common.images import fill_message
@@ -25,172 +23,87 @@ from ptr_common.managed_node import (
     ManagedNode,
     now_ns,
     parameter,
-    run,
-    to_ns,
     to_stamp,
 )
 
 from .opencv import CameraSettings, OpenCvCamera
-from .protocol import TOPIC_WORLD, Camera, CameraError, CameraFeatures, Frame, FrameMonitor
-
-LONGEST_DELAY = 30
-"""Most frames by which simulated pictures may be delayed."""
+from .protocol import Camera, CameraError, CameraFeatures, Frame, FrameMonitor
 
 PATIENCE = 5.0
-"""How long a camera may show nothing before the log says so [s]: other nodes are still starting. /diagnostics says it
-at once."""
+"""Time without an image before the log reports the camera [s]; other nodes may still be
+starting. /diagnostics reports it at once."""
 
 
-class RenderedCamera:
-    """Draws the states of a simulated world that lives in another process, as the `Camera` protocol.
+@dataclass(frozen=True)
+class DeviceKind:
+    """One kind of camera that the node can read.
 
-    Args:
-        features: What it is.
-        delay: A picture with the stamp of one state shows the state so many before it: a
-        camera whose stamps are late.
+    Attributes:
+        declare: Declares the parameters that only this kind has.
+        connect: Returns a connected camera. It also arranges that `publish_newest` of the
+            node is called after every new image. Raises CameraError if the device cannot
+            be opened.
     """
 
-    def __init__(self, features: CameraFeatures, delay: int = 0) -> None:
-        self.features = features
-        self._stamp_ns = 0
-        self._states: deque[np.ndarray] = deque(maxlen=delay + 1)
-
-    def connect(self) -> None:
-        """Load the world's model and make ready to draw it.
-
-        Raises:
-            CameraError: If the world has no camera of this name.
-        """
-        from widowx_bringup.sim.world import World  # MuJoCo is needed by this device only
-
-        self._world = World()
-        if self.features.name not in self._world.cameras:
-            self._world.close()
-            raise CameraError(
-                f"the simulated world has no camera {self.features.name!r}; there are: {', '.join(self._world.cameras)}"
-            )
-
-    def disconnect(self) -> None:
-        """Let go of the renderer."""
-        self._world.close()
-
-    def show(self, message: JointState) -> None:
-        """Take over a world state."""
-        self._stamp_ns = to_ns(message.header.stamp)
-        self._states.append(np.asarray(message.position))
-
-    def read_latest(self, max_age: float = 0.2) -> Frame:
-        """Draw the newest state, or the one so many before it that is to be seen now.
-
-        Raises:
-            CameraError: If no state has arrived.
-        """
-        if not self._states:
-            raise CameraError(
-                f"camera {self.features.name}: no world state on {TOPIC_WORLD}; is `simulation` running?"
-            )
-        self._world.set_state(self._states[0])
-        return Frame(
-            self._stamp_ns,
-            self._world.render(
-                self.features.name, self.features.height, self.features.width
-            ),
-        )
+    declare: Callable[[CameraNode], None]
+    connect: Callable[[CameraNode, CameraFeatures], Camera]
 
 
 class CameraNode(ManagedNode):
-    """ROS side of one camera: connected while configured, showing its pictures while active."""
+    """ROS side of one camera: connected while configured, publishing while active.
 
-    def __init__(self, **options: Any) -> None:
+    Attributes:
+        camera: The connected camera; exists once the node is configured.
+    """
+
+    camera: Camera
+
+    def __init__(self, devices: Mapping[str, DeviceKind], **options: Any) -> None:
+        """Declare the parameters.
+
+        Args:
+            devices: Kinds of camera by the value of the parameter `device`; the first is
+                its default.
+            options: Passed on to `ManagedNode`.
+        """
         super().__init__("camera_node", **options)
+        self._devices = devices
+        self._problem = ""
         parameter(
             self, "camera", "front", "name of the camera, part of its frame", settable=True
         )
-        parameter(self, "width", 640, "picture width [pixels]", PIXELS, settable=True)
-        parameter(self, "height", 480, "picture height [pixels]", PIXELS, settable=True)
+        parameter(self, "width", 640, "image width [pixels]", PIXELS, settable=True)
+        parameter(self, "height", 480, "image height [pixels]", PIXELS, settable=True)
         parameter(
-            self, "rate", 30.0, "pictures per second [Hz]", (1.0, 1000.0), settable=True
+            self, "rate", 30.0, "images per second [Hz]", (1.0, 1000.0), settable=True
         )
-        parameter(
-            self,
-            "max_age",
-            0.5,
-            "oldest picture that is still published [s]",
-            (0.05, 5.0),
-            settable=True,
-        )
-        parameter(
-            self,
-            "device",
-            "simulator",
-            f"kind of camera: {', '.join(DEVICES)}",
-            settable=True,
-        )
-        parameter(
-            self,
-            "delay",
-            0,
-            "simulator: frames by which pictures are late",
-            (0, LONGEST_DELAY),
-            settable=True,
-        )
-        parameter(
-            self,
-            "source",
-            "0",
-            "opencv: index, device path, stream or video file",
-            settable=True,
-        )
-        parameter(
-            self,
-            "pixel_format",
-            "MJPG",
-            "opencv: FOURCC code; empty: as the camera is",
-            settable=True,
-        )
-        parameter(
-            self,
-            "exposure",
-            -1,
-            "opencv: [100 us]; -1: automatic",
-            (-1, 100_000),
-            settable=True,
-        )
-        parameter(
-            self,
-            "white_balance",
-            -1,
-            "opencv: [K]; -1: automatic",
-            (-1, 20_000),
-            settable=True,
-        )
-        parameter(
-            self,
-            "focus",
-            -1,
-            "opencv: in the camera's units; -1: automatic",
-            (-1, 10_000),
-            settable=True,
-        )
-        self._problem = ""
-        self.camera: Camera  # once configured
+        oldest = "maximum age of a published image [s]"
+        parameter(self, "max_age", 0.5, oldest, (0.05, 5.0), settable=True)
+        kinds = f"kind of camera: {', '.join(devices)}"
+        parameter(self, "device", next(iter(devices)), kinds, settable=True)
+        for kind in devices.values():
+            kind.declare(self)
         self.publish_health("camera")
 
-    # --- life cycle -----------------------------------------------------------------------------------------
+    # --- life cycle -------------------------------------------------------------------------
 
     def configure(self) -> None:
         """Connect the camera.
 
         Raises:
-            CameraError: If it cannot be opened or does not show what is wanted.
+            CameraError: If it cannot be opened or its images have another size.
         """
         device = self.value("device")
-        if device not in DEVICES:
+        if device not in self._devices:
             raise CameraError(
-                f"device {device!r} is no kind of camera; there are: {', '.join(DEVICES)}"
+                f"device {device!r} is no kind of camera; "
+                f"there are: {', '.join(self._devices)}"
             )
         features = CameraFeatures(
-            *(self.value(name) for name in ("camera", "width", "height", "rate"))
+            self.value("camera"),
+            self.value("width"),
+            self.value("height"),
+            self.value("rate"),
         )
         self._max_age = self.value("max_age")
         self._monitor = FrameMonitor(features.rate, self._max_age, lambda: now_ns(self))
@@ -198,14 +111,16 @@ class CameraNode(ManagedNode):
         self._last_well = time.monotonic()
         self._image = self.create_publisher(Image, "image_raw", qos.IMAGES)
         self._info = self.create_publisher(CameraInfo, "camera_info", qos.IMAGES)
-        self.camera = DEVICES[device](self, features)
+        self.camera = self._devices[device].connect(self, features)
 
     def cleanup(self) -> None:
         """Disconnect the camera."""
         self.camera.disconnect()
 
+    # --- images and their state -------------------------------------------------------------
+
     def publish_newest(self) -> None:
-        """Publish the newest picture unless it has been published."""
+        """Publish the newest image unless it has been published."""
         if not self.active:
             return
         try:
@@ -213,29 +128,31 @@ class CameraNode(ManagedNode):
         except CameraError as error:
             self._problem = str(error)
             return
-        self._problem, self._last_well = "", time.monotonic()
+        self._problem = ""
+        self._last_well = time.monotonic()
         if frame.stamp_ns == self._last_stamp_ns:
             return
         self._last_stamp_ns = frame.stamp_ns
-        self._image.publish(image := _image_message(frame, self.camera.features.name))
-        self._info.publish(
-            CameraInfo(header=image.header, width=image.width, height=image.height)
-        )
-        self._monitor.saw(frame.stamp_ns)
+        image = _image_message(frame, self.camera.features.name)
+        info = CameraInfo(header=image.header, width=image.width, height=image.height)
+        self._image.publish(image)
+        self._info.publish(info)
+        self._monitor.on_image(frame.stamp_ns)
 
     def health(self) -> Health:
-        """Return the entry of /diagnostics: rate and age of the newest picture."""
+        """Return the entry of /diagnostics: rate and age of the newest image."""
         if not self.active:
             return Health(message="not active")
         missing, problem = self._monitor.problem()
         if missing:
-            self.publish_newest()  # asks the device what is wrong
+            self.publish_newest()  # the device then reports its problem
+            problem = self._problem or problem
         if self._problem and time.monotonic() - self._last_well > PATIENCE:
             self.get_logger().error(self._problem, throttle_duration_sec=5.0)
         values = {"camera": self.camera.features.name, **frame_values(self._monitor)}
         if isinstance(self.camera, OpenCvCamera) and self.camera.refused:
             values["settings not taken"] = "; ".join(self.camera.refused)
-        return frame_health(missing, (missing and self._problem) or problem, values)
+        return frame_health(missing, problem, values)
 
 
 def frame_values(monitor: FrameMonitor) -> dict[str, str]:
@@ -244,54 +161,17 @@ def frame_values(monitor: FrameMonitor) -> dict[str, str]:
 
 
 def frame_health(missing: bool, problem: str, values: dict[str, str]) -> Health:
-    """Return the entry of /diagnostics of a camera: missing pictures are an error, slow ones a warning."""
+    """Return a camera's entry of /diagnostics.
+
+    Args:
+        missing: Whether images are missing, which is an error; slow images are a warning.
+        problem: Description of the problem; empty if there is none.
+        values: Values of the entry.
+    """
     if not problem:
         return Health(values=values)
-    return Health(
-        DiagnosticStatus.ERROR if missing else DiagnosticStatus.WARN, problem, values
-    )
-
-
-def _simulator(node: CameraNode, features: CameraFeatures) -> Camera:
-    camera = RenderedCamera(features, node.value("delay"))
-    camera.connect()
-
-    def draw(
-        message: JointState,
-    ) -> None:  # states come at the camera's rate, so each becomes one picture
-        camera.show(message)
-        node.publish_newest()
-
-    node.create_subscription(JointState, TOPIC_WORLD, draw, qos.NEWEST_STATE)
-    return camera
-
-
-def _opencv(node: CameraNode, features: CameraFeatures) -> Camera:
-    fresh = node.create_guard_condition(
-        node.publish_newest
-    )  # wakes the executor from the reading thread
-    settings = CameraSettings(
-        *(
-            node.value(name)
-            for name in ("pixel_format", "exposure", "white_balance", "focus")
-        )
-    )
-    camera = OpenCvCamera(
-        features, node.value("source"), settings, lambda: now_ns(node), fresh.trigger
-    )
-    camera.connect()
-    if camera.refused:
-        node.get_logger().warning(
-            f"camera {features.name} does not take every setting: {'; '.join(camera.refused)}"
-        )
-    return camera
-
-
-DEVICES: dict[str, Callable[[CameraNode, CameraFeatures], Camera]] = {
-    "simulator": _simulator,
-    "opencv": _opencv,
-}
-"""Kinds of camera; another one needs a function here and nothing else."""
+    level = DiagnosticStatus.ERROR if missing else DiagnosticStatus.WARN
+    return Health(level, problem, values)
 
 
 def _image_message(frame: Frame, camera: str) -> Image:
@@ -302,10 +182,70 @@ def _image_message(frame: Frame, camera: str) -> Image:
     return message
 
 
-def main() -> int:
-    """Run the camera node."""
-    return run(CameraNode)
+# --- the device `opencv` --------------------------------------------------------------------
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _declare_opencv(node: CameraNode) -> None:
+    parameter(
+        node,
+        "source",
+        "0",
+        "opencv: index, device path, stream or video file",
+        settable=True,
+    )
+    parameter(
+        node,
+        "pixel_format",
+        "MJPG",
+        "opencv: FOURCC code; empty: the camera's own",
+        settable=True,
+    )
+    parameter(
+        node,
+        "exposure",
+        -1,
+        "opencv: [100 us]; -1: automatic",
+        (-1, 100_000),
+        settable=True,
+    )
+    parameter(
+        node,
+        "white_balance",
+        -1,
+        "opencv: [K]; -1: automatic",
+        (-1, 20_000),
+        settable=True,
+    )
+    parameter(
+        node,
+        "focus",
+        -1,
+        "opencv: in the camera's units; -1: automatic",
+        (-1, 10_000),
+        settable=True,
+    )
+
+
+def _connect_opencv(node: CameraNode, features: CameraFeatures) -> OpenCvCamera:
+    # The reading thread wakes the executor through this condition.
+    new_image = node.create_guard_condition(node.publish_newest)
+    settings = CameraSettings(
+        node.value("pixel_format"),
+        node.value("exposure"),
+        node.value("white_balance"),
+        node.value("focus"),
+    )
+    camera = OpenCvCamera(
+        features, node.value("source"), settings, lambda: now_ns(node), new_image.trigger
+    )
+    camera.connect()
+    if camera.refused:
+        node.get_logger().warning(
+            f"camera {features.name} does not take every setting: "
+            f"{'; '.join(camera.refused)}"
+        )
+    return camera
+
+
+DEVICES = {"opencv": DeviceKind(_declare_opencv, _connect_opencv)}
+"""Kinds of real camera; another one needs an entry here and nothing else."""

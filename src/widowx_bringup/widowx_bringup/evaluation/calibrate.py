@@ -346,7 +346,7 @@ def draw(measurement: Measurement, camera: str, path: Path) -> None:
 
 def _draw_series(axes: Axes, measurement: Measurement, latency: float, title: str) -> None:
     shown = measurement.times < measurement.times[0] + SHOWN
-    way = measurement.way[np.abs(LAGS - latency).argmin()]
+    way = measurement.distance[np.abs(LAGS - latency).argmin()]
     for label, series in (
         ("change of the picture", measurement.change),
         ("way of the joints", way),

@@ -26,7 +26,7 @@ from ptr_common.files import atomic_file
 from ptr_common.topics import image_topic
 from ptr_common.versions import versions
 from widowx_bringup.graph.up import parse_values
-from widowx_bringup.sim.tasks import TARGET_TASK, draw_layout, parse_task
+from widowx_bringup.sim.tasks import TARGET_TASK, sample_layout, parse_task
 
 from .results import (
     STRIP_FRAMES,
@@ -88,7 +88,8 @@ class InProcessRunner:
         from ptr_policy_node.policy import load_bundle
         from widowx_bringup.arm.controller import EefController
         from widowx_bringup.arm.kinematics import Kinematics
-        from widowx_bringup.sim.world import SimulatedArm, SimulatedCamera, World
+        from widowx_bringup.sim.simulated_devices import SimulatedArm, SimulatedCamera
+        from widowx_bringup.sim.world import World
 
         os.environ.setdefault(
             "LP_NUM_THREADS", "0"
@@ -108,7 +109,7 @@ class InProcessRunner:
         policy, controller = self._policy, self._controller
         policy.reset()
         before = controller.clipped, controller.rejected
-        self._world.reset(draw_layout(rollout.task, rollout.layout_seed))
+        self._world.reset(sample_layout(rollout.task, rollout.layout_seed))
         episode = roll_out(
             self._world,
             controller,
@@ -247,7 +248,7 @@ def _write_scenes(out: Path, plan: Plan, seeds: Sequence[int]) -> None:
     """Write down the start scenes; refuse a folder that holds an evaluation of another plan."""
     wanted: dict[str, Any] = {
         "plan": vars(plan),
-        "scenes": [draw_layout(plan.task, seed).to_json() for seed in seeds],
+        "scenes": [sample_layout(plan.task, seed).to_json() for seed in seeds],
     }
     path = out / "scenes.json"
     if path.exists() and json.loads(path.read_text())["plan"] != wanted["plan"]:

@@ -1,17 +1,16 @@
-"""Bags as rosbag2 lays them out, complete before they get their name.
+"""Writes bags in the layout of rosbag2. ROS is not imported.
 
-A recording runs in `<directory>/.<name>.partial` and is renamed to `<directory>/<name>`
-once everything is on the disk. What a killed process or a full disk leaves behind is
-restored by `ptr recover` up to its last whole chunk. ROS is not imported.
+A recording is written into `<directory>/.<name>.partial` and renamed to
+`<directory>/<name>` once everything is on the disk: a bag with a name is complete. After a
+kill or a full disk, `ptr recover` restores the recording up to its last whole chunk.
 
-`metadata.yaml` has version 8: the newest whose quality of service is a string, which is
-what Humble parses, and new enough for Jazzy to read the custom data (rosbag2_storage,
-yaml.hpp and metadata_io.cpp of the branches humble and jazzy).
+`metadata.yaml` has version 8. It is the newest version that stores the quality of service
+as a string, which Humble parses, and Jazzy reads its custom data (rosbag2_storage, yaml.hpp
+and metadata_io.cpp of the branches humble and jazzy).
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import fcntl
 import os
@@ -25,12 +24,19 @@ from typing import Any
 import yaml
 from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
-from tqdm import tqdm
 
 from ptr_common.errors import PtrError
 
 METADATA_VERSION = 8
 CHUNK_BYTES = 4 << 20
+"""Default size of a chunk [bytes]."""
+
+PARTIAL = "partial"
+"""Suffix of the hidden folder of a recording."""
+
+YAML_WIDTH = 1 << 20
+"""Line width of YAML [characters]: no line is folded."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -40,30 +46,48 @@ class RecordingError(PtrError):
 
 @dataclass(frozen=True)
 class Topic:
-    """What a bag says about one topic."""
+    """Description of one topic in a bag.
+
+    Attributes:
+        name: Full name of the topic.
+        type_name: Message type, for instance "sensor_msgs/msg/Image".
+        definition: Its definition (`ros2msg`), with those of the types it uses.
+        type_hash: Its RIHS01 hash; empty where ROS has none.
+        offered_qos: Profiles of the publishers: a YAML list, as in rosbag2 up to version 8.
+    """
 
     name: str
     type_name: str
-    definition: str  # ros2msg text, with those of the types it uses
+    definition: str
     type_hash: str = ""
-    offered_qos: str = (
-        ""  # YAML list of the publishers' profiles, as rosbag2 writes it up to version 8
-    )
+    offered_qos: str = ""
+
+
+def mcap_name(bag: str) -> str:
+    """Return the name of the MCAP file in a bag."""
+    return f"{bag}_0.mcap"
 
 
 class BagWriter:
     """Writes one bag of serialised messages.
 
     Args:
-        directory: Where the bag shall appear.
-        name: Its name, and that of its folder.
+        directory: Folder that will hold the bag.
+        name: Name of the bag and of its folder.
         custom: Custom data for `metadata.yaml`; `finish` may add to it.
-        chunk_bytes: Size at which a chunk is closed.
-        suffix: Of the hidden folder the recording runs in.
+        chunk_bytes: Size at which a chunk is closed [bytes].
+        suffix: Suffix of the hidden folder of the recording.
+
+    Attributes:
+        path: Folder of the complete bag.
+        partial: Hidden folder of the recording.
+        messages: Number of messages written.
+        first_ns: Earliest log time [ns].
+        last_ns: Latest log time [ns].
 
     Raises:
-        RecordingError: If the name cannot be a folder's, the bag exists, or the directory
-        cannot be written.
+        RecordingError: If the name is not allowed, the bag exists, or the directory cannot
+            be written.
     """
 
     def __init__(
@@ -73,7 +97,7 @@ class BagWriter:
         custom: Mapping[str, str],
         *,
         chunk_bytes: int = CHUNK_BYTES,
-        suffix: str = "partial",
+        suffix: str = PARTIAL,
     ) -> None:
         if not _NAME.fullmatch(name):
             raise RecordingError(
@@ -97,10 +121,9 @@ class BagWriter:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self.partial.mkdir()
-            self._file = (self.partial / f"{name}_0.mcap").open("wb")
-            fcntl.flock(
-                self._file, fcntl.LOCK_EX | fcntl.LOCK_NB
-            )  # tells `recover` that this one is alive
+            self._file = (self.partial / mcap_name(name)).open("wb")
+            # `ptr recover` leaves a locked file alone.
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._write_metadata()
         except OSError as error:
             raise RecordingError(f"cannot record into {directory}: {error}") from error
@@ -108,45 +131,47 @@ class BagWriter:
         self._mcap.start("ros2", "widowx_bringup")
 
     def write(self, topic: Topic, data: bytes, log_time_ns: int) -> None:
-        """Append one message; its topic is described in the file when its first message comes.
+        """Append one message; the first of a topic adds the description of the topic.
+
+        Args:
+            topic: Topic of the message.
+            data: The serialised message (CDR).
+            log_time_ns: Time of its arrival [ns].
 
         Raises:
             OSError: If the disk is full. Nothing can be written after that; call `abandon`.
         """
         if topic.name not in self._topics:
             self._add(topic)
-        self._mcap.add_message(
-            self._topics[topic.name][1],
-            log_time_ns,
-            data,
-            log_time_ns,
-            self._counts[topic.name],
-        )
+        _, channel = self._topics[topic.name]
+        sequence = self._counts[topic.name]
+        self._mcap.add_message(channel, log_time_ns, data, log_time_ns, sequence)
         self._counts[topic.name] += 1
-        self.first_ns = (
-            log_time_ns if not self.messages else min(self.first_ns, log_time_ns)
-        )
+        is_first = self.messages == 0
+        self.first_ns = log_time_ns if is_first else min(self.first_ns, log_time_ns)
         self.last_ns = max(self.last_ns, log_time_ns)
         self.messages += 1
 
     def flush(self) -> None:
-        """Close the running chunk and hand it to the operating system: a killed process no longer loses it."""
+        """Close the chunk and hand it to the operating system: it survives a kill."""
         self._mcap.flush()
 
     def finish(self, custom: Mapping[str, str] | None = None) -> Path:
-        """Complete the bag, bring it to the disk, and give it its name.
+        """Complete the bag, write it to the disk, and give it its name.
 
         Args:
-            custom: Custom data known only now.
+            custom: Further custom data, which are known only now.
+
+        Returns:
+            The folder of the bag.
 
         Raises:
-            RecordingError: If that fails; the recording then stays where `recover` finds
-            it.
+            RecordingError: If that fails; the recording then stays for `ptr recover`.
         """
         self.custom |= custom or {}
         try:
-            described = yaml.safe_dump(self._described(), sort_keys=False, width=1 << 20)
-            self._mcap.add_metadata("rosbag2", {"serialized_metadata": described})
+            text = yaml.safe_dump(self._metadata(), sort_keys=False, width=YAML_WIDTH)
+            self._mcap.add_metadata("rosbag2", {"serialized_metadata": text})
             self._mcap.finish()
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -160,59 +185,58 @@ class BagWriter:
             _sync_folder(self.path.parent)
         except OSError as error:
             raise RecordingError(
-                f"{self.path} could not be completed: {error}; {_RECOVERABLE}"
+                f"{self.path} could not be completed: {error}; "
+                "`ptr recover` restores it up to its last whole chunk"
             ) from error
         finally:
             self.abandon()
         return self.path
 
     def abandon(self) -> None:
-        """Close the file and leave the recording for `recover`."""
-        with contextlib.suppress(
-            OSError
-        ):  # a full disk says so a second time when the rest is flushed
+        """Close the file and leave the recording for `ptr recover`."""
+        # A full disk fails a second time when the rest is flushed.
+        with contextlib.suppress(OSError):
             self._file.close()
 
     def discard(self) -> None:
-        """Throw the recording away."""
+        """Delete the recording."""
         self.abandon()
         shutil.rmtree(self.partial)
 
     def _add(self, topic: Topic) -> None:
+        """Register a topic, and its message type if it is new."""
         if topic.type_name not in self._schemas:
-            schema = self._mcap.register_schema(
+            self._schemas[topic.type_name] = self._mcap.register_schema(
                 topic.type_name, "ros2msg", topic.definition.encode()
             )
-            self._schemas[topic.type_name] = schema
+        schema = self._schemas[topic.type_name]
         extra = {
             "offered_qos_profiles": topic.offered_qos,
             "topic_type_hash": topic.type_hash,
         }
-        channel = self._mcap.register_channel(
-            topic.name, "cdr", self._schemas[topic.type_name], extra
-        )
+        channel = self._mcap.register_channel(topic.name, "cdr", schema, extra)
         self._topics[topic.name] = (topic, channel)
         self._counts[topic.name] = 0
 
-    def _described(self) -> dict[str, Any]:
-        file = f"{self.path.name}_0.mcap"
+    def _metadata(self) -> dict[str, Any]:
+        """Return the entry `rosbag2_bagfile_information` of metadata.yaml."""
+        file = mcap_name(self.path.name)
+        topics = []
+        for topic, _ in self._topics.values():
+            metadata = {
+                "name": topic.name,
+                "type": topic.type_name,
+                "serialization_format": "cdr",
+                "offered_qos_profiles": topic.offered_qos,
+                "type_description_hash": topic.type_hash,
+            }
+            count = self._counts[topic.name]
+            topics.append({"topic_metadata": metadata, "message_count": count})
         return {
             "version": METADATA_VERSION,
             "storage_identifier": "mcap",
             **self._span(),
-            "topics_with_message_count": [
-                {
-                    "topic_metadata": {
-                        "name": topic.name,
-                        "type": topic.type_name,
-                        "serialization_format": "cdr",
-                        "offered_qos_profiles": topic.offered_qos,
-                        "type_description_hash": topic.type_hash,
-                    },
-                    "message_count": self._counts[topic.name],
-                }
-                for topic, _ in self._topics.values()
-            ],
+            "topics_with_message_count": topics,
             "compression_format": "",
             "compression_mode": "",
             "relative_file_paths": [file],
@@ -222,6 +246,7 @@ class BagWriter:
         }
 
     def _span(self) -> dict[str, Any]:
+        """Return time and number of the messages; a new mapping, so YAML needs no alias."""
         return {
             "starting_time": {"nanoseconds_since_epoch": self.first_ns},
             "duration": {"nanoseconds": self.last_ns - self.first_ns},
@@ -229,139 +254,20 @@ class BagWriter:
         }
 
     def _write_metadata(self) -> None:
-        temporary = (
-            self.partial / "metadata.yaml.new"
-        )  # a full disk must not cost the custom data written before
+        """Replace metadata.yaml; a full disk does not cost the custom data written before."""
+        temporary = self.partial / "metadata.yaml.new"
+        document = {"rosbag2_bagfile_information": self._metadata()}
         with temporary.open("w") as file:
-            yaml.safe_dump(
-                {"rosbag2_bagfile_information": self._described()},
-                file,
-                sort_keys=False,
-                width=1 << 20,
-            )
+            yaml.safe_dump(document, file, sort_keys=False, width=YAML_WIDTH)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.partial / "metadata.yaml")
 
 
-_RECOVERABLE = "`ptr recover` restores it up to its last whole chunk"
-
-
 def _sync_folder(path: Path) -> None:
+    """Write a folder's entries to the disk."""
     folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def recover(argv: list[str]) -> int:
-    """Restore interrupted recordings up to their last whole chunk."""
-    parser = argparse.ArgumentParser(prog="ptr recover", description=recover.__doc__)
-    parser.add_argument(
-        "directory",
-        nargs="+",
-        type=Path,
-        help="folder that holds the bags, not one bag itself",
-    )
-    failed = False
-    for directory in parser.parse_args(argv).directory:
-        if not directory.is_dir():
-            raise RecordingError(
-                f"{directory} is not a folder; name the folder the recorder was told to write into"
-            )
-        partials = sorted(directory.glob(".*.partial"))
-        if not partials:
-            print(f"{directory}: nothing to restore")
-        for partial in partials:
-            try:
-                print(restore(partial))
-            except (PtrError, OSError) as error:
-                failed = True
-                print(f"{partial}: not restored: {error}")
-    return 2 if failed else 0
-
-
-def restore(partial: Path) -> str:
-    """Turn one interrupted recording into a bag; safe to repeat.
-
-    The outcome is `interrupted`, unless the episode had ended and only the bag's name was
-    missing.
-
-    Args:
-        partial: Folder `.<name>.partial` that a writer has left behind.
-
-    Returns:
-        What was done, as a line for the user.
-
-    Raises:
-        RecordingError: If another bag has the name, or the rest cannot be written.
-    """
-    name = partial.name[1 : -len(".partial")]
-    file = partial / f"{name}_0.mcap"
-    if not _is_abandoned(file):
-        return f"{partial}: left alone, it is still being recorded"
-    shutil.rmtree(
-        partial.with_name(f".{name}.recovering"), ignore_errors=True
-    )  # of a restoration that was killed
-    topics, messages = _salvage(file)
-    if not messages:
-        shutil.rmtree(partial)
-        return f"{partial}: removed, not one whole chunk of it had reached the disk"
-    custom = {"outcome": "interrupted"} | _custom_data(partial)
-    if _custom_data(partial.parent / name) == custom:
-        shutil.rmtree(partial)
-        return f"{partial.parent / name}: was restored before"
-    writer = BagWriter(partial.parent, name, custom, suffix="recovering")
-    try:
-        for number, log_time, data in tqdm(
-            messages, desc=name, unit=" messages", leave=False
-        ):
-            writer.write(topics[number], bytes(data), log_time)
-        path = writer.finish()
-    except BaseException:
-        writer.discard()
-        raise
-    shutil.rmtree(partial)
-    return f"{path}: restored {writer.messages} messages, {(writer.last_ns - writer.first_ns) / 1e9:.1f} s"
-
-
-def _salvage(file: Path) -> tuple[dict[int, Topic], list[tuple[int, int, memoryview]]]:
-    """Return the topics by channel and the messages of all whole chunks of an unfinished file."""
-    from ptr_training.bags.mcap_reader import McapFile  # not needed to record
-
-    if not file.is_file() or not file.stat().st_size:
-        return {}, []
-    bag = McapFile(file, salvage=True)
-    topics = {
-        number: Topic(
-            channel.topic,
-            channel.type_name,
-            channel.definition,
-            channel.metadata.get("topic_type_hash", ""),
-            channel.metadata.get("offered_qos_profiles", ""),
-        )
-        for number, channel in bag.channels.items()
-    }
-    return topics, list(bag.messages())  # views of the file, so the list is small
-
-
-def _is_abandoned(file: Path) -> bool:
-    """Return whether no living process writes the file."""
-    if not file.is_file():
-        return True
-    with file.open("rb") as opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
-
-
-def _custom_data(bag: Path) -> dict[str, str]:
-    """Return the custom data of a bag or recording; empty if it was killed before they were written."""
-    try:
-        described = yaml.safe_load((bag / "metadata.yaml").read_text())
-        return dict(described["rosbag2_bagfile_information"]["custom_data"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
-        return {}

@@ -1,4 +1,4 @@
-"""Message definitions as a bag carries them, gathered from the installed interface packages."""
+"""Message definitions for a bag, read from the installed interface packages."""
 
 from __future__ import annotations
 
@@ -20,61 +20,82 @@ _SEPARATOR = "=" * 80
 
 @functools.cache
 def message_definition(type_name: str) -> str:
-    """Return a type's .msg text followed by those of all the types it uses (schema encoding `ros2msg`).
+    """Return the .msg text of a type and of all types it uses (schema encoding `ros2msg`).
 
     Args:
         type_name: Full name, for instance "sensor_msgs/msg/Image".
+
+    Returns:
+        The text of the type, then those of the others, each after a line of "=" and its name.
 
     Raises:
         PtrError: If one of the definitions is not installed.
     """
     texts: dict[str, str] = {}
-    waiting = [type_name]
-    while waiting:
-        name = waiting.pop(0)
+    queue = [type_name]
+    while queue:
+        name = queue.pop(0)
         if name not in texts:
             texts[name] = _find(name, "msg").read_text()
-            waiting += _types_used(name, texts[name])
-    main, *others = texts.items()
-    parts = [
-        main[1],
-        *(
-            f"{_SEPARATOR}\nMSG: {name.replace('/msg/', '/')}\n{text}"
-            for name, text in others
-        ),
-    ]
+            queue += _types_used(name, texts[name])
+
+    parts = [texts.pop(type_name)]
+    for name, text in texts.items():
+        parts.append(f"{_SEPARATOR}\nMSG: {name.replace('/msg/', '/')}\n{text}")
     return "\n".join(parts)
 
 
 @functools.cache
 def type_hash(type_name: str) -> str:
-    """Return a type's RIHS01 hash; empty where the distribution installs none (Humble)."""
+    """Return the RIHS01 hash of a type.
+
+    Args:
+        type_name: Full name, for instance "sensor_msgs/msg/Image".
+
+    Returns:
+        The hash; empty where the distribution of ROS installs none (Humble).
+    """
     try:
-        described = json.loads(_find(type_name, "json").read_text())
+        description = json.loads(_find(type_name, "json").read_text())
     except PtrError:
         return ""
-    return next(
-        entry["hash_string"]
-        for entry in described["type_hashes"]
-        if entry["type_name"] == type_name
-    )
+
+    hashes = {}
+    for entry in description["type_hashes"]:
+        hashes[entry["type_name"]] = entry["hash_string"]
+    return hashes[type_name]
 
 
 def _types_used(owner: str, text: str) -> list[str]:
+    """Return the full names of the message types in the .msg text of the type `owner`."""
     package = owner.split("/")[0]
-    names = [name for name in _FIELD.findall(text) if not _PRIMITIVE.fullmatch(name)]
-    return [
-        f"{(name if '/' in name else f'{package}/{name}').replace('/', '/msg/', 1)}"
-        for name in names
-    ]
+    types = []
+    for name in _FIELD.findall(text):
+        if _PRIMITIVE.fullmatch(name):
+            continue
+        qualified = name if "/" in name else f"{package}/{name}"
+        types.append(qualified.replace("/", "/msg/", 1))
+    return types
 
 
 def _find(type_name: str, suffix: str) -> Path:
+    """Return the installed file of a message type.
+
+    Args:
+        type_name: Full name of the type.
+        suffix: `msg` for its definition, `json` for its description with hashes.
+
+    Raises:
+        PtrError: If no prefix of ROS, nor that of Python, has the file.
+    """
     package, _, name = type_name.split("/")
     prefixes = [
-        *filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)),
-        sys.prefix,
+        prefix
+        for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+        if prefix
     ]
+    prefixes.append(sys.prefix)
+
     for prefix in prefixes:
         file = Path(prefix) / "share" / package / "msg" / f"{name}.{suffix}"
         if file.is_file():

@@ -1,8 +1,8 @@
-"""Records every episode as one bag: from its START to the event that ends it.
+"""The node `recorder_node`: records every episode as one bag, from START to its end event.
 
-Messages are stored as they arrive, without being decoded, and written by a thread of their
-own. The bag also holds the newest picture and state from just before START, which the first
-command may answer. A bag has its name `<directory>/<episode id>` only once it is complete.
+Messages are stored as they arrive, without being decoded, and a thread writes them. The bag
+also holds the newest image and state from before START, because the first command may answer
+them. A bag has its name `<directory>/<episode id>` only once it is complete.
 """
 
 from __future__ import annotations
@@ -11,12 +11,9 @@ import functools
 import importlib.metadata
 import signal
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
-import yaml
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.logging import get_logger
@@ -46,8 +43,9 @@ from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState
 from widowx_bringup.camera.protocol import TOPIC_WORLD
 
 from .background_writer import BackgroundWriter
-from .bag_writer import CHUNK_BYTES, BagWriter, Topic
-from .message_definitions import message_definition, type_hash
+from .bag_writer import CHUNK_BYTES, BagWriter
+from .message_definitions import message_definition
+from .recorded_topic import RecordedTopic, full_type_name
 
 OUTCOMES = {
     EpisodeEvent.SUCCESS: "success",
@@ -56,36 +54,11 @@ OUTCOMES = {
 }
 
 LINGER = 0.2
-"""Real time a bag stays open after the end event [s], for messages that were on their way."""
-
-PRE_ROLL_NS = 1_000_000_000
-"""Oldest message from before START that still enters the bag [ns]."""
+"""Real time from the end event to the end of the bag [s]: late messages still arrive."""
 
 QUEUE_DEPTH = 100
-"""Depth of the subscriptions: they must outlast a pause of this process, whatever the publishers keep."""
-
-
-@dataclass
-class _Source:
-    """One subscribed topic."""
-
-    name: str
-    type_name: str
-    pre_roll: bool  # whether its newest message is kept for the start of the next bag
-    needed: bool  # whether a bag without it is useless
-    lead_ns: int = (
-        0  # its newest message older than this is kept as well, with all after it
-    )
-    recent: deque[tuple[bytes, int]] = field(
-        default_factory=deque
-    )  # what is kept, with the times of arrival
-    topic: Topic | None = None  # as described in the running bag
-
-    def keep(self, data: bytes, stamp_ns: int) -> None:
-        """Keep a message for the start of the next bag; forget those that it makes needless."""
-        self.recent.append((data, stamp_ns))
-        while len(self.recent) > 1 and self.recent[1][1] <= stamp_ns - self.lead_ns:
-            self.recent.popleft()
+"""Depth of the subscriptions, whatever the depth of the publishers: messages survive a pause
+of this process."""
 
 
 class RecorderNode(Node):
@@ -94,51 +67,55 @@ class RecorderNode(Node):
     def __init__(self) -> None:
         super().__init__("recorder_node")
         self._log = self.get_logger()
-        self._directory = Path(
-            parameter(self, "directory", "bags", "folder that receives one bag per episode")
+        self._declare_parameters()
+
+        self._topics: list[RecordedTopic] = []
+        self._episode = ""  # id; empty while idle
+        self._outcome = ""  # set by the end event, while the bag lingers
+        self._linger: Timer | None = None
+        self._writer: BackgroundWriter | None = None  # of the running episode
+        self._finishing: list[BackgroundWriter] = []
+        self._error = ""
+        self._reported: set[str] = set()  # errors of writers that are in the log
+        self._bags = 0
+        self._publishing_nodes: set[str] = set()  # by their diagnostics
+
+        self._subscribe()
+        publish_diagnostics(self, "recorder", self._health)
+
+    def _declare_parameters(self) -> None:
+        directory = parameter(
+            self, "directory", "bags", "folder that receives one bag per episode"
         )
-        camera = parameter(
-            self, "camera", "over_shoulder", "name of the camera the policy looks through"
-        )
+        self._directory = Path(directory)
+        camera = parameter(self, "camera", "over_shoulder", "name of the policy's camera")
         others = parameter(
             self, "other_cameras", [""], "names of further cameras to record"
         )
-        late = parameter(
-            self,
-            "camera_latency",
-            [0.0],
-            "by how much the stamps of each are late [s]; goes into the bag",
+        latencies = parameter(
+            self, "camera_latency", [0.0], "latency of each camera [s]; goes into the bag"
         )
         self._operator = parameter(
             self, "operator", "", "who demonstrates; goes into the bag's custom data"
         )
         self._queue_bytes = parameter(
-            self, "queue_bytes", 256 << 20, "most bytes waiting for the disk"
+            self, "queue_bytes", 256 << 20, "largest size of the queue to the disk [bytes]"
         )
         self._chunk_bytes = parameter(
             self, "chunk_bytes", CHUNK_BYTES, "size of an MCAP chunk [bytes]"
         )
+
         names = dict.fromkeys([camera, *filter(None, others)])
-        latencies = [*map(camera_latency, late), *([0.0] * len(names))]
-        self._cameras = dict(zip(names, latencies, strict=False))  # latency of each [s]
-        self._sources: list[_Source] = []
-        self._episode = ""  # id; empty while idle
-        self._outcome = ""  # set by the end event, while the bag lingers
-        self._linger: Timer | None = None
-        self._writer: BackgroundWriter | None = None
-        self._finishing: list[BackgroundWriter] = []
-        self._error = ""
-        self._told: set[str] = set()  # errors of writers that were reported
-        self._bags = 0
-        self._hears: set[str] = set()  # nodes whose diagnostics have arrived
-        self._subscribe()
-        publish_diagnostics(self, "recorder", self._health)
+        given = [camera_latency(latency) for latency in latencies]
+        # Latency of each camera [s]; 0 for those without an entry.
+        padded = [*given, *([0.0] * len(names))]
+        self._cameras = dict(zip(names, padded, strict=False))
 
     def _subscribe(self) -> None:
         for camera in self._cameras:
             self._add(image_topic(camera), Image, qos.IMAGES, pre_roll=True, needed=True)
             self._add(camera_info_topic(camera), CameraInfo, qos.IMAGES, pre_roll=True)
-        # the first picture belongs to an arm state from before it
+        # The first image belongs to an arm state from before it.
         lead_ns = round(1e9 * max(self._cameras.values()))
         self._add(
             TOPIC_ARM_STATE,
@@ -160,97 +137,107 @@ class RecorderNode(Node):
 
     def _add(
         self,
-        topic: str,
-        kind: type,
+        name: str,
+        message_type: type,
         profile: QoSProfile,
         *,
-        handle: Callable[[_Source, bytes], None] | None = None,
+        handle: Callable[[RecordedTopic, bytes], None] | None = None,
         pre_roll: bool = False,
         needed: bool = False,
         lead_ns: int = 0,
     ) -> None:
-        package, folder, _ = kind.__module__.split(".", 2)
-        type_name = f"{package}/{folder}/{kind.__name__}"
-        source = _Source(
-            self.resolve_topic_name(topic), type_name, pre_roll, needed, lead_ns
+        """Subscribe to a topic.
+
+        Args:
+            name: Its name, relative to the namespace of the node.
+            message_type: Its message class.
+            profile: Quality of service of its publishers.
+            handle: Called with every message; `_on_message` by default.
+            pre_roll: See `RecordedTopic`.
+            needed: See `RecordedTopic`.
+            lead_ns: See `RecordedTopic` [ns].
+
+        Raises:
+            PtrError: If the definition of the message type is not installed.
+        """
+        topic = RecordedTopic(
+            self.resolve_topic_name(name),
+            full_type_name(message_type),
+            pre_roll,
+            needed,
+            lead_ns,
         )
-        message_definition(
-            source.type_name
-        )  # say now, not in the middle of an episode, that one is missing
+        # A missing definition is an error now, not in the middle of an episode.
+        message_definition(topic.type_name)
         deep = QoSProfile(
             depth=QUEUE_DEPTH,
             reliability=profile.reliability,
             durability=profile.durability,
         )
-        self.create_subscription(
-            kind,
-            topic,
-            functools.partial(handle or self._on_message, source),
-            deep,
-            raw=True,
-        )
-        self._sources.append(source)
+        callback = functools.partial(handle or self._on_message, topic)
+        self.create_subscription(message_type, name, callback, deep, raw=True)
+        self._topics.append(topic)
 
-    # --- callbacks ------------------------------------------------------------------------------------------
+    # --- callbacks --------------------------------------------------------------------------
 
-    def _on_message(self, source: _Source, data: bytes) -> None:
+    def _on_message(self, topic: RecordedTopic, data: bytes) -> None:
         stamp_ns = now_ns(self)
-        if source.pre_roll:
-            source.keep(data, stamp_ns)
-        self._put(source, data, stamp_ns)
+        if topic.pre_roll:
+            topic.keep(data, stamp_ns)
+        self._put(topic, data, stamp_ns)
 
-    def _on_diagnostics(self, source: _Source, data: bytes) -> None:
-        self._hears.update(
-            status.name.partition(":")[0]
-            for status in deserialize_message(data, DiagnosticArray).status
-        )
-        self._on_message(source, data)
+    def _on_diagnostics(self, topic: RecordedTopic, data: bytes) -> None:
+        """Note which nodes publish diagnostics, and record the message."""
+        for status in deserialize_message(data, DiagnosticArray).status:
+            node, _, _ = status.name.partition(":")
+            self._publishing_nodes.add(node)
+        self._on_message(topic, data)
 
-    def _on_event(self, source: _Source, data: bytes) -> None:
+    def _on_event(self, topic: RecordedTopic, data: bytes) -> None:
         event = deserialize_message(data, EpisodeEvent)
+        is_running = self._episode and event.episode_id == self._episode
         if event.event == EpisodeEvent.START:
             self._start(event)
-            self._put(source, data, now_ns(self), always=True)
-        elif not self._episode or event.episode_id != self._episode or self._outcome:
+            self._put(topic, data, now_ns(self), always=True)
+        elif not is_running or self._outcome:
             self._log.warning(
-                f"event {event.event} of episode {event.episode_id!r} ignored: not recording it"
+                f"event {event.event} of episode {event.episode_id!r} ignored: "
+                "not recording it"
             )
         elif event.event == EpisodeEvent.DISCARD:
             self._discard()
         elif event.event in OUTCOMES:
-            self._put(source, data, now_ns(self), always=True)
+            self._put(topic, data, now_ns(self), always=True)
             self._outcome = OUTCOMES[event.event]
-            self._linger = self.create_timer(
-                LINGER, self._finish, clock=Clock(clock_type=ClockType.STEADY_TIME)
-            )
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._linger = self.create_timer(LINGER, self._finish, clock=steady)
         else:
             self._log.warning(
                 f"event {event.event} of episode {event.episode_id!r} ignored: unknown"
             )
 
     def _put(
-        self, source: _Source, data: bytes, stamp_ns: int, *, always: bool = False
+        self, topic: RecordedTopic, data: bytes, stamp_ns: int, *, always: bool = False
     ) -> None:
+        """Give a message to the writer of the running episode, if there is one.
+
+        Args:
+            topic: Topic of the message.
+            data: The serialised message (CDR).
+            stamp_ns: Time of its arrival [ns].
+            always: Whether it is never dropped.
+        """
         if self._writer is None:
             return
-        if source.topic is None:
-            source.topic = self._describe(source)
-        self._writer.put(source.topic, data, stamp_ns, always=always)
+        if topic.description is None:
+            publishers = self.get_publishers_info_by_topic(topic.name)
+            topic.description = topic.describe(info.qos_profile for info in publishers)
+        self._writer.put(topic.description, data, stamp_ns, always=always)
 
-    def _describe(self, source: _Source) -> Topic:
-        publishers = self.get_publishers_info_by_topic(source.name)
-        offered = offered_qos(publisher.qos_profile for publisher in publishers)
-        return Topic(
-            source.name,
-            source.type_name,
-            message_definition(source.type_name),
-            type_hash(source.type_name),
-            offered,
-        )
-
-    # --- episodes -------------------------------------------------------------------------------------------
+    # --- episodes ---------------------------------------------------------------------------
 
     def _start(self, event: EpisodeEvent) -> None:
+        """Begin a bag for an episode; one that still runs is closed first."""
         if event.episode_id == self._episode and self._episode:
             self._log.warning(f"episode {self._episode} is being recorded already")
             return
@@ -260,7 +247,25 @@ class RecorderNode(Node):
                     f"episode {self._episode} has no end event; closed as stop"
                 )
             self._finish("stop")
-        custom = {
+
+        custom = self._custom_data(event)
+        try:
+            bag = BagWriter(
+                self._directory, event.episode_id, custom, chunk_bytes=self._chunk_bytes
+            )
+        except PtrError as error:
+            self._fail(f"episode {event.episode_id!r} is not recorded: {error}")
+            return
+
+        self._error = ""
+        self._episode = event.episode_id
+        self._writer = BackgroundWriter(bag, self._queue_bytes)
+        self._log.info(f"recording episode {self._episode} ({event.task})")
+        self._write_pre_roll()
+
+    def _custom_data(self, event: EpisodeEvent) -> dict[str, str]:
+        """Return the custom data of the bag that an episode begins."""
+        return {
             "episode_id": event.episode_id,
             "task": event.task,
             "operator": self._operator,
@@ -271,29 +276,21 @@ class RecorderNode(Node):
             "text": event.text,
             "version": importlib.metadata.version("widowx_bringup"),
         }
-        try:
-            bag = BagWriter(
-                self._directory, event.episode_id, custom, chunk_bytes=self._chunk_bytes
-            )
-        except PtrError as error:
-            self._fail(f"episode {event.episode_id!r} is not recorded: {error}")
-            return
-        self._error = ""
-        self._episode = event.episode_id
-        self._writer = BackgroundWriter(bag, self._queue_bytes)
-        self._log.info(f"recording episode {self._episode} ({event.task})")
-        self._write_pre_roll()
 
     def _write_pre_roll(self) -> None:
+        """Begin the bag with the messages from before START."""
         now = now_ns(self)
-        for source in self._sources:
-            source.topic = None
-            for data, stamp_ns in source.recent:
-                if 0 <= now - stamp_ns <= PRE_ROLL_NS + source.lead_ns:
-                    self._put(source, data, stamp_ns)
+        for topic in self._topics:
+            topic.description = None
+            for data, stamp_ns in topic.pre_roll_at(now):
+                self._put(topic, data, stamp_ns)
 
     def _finish(self, outcome: str = "") -> None:
-        """Close the running bag with the outcome of its end event, else with the one given."""
+        """Close the running bag.
+
+        Args:
+            outcome: Outcome of the episode if it has no end event.
+        """
         if self._linger is not None:
             self.destroy_timer(self._linger)
             self._linger = None
@@ -303,7 +300,7 @@ class RecorderNode(Node):
         self._writer, self._episode, self._outcome = None, "", ""
 
     def _discard(self) -> None:
-        self._log.info(f"episode {self._episode} thrown away")
+        self._log.info(f"episode {self._episode} discarded")
         if self._writer is not None:
             self._writer.discard()
             self._finishing.append(self._writer)
@@ -313,15 +310,17 @@ class RecorderNode(Node):
         self._error = reason
         self._log.error(reason)
 
-    # --- state ----------------------------------------------------------------------------------------------
+    # --- state ------------------------------------------------------------------------------
 
-    def _collect(self) -> None:
-        """Take note of the bags that are complete or failed meanwhile."""
-        for writer in filter(None, [*self._finishing, self._writer]):
-            if writer.error and writer.error not in self._told:
-                self._told.add(writer.error)
+    def _note_finished_bags(self) -> None:
+        """Log and count the bags that are complete, and report those that failed."""
+        ended = [writer for writer in self._finishing if not writer.running]
+        for writer in [*self._finishing, self._writer]:
+            if writer is not None and writer.error and writer.error not in self._reported:
+                self._reported.add(writer.error)
                 self._fail(writer.error)
-        for writer in [writer for writer in self._finishing if not writer.running]:
+
+        for writer in ended:
             self._finishing.remove(writer)
             if writer.path is not None:
                 self._bags += 1
@@ -329,7 +328,7 @@ class RecorderNode(Node):
                 self._log.info(f"{writer.path}: {writer.bag.messages} messages{lost}")
 
     def _health(self) -> Health:
-        self._collect()
+        self._note_finished_bags()
         writer = self._writer
         dropped = writer.dropped.total() if writer else 0
         state = "recording" if writer else "finishing" if self._finishing else "idle"
@@ -340,64 +339,38 @@ class RecorderNode(Node):
             "dropped": dropped,
             "bags": self._bags,
             "directory": self._directory,
-            "hears": " ".join(sorted(self._hears)),
+            "hears": " ".join(sorted(self._publishing_nodes)),
         }
+
         if self._error:
             return Health(DiagnosticStatus.ERROR, self._error, values)
+
+        warning = ""
         if writer and dropped:
-            topics = ", ".join(
-                f"{topic} {count}" for topic, count in writer.dropped.most_common()
-            )
-            return Health(
-                DiagnosticStatus.WARN, f"disk too slow, messages dropped: {topics}", values
-            )
-        if silent := [
-            source.name for source in self._sources if source.needed and not source.recent
-        ]:
-            return Health(
-                DiagnosticStatus.WARN, f"nothing has arrived on {', '.join(silent)}", values
-            )
+            counts = [f"{topic} {count}" for topic, count in writer.dropped.most_common()]
+            warning = f"disk too slow, messages dropped: {', '.join(counts)}"
+        elif silent := self._silent_topics():
+            warning = f"nothing has arrived on {', '.join(silent)}"
+        if warning:
+            return Health(DiagnosticStatus.WARN, warning, values)
         return Health(DiagnosticStatus.OK, state, values)
 
+    def _silent_topics(self) -> list[str]:
+        """Return the needed topics without any message so far."""
+        return [topic.name for topic in self._topics if topic.needed and not topic.recent]
+
     def destroy_node(self) -> None:
-        """Finish what is being recorded as `interrupted` and wait until it is on the disk."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(
-                number, signal.SIG_IGN
-            )  # a second Ctrl-C must not cost the episode
+        """Finish the running bag as `interrupted` and wait until it is on the disk."""
+        # A second Ctrl-C must not cost the episode.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self._finish("interrupted")
         for writer in list(self._finishing):
             writer.join()
-        self._log = get_logger(
-            "recorder"
-        )  # the node's own would publish, which is over once ROS is shut down
-        self._collect()
+        # The logger of the node publishes, which is impossible once ROS is shut down.
+        self._log = get_logger("recorder")
+        self._note_finished_bags()
         super().destroy_node()
-
-
-def offered_qos(profiles: Iterable[QoSProfile]) -> str:
-    """Return publishers' profiles as rosbag2 writes them up to metadata version 8: a YAML list in a string."""
-
-    def duration(value: int) -> dict[str, int]:
-        return {"sec": value // 1_000_000_000, "nsec": value % 1_000_000_000}
-
-    entries = [
-        {
-            "history": int(profile.history),
-            "depth": profile.depth,
-            "reliability": int(profile.reliability),
-            "durability": int(profile.durability),
-            "deadline": duration(profile.deadline.nanoseconds),
-            "lifespan": duration(profile.lifespan.nanoseconds),
-            "liveliness": int(profile.liveliness),
-            "liveliness_lease_duration": duration(
-                profile.liveliness_lease_duration.nanoseconds
-            ),
-            "avoid_ros_namespace_conventions": profile.avoid_ros_namespace_conventions,
-        }
-        for profile in profiles
-    ]
-    return yaml.safe_dump(entries, sort_keys=False).strip() if entries else ""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The scripted demonstrator: sees the true poses, asks for end-effector steps as a person would."""
+"""The scripted expert: requests end-effector steps from the true poses of the scene."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from .world import World
 
 LONGEST_STEP = 0.03  # [m]
 LONGEST_TURN = 0.2  # [rad]
-HOVER = 0.078  # end-effector height from which it goes down on an object [m]
+HOVER = 0.078  # end-effector height from which it descends on an object [m]
 GRASP = 0.011  # height above the object's centre at which it closes [m]
-FUNNEL = 2.0  # height above the grasp per distance beside it
-CARRY = 0.095  # end-effector height at which an object travels [m]
-OPEN, CLOSED = 1.0, 0.0
-RELEASED = 0.75  # gripper reading from which nothing is held
+FUNNEL = 2.0  # height above the grasp per horizontal distance from it
+CARRY = 0.095  # end-effector height at which it carries an object [m]
+OPEN = 1.0  # gripper command
+CLOSED = 0.0  # gripper command
+RELEASED = 0.75  # gripper reading above which nothing is held
 
 
 class Disturbance:
-    """An arm that does not quite do what it is told, so that demonstrations also show how to recover.
+    """Noise on the executed actions, so that demonstrations also show how to recover.
 
-    What was wanted stays the label of the step (M. Laskey et al., DART, CoRL 2017).
+    The requested action stays the label of the step (M. Laskey et al., DART, CoRL 2017).
 
     Args:
         rng: Source of the noise.
-        noise: Standard deviation as a part of the longest step; 0 switches the bursts off
-            as well.
-        burst: Probability that a step begins two to five moves the same random way, with
-            the gripper closed more often than not: as after a missed grasp.
+        noise: Standard deviation, relative to the longest step; 0 disables the bursts as
+            well.
+        burst: Probability that a step begins a burst: two to five times the same random
+            step, with the gripper closed in most of them, as after a missed grasp.
     """
 
     def __init__(
@@ -42,108 +43,149 @@ class Disturbance:
         self._burst_left = 0
         self._burst_action = np.zeros(7)
 
-    def __call__(self, wanted: np.ndarray) -> np.ndarray:
-        """Return the step to carry out, shape (7,), for the one wanted (7,)."""
+    def __call__(self, requested: np.ndarray) -> np.ndarray:
+        """Return the action to execute.
+
+        Args:
+            requested: Requested action, shape (7,).
+
+        Returns:
+            Shape (7,), within the bounds of the action space.
+        """
         if self._burst_left == 0 and self._rng.random() < self._burst:
             self._burst_left = int(self._rng.integers(2, 6))
             self._burst_action = self._random_step()
         if self._burst_left > 0:
             self._burst_left -= 1
             return self._burst_action.copy()
-        # Slow steps tremble less.
-        spread = self._noise * (
-            0.25 + 0.75 * float(np.linalg.norm(wanted[:3])) / LONGEST_STEP
-        )
-        tremble = np.zeros(7)
-        tremble[:3] = spread * LONGEST_STEP * self._rng.standard_normal(3)
-        tremble[5] = spread * LONGEST_TURN * self._rng.standard_normal()
-        return np.clip(wanted + tremble, ACTION_LOW, ACTION_HIGH)
+
+        # Short steps have less noise.
+        length = float(np.linalg.norm(requested[:3]))
+        std = self._noise * (0.25 + 0.75 * length / LONGEST_STEP)
+
+        noise = np.zeros(7)
+        noise[:3] = std * LONGEST_STEP * self._rng.standard_normal(3)
+        noise[5] = std * LONGEST_TURN * self._rng.standard_normal()
+        return np.clip(requested + noise, ACTION_LOW, ACTION_HIGH)
 
     def _random_step(self) -> np.ndarray:
+        """Return a random action, shape (7,), within the longest step and turn."""
         step = self._rng.uniform(-LONGEST_STEP, LONGEST_STEP, 3)
         turn = self._rng.uniform(-LONGEST_TURN, LONGEST_TURN)
-        return np.array([*step, 0.0, 0.0, turn, float(self._rng.random() < 0.3)])
+        gripper = OPEN if self._rng.random() < 0.3 else CLOSED
+        return np.array([*step, 0.0, 0.0, turn, gripper])
 
 
 class Expert:
-    """Picks the task's object up and puts it into the container, at 5 Hz.
+    """Picks up the task's object and puts it into the container, at 5 Hz.
 
-    Every step follows from the scene and the measured pose alone, not from a plan: after a
-    slip, a push or a wrong step it goes back to what the new situation asks for.
+    Every step depends on the scene and the measured pose alone, not on a plan: after a slip,
+    a push or a wrong step the expert continues from the new situation.
 
     Args:
-        world: The true scene; another process shows it with `World.set_state`.
-        task: What to do.
+        world: The true scene, simulated here or taken over with `World.set_state`.
+        task: The task to solve.
     """
 
     def __init__(self, world: World, task: Task) -> None:
         self._world = world
-        self._object, self._container = OBJECTS[task.object], CONTAINERS[task.container]
-        # Reading of a gripper closed on the object, with 2 mm to spare.
-        self._closed_on_it = opening_of(self._object.half_size[1] + 0.002)
+        self._object = OBJECTS[task.object]
+        self._container = CONTAINERS[task.container]
+        # Largest reading of a gripper closed on the object, with a margin of 2 mm.
+        self._held = opening_of(self._object.half_size[1] + 0.002)
 
     def act(self, proprio: np.ndarray) -> np.ndarray:
-        """Return the step that the situation asks for, shape (7,), for the measured proprioception (7,)."""
+        """Return the next action for the present scene.
+
+        Args:
+            proprio: Measured proprioception, shape (7,): position [m], rotation [rad],
+                gripper opening.
+
+        Returns:
+            Requested action, shape (7,).
+        """
         goal, yaw, gripper = self._decide(np.asarray(proprio, dtype=float))
         step = goal - proprio[:3]
         step *= min(1.0, LONGEST_STEP / max(float(np.linalg.norm(step)), 1e-9))
         turn = np.clip(yaw - proprio[5], -LONGEST_TURN, LONGEST_TURN)
         return np.clip(np.array([*step, 0.0, 0.0, turn, gripper]), ACTION_LOW, ACTION_HIGH)
 
-    def _delivered(self) -> bool:
-        """Tell whether the object lies in the container, held or not."""
-        thing, _ = self._world.object_pose(self._object.name)
-        offset = thing - self._world.container_position(self._container.name)
-        lift = offset[2] - self._container.floor - self._object.half_size[2]
-        return bool(
-            np.hypot(*offset[:2]) < 0.6 * self._container.half_size and abs(lift) < 0.006
-        )
+    def _is_delivered(self) -> bool:
+        """Return whether the object lies in the container, held or not."""
+        position, _ = self._world.object_pose(self._object.name)
+        offset = position - self._world.container_position(self._container.name)
+        height = offset[2] - self._container.floor - self._object.half_size[2]
+        distance = np.hypot(*offset[:2])
+        return bool(distance < 0.6 * self._container.half_size and abs(height) < 0.006)
 
     def _decide(self, proprio: np.ndarray) -> tuple[np.ndarray, float, float]:
-        """Return where to go (3,) [m], the yaw wanted [rad] and the gripper command."""
+        """Choose the goal of the next step.
+
+        Args:
+            proprio: Measured proprioception, shape (7,).
+
+        Returns:
+            Goal position (3,) [m], goal yaw [rad] and gripper command.
+        """
         eef, yaw, opening = proprio[:3], proprio[5], proprio[6]
-        thing, _ = self._world.object_pose(self._object.name)
-        place = self._world.container_position(self._container.name)
-        offset = eef - thing
-        beside = float(np.hypot(*offset[:2]))
-        away = float(np.hypot(*(thing[:2] - place[:2])))
-        if self._delivered():
+        position, _ = self._world.object_pose(self._object.name)
+        container = self._world.container_position(self._container.name)
+        offset = eef - position
+        distance = float(np.hypot(*offset[:2]))
+        left = float(np.hypot(*(position[:2] - container[:2])))
+
+        if self._is_delivered():
             return self._release(eef, opening), yaw, OPEN
-        if (
-            beside < 0.016
-            and abs(offset[2]) < 0.026
-            and 0.25 < opening < self._closed_on_it
-        ):
-            return self._carry(eef, offset, place, away), yaw, CLOSED
-        if beside < 0.014 and offset[2] < 0.019 and opening < 1.3:
+        near = distance < 0.016 and abs(offset[2]) < 0.026
+        if near and 0.25 < opening < self._held:
+            return self._carry(eef, offset, container, left), yaw, CLOSED
+        if distance < 0.014 and offset[2] < 0.019 and opening < 1.3:
             return eef, yaw, CLOSED
         if opening < 0.85:
-            return self._come_over(eef, thing), 0.0, OPEN
-        # Down a funnel: the nearer above the object, the lower. Every step then follows
-        # from what a picture shows.
-        height = thing[2] + GRASP + FUNNEL * max(0.0, beside - 0.008)
-        return np.array([*thing[:2], min(height, HOVER)]), 0.0, OPEN
+            return self._approach(eef, position), 0.0, OPEN
+
+        # Down a funnel: the smaller the distance, the lower. Each step then depends only on
+        # what an image shows.
+        height = position[2] + GRASP + FUNNEL * max(0.0, distance - 0.008)
+        return np.array([*position[:2], min(height, HOVER)]), 0.0, OPEN
 
     def _release(self, eef: np.ndarray, opening: float) -> np.ndarray:
-        """Stay until the fingers are open, then withdraw upwards."""
+        """Return the goal after delivery: stay until the fingers are open, then rise.
+
+        Args:
+            eef: Position of the end effector, (3,) [m].
+            opening: Measured gripper opening.
+        """
         return eef if opening < RELEASED else np.array([*eef[:2], CARRY])
 
     def _carry(
-        self, eef: np.ndarray, offset: np.ndarray, place: np.ndarray, away: float
+        self, eef: np.ndarray, offset: np.ndarray, container: np.ndarray, left: float
     ) -> np.ndarray:
-        """Lift, travel above everything, and set down in the middle of the container."""
-        if away < 0.02:
-            return (
-                place
-                + offset
-                + [0, 0, self._container.floor + self._object.half_size[2] - 0.002]
-            )
+        """Return the goal with the object in the gripper.
+
+        The object is lifted, carried above everything, and set down in the middle of the
+        container.
+
+        Args:
+            eef: Position of the end effector, (3,) [m].
+            offset: Its offset from the object, (3,) [m].
+            container: Position of the container, (3,) [m].
+            left: Horizontal distance from the object to the container [m].
+        """
+        if left < 0.02:
+            rest = self._container.floor + self._object.half_size[2] - 0.002
+            return container + offset + [0, 0, rest]
         if eef[2] < CARRY - 0.03:
             return np.array([*eef[:2], CARRY])
-        return np.array([*(place + offset)[:2], CARRY])
+        return np.array([*(container + offset)[:2], CARRY])
 
-    def _come_over(self, eef: np.ndarray, thing: np.ndarray) -> np.ndarray:
-        """Rise if low, else travel to above the object."""
+    def _approach(self, eef: np.ndarray, position: np.ndarray) -> np.ndarray:
+        """Return the goal without the object: rise first, then move above the object.
+
+        Args:
+            eef: Position of the end effector, (3,) [m].
+            position: Position of the object, (3,) [m].
+        """
         if eef[2] < HOVER - 0.015:
             return np.array([*eef[:2], HOVER])
-        return np.array([*thing[:2], HOVER])
+        return np.array([*position[:2], HOVER])

@@ -1,4 +1,4 @@
-"""The arm node over a simulated arm, and the world it lives in: time, scene, verdict."""
+"""The node `simulation`: the arm node over a simulated arm, and its world: time, scene, success."""
 
 from __future__ import annotations
 
@@ -25,43 +25,52 @@ from widowx_bringup.camera.protocol import TOPIC_WORLD
 
 from .expert import Disturbance
 from .lockstep_clock import LockstepClock
-from .tasks import draw_layout
-from .world import SimulatedArm, World
+from .simulated_devices import SimulatedArm
+from .tasks import sample_layout
+from .world import World
 
 TICK = 0.01
-"""Simulated time passes, and is published on /clock, in ticks of this length [s]."""
+"""Step of simulated time between two messages on /clock [s]."""
 
 WATCH_TICKS = round(WATCH_PERIOD / TICK)
 
 
 class SimulationNode(ArmNode):
-    """An arm node whose arm is simulated; adds the clock, the world's state, reset and verdict."""
+    """An arm node whose arm is simulated; adds the clock, the world's state, reset and success.
+
+    Only the device thread changes the world.
+
+    Attributes:
+        world: The simulated world.
+    """
 
     def __init__(self, **options: Any) -> None:
-        self.world = World(
-            epoch_ns=time.time_ns()
-        )  # so that the bags of two runs do not overlap in time
+        """Build the world and declare the parameters.
+
+        Args:
+            options: Passed on to `ArmNode`.
+
+        Raises:
+            PtrError: If the value of a parameter is not possible.
+        """
+        # The present time as epoch: the bags of two runs do not overlap in time.
+        self.world = World(epoch_ns=time.time_ns())
         super().__init__("simulation", {"simulator": _simulator}, **options)
         self._factor = parameter(
-            self, "real_time_factor", 1.0, "simulated seconds per real one", (1e-3, 1e3)
+            self, "real_time_factor", 1.0, "simulated seconds per real second", (1e-3, 1e3)
         )
-        rate = parameter(
+        states = f"states per second on {TOPIC_WORLD} [Hz]"
+        rate = parameter(self, "world_rate", 30.0, states, (CONTROL_RATE, 1e3))
+        self._timeout = parameter(
             self,
-            "world_rate",
-            30.0,
-            f"states per second on {TOPIC_WORLD} [Hz]",
-            (CONTROL_RATE, 1e3),
+            "patience",
+            2.0,
+            "longest pause for other nodes [s of real time]",
+            (0.0, 60.0),
         )
-        self._patience = parameter(
-            self, "patience", 2.0, "real time the world waits for others [s]", (0.0, 60.0)
-        )
-        self._disturbance = parameter(
-            self,
-            "disturbance",
-            0.0,
-            "noise of the arm, part of the longest step",
-            (0.0, 1.0),
-        )
+        noise = "noise of the arm, relative to the longest step"
+        self._noise = parameter(self, "disturbance", 0.0, noise, (0.0, 1.0))
+
         if self._factor != 1.0 and not self.simulated_time:
             raise PtrError(
                 f"real_time_factor {self._factor} is not possible without use_sim_time"
@@ -73,12 +82,19 @@ class SimulationNode(ArmNode):
         self._state_period_ns = round(1e9 / rate)
 
     def make_thread(self) -> DeviceThread:
-        """Return the thread that owns the world, not yet started: a command falls between two ticks of time."""
-        self._pacing = LockstepClock(self._patience)
-        self._disturb = Disturbance(np.random.default_rng(0), self._disturbance)
+        """Return the thread that owns the world, not yet started.
+
+        A command is executed between two ticks of simulated time.
+
+        Returns:
+            The thread, which calls `_tick` at the real-time factor.
+        """
+        self._lockstep = LockstepClock(self._timeout)
+        self._disturbance = Disturbance(np.random.default_rng(0), self._noise)
         self._next_state_ns = self.world.time_ns
         self._measured = (time.monotonic(), self.world.time_ns)
         self._ticks = 0
+
         self._clock_publisher = self.create_publisher(Clock, "/clock", qos.CLOCK)
         self._world_publisher = self.create_publisher(JointState, TOPIC_WORLD, qos.STATE)
         self.create_service(ResetScene, "sim/reset", self._on_reset)
@@ -86,40 +102,52 @@ class SimulationNode(ArmNode):
         return DeviceThread(self._tick, TICK / self._factor)
 
     def now_ns(self) -> int:
-        """Return the world's own time, fresher than what comes back on /clock."""
+        """Return the world's time [ns]; the clock of the node follows it over /clock."""
         return self.device_stamp_ns(self.world.time_ns)
 
     def device_stamp_ns(self, stamp_ns: int) -> int:
-        """Return a stamp of the world on the system's clock, unless simulated time is the clock."""
-        return (
-            stamp_ns
-            if self.simulated_time
-            else stamp_ns + time.time_ns() - self.world.time_ns
-        )
+        """Return a stamp of the world on the clock of the graph: simulated or system time.
+
+        Args:
+            stamp_ns: Time of the world [ns].
+
+        Returns:
+            The same moment on the clock of the graph [ns].
+        """
+        if self.simulated_time:
+            return stamp_ns
+        return stamp_ns + time.time_ns() - self.world.time_ns
 
     def on_picture(self, picture: CameraInfo) -> None:
-        """Take note of a picture of the camera, for which the world may be waiting."""
+        """Note an image of the camera, for which simulated time may be paused.
+
+        Args:
+            picture: Calibration message of the image, with the same stamp.
+        """
         super().on_picture(picture)
-        self._pacing.drawn(to_ns(picture.header.stamp))
+        self._lockstep.on_image(to_ns(picture.header.stamp))
 
     async def _on_reset(
         self, request: ResetScene.Request, response: ResetScene.Response
     ) -> ResetScene.Response:
+        """Serve `sim/reset`: set up the scene of a task and seed."""
         response.success, response.message = await self.ask(
             lambda: self._reset(request.task, request.seed)
         )
         return response
 
-    # --- jobs: they run in the device thread ----------------------------------------------------------------
+    # --- jobs: they run in the device thread ------------------------------------------------
 
     def _tick(self) -> None:
-        if self.simulated_time and self._pacing.must_wait(
-            self.world.time_ns, self._next_state_ns
-        ):
+        """Simulate one tick, unless time is paused; publish state and clock when due."""
+        world_ns = self.world.time_ns
+        if self.simulated_time and self._lockstep.must_pause(world_ns, self._next_state_ns):
             return
-        if self.world.time_ns >= self._next_state_ns:
+
+        if world_ns >= self._next_state_ns:
             self._next_state_ns += self._state_period_ns
             self._publish_world()
+
         self.world.advance(TICK)
         self._ticks += 1
         if self._ticks % WATCH_TICKS == 0:
@@ -128,50 +156,60 @@ class SimulationNode(ArmNode):
             self._clock_publisher.publish(Clock(clock=to_stamp(self.world.time_ns)))
 
     def _start(self, episode: str) -> None:
+        """Begin an episode; simulated time then waits for the first command as well."""
         super()._start(episode)
-        if not self.guard.episode:
-            return
-        self._pacing.answered(self.world.time_ns)  # the first command is waited for as well
+        if self.guard.episode:
+            self._lockstep.on_command(self.world.time_ns)
 
     def _end(self, episode: str) -> None:
+        """End an episode; simulated time no longer waits for commands."""
         super()._end(episode)
-        self._pacing.expect_no_command()
+        self._lockstep.expect_no_command()
 
     def _execute(self, request: EefCommand) -> None:
-        wanted = np.asarray(request.action)
-        if self._disturbance > 0 and self.guard.episode and np.isfinite(wanted).all():
-            request.action = self._disturb(wanted)
+        """Execute a command, in an episode with the noise of the arm."""
+        action = np.asarray(request.action)
+        if self._noise > 0 and self.guard.episode and np.isfinite(action).all():
+            request.action = self._disturbance(action)
+
         super()._execute(request)
+
         if self.guard.episode and not self.guard.holding:
-            self._pacing.answered(to_ns(request.observation_stamp) or self.world.time_ns)
+            image_ns = to_ns(request.observation_stamp) or self.world.time_ns
+            self._lockstep.on_command(image_ns)
 
     def _hold(self, reason: str, kind: str) -> str:
-        self._pacing.expect_no_command()
+        self._lockstep.expect_no_command()
         return super()._hold(reason, kind)
 
     def _publish_world(self) -> None:
+        """Publish the state of the world, from which the cameras render their images."""
         message = JointState(position=self.world.state().tolist())
         message.header.stamp = to_stamp(self.now_ns())
         self._world_publisher.publish(message)
-        self._pacing.show(to_ns(message.header.stamp))
+        self._lockstep.on_state(to_ns(message.header.stamp))
 
     def _reset(self, task: str, seed: int) -> str:
-        self.world.reset(draw_layout(task, seed))
-        self._disturb = Disturbance(np.random.default_rng(seed), self._disturbance)
+        """Set up the scene of a task and seed; return its description."""
+        self.world.reset(sample_layout(task, seed))
+        self._disturbance = Disturbance(np.random.default_rng(seed), self._noise)
         self.controller.reset()
         return f"{task}, seed {seed}"
 
     def _outcome(self) -> str:
+        """Serve `sim/outcome`: succeed if the task is solved."""
         if not self.world.success():
             raise PtrError("not solved")
         return "solved"
 
     def health(self) -> Health:
-        """Return the arm's entry of /diagnostics with the real-time factor reached since the last one."""
+        """Return the arm's entry of /diagnostics, with the real-time factor since the last one."""
         health = super().health()
-        (real, simulated), now = self._measured, (time.monotonic(), self.world.time_ns)
-        self._measured = now
-        factor = (now[1] - simulated) * 1e-9 / max(now[0] - real, 1e-9)
+        last_real, last_ns = self._measured
+        real, simulated_ns = time.monotonic(), self.world.time_ns
+        self._measured = (real, simulated_ns)
+
+        factor = (simulated_ns - last_ns) * 1e-9 / max(real - last_real, 1e-9)
         values = {
             **health.values,
             "real_time_factor": f"{factor:.2f}",
@@ -181,6 +219,7 @@ class SimulationNode(ArmNode):
 
 
 def _simulator(node: ArmNode) -> tuple[Arm, EefController]:
+    """Return the simulated arm of a node and its controller: the device `simulator`."""
     assert isinstance(node, SimulationNode)
     arm = SimulatedArm(node.world)
     return arm, EefController(arm, Kinematics(), node.limits)

@@ -1,4 +1,4 @@
-"""Off-screen pictures of a MuJoCo model, through whichever of EGL and OSMesa the machine has."""
+"""Off-screen rendering of a MuJoCo model, through EGL or OSMesa."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ import numpy as np
 
 from ptr_common.errors import PtrError
 
-if (
-    TYPE_CHECKING
-):  # importing mujoco fails when MUJOCO_GL is wrong, before that can be told in our words
+if TYPE_CHECKING:
+    # Importing mujoco fails where MUJOCO_GL is wrong; `choose_backend` names the problem first.
     import mujoco
 
 BACKENDS = {"egl": "libegl1 and libegl-mesa0", "osmesa": "libosmesa6"}
-"""Value of MUJOCO_GL -> Debian and Ubuntu packages that have it."""
+"""Debian and Ubuntu packages by the value of MUJOCO_GL that needs them."""
 
 
 class RenderingError(PtrError):
-    """No picture can be drawn on this machine."""
+    """Off-screen rendering does not work on this machine."""
 
 
 def choose_backend() -> str:
-    """Return `egl` or `osmesa`: what MUJOCO_GL says, else EGL where it has a device, else OSMesa.
+    """Return `egl` or `osmesa`.
+
+    The variable MUJOCO_GL decides. If it is not set, EGL is used where it has a device, and
+    OSMesa otherwise.
 
     Raises:
-        RenderingError: If MUJOCO_GL says something else, or neither library is usable.
+        RenderingError: If MUJOCO_GL has another value, or neither library is usable.
     """
     if wanted := os.environ.get("MUJOCO_GL", "").lower():
         if wanted not in BACKENDS:
@@ -48,7 +50,7 @@ def choose_backend() -> str:
 
 
 def _egl_devices() -> int:
-    """Count what EGL can draw with, software included; libEGL alone, without a driver, has none."""
+    """Return the number of EGL devices, software included; libEGL without a driver has none."""
     library = ctypes.util.find_library("EGL")
     if library is None:
         return 0
@@ -57,24 +59,25 @@ def _egl_devices() -> int:
     address = egl.eglGetProcAddress(b"eglQueryDevicesEXT")
     if not address:
         return 0
-    count = ctypes.c_int(0)
-    query = ctypes.CFUNCTYPE(
+    prototype = ctypes.CFUNCTYPE(
         ctypes.c_uint, ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int)
-    )(address)
-    return count.value if query(0, None, ctypes.byref(count)) else 0
+    )
+    query_devices = prototype(address)
+    count = ctypes.c_int(0)
+    return count.value if query_devices(0, None, ctypes.byref(count)) else 0
 
 
 class Renderer:
-    """Draws one model at one size. To be used in the thread that made it.
+    """Renders one model at one size. Only the thread that made it may use it.
 
-    Shadows, reflections, sky and multisampling stay off: they cost thirty times the rest
-    where there is no graphics card. MuJoCo's own renderer is not used because it fixes the
-    backend when mujoco is first imported.
+    Shadows, reflections, sky and multisampling stay off: without a graphics card they cost
+    thirty times the rest. MuJoCo's own renderer is not used because it fixes the backend
+    when mujoco is first imported.
 
     Args:
         model: Its `visual/quality` decides over multisampling.
-        height: In pixels, at most the model's `offheight`.
-        width: In pixels, at most the model's `offwidth`.
+        height: Image height [pixels], at most the model's `offheight`.
+        width: Image width [pixels], at most the model's `offwidth`.
 
     Raises:
         RenderingError: If the size is too large or the backend does not work.
@@ -86,25 +89,16 @@ class Renderer:
         limit = model.vis.global_
         if not (0 < height <= limit.offheight and 0 < width <= limit.offwidth):
             raise RenderingError(
-                f"cannot draw {width}x{height} pixels; the largest picture is {limit.offwidth}x{limit.offheight}"
+                f"cannot render {width}x{height} pixels; "
+                f"the largest image is {limit.offwidth}x{limit.offheight}"
             )
-        backend = choose_backend()
-        try:
-            self._gl = importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
-            self._gl.make_current()
-            self._context = mujoco.MjrContext(
-                model, mujoco.mjtFontScale.mjFONTSCALE_100.value
-            )
-        except Exception as error:  # each backend and driver raises its own kind
-            raise RenderingError(
-                f"off-screen rendering with MUJOCO_GL={backend} does not work ({error}); install "
-                f"{BACKENDS[backend]}, or set MUJOCO_GL to another of {sorted(BACKENDS)}"
-            ) from error
+
+        self._gl, self._context = _make_context(model, height, width)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._free = weakref.finalize(self, _free, self._gl, self._context)
-        self._free.atexit = (
-            False  # the display may be gone by then; the end of the process frees it all
-        )
+        # At exit the display may be gone; the end of the process frees everything.
+        self._free.atexit = False
+
         self._model = model
         self._rectangle = mujoco.MjrRect(0, 0, width, height)
         self._options = mujoco.MjvOption()
@@ -112,16 +106,26 @@ class Renderer:
         for flag in ("SHADOW", "REFLECTION", "SKYBOX", "HAZE"):
             self._scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = 0
 
-    def draw(self, data: mujoco.MjData, camera: int) -> np.ndarray:
-        """Return what the model's camera number `camera` sees, shape (height, width, 3) uint8 RGB."""
+    def render(self, data: mujoco.MjData, camera: int) -> np.ndarray:
+        """Return the image of one camera.
+
+        Args:
+            data: State of the model.
+            camera: Number of the camera in the model.
+
+        Returns:
+            Shape (height, width, 3), uint8 RGB.
+        """
         import mujoco
 
-        eye = mujoco.MjvCamera()
-        eye.type, eye.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, camera
+        view = mujoco.MjvCamera()
+        view.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        view.fixedcamid = camera
         everything = mujoco.mjtCatBit.mjCAT_ALL.value
         mujoco.mjv_updateScene(
-            self._model, data, self._options, None, eye, everything, self._scene
+            self._model, data, self._options, None, view, everything, self._scene
         )
+
         self._gl.make_current()
         mujoco.mjr_render(self._rectangle, self._scene, self._context)
         image = np.empty((self._rectangle.height, self._rectangle.width, 3), dtype=np.uint8)
@@ -129,8 +133,31 @@ class Renderer:
         return np.ascontiguousarray(image[::-1])  # OpenGL counts rows from below
 
     def close(self) -> None:
-        """Free what the graphics library holds."""
+        """Free the resources of the graphics library."""
         self._free()
+
+
+def _make_context(
+    model: mujoco.MjModel, height: int, width: int
+) -> tuple[Any, mujoco.MjrContext]:
+    """Return an OpenGL context, which is current now, and MuJoCo's context for the model.
+
+    Raises:
+        RenderingError: If the backend does not work.
+    """
+    import mujoco
+
+    backend = choose_backend()
+    try:
+        gl = importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
+        gl.make_current()
+        font = mujoco.mjtFontScale.mjFONTSCALE_100.value
+        return gl, mujoco.MjrContext(model, font)
+    except Exception as error:  # each backend and driver raises its own kind
+        raise RenderingError(
+            f"off-screen rendering with MUJOCO_GL={backend} does not work ({error}); install "
+            f"{BACKENDS[backend]}, or set MUJOCO_GL to another of {sorted(BACKENDS)}"
+        ) from error
 
 
 def _free(gl: Any, context: mujoco.MjrContext) -> None:

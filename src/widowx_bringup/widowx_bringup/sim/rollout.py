@@ -1,4 +1,4 @@
-"""Rollouts inside one process: observe, act, execute, let one control period pass."""
+"""Rollouts inside one process: observe, act, execute, simulate one control period."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from .world import SimulatorError, World
 Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(image (H, W, 3) uint8 RGB, proprio (7,)) -> requested action (7,)."""
 
+Disturb = Callable[[np.ndarray], np.ndarray]
+"""Requested action (7,) -> action to execute (7,)."""
+
 
 def rollout(
     world: World,
@@ -25,28 +28,28 @@ def rollout(
     act: Act,
     *,
     max_steps: int,
-    disturb: Callable[[np.ndarray], np.ndarray] | None = None,
+    disturb: Disturb | None = None,
     image_size: tuple[int, int] | None = None,
     linger: int = 0,
 ) -> Episode:
     """Let a policy act in the scene that the world was reset to.
 
     Args:
-        world: Its time passes by one control period per step.
-        controller: Of the world's arm; is reset first.
+        world: Simulates one control period per step.
+        controller: Controls the world's arm; is reset first.
         camera: Source of the images.
         act: The policy.
         max_steps: Longest episode.
         disturb: Changes each action before it is executed, so that the episode also shows
-            how to recover; what `act` wanted is kept as the requested action (M. Laskey et
-            al., DART, CoRL 2017).
+            how to recover. The episode keeps the action of `act` as the requested one
+            (M. Laskey et al., DART, CoRL 2017).
         image_size: Height and width of the images that `act` sees and the episode keeps;
-            None: the camera's.
-        linger: Steps to go on once success has been seen; the last `linger + 1` transitions
-            of a success then end in solved scenes.
+            None: those of the camera.
+        linger: Steps after the first success; the last `linger + 1` transitions of a
+            success then end in solved scenes.
 
     Returns:
-        The episode, with outcome `success` or `failure` as the world judges its last scene.
+        The episode, with the outcome `success` or `failure` of its last scene.
 
     Raises:
         SimulatorError: If the world has not been reset to a layout.
@@ -56,38 +59,65 @@ def rollout(
             "the world has no scene yet; call World.reset before a rollout"
         )
     controller.reset()
-    frames: list[np.ndarray] = []
-    proprio: list[np.ndarray] = []
-    requested: list[np.ndarray] = []
-    executed: list[np.ndarray] = []
-    stamps: list[int] = []
-
-    def observe() -> None:
-        frame = camera.read_latest()
-        frames.append(
-            frame.image if image_size is None else resize_area(frame.image, image_size)
-        )
-        proprio.append(controller.state().proprio.astype(np.float32))
-        stamps.append(frame.stamp_ns)
-
+    steps = _Steps(controller, camera, image_size)
     solved = 0  # observations in a row that showed success
-    observe()
-    while len(requested) < max_steps and solved <= linger:
-        action = np.asarray(act(frames[-1], proprio[-1]), dtype=np.float32)
-        requested.append(action)
-        command = action if disturb is None else disturb(action)
-        executed.append(controller.execute(command).executed.astype(np.float32))
+    steps.observe()
+    while len(steps.requested) < max_steps and solved <= linger:
+        steps.act(act, disturb)
         world.advance(1 / CONTROL_RATE)
-        observe()
+        steps.observe()
         solved = solved + 1 if world.success() else 0
-    return Episode(
-        id=f"{world.layout.task.replace(' ', '-')}-{world.layout.seed}",
-        task=world.layout.task,
-        frames=np.stack(frames),
-        stamps_ns=np.array(stamps, dtype=np.int64),
-        proprio=np.stack(proprio),
-        requested=np.stack(requested),
-        executed=np.stack(executed),
-        outcome="success" if world.success() else "failure",
-        seed=world.layout.seed,
-    )
+    return steps.to_episode(world)
+
+
+class _Steps:
+    """The observations and actions of one rollout so far."""
+
+    def __init__(
+        self,
+        controller: EefController,
+        camera: Camera,
+        image_size: tuple[int, int] | None,
+    ) -> None:
+        self._controller = controller
+        self._camera = camera
+        self._image_size = image_size
+        self._images: list[np.ndarray] = []  # (H, W, 3) uint8 RGB each
+        self._proprio: list[np.ndarray] = []  # (7,) float32 each
+        self._stamps: list[int] = []  # [ns]
+        self.requested: list[np.ndarray] = []  # (7,) float32 each
+        self._executed: list[np.ndarray] = []  # (7,) float32 each
+
+    def observe(self) -> None:
+        """Add the present image and proprioception."""
+        frame = self._camera.read_latest()
+        image = frame.image
+        if self._image_size is not None:
+            image = resize_area(image, self._image_size)
+        self._images.append(image)
+        self._proprio.append(self._controller.state().proprio.astype(np.float32))
+        self._stamps.append(frame.stamp_ns)
+
+    def act(self, act: Act, disturb: Disturb | None) -> None:
+        """Request an action for the newest observation and execute it."""
+        action = np.asarray(act(self._images[-1], self._proprio[-1]), dtype=np.float32)
+        self.requested.append(action)
+        command = action if disturb is None else disturb(action)
+        executed = self._controller.execute(command).executed
+        self._executed.append(executed.astype(np.float32))
+
+    def to_episode(self, world: World) -> Episode:
+        """Return the episode, with the outcome of the present scene."""
+        layout = world.layout
+        assert layout is not None
+        return Episode(
+            id=f"{layout.task.replace(' ', '-')}-{layout.seed}",
+            task=layout.task,
+            frames=np.stack(self._images),
+            stamps_ns=np.array(self._stamps, dtype=np.int64),
+            proprio=np.stack(self._proprio),
+            requested=np.stack(self.requested),
+            executed=np.stack(self._executed),
+            outcome="success" if world.success() else "failure",
+            seed=layout.seed,
+        )

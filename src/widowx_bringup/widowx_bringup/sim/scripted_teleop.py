@@ -1,4 +1,4 @@
-"""A scripted teleoperator: sees the true scene of the simulation and asks for steps as a person would."""
+"""The node `scripted_teleop`: demonstrates in the simulation, with access to the true scene."""
 
 from __future__ import annotations
 
@@ -36,29 +36,35 @@ from .tasks import TaskError, parse_task
 from .world import World
 
 KEPT_STATES = 30
-"""World states that wait for their picture."""
+"""World states kept until the image that shows them arrives."""
 
 
 class ScriptedTeleop(Node):
-    """Publishes commands between the START of an episode and its end, one per control period."""
+    """Publishes commands between the START of an episode and its end, one per control period.
+
+    Each command answers an image: the expert sees the world state that the image shows.
+    """
 
     def __init__(self, **options: Any) -> None:
+        """Declare the parameter `camera` and subscribe.
+
+        Args:
+            options: Passed on to `rclpy.node.Node`.
+        """
         super().__init__("scripted_teleop", **options)
         self._world = World()
         self._expert: Expert | None = None
-        self._episode = ""
-        self._states: OrderedDict[int, JointState] = (
-            OrderedDict()
-        )  # newest world states by stamp
+        self._episode = ""  # id of the newest episode
+        self._states: OrderedDict[int, JointState] = OrderedDict()  # newest ones by stamp
         self._inputs = Inputs(max_image_age=0.2, max_state_age=0.2)
         self._schedule = StepSchedule(CONTROL_RATE)
         self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
         camera = parameter(
-            self, "camera", "over_shoulder", "camera whose pictures the commands answer"
+            self, "camera", "over_shoulder", "camera whose images the commands answer"
         )
         self.create_subscription(JointState, TOPIC_WORLD, self._on_world, qos.STATE)
         self.create_subscription(
-            CameraInfo, camera_info_topic(camera), self._on_picture, qos.IMAGES
+            CameraInfo, camera_info_topic(camera), self._on_image, qos.IMAGES
         )
         self.create_subscription(ArmState, TOPIC_ARM_STATE, self._on_arm, qos.STATE)
         self.create_subscription(
@@ -76,12 +82,14 @@ class ScriptedTeleop(Node):
             self._expert = None
 
     def _start(self, event: EpisodeEvent) -> None:
+        """Begin to demonstrate the task of an episode, if it is one of the simulator's."""
         try:
             task = parse_task(event.task)
         except TaskError as error:
             self._expert = None
             self.get_logger().error(str(error))
             return
+
         self._expert = Expert(self._world, task)
         self._episode = event.episode_id
         self._inputs.start(to_ns(event.header.stamp))
@@ -94,26 +102,32 @@ class ScriptedTeleop(Node):
         )
 
     def _on_world(self, message: JointState) -> None:
+        """Keep a world state until the image with its stamp arrives."""
         self._states[to_ns(message.header.stamp)] = message
         while len(self._states) > KEPT_STATES:
             self._states.popitem(last=False)
 
-    def _on_picture(self, picture: CameraInfo) -> None:
-        """Take a step on the scene that a picture shows, so that every command answers a picture that exists."""
-        stamp_ns = to_ns(picture.header.stamp)
+    def _on_image(self, info: CameraInfo) -> None:
+        """Publish a command for the scene of an image, if one is due.
+
+        Args:
+            info: Calibration message of the image, with the same stamp.
+        """
+        stamp_ns = to_ns(info.header.stamp)
         self._inputs.image_ns = stamp_ns
         state = self._states.get(stamp_ns)
         if self._expert is None or state is None or self._inputs.problem(now_ns(self)):
             return
         if not self._schedule.take(stamp_ns):
             return
+
         self._world.set_state(np.asarray(state.position))
         assert self._inputs.arm is not None
         action = self._expert.act(self._inputs.arm.proprio)
         command = EefCommand(
             action=action,
             source=EefCommand.SOURCE_SCRIPT,
-            observation_stamp=picture.header.stamp,
+            observation_stamp=info.header.stamp,
         )
         command.header.stamp = to_stamp(now_ns(self))
         command.header.frame_id = BASE_FRAME

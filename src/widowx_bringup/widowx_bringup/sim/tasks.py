@@ -1,4 +1,4 @@
-"""The family of simulated tasks, "put the COLOUR SHAPE in the COLOUR CONTAINER", and their scenes."""
+"""The simulated tasks, "put the COLOUR SHAPE in the COLOUR CONTAINER", and their scenes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptr_common.errors import PtrError
+from ptr_common.suggestions import did_you_mean
 
 
 class TaskError(PtrError):
@@ -16,32 +17,47 @@ class TaskError(PtrError):
 
 @dataclass(frozen=True)
 class Object:
-    """Something that can be grasped. The name is colour and shape."""
+    """A thing that can be grasped.
+
+    Attributes:
+        name: Colour and shape.
+        rgba: Colour, each value 0 to 1.
+        half_size: Half extents [m]; of a cylinder: radius, radius and half height.
+    """
 
     name: str
     rgba: tuple[float, float, float, float]
-    half_size: tuple[
-        float, float, float
-    ]  # [m]; a cylinder's are radius, radius and half height
+    half_size: tuple[float, float, float]
 
     @property
     def is_cylinder(self) -> bool:
+        """Whether the shape is a cylinder; it is a cube otherwise."""
         return self.name.endswith("cylinder")
 
 
 @dataclass(frozen=True)
 class Container:
-    """Something an object is put into; it stands still on its side of the table."""
+    """A plate or tray, which stands still on its side of the table.
+
+    Attributes:
+        name: Colour and kind.
+        preposition: `on` a plate, `in` a tray.
+        rgba: Colour, each value 0 to 1.
+        half_size: Radius of a plate or half side of a tray's floor [m].
+        floor: Height of the surface that carries an object [m].
+        side: Mean y of its position in the base frame [m].
+    """
 
     name: str
     preposition: str
     rgba: tuple[float, float, float, float]
-    half_size: float  # radius of a plate, half side of a tray's floor [m]
-    floor: float  # height of the surface that carries an object [m]
-    side: float  # y of its place, before jitter [m]
+    half_size: float
+    floor: float
+    side: float
 
     @property
     def is_plate(self) -> bool:
+        """Whether it is a plate; it is a tray otherwise."""
         return self.name.endswith("plate")
 
 
@@ -79,64 +95,83 @@ OBJECT_AREA = (0.11, 0.06)
 CLEARANCE = 0.075
 """Smallest distance between the centres of two objects: an open finger fits between them [m]."""
 CONTAINER_JITTER = 0.015
+"""Half extent of a container's position in x and y [m]."""
 OBJECT_TURN = 0.1
-"""Largest turn of a cube [rad]; at 64 x 64 pixels a policy could not see more."""
+"""Largest yaw of a cube [rad]; larger ones are not visible at 64 x 64 pixels."""
 START_TURN = 0.4
-"""Largest turn of the gripper at the start [rad], which the policy has to take back."""
+"""Largest yaw of the gripper at the start [rad], which the policy has to undo."""
 START_AREA = (0.09, 0.19)
-"""Half extent of where the gripper starts in x and y [m]: over the containers too, where a failed try ends."""
+"""Half extent of the start positions in x and y [m]. It includes the containers, over which a
+failed attempt ends."""
 START_HEIGHT = (0.09, 0.21)
+"""Lowest and highest start position [m]."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One task: which object goes into which container."""
+    """One task: an object to move and the container that receives it."""
 
     object: str
     container: str
 
     @property
     def name(self) -> str:
-        return f"put the {self.object} {CONTAINERS[self.container].preposition} the {self.container}"
+        """The task as a sentence, which is also its language instruction."""
+        preposition = CONTAINERS[self.container].preposition
+        return f"put the {self.object} {preposition} the {self.container}"
 
 
-TASKS = {
-    task.name: task
-    for task in (Task(thing, place) for thing in OBJECTS for place in CONTAINERS)
-}
+def _all_tasks() -> dict[str, Task]:
+    tasks = {}
+    for item in OBJECTS:
+        for container in CONTAINERS:
+            task = Task(item, container)
+            tasks[task.name] = task
+    return tasks
+
+
+TASKS = _all_tasks()
+"""Every task by its name."""
 
 TARGET_TASK = "put the yellow cube on the white plate"
 
 
 def prior_tasks() -> list[str]:
-    """Return the names of the tasks whose objects may be seen before the target task."""
+    """Return the names of the tasks that use no unseen object."""
     return [name for name, task in TASKS.items() if task.object not in UNSEEN_OBJECTS]
 
 
 def parse_task(name: str) -> Task:
     """Return the task of a name.
 
+    Args:
+        name: Name of a task, for instance "put the red cube on the white plate".
+
     Raises:
         TaskError: If no task has that name.
     """
     if name not in TASKS:
-        raise TaskError(
-            f"unknown task {name!r}; the simulator knows: {', '.join(map(repr, TASKS))}"
-        )
+        raise TaskError(f"unknown task {name!r}; {did_you_mean(name, TASKS)}")
     return TASKS[name]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One scene, complete: what lies where, and from where the arm starts."""
+    """One complete scene, in the base frame.
+
+    Attributes:
+        task: Name of its task.
+        seed: Seed it was sampled with.
+        objects: x, y [m] and yaw [rad] by name.
+        containers: x, y [m] by name.
+        start: x, y, z [m] and yaw [rad] of the end effector, gripper down and open.
+    """
 
     task: str
     seed: int
-    objects: dict[str, tuple[float, float, float]]  # name -> x, y [m], yaw [rad]
-    containers: dict[str, tuple[float, float]]  # name -> x, y [m]
-    start: tuple[
-        float, float, float, float
-    ]  # end effector, gripper down and open: x, y, z [m], yaw [rad]
+    objects: dict[str, tuple[float, float, float]]
+    containers: dict[str, tuple[float, float]]
+    start: tuple[float, float, float, float]
 
     def to_json(self) -> dict:
         """Return the layout as a mapping of plain lists and numbers."""
@@ -154,52 +189,60 @@ class Layout:
         )
 
 
-def draw_layout(task: str, seed: int) -> Layout:
-    """Draw the scene of a task: its object, one distractor, all containers and the start pose.
+def sample_layout(task: str, seed: int) -> Layout:
+    """Sample the scene of a task: its object, one distractor, all containers, the start pose.
 
-    Prior tasks draw their distractor among the prior objects only.
+    Prior tasks have no unseen object as distractor.
 
     Args:
         task: Name of the task.
-        seed: Any non-negative integer; the same task and seed give the same layout on every
-        machine.
+        seed: Any non-negative integer. The same task and seed give the same layout on every
+            machine.
     """
-    goal = parse_task(task)
+    target = parse_task(task).object
     rng = np.random.default_rng(np.random.SeedSequence([seed, *task.encode()]))
-    others = [
-        name for name in OBJECTS if name != goal.object and name not in UNSEEN_OBJECTS
+    distractors = [
+        name for name in OBJECTS if name != target and name not in UNSEEN_OBJECTS
     ]
-    names = [goal.object, others[rng.integers(len(others))]]
-    places = [_uniform(rng, OBJECT_AREA, CENTRE)]
-    while len(places) < len(names):
-        place = _uniform(rng, OBJECT_AREA, CENTRE)
-        if all(np.hypot(place[0] - x, place[1] - y) >= CLEARANCE for x, y in places):
-            places.append(place)
-    objects = {
-        name: (
-            *place,
-            0.0
-            if OBJECTS[name].is_cylinder
-            else float(rng.uniform(-OBJECT_TURN, OBJECT_TURN)),
-        )
-        for name, place in zip(names, places, strict=True)
-    }
-    jitter = (CONTAINER_JITTER, CONTAINER_JITTER)
-    containers = {
-        item.name: _uniform(rng, jitter, (CENTRE[0], item.side))
-        for item in CONTAINERS.values()
-    }
-    place = _uniform(rng, START_AREA, CENTRE)
-    start = (
-        *place,
-        float(rng.uniform(*START_HEIGHT)),
-        float(rng.uniform(-START_TURN, START_TURN)),
-    )
-    return Layout(task, seed, objects, containers, start)
+    names = [target, distractors[rng.integers(len(distractors))]]
+    objects = _sample_objects(rng, names)
+    containers = {}
+    for container in CONTAINERS.values():
+        jitter = (CONTAINER_JITTER, CONTAINER_JITTER)
+        containers[container.name] = _uniform(rng, jitter, (CENTRE[0], container.side))
+    x, y = _uniform(rng, START_AREA, CENTRE)
+    height = float(rng.uniform(*START_HEIGHT))
+    yaw = float(rng.uniform(-START_TURN, START_TURN))
+    return Layout(task, seed, objects, containers, (x, y, height, yaw))
+
+
+def _sample_objects(
+    rng: np.random.Generator, names: list[str]
+) -> dict[str, tuple[float, float, float]]:
+    """Return x, y [m] and yaw [rad] of objects that stand apart, by name."""
+    positions: list[tuple[float, float]] = []
+    while len(positions) < len(names):
+        position = _uniform(rng, OBJECT_AREA, CENTRE)
+        if _is_clear(position, positions):
+            positions.append(position)
+    objects = {}
+    for name, (x, y) in zip(names, positions, strict=True):
+        yaw = 0.0
+        if not OBJECTS[name].is_cylinder:
+            yaw = float(rng.uniform(-OBJECT_TURN, OBJECT_TURN))
+        objects[name] = (x, y, yaw)
+    return objects
+
+
+def _is_clear(position: tuple[float, float], others: list[tuple[float, float]]) -> bool:
+    """Return whether a position [m] keeps the clearance from all others."""
+    distances = [np.hypot(position[0] - x, position[1] - y) for x, y in others]
+    return min(distances, default=np.inf) >= CLEARANCE
 
 
 def _uniform(
     rng: np.random.Generator, half: tuple[float, float], centre: tuple[float, float]
 ) -> tuple[float, float]:
+    """Return a point of the rectangle with this half extent around a centre [m]."""
     x, y = np.asarray(centre) + rng.uniform(-1, 1, 2) * half
     return float(x), float(y)

@@ -1,4 +1,4 @@
-"""The bag player over real DDS: what it publishes, on which clock, and that it never commands an arm."""
+"""The bag player over real DDS: what it publishes, on which clock, and no command."""
 
 from __future__ import annotations
 

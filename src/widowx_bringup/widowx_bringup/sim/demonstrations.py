@@ -1,0 +1,159 @@
+"""Demonstrations of the scripted expert, simulated on several processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ptr_common.errors import PtrError
+from ptr_training.data.episode import REWARDED_STEPS, Episode
+from ptr_training.data.workers import WorkerPool
+
+from .tasks import parse_task, sample_layout
+
+CAMERA = "over_shoulder"
+CAMERA_RATE = 30.0  # [Hz]
+MAX_STEPS = 60
+ATTEMPTS = 20
+"""Scenes tried for one episode before the expert counts as broken."""
+
+
+class CollectError(PtrError):
+    """The demonstrations cannot be collected."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings that all workers share.
+
+    Attributes:
+        seed: Seed of all demonstrations.
+        noise: Noise on the executed actions, relative to the longest step, 0 to 1.
+        camera_size: Height and width of the rendered images [pixels].
+        image_size: Height and width of the stored images [pixels].
+    """
+
+    seed: int
+    noise: float
+    camera_size: tuple[int, int]
+    image_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """One successful episode and the number of failed attempts before it."""
+
+    episode: Episode
+    failures: int
+
+
+class Demonstrator:
+    """One simulated table with the scripted expert.
+
+    Args:
+        settings: Seed, noise and image sizes.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        # Deferred: MuJoCo is loaded in the worker processes only.
+        from widowx_bringup.arm.controller import EefController
+        from widowx_bringup.arm.kinematics import Kinematics
+
+        from .simulated_devices import SimulatedArm, SimulatedCamera
+        from .world import World
+
+        height, width = settings.camera_size
+        self._settings = settings
+        self._world = World()
+        self._controller = EefController(SimulatedArm(self._world), Kinematics())
+        self._camera = SimulatedCamera(self._world, CAMERA, width, height, CAMERA_RATE)
+
+    def demonstrate(self, task: str, index: int) -> Demonstration:
+        """Return a demonstration, which depends on nothing but the arguments and settings.
+
+        Args:
+            task: Name of the task.
+            index: Number of the demonstration among those of the task.
+
+        Raises:
+            CollectError: If every attempt fails.
+        """
+        for attempt in range(ATTEMPTS):
+            seeds = np.random.SeedSequence(
+                [self._settings.seed, index, attempt, *task.encode()]
+            )
+            layout_seed = int(seeds.generate_state(1)[0])
+            noise_rng = np.random.default_rng(seeds.spawn(1)[0])
+            episode = self._attempt(task, layout_seed, noise_rng)
+            if episode.success:
+                # Simulated time continues from attempt to attempt; a demonstration starts
+                # at zero.
+                stamps = episode.stamps_ns - episode.stamps_ns[0]
+                episode = replace(episode, stamps_ns=stamps, operator="scripted")
+                return Demonstration(episode, attempt)
+        raise CollectError(
+            f"{task!r}: the expert failed {ATTEMPTS} times in a row; lower --noise, "
+            f"which is {self._settings.noise:g}"
+        )
+
+    def _attempt(self, task: str, layout_seed: int, rng: np.random.Generator) -> Episode:
+        from .expert import Disturbance, Expert
+        from .rollout import rollout
+
+        self._world.reset(sample_layout(task, layout_seed))
+        expert = Expert(self._world, parse_task(task))
+        return rollout(
+            self._world,
+            self._controller,
+            self._camera,
+            lambda image, proprio: expert.act(proprio),
+            disturb=Disturbance(rng, self._settings.noise),
+            max_steps=MAX_STEPS,
+            image_size=self._settings.image_size,
+            linger=REWARDED_STEPS - 1,
+        )
+
+
+_demonstrator: Demonstrator | None = None  # one per worker process
+
+
+def _start_worker(settings: Settings) -> None:
+    global _demonstrator
+    # The software renderer must not start threads.
+    os.environ.setdefault("LP_NUM_THREADS", "0")
+    _demonstrator = Demonstrator(settings)
+
+
+def _demonstrate(job: tuple[str, int]) -> Demonstration:
+    assert _demonstrator is not None
+    return _demonstrator.demonstrate(*job)
+
+
+def demonstrations(
+    tasks: Sequence[str], per_task: int, settings: Settings, workers: int
+) -> Iterator[Demonstration]:
+    """Yield demonstrations of every task, in an order that the number of workers does not change.
+
+    Args:
+        tasks: Names of the tasks.
+        per_task: Demonstrations of each.
+        settings: Seed, noise and image sizes.
+        workers: Number of processes.
+
+    Raises:
+        CollectError: If a worker process dies or a task cannot be demonstrated.
+    """
+    jobs = [(task, index) for task in tasks for index in range(per_task)]
+    pool = WorkerPool(workers, _start_worker, settings)
+    try:
+        yield from pool.map(_demonstrate, jobs)
+    except BrokenProcessPool as error:
+        raise CollectError(
+            "a worker process ended; is memory short, or off-screen rendering broken?"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
