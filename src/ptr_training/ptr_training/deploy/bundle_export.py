@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import copy
 import io
-import json
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -54,7 +53,11 @@ def main(argv: list[str]) -> None:
     )
     args = parser.parse_args(argv)
 
-    from ptr_training.training.checkpoint import find_checkpoint, load_checkpoint
+    from ptr_training.training.checkpoint import (
+        chosen_step,
+        find_checkpoint,
+        load_checkpoint,
+    )
 
     path = find_checkpoint(
         args.run, args.step if args.step is not None else chosen_step(args.run)
@@ -64,12 +67,6 @@ def main(argv: list[str]) -> None:
     )
     load_bundle(args.out, backend=args.format)  # as the policy node will
     print(f"{args.out}: bundle {bundle_id} of {path}")
-
-
-def chosen_step(run: Path) -> int | None:
-    """Return the step that `ptr select` chose; None if it has not been run."""
-    file = run / "select" / "choice.json"
-    return json.loads(file.read_text())["step"] if file.is_file() else None
 
 
 def export(
@@ -94,7 +91,9 @@ def export(
     """
     import torch
 
-    deployed = checkpoint.build_agent(torch.device("cpu")).deployed().eval()
+    from ptr_training.training.build import restore_agent
+
+    deployed = restore_agent(checkpoint, torch.device("cpu")).deployed().eval()
     programs, golden = make_programs(deployed, golden_inputs(checkpoint), form)
     return write_bundle(
         out, bundle_info(checkpoint, source), programs, golden, overwrite=overwrite
@@ -210,7 +209,7 @@ def _check_parity(
 
 def bundle_info(checkpoint: Checkpoint, source: Path) -> BundleInfo:
     """Return the contents of `bundle.json`."""
-    card = checkpoint.card
+    card = checkpoint.info
     return BundleInfo(
         agent=checkpoint.config.agent_name,
         camera=CameraSpec(card.camera, card.camera_width, card.camera_height),
@@ -218,7 +217,7 @@ def bundle_info(checkpoint: Checkpoint, source: Path) -> BundleInfo:
         image_width=card.image_width,
         resize=card.resize,
         rate=card.rate,
-        tasks=tuple(checkpoint.tasks.names),
+        tasks=tuple(checkpoint.task_ids.names),
         command=card.command,
         data=checkpoint.data,
         checkpoint={
@@ -230,7 +229,7 @@ def bundle_info(checkpoint: Checkpoint, source: Path) -> BundleInfo:
         action_low=card.action_low,
         action_high=card.action_high,
         history=checkpoint.config.agent.sampling.history,
-        aliases=checkpoint.tasks.aliases,
+        aliases=checkpoint.task_ids.aliases,
     )
 
 
@@ -240,7 +239,7 @@ def golden_inputs(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     Smooth random images, which any change of the resize shows in, and pictures of the
     demonstrations enlarged to the camera's size where the store is at hand.
     """
-    card, problem = checkpoint.card, checkpoint.problem
+    card, problem = checkpoint.info, checkpoint.data_spec
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (N_SMOOTH, 24, 32, 3), np.uint8)
     frames = [*noise, *_real_frames(checkpoint)]
@@ -258,7 +257,7 @@ def golden_inputs(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     ) > 1:  # each window ends with its image
         window = (np.arange(len(images))[:, None] + np.arange(1 - history, 1)) % len(images)
         proprio, resized = proprio[window], resized[window]
-    task = np.arange(len(images))[::-1] % len(checkpoint.tasks.names)
+    task = np.arange(len(images))[::-1] % len(checkpoint.task_ids.names)
     return {"image": images, "proprio": proprio, "task": task, "resized": resized}
 
 

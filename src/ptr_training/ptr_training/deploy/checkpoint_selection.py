@@ -124,6 +124,7 @@ def select(run: Path, target: Path | None = None, rule: str | None = None) -> Se
     import torch
     from tqdm import tqdm
 
+    from ptr_training.training.build import restore_agent
     from ptr_training.training.checkpoint import (
         find_checkpoint,
         list_checkpoints,
@@ -137,7 +138,7 @@ def select(run: Path, target: Path | None = None, rule: str | None = None) -> Se
     critic_steps = {}
     for step, path in tqdm(paths.items(), desc="select", unit="checkpoint", disable=None):
         checkpoint = load_checkpoint(path)
-        agent = checkpoint.build_agent(torch.device("cpu"))
+        agent = restore_agent(checkpoint, torch.device("cpu"))
         trends[step] = [evaluate(agent, checkpoint, episode) for episode in demonstrations]
         critic_steps[step] = agent.critic_steps
     scores = [score(step, each, critic_steps[step]) for step, each in trends.items()]
@@ -204,10 +205,10 @@ def evaluate(agent: Agent, checkpoint: Checkpoint, episode: Episode) -> Trend:
     from ptr_training.data.normalization import normalize_actions
     from ptr_training.data.replay import episode_batch
 
-    problem, card = checkpoint.problem, checkpoint.card
+    problem, card = checkpoint.data_spec, checkpoint.info
     rewarded = checkpoint.config.rewarded_steps or card.last_n
     batch = episode_batch(
-        episode, card, checkpoint.tasks, rewarded, agent.config.sampling.history
+        episode, card, checkpoint.task_ids, rewarded, agent.config.sampling.history
     )
     actions = getattr(episode, card.command)
     module = agent.deployed().eval()

@@ -27,6 +27,7 @@ from ptr_training.errors import TrainingError
 from ptr_training.models.encoders import FROZEN
 from ptr_training.models.frozen import encode_frames
 
+from .build import restore_agent
 from .checkpoint import Checkpoint, find_checkpoint, list_checkpoints, load_checkpoint
 from .config import Config, FinetuneConfig, StageConfig
 
@@ -81,7 +82,7 @@ def _make_agent(
         raise TrainingError(
             f"network.norm is batch, which couples a batch that {group.size} processes share; use group"
         )
-    agent = start.build_agent(device, group)
+    agent = restore_agent(start, device, group)
     agent.finetuning = isinstance(stage, FinetuneConfig)
     if start.config.compile:
         agent.compile_encoders()
@@ -217,7 +218,7 @@ def _describe_run(start: Checkpoint, out: Path) -> None:
     with atomic_file(out / "config.yaml") as path:
         path.write_text(start.config.to_yaml())
     with atomic_file(out / "tasks.yaml") as path:
-        start.tasks.save(path)
+        start.task_ids.save(path)
     with atomic_file(out / "data.json") as path:
         path.write_text(json.dumps(start.data, indent=1) + "\n")
 

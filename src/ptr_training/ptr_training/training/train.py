@@ -237,17 +237,18 @@ def start_finetuning(
     )
     from ptr_training.data.replay import Replay, Transitions
 
+    from .build import prepare_agent, restore_agent
     from .checkpoint import find_checkpoint, load_checkpoint
     from .config import override
 
     card = check_alike([target, *prior])
     if isinstance(origin, Path):
         start = load_checkpoint(find_checkpoint(origin))
-        check_compatible(start.problem, start.card, target)
+        check_compatible(start.data_spec, start.info, target)
         start = dataclasses.replace(
-            start, step=0, config=override(start.config, overrides), card=card
+            start, step=0, config=override(start.config, overrides), info=card
         )
-        config, tasks = start.config, start.tasks
+        config, tasks = start.config, start.task_ids
     else:
         config = origin
         names = [
@@ -278,8 +279,8 @@ def start_finetuning(
     target_parts = [Transitions(target, tasks, train, n, target=True)]
     parts = [*prior_parts, *target_parts]
     if isinstance(origin, Path):
-        agent = start.build_agent(torch.device("cpu"))
-        agent.prepare(parts, finetuning=True)
+        agent = restore_agent(start, torch.device("cpu"))
+        prepare_agent(agent, config, parts, finetuning=True)
         start = dataclasses.replace(start, agent=agent.state())
     else:
         problem = fit_spec(
@@ -313,10 +314,11 @@ def _first_checkpoint(
 ) -> Checkpoint:
     import torch
 
-    from .checkpoint import Checkpoint, build_agent
+    from .build import build_agent, prepare_agent
+    from .checkpoint import Checkpoint
 
     agent = build_agent(config, problem, torch.device("cpu"))
-    agent.prepare(parts, finetuning=finetuning)
+    prepare_agent(agent, config, parts, finetuning=finetuning)
     sampler = torch.Generator().manual_seed(config.seed).get_state()
     return Checkpoint(
         0, config, problem, registry, store.card, data, agent.state(), sampler
@@ -325,7 +327,7 @@ def _first_checkpoint(
 
 def _weights(config: Config) -> dict[str, str]:
     """Return what tells a frozen encoder's weights from others."""
-    from ptr_training.models.frozen import weights_digest
+    from .pretrained import weights_digest
 
     return (
         {"weights_sha256": weights_digest(config.network.weights)}
