@@ -23,7 +23,7 @@ from update_bench import write_store
 from ptr_training.data.distributed import DistributedContext
 from ptr_training.training.build import restore_agent
 from ptr_training.training.config import from_dict
-from ptr_training.training.train import start_pretraining
+from ptr_training.training.stages import start_pretraining
 
 GFLOP_A_SAMPLE = 101.6  # counted in test_cql.py
 

@@ -1,6 +1,7 @@
 """Networks of earlier training that an agent starts from: frozen encoders, and AW-BC's teacher.
 
-`network.weights` names R3M's file or a run of the agent `mae`; `agent.critic` names a fine-tuned PTR.
+`network.weights` names R3M's file or a run of the agent `mae`; `agent.critic` names a
+fine-tuned PTR.
 """
 
 from __future__ import annotations
