@@ -132,8 +132,17 @@ def find_checkpoint(path: Path, step: int | None = None) -> Path:
 
 
 def chosen_step(run: Path) -> int | None:
-    """Return the step that `ptr select` chose; None if it has not been run."""
+    """Return the step that `ptr select` chose; None if it has not been run.
+
+    Raises:
+        CheckpointError: If its file is damaged.
+    """
     file = run / "select" / "choice.json"
     if not file.is_file():
         return None
-    return int(json.loads(file.read_text())["step"])
+    try:
+        return int(json.loads(file.read_text())["step"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{file} is damaged; run `ptr select` again, or name a checkpoint file"
+        ) from error
