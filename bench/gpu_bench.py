@@ -21,8 +21,9 @@ import torch
 from update_bench import write_store
 
 from ptr_training.data.distributed import DistributedContext
+from ptr_training.training.build import restore_agent
 from ptr_training.training.config import from_dict
-from ptr_training.training.train import start_pretraining
+from ptr_training.training.stages import start_pretraining
 
 GFLOP_A_SAMPLE = 101.6  # counted in test_cql.py
 
@@ -75,7 +76,7 @@ def main() -> None:
                 {"batch_size": arguments.batch_size, "bf16": True, "compile": compiled}
             )
             start, replay = start_pretraining(config, [store], [])
-            agent = start.build_agent(device)
+            agent = restore_agent(start, device)
             if compiled:
                 agent.compile_encoders()
             if resident:

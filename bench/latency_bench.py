@@ -41,7 +41,7 @@ def untrained(encoder: str, agent: str, size: int) -> InferencePolicy:
     from ptr_training.agents import AGENTS
     from ptr_training.data.normalization import DataSpec
     from ptr_training.models.encoders import NetworkConfig
-    from ptr_training.training.checkpoint import build_agent
+    from ptr_training.training.build import build_agent
     from ptr_training.training.config import Config
 
     low, high = tuple(ACTION_LOW.tolist()), tuple(ACTION_HIGH.tolist())

@@ -30,10 +30,10 @@ from ptr_training.agents import AGENTS, Agent
 from ptr_training.data.episode import DatasetInfo, Episode, EpisodeWriter
 from ptr_training.data.replay import Replay
 from ptr_training.data.store import EpisodeStore
-from ptr_training.training.checkpoint import build_agent
+from ptr_training.training.build import build_agent, restore_agent
 from ptr_training.training.config import Config, from_dict, load_config
 from ptr_training.training.loop import keep_freed_memory
-from ptr_training.training.train import start_pretraining
+from ptr_training.training.stages import start_pretraining
 
 PRESETS = {"demo_bc": [], "demo_ptr": ["agent.clone_steps=0"]}
 TASK = "put the red cube on the white plate"
@@ -63,7 +63,7 @@ def small_steps(store: EpisodeStore, updates: int) -> None:
     """Time the demonstration's presets."""
     for name, changes in PRESETS.items():
         start, replay = start_pretraining(load_config(name, changes), [store], [])
-        agent = start.build_agent(torch.device("cpu"))
+        agent = restore_agent(start, torch.device("cpu"))
         times = []
         for _ in range(updates + 3):
             times.append(timed(partial(_sample_and_update, agent, replay))[0])
@@ -89,10 +89,10 @@ def large_steps(store: EpisodeStore, rounds: int, batch_size: int = 8) -> None:
     """Time the update of the official launch settings in three forms, in turns."""
     config = from_dict({"batch_size": batch_size})
     start, replay = start_pretraining(config, [store], [])
-    agents = {"passes of the official code, float32": _literal(config, start.problem)}
+    agents = {"passes of the official code, float32": _literal(config, start.data_spec)}
     for name, values in (("float32", {}), ("bfloat16", {"bf16": True})):
         changed = from_dict({"batch_size": batch_size, **values})
-        agents[name] = build_agent(changed, start.problem, torch.device("cpu"))
+        agents[name] = build_agent(changed, start.data_spec, torch.device("cpu"))
     times: dict[str, list[float]] = {name: [] for name in agents}
     losses = {}
     for turn in range(rounds + 1):

@@ -17,6 +17,8 @@ import yaml
 from scripted_bags import Script
 
 from ptr_training.data.episode import DatasetInfo, Episode, EpisodeWriter
+from ptr_training.models.frozen import R3MNetwork
+from ptr_training.training.train import finetune
 
 SIZE = 16
 torch.set_num_threads(1)  # the networks are tiny: threads would only wait for each other
@@ -141,6 +143,41 @@ def make_store(tmp_path: Path) -> MakeStore:
     return make
 
 
+TrainOnDemos = Callable[..., Path]
+
+
+@pytest.fixture
+def train_on_demos(
+    tmp_path: Path, preset_values: dict[str, Any], make_store: MakeStore
+) -> TrainOnDemos:
+    """Return a function that trains an agent on the store `demos` alone and returns its run folder."""
+    store = make_store("demos", tasks=("new",), per_task=4)
+
+    def train(name: str, agent: dict[str, Any], **changes: Any) -> Path:
+        values = {**preset_values, "agent": agent, **changes}
+        preset = tmp_path / f"{name}.yaml"
+        preset.write_text(yaml.safe_dump(values))
+        run = tmp_path / name
+        finetune(["--config", str(preset), "--target", str(store), "--out", str(run)])
+        return run
+
+    return train
+
+
 def hash_free_seed(name: str, number: int) -> int:
     """Return a seed that depends on both and not on the process."""
     return sum(name.encode()) * 1000 + number
+
+
+@pytest.fixture(scope="session")
+def r3m(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file as R3M's, with random weights: those it was trained with are not ours to give."""
+    torch.manual_seed(0)
+    network = R3MNetwork()
+    names = {
+        f"module.convnet.{name}": value for name, value in network.state_dict().items()
+    }
+    others = {"module.lang_rew.pred.0.weight": torch.zeros(3)}  # its language head
+    path = tmp_path_factory.mktemp("r3m") / "model.pt"
+    torch.save({"r3m": {**names, **others}, "global_step": 7}, path)
+    return path

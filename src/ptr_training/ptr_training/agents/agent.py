@@ -64,6 +64,7 @@ class Agent(nn.Module, abc.ABC):
         network: NetworkConfig,
         problem: DataSpec,
         augmentation: Augmentation,
+        pretrained: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -72,7 +73,7 @@ class Agent(nn.Module, abc.ABC):
         self.augmentation = augmentation
         self.steps = 0
         self.finetuning = False  # which of the two stages this is
-        self.encoder = self._make_encoder()
+        self.encoder = self._make_encoder(pretrained)
         self.policy = self._make_policy()
         self.active: Tensor  # (7,) 1 for the action dimensions that are learnt
         self.register_buffer("active", torch.tensor(problem.action_active).float())
@@ -94,8 +95,8 @@ class Agent(nn.Module, abc.ABC):
     @abc.abstractmethod
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]: ...
 
-    def _make_encoder(self) -> nn.Module:
-        return make_encoder(self.network, self.problem)
+    def _make_encoder(self, pretrained: nn.Module | None) -> nn.Module:
+        return make_encoder(self.network, self.problem, pretrained)
 
     def _make_policy(self) -> nn.Module:
         return Policy(self.network, self.problem, self.latent, squashed=False)

@@ -12,9 +12,8 @@ It explains PTR rather than competing with it, since it needs PTR's critic.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from ptr_training.data.batch import Batch
 from ptr_training.data.transitions import Transitions
 from ptr_training.errors import TrainingError
-from ptr_training.models.encoders import make_encoder
+from ptr_training.models.encoders import FROZEN, make_encoder
 from ptr_training.models.networks import Critic, InferencePolicy, Policy, sample_actions
 
 from .agent import Metrics
@@ -76,42 +75,22 @@ class AWBC(BC):
         )
 
     def prepare(self, data: Sequence[Transitions], *, finetuning: bool) -> None:
-        """Take PTR's networks over from its checkpoint.
+        """See `Agent`; fine-tuning needs a teacher, see `take_teacher`.
 
         Raises:
-            TrainingError: If none is named, or it is not a PTR of the same networks and
-            data.
+            TrainingError: If the configuration names none.
         """
-        if not finetuning:
-            return
-        if not self.config.critic:
+        if finetuning and not self.config.critic:
             raise TrainingError(
                 "agent.critic is empty; name the fine-tuned PTR with --set agent.critic=RUN"
             )
-        from ptr_training.deploy.bundle_export import chosen_step
-        from ptr_training.training.checkpoint import find_checkpoint, load_checkpoint
 
-        run = Path(self.config.critic)
-        saved = load_checkpoint(find_checkpoint(run, chosen_step(run)))
-        found = (saved.config.agent_name, saved.config.network, saved.problem)
-        for what, has, wanted in zip(
-            ("agent", "networks", "data"),
-            found,
-            ("cql", self.network, self.problem),
-            strict=True,
-        ):
-            if has != wanted:
-                raise TrainingError(
-                    f"agent.critic: {run} has {what} {has}; expected {wanted}"
-                )
-        if saved.config.agent.independent_encoders:  # type: ignore[attr-defined]
-            raise TrainingError(
-                f"agent.critic: {run} has an encoder for each head; expected one for both"
-            )
+    def take_teacher(self, weights: Mapping[str, Tensor]) -> None:
+        """Take PTR's networks over, by the weights of an agent `cql` of the same networks and data."""
         self._make_teacher()
         assert self.teacher is not None
-        names = self.teacher.state_dict()
-        self.teacher.load_state_dict({name: saved.agent["weights"][name] for name in names})
+        names = [name for name in self.teacher.state_dict() if not self._is_frozen(name)]
+        self.teacher.load_state_dict({name: weights[name] for name in names}, strict=False)
 
     def load_state(self, state: dict[str, Any]) -> None:
         """See `Agent`; that of plain cloning has no teacher yet."""
@@ -139,14 +118,19 @@ class AWBC(BC):
     def _make_teacher(self) -> None:
         """Make PTR's networks, which are not learnt here."""
         modules = {
-            "encoder": make_encoder(self.network, self.problem),
+            "encoder": self._make_teacher_encoder(),
             "policy": Policy(self.network, self.problem, self.latent, squashed=True),
-            "critic_encoder": make_encoder(self.network, self.problem),
+            "critic_encoder": self._make_teacher_encoder(),
             "critic": Critic(self.network, self.problem, self.latent),
         }
         self.teacher = (
             nn.ModuleDict(modules).requires_grad_(False).eval().to(self.active.device)
         )
+
+    def _make_teacher_encoder(self) -> nn.Module:
+        if self.network.encoder in FROZEN:
+            return self.encoder
+        return make_encoder(self.network, self.problem)
 
     def _loss(self, batch: Batch, images: Tensor, task: Tensor) -> tuple[Tensor, Metrics]:
         mean, log_std = self.policy(

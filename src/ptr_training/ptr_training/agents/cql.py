@@ -174,8 +174,9 @@ class CQL(Agent):
         network: NetworkConfig,
         problem: DataSpec,
         augmentation: Any,
+        pretrained: nn.Module | None = None,
     ) -> None:
-        super().__init__(config, network, problem, augmentation)
+        super().__init__(config, network, problem, augmentation, pretrained)
         self.critic_encoder = self._make_critic_encoder()
         self.critic = Critic(network, problem, self.latent)
         frozen = network.encoder in FROZEN

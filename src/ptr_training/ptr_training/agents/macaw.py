@@ -192,8 +192,9 @@ class MACAW(Agent):
         network: NetworkConfig,
         problem: DataSpec,
         augmentation: object,
+        pretrained: nn.Module | None = None,
     ) -> None:
-        super().__init__(config, network, problem, augmentation)  # type: ignore[arg-type]
+        super().__init__(config, network, problem, augmentation, pretrained)  # type: ignore[arg-type]
         self.value = MACAWValue(config, network, problem, self.latent)
         start = math.log(config.inner_lr)
         for name, module in (("policy_rates", self.policy), ("value_rates", self.value)):

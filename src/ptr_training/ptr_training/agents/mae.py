@@ -102,9 +102,14 @@ class MAE(Agent):
     encoder: VisionTransformer
 
     def __init__(
-        self, config: MAEConfig, network: object, problem: DataSpec, augmentation: object
+        self,
+        config: MAEConfig,
+        network: object,
+        problem: DataSpec,
+        augmentation: object,
+        pretrained: nn.Module | None = None,
     ) -> None:
-        super().__init__(config, network, problem, augmentation)  # type: ignore[arg-type]
+        super().__init__(config, network, problem, augmentation, pretrained)  # type: ignore[arg-type]
         c = config
         self.narrow = nn.Linear(c.width, c.decoder_width)
         self.hidden = nn.Parameter(torch.randn(1, 1, c.decoder_width) * 0.02)
@@ -118,7 +123,7 @@ class MAE(Agent):
             nn.LayerNorm(c.decoder_width), nn.Linear(c.decoder_width, 3 * c.patch**2)
         )
 
-    def _make_encoder(self) -> nn.Module:
+    def _make_encoder(self, pretrained: nn.Module | None) -> nn.Module:
         return VisionTransformer(self.config, self.problem.height, self.problem.width)
 
     def _make_policy(self) -> nn.Module:

@@ -1,11 +1,10 @@
-"""`ptr bundle`: a checkpoint becomes what the policy node loads."""
+"""`ptr bundle`: exports a checkpoint as a bundle, the folder that the policy node loads."""
 
 from __future__ import annotations
 
 import argparse
 import copy
 import io
-import json
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -29,47 +28,57 @@ if TYPE_CHECKING:
     from ptr_training.training.checkpoint import Checkpoint
 
 N_SMOOTH, N_REAL = 2, 2  # golden images
-PARITY = 1e-5  # largest difference of what a bundle holds from the agent, scaled action
-PARITY_Q = 1e-4  # and Q, relative where |Q| > 1: there large terms cancel
+PARITY = (
+    1e-5  # largest difference of a bundle's action from the agent's, relative to its range
+)
+PARITY_Q = 1e-4  # the same of Q, relative where |Q| > 1: there large terms cancel
 
 
 def main(argv: list[str]) -> None:
     """Export a checkpoint as a bundle for the policy node."""
-    parser = argparse.ArgumentParser(prog="ptr bundle", description=main.__doc__)
-    parser.add_argument("run", type=Path, help="run folder, or a checkpoint file")
-    parser.add_argument(
-        "--step",
-        type=int,
-        help="which checkpoint (default: the choice of `ptr select`, else the newest)",
+    args = make_parser().parse_args(argv)
+    from ptr_training.training.checkpoint import (  # imports PyTorch
+        chosen_step,
+        find_checkpoint,
+        load_checkpoint,
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
-    parser.add_argument(
-        "--format",
-        choices=FORMS,
-        default="export",
-        help="of its programs: torch.export, which every backend but one runs, or TorchScript [%(default)s]",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace an existing bundle"
-    )
-    args = parser.parse_args(argv)
 
-    from ptr_training.training.checkpoint import find_checkpoint, load_checkpoint
-
-    path = find_checkpoint(
-        args.run, args.step if args.step is not None else chosen_step(args.run)
-    )
-    bundle_id = export(
-        load_checkpoint(path), path, args.out, args.format, overwrite=args.overwrite
-    )
+    step = chosen_step(args.run) if args.step is None else args.step
+    path = find_checkpoint(args.run, step)
+    checkpoint = load_checkpoint(path)
+    bundle_id = export(checkpoint, path, args.out, args.format, overwrite=args.overwrite)
     load_bundle(args.out, backend=args.format)  # as the policy node will
     print(f"{args.out}: bundle {bundle_id} of {path}")
 
 
-def chosen_step(run: Path) -> int | None:
-    """Return the step that `ptr select` chose; None if it has not been run."""
-    file = run / "select" / "choice.json"
-    return json.loads(file.read_text())["step"] if file.is_file() else None
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options of `ptr bundle`."""
+    parser = argparse.ArgumentParser(prog="ptr bundle", description=main.__doc__)
+    parser.add_argument(
+        "run", type=Path, help="run folder, or a checkpoint file (required)"
+    )
+    parser.add_argument(
+        "--step",
+        type=int,
+        metavar="N",
+        help="which checkpoint of the run (default: the choice of `ptr select`, else the newest)",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the bundle (required)"
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMS,
+        default="export",
+        help="of the programs: torch.export, which every backend but one runs, "
+        "or TorchScript (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace an existing bundle (default: off, it is refused)",
+    )
+    return parser
 
 
 def export(
@@ -83,10 +92,10 @@ def export(
     """Write the bundle of a checkpoint and return its id.
 
     Args:
-        checkpoint: What to deploy.
-        source: Where it was read, for the record.
+        checkpoint: The checkpoint to deploy.
+        source: Its file, for the record.
         out: Folder to make.
-        form: Of the programs, one of `bundle.FORMS`.
+        form: Format of the programs, one of `bundle.FORMS`.
         overwrite: Replace an existing folder.
 
     Raises:
@@ -94,11 +103,12 @@ def export(
     """
     import torch
 
-    deployed = checkpoint.build_agent(torch.device("cpu")).deployed().eval()
+    from ptr_training.training.build import restore_agent
+
+    deployed = restore_agent(checkpoint, torch.device("cpu")).deployed().eval()
     programs, golden = make_programs(deployed, golden_inputs(checkpoint), form)
-    return write_bundle(
-        out, bundle_info(checkpoint, source), programs, golden, overwrite=overwrite
-    )
+    info = bundle_info(checkpoint, source)
+    return write_bundle(out, info, programs, golden, overwrite=overwrite)
 
 
 def make_programs(
@@ -116,34 +126,41 @@ def make_programs(
     """
     import torch
 
-    image, proprio, task = (
-        torch.from_numpy(inputs[name]) for name in ("resized", "proprio", "task")
-    )
+    image = torch.from_numpy(inputs["resized"])
+    proprio = torch.from_numpy(inputs["proprio"])
+    task = torch.from_numpy(inputs["task"])
     with torch.inference_mode():
         action, _ = deployed.act(image, proprio, task)
-        golden = inputs | {
-            "action": action.numpy(),
-            "q": deployed.q(image, proprio, task, action).numpy(),
-        }
+        q = deployed.q(image, proprio, task, action)
+    golden = {**inputs, "action": action.numpy(), "q": q.numpy()}
     if form == "torchscript":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # until PyTorch drops it
             scripted = torch.jit.script(deployed)
         _check_parity(deployed, scripted.act, scripted.q, golden)
         return {"policy.pt": scripted.save_to_buffer()}, golden
-    arguments = tuple(
-        torch.zeros(1, *each.shape[1:], dtype=each.dtype)
-        for each in (image, proprio, task, action)
-    )
-    act, q = _trace(deployed, "act", arguments[:3]), _trace(deployed, "q", arguments)
-    _check_parity(deployed, act.module(), q.module(), golden)
-    return {"act.pt2": _save(act), "q.pt2": _save(q)}, golden
+    examples = []
+    for tensor in (image, proprio, task, action):
+        examples.append(torch.zeros(1, *tensor.shape[1:], dtype=tensor.dtype))
+    act_program = _trace(deployed, "act", tuple(examples[:3]))
+    q_program = _trace(deployed, "q", tuple(examples))
+    _check_parity(deployed, act_program.module(), q_program.module(), golden)
+    return {"act.pt2": _save(act_program), "q.pt2": _save(q_program)}, golden
 
 
 def _trace(
     deployed: InferencePolicy, method: str, arguments: tuple[Tensor, ...]
 ) -> ExportedProgram:
-    """Return a method as a graph of core ATen operators for one picture, with only the weights that it uses."""
+    """Return a method as a graph of core ATen operators for one image.
+
+    Args:
+        deployed: The module that has the method.
+        method: Its name.
+        arguments: Examples of its arguments, each of batch size 1.
+
+    Returns:
+        The program, with only the weights that it uses.
+    """
     import torch
 
     module = copy.copy(deployed)
@@ -151,28 +168,35 @@ def _trace(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of PyTorch about itself
         program = torch.export.export(module, arguments).run_decompositions()
+    _clean_graph(program)
+    _drop_unused_weights(program)
+    program.graph_module.recompile()
+    program.validate()
+    return program
+
+
+def _clean_graph(program: ExportedProgram) -> None:
+    """Remove assertions, dead code and the paths of this computer's files."""
     for node in reversed(program.graph.nodes):
         if node.op == "call_function" and "_assert_" in str(node.target):
-            program.graph.erase_node(
-                node
-            )  # `Policy` checks the inputs; the operators are not core ones
-        node.meta = (
-            {"val": node.meta["val"]} if "val" in node.meta else {}
-        )  # not the paths of this computer's files
+            # `Policy` checks the inputs, and assertions are no core operators
+            program.graph.erase_node(node)
+        # the other entries hold the paths
+        node.meta = {"val": node.meta["val"]} if "val" in node.meta else {}
     program.graph.eliminate_dead_code()
-    unused = {
-        node.name: node
-        for node in program.graph.nodes
-        if node.op == "placeholder" and not node.users
-    }
+
+
+def _drop_unused_weights(program: ExportedProgram) -> None:
+    """Remove the inputs and weights that no operator of the graph uses."""
+    unused = {}
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and not node.users:
+            unused[node.name] = node
     for spec in list(program.graph_signature.input_specs):
         if spec.target in program.state_dict and spec.arg.name in unused:
             program.graph.erase_node(unused[spec.arg.name])
             program.graph_signature.input_specs.remove(spec)
             del program.state_dict[spec.target]
-    program.graph_module.recompile()
-    program.validate()
-    return program
 
 
 def _save(program: ExportedProgram) -> bytes:
@@ -186,40 +210,56 @@ def _save(program: ExportedProgram) -> bytes:
 def _check_parity(
     deployed: InferencePolicy, act: Any, q: Any, golden: dict[str, np.ndarray]
 ) -> None:
-    """Raise TrainingError if programs, given one picture at a time, do not return the golden outputs."""
+    """Compare programs with the golden outputs, given one image at a time.
+
+    Args:
+        deployed: The agent's module, for the range of its actions.
+        act: Program of the action.
+        q: Program of Q.
+        golden: Inputs and expected outputs.
+
+    Raises:
+        TrainingError: If they differ by more than `PARITY` or `PARITY_Q`.
+    """
     import torch
 
-    span = (deployed.high - deployed.low).numpy()
+    action_range = (deployed.high - deployed.low).numpy()
     worst, worst_q = 0.0, 0.0
     for index in range(len(golden["image"])):
         row = {name: values[index : index + 1] for name, values in golden.items()}
         inputs = [torch.from_numpy(row[name]) for name in ("resized", "proprio", "task")]
         with torch.inference_mode():
             action, _ = act(*inputs)
-            values, expected = q(*inputs, action).numpy(), row["q"]
-        worst = max(worst, float(np.abs((action.numpy() - row["action"]) / span).max()))
-        error = np.where(np.isnan(values) & np.isnan(expected), 0.0, values - expected)
-        worst_q = np.maximum(
-            worst_q, np.abs(error / np.maximum(1.0, np.abs(np.nan_to_num(expected)))).max()
-        )
-    if not (worst <= PARITY and worst_q <= PARITY_Q):
+            q_values = q(*inputs, action).numpy()
+        difference = np.abs(action.numpy() - row["action"]) / action_range
+        worst = np.maximum(worst, difference.max())
+        worst_q = np.maximum(worst_q, _relative_difference(q_values, row["q"]).max())
+    if not (worst <= PARITY and worst_q <= PARITY_Q):  # also refuses NaN
         raise TrainingError(
-            f"the exported policy differs from the agent: action {worst:.2g} > {PARITY} or Q {worst_q:.2g} > {PARITY_Q}"
+            f"the exported policy differs from the agent: action {worst:.2g} > {PARITY} "
+            f"or Q {worst_q:.2g} > {PARITY_Q}"
         )
+
+
+def _relative_difference(values: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Return |values - expected|, relative where |expected| > 1; 0 where both are NaN."""
+    both_nan = np.isnan(values) & np.isnan(expected)
+    difference = np.where(both_nan, 0.0, np.abs(values - expected))
+    return difference / np.maximum(1.0, np.abs(np.nan_to_num(expected)))
 
 
 def bundle_info(checkpoint: Checkpoint, source: Path) -> BundleInfo:
     """Return the contents of `bundle.json`."""
-    card = checkpoint.card
+    info = checkpoint.info
     return BundleInfo(
         agent=checkpoint.config.agent_name,
-        camera=CameraSpec(card.camera, card.camera_width, card.camera_height),
-        image_height=card.image_height,
-        image_width=card.image_width,
-        resize=card.resize,
-        rate=card.rate,
-        tasks=tuple(checkpoint.tasks.names),
-        command=card.command,
+        camera=CameraSpec(info.camera, info.camera_width, info.camera_height),
+        image_height=info.image_height,
+        image_width=info.image_width,
+        resize=info.resize,
+        rate=info.rate,
+        tasks=tuple(checkpoint.task_ids.names),
+        command=info.command,
         data=checkpoint.data,
         checkpoint={
             "path": str(source),
@@ -227,49 +267,62 @@ def bundle_info(checkpoint: Checkpoint, source: Path) -> BundleInfo:
             "agent_steps": checkpoint.agent["steps"],
         },
         code_version=version("ptr_training"),
-        action_low=card.action_low,
-        action_high=card.action_high,
+        action_low=info.action_low,
+        action_high=info.action_high,
         history=checkpoint.config.agent.sampling.history,
-        aliases=checkpoint.tasks.aliases,
+        aliases=checkpoint.task_ids.aliases,
     )
 
 
 def golden_inputs(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
-    """Return golden images of camera size with proprio, task and the image resized.
+    """Return inputs to compare a bundle with its agent, N images of camera size.
 
-    Smooth random images, which any change of the resize shows in, and pictures of the
-    demonstrations enlarged to the camera's size where the store is at hand.
+    Half of the images are smooth random ones, which show any change of the resize. The
+    others are frames of the demonstrations, enlarged to the camera's size, if their store
+    is at hand.
+
+    Returns:
+        `image` (N, H, W, 3) uint8 of camera size, `proprio` (N, 7), `task` (N,), and
+        `resized` (N, h, w, 3), the network's input. An agent of history K has `proprio`
+        (N, K, 7) and `resized` (N, K, h, w, 3), windows that end with their image.
     """
-    card, problem = checkpoint.card, checkpoint.problem
+    info, data_spec = checkpoint.info, checkpoint.data_spec
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (N_SMOOTH, 24, 32, 3), np.uint8)
-    frames = [*noise, *_real_frames(checkpoint)]
-    camera_size = (card.camera_width, card.camera_height)
-    images = np.stack(
-        [cv2.resize(frame, camera_size, interpolation=cv2.INTER_LINEAR) for frame in frames]
-    )
-    spread = rng.standard_normal((len(images), 7)) * np.array(problem.proprio_std)
-    proprio = (np.array(problem.proprio_mean) + spread).astype(np.float32)
-    resized = np.stack(
-        [resize_area(image, (problem.height, problem.width)) for image in images]
-    )
-    if (
-        history := checkpoint.config.agent.sampling.history
-    ) > 1:  # each window ends with its image
-        window = (np.arange(len(images))[:, None] + np.arange(1 - history, 1)) % len(images)
-        proprio, resized = proprio[window], resized[window]
-    task = np.arange(len(images))[::-1] % len(checkpoint.tasks.names)
-    return {"image": images, "proprio": proprio, "task": task, "resized": resized}
+    camera_size = (info.camera_width, info.camera_height)
+    network_size = (data_spec.height, data_spec.width)
+    images, resized = [], []
+    for frame in [*noise, *_real_frames(checkpoint)]:
+        image = cv2.resize(frame, camera_size, interpolation=cv2.INTER_LINEAR)
+        images.append(image)
+        resized.append(resize_area(image, network_size))
+    count = len(images)
+    spread = rng.standard_normal((count, 7)) * np.array(data_spec.proprio_std)
+    inputs = {
+        "image": np.stack(images),
+        "proprio": (np.array(data_spec.proprio_mean) + spread).astype(np.float32),
+        "task": np.arange(count)[::-1] % len(checkpoint.task_ids.names),
+        "resized": np.stack(resized),
+    }
+    history = checkpoint.config.agent.sampling.history
+    if history > 1:
+        window = (np.arange(count)[:, None] + np.arange(1 - history, 1)) % count
+        inputs["proprio"] = inputs["proprio"][window]
+        inputs["resized"] = inputs["resized"][window]
+    return inputs
 
 
 def _real_frames(checkpoint: Checkpoint) -> list[np.ndarray]:
+    """Return frames of the training data, each (h, w, 3), evenly spread over the store.
+
+    Returns:
+        `N_REAL` frames; none if the store is not on this computer.
+    """
     source = checkpoint.data["target"] or checkpoint.data["prior"][0]
     try:
         store = EpisodeStore.open(source["path"])
-    except StoreError:  # trained elsewhere
+    except StoreError:  # trained on another computer
         return []
     rows = store.rows
-    return [
-        np.array(store.frames[rows[index]])
-        for index in np.linspace(0, len(rows) - 1, N_REAL).astype(int)
-    ]
+    indices = np.linspace(0, len(rows) - 1, N_REAL).astype(int)
+    return [np.array(store.frames[rows[index]]) for index in indices]

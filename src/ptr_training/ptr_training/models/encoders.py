@@ -76,8 +76,19 @@ def truncated_normal_(tensor: Tensor, variance: float) -> Tensor:
     return nn.init.trunc_normal_(tensor, std=deviation, a=-2 * deviation, b=2 * deviation)
 
 
-def make_encoder(config: NetworkConfig, problem: DataSpec) -> nn.Module:
-    """Return an encoder: a module of images (B, 3, H, W) in [0, 1] and one-hot task ids (B, N) to (B, `latent`)."""
+def make_encoder(
+    config: NetworkConfig, problem: DataSpec, pretrained: nn.Module | None = None
+) -> nn.Module:
+    """Return an encoder: images (B, 3, H, W) in [0, 1] and one-hot task ids (B, N) to (B, `latent`).
+
+    Args:
+        config: Kind and size of the encoder.
+        problem: Size of the images, number of tasks.
+        pretrained: The network of a frozen encoder, already opened.
+
+    Raises:
+        TrainingError: If the images are too large for R3M.
+    """
     if config.encoder in FROZEN:
         from .frozen import FrozenEncoder, R3MNetwork
 
@@ -89,7 +100,9 @@ def make_encoder(config: NetworkConfig, problem: DataSpec) -> nn.Module:
                 f"network.encoder r3m takes images of at most {R3MNetwork.largest} pixels each way, those of the store "
                 f"have {problem.width}x{problem.height}; make the store with a smaller --image-size"
             )
-        return FrozenEncoder(config.encoder, config.weights)
+        if pretrained is None:
+            raise ValueError(f"encoder {config.encoder} needs its pre-trained network")
+        return FrozenEncoder(pretrained)
     return ImageEncoder(config, problem)
 
 

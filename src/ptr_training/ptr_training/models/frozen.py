@@ -6,19 +6,14 @@ They see no augmentation, and every frame is encoded once, before training begin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptr_common.files import sha256
 from ptr_training.data.transitions import Transitions
-from ptr_training.errors import TrainingError
 
-R3M_SOURCE = "the ResNet-50 of https://github.com/facebookresearch/r3m (its loader leaves it in ~/.r3m/r3m_50/model.pt)"
 CHUNK = 64  # frames encoded at a time
 
 
@@ -28,21 +23,12 @@ class FrozenEncoder(nn.Module):
     Given features (B, Z) in place of images it only normalises them.
 
     Args:
-        kind: r3m or mae.
-        weights: R3M's `model.pt`, or a run (or checkpoint) of the agent `mae`.
-
-    Raises:
-        TrainingError: If the file is missing or holds something else.
+        network: The pre-trained network: images (B, 3, H, W) in [0, 1] to features (B, `latent`).
     """
 
-    def __init__(self, kind: str, weights: str) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        path = Path(weights).expanduser()
-        self.network = (
-            (_load_r3m(path) if kind == "r3m" else _load_mae(path))
-            .requires_grad_(False)
-            .eval()
-        )
+        self.network = network.requires_grad_(False).eval()
         self.latent = int(self.network.latent)  # type: ignore[arg-type]
 
     def forward(self, image: Tensor, task: Tensor) -> Tensor:
@@ -150,60 +136,3 @@ class _R3MBlock(nn.Module):
         y = F.relu(self.bn1(self.conv1(x)))
         y = F.relu(self.bn2(self.conv2(y)))
         return F.relu(self.bn3(self.conv3(y)) + self.downsample(x))
-
-
-def _load_r3m(path: Path) -> nn.Module:
-    """Return R3M's network with the weights of its `model.pt`, or of a plain state dict of a ResNet-50."""
-    if not path.is_file():
-        raise TrainingError(f"network.weights: there is no file {path}; get {R3M_SOURCE}")
-    try:
-        saved: Any = torch.load(path, map_location="cpu", weights_only=True)
-        saved = saved.get("r3m", saved)
-        weights = {
-            name.split("convnet.")[-1]: value
-            for name, value in saved.items()
-            if isinstance(value, Tensor)
-        }
-    except Exception as error:  # a damaged file makes PyTorch raise nearly anything
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise TrainingError(
-            f"network.weights: {path} cannot be read ({reason}); get {R3M_SOURCE}"
-        ) from error
-    network = R3MNetwork()
-    wanted = network.state_dict()
-    wrong = [
-        name
-        for name, value in wanted.items()
-        if name not in weights or weights[name].shape != value.shape
-    ]
-    if wrong:
-        raise TrainingError(
-            f"network.weights: {path} is no ResNet-50 as R3M's: {len(wrong)} of {len(wanted)} tensors are missing or "
-            f"of another shape, the first {wrong[0]}; get {R3M_SOURCE}"
-        )
-    network.load_state_dict({name: weights[name] for name in wanted})
-    return network
-
-
-def _load_mae(path: Path) -> nn.Module:
-    """Return the encoder of a run of the agent `mae`."""
-    from ptr_training.agents.mae import MAE
-    from ptr_training.training.checkpoint import find_checkpoint, load_checkpoint
-
-    saved = load_checkpoint(find_checkpoint(path))
-    if saved.config.agent_name != "mae":
-        raise TrainingError(
-            f"network.weights: {path} is a run of agent {saved.config.agent_name}; expected mae "
-            "(`ptr pretrain --config mae` makes one)"
-        )
-    agent = saved.build_agent(torch.device("cpu"))
-    assert isinstance(agent, MAE)
-    return agent.encoder
-
-
-def weights_digest(weights: str) -> str:
-    """Return the SHA-256 of the file of a frozen encoder's weights, to know them again."""
-    from ptr_training.training.checkpoint import find_checkpoint
-
-    path = Path(weights).expanduser()
-    return sha256(path if path.is_file() else find_checkpoint(path))

@@ -1,19 +1,20 @@
-"""Checkpoints: everything needed to go on training bit for bit, in one file that is complete or absent."""
+"""Checkpoint files, from which training continues bit for bit, and the run folders that hold them.
+
+A checkpoint file is complete or absent. `build.restore_agent` makes an agent of one.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ptr_common.files import atomic_file
-from ptr_training.agents import AGENTS, Agent
-from ptr_training.data.augment import Augmentation
-from ptr_training.data.distributed import DistributedContext
 from ptr_training.data.episode import DatasetInfo
 from ptr_training.data.normalization import DataSpec
 from ptr_training.data.task_ids import TaskIds
@@ -34,43 +35,31 @@ class Checkpoint:
 
     step: int
     config: Config
-    problem: DataSpec
-    tasks: TaskIds
-    card: DatasetInfo  # of the data learnt from: camera, action and image pipeline
-    data: dict[str, Any]  # what the run learns from, with fingerprints; see train.py
+    data_spec: DataSpec
+    task_ids: TaskIds
+    info: DatasetInfo  # of the training data: camera, action and image pipeline
+    data: dict[str, Any]  # the stores with their fingerprints, see `stages`
     agent: dict[str, Any]  # Agent.state()
     sampler: torch.Tensor  # state of the replay's generator
 
     def save(self, path: Path) -> None:
         """Write the checkpoint."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        values |= {name: asdict(values[name]) for name in ("problem", "tasks", "card")}
-        values |= {"config": self.config.to_dict(), "format_version": FORMAT_VERSION}
-        buffer = (
-            io.BytesIO()
-        )  # torch.save itself may abort the process when the disk is full
+        values = {
+            "step": self.step,
+            "config": self.config.to_dict(),
+            "problem": asdict(self.data_spec),
+            "tasks": asdict(self.task_ids),
+            "card": asdict(self.info),
+            "data": self.data,
+            "agent": self.agent,
+            "sampler": self.sampler,
+            "format_version": FORMAT_VERSION,
+        }
+        # torch.save may abort the process when the disk is full, so it writes to memory
+        buffer = io.BytesIO()
         torch.save(values, buffer)
         with atomic_file(path) as temporary:
             temporary.write_bytes(buffer.getbuffer())
-
-    def build_agent(
-        self, device: torch.device, group: DistributedContext | None = None
-    ) -> Agent:
-        """Return the agent in the state that was saved.
-
-        Raises:
-            CheckpointError: If it is that of other networks than the configuration
-            describes.
-        """
-        agent = build_agent(self.config, self.problem, device, group)
-        try:
-            agent.load_state(self.agent)
-        except (RuntimeError, KeyError, ValueError) as error:
-            raise CheckpointError(
-                f"the checkpoint does not fit agent {self.config.agent_name} with {self.config.network}: "
-                f"{_first_reason(error)}; keep the configuration it was trained with"
-            ) from error
-        return agent
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -78,7 +67,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
     Raises:
         CheckpointError: If it is missing, truncated, not a checkpoint or of another
-        version.
+            version.
     """
     if not path.is_file():
         raise CheckpointError(f"no checkpoint {path}")
@@ -89,63 +78,71 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{path} is truncated or not a checkpoint ({reason}); use an earlier one"
         ) from error
-    version = values.pop("format_version", None) if isinstance(values, dict) else None
+    version = values.get("format_version") if isinstance(values, dict) else None
     if version != FORMAT_VERSION:
         raise CheckpointError(
             f"{path}: format_version is {version!r}, this version reads {FORMAT_VERSION}"
         )
-    values["config"] = from_dict(values["config"])
-    values["problem"] = DataSpec(**values["problem"])
-    values["tasks"] = TaskIds(**values["tasks"])
-    values["card"] = DatasetInfo(**values["card"])
-    return Checkpoint(**values)
-
-
-def _first_reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[1] if len(lines) > 1 else lines[0] if lines else type(error).__name__)[
-        :300
-    ]
-
-
-def build_agent(
-    config: Config,
-    problem: DataSpec,
-    device: torch.device,
-    group: DistributedContext | None = None,
-) -> Agent:
-    """Return a new agent; its weights depend on `config.seed` alone."""
-    torch.manual_seed(config.seed)
-    augmentation = Augmentation(config.augment.shift, config.augment.jitter)
-    agent = AGENTS[config.agent_name](config.agent, config.network, problem, augmentation)
-    agent.start(device, config.seed, bf16=config.bf16, group=group)
-    return agent
+    return Checkpoint(
+        step=values["step"],
+        config=from_dict(values["config"]),
+        data_spec=DataSpec(**values["problem"]),
+        task_ids=TaskIds(**values["tasks"]),
+        info=DatasetInfo(**values["card"]),
+        data=values["data"],
+        agent=values["agent"],
+        sampler=values["sampler"],
+    )
 
 
 def list_checkpoints(run: Path) -> dict[int, Path]:
     """Return the checkpoints of a run folder by step, in order."""
-    found = {}
+    paths = {}
     for path in (run / "checkpoints").glob("step_*.pt"):
         if match := re.fullmatch(r"step_(\d+)", path.stem):
-            found[int(match[1])] = path
-    return dict(sorted(found.items()))
+            paths[int(match[1])] = path
+    return dict(sorted(paths.items()))
 
 
-def find_checkpoint(where: Path, step: int | None = None) -> Path:
-    """Return a checkpoint file: `where` itself, or of a run folder that of `step` or the newest.
+def find_checkpoint(path: Path, step: int | None = None) -> Path:
+    """Return a checkpoint file.
+
+    Args:
+        path: The file itself, or a run folder.
+        step: Which checkpoint of a run folder; the newest if None.
 
     Raises:
-        CheckpointError: If there is none, naming the steps there are.
+        CheckpointError: If there is none, naming the steps that exist.
     """
-    if where.is_file():
-        return where
-    found = list_checkpoints(where)
-    if not found:
+    if path.is_file():
+        return path
+    paths = list_checkpoints(path)
+    if not paths:
         raise CheckpointError(
-            f"{where} is neither a checkpoint nor a run folder with checkpoints/step_N.pt"
+            f"{path} is neither a checkpoint nor a run folder with checkpoints/step_N.pt"
         )
-    if step is not None and step not in found:
+    if step is None:
+        return paths[max(paths)]
+    if step not in paths:
+        steps = ", ".join(map(str, paths))
         raise CheckpointError(
-            f"{where} has no checkpoint of step {step}; there are: {', '.join(map(str, found))}"
+            f"{path} has no checkpoint of step {step}; there are: {steps}"
         )
-    return found[max(found) if step is None else step]
+    return paths[step]
+
+
+def chosen_step(run: Path) -> int | None:
+    """Return the step that `ptr select` chose; None if it has not been run.
+
+    Raises:
+        CheckpointError: If its file is damaged.
+    """
+    file = run / "select" / "choice.json"
+    if not file.is_file():
+        return None
+    try:
+        return int(json.loads(file.read_text())["step"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{file} is damaged; run `ptr select` again, or name a checkpoint file"
+        ) from error

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,14 +27,36 @@ PRESET_FOLDERS = (
     _PARENTS[4] / "config" / "train",
     _PARENTS[5] / "share" / "ptr_training" / "train",
 )
-"""Where presets are: in the source tree, or installed (by pip or colcon) beside lib/python3.x/site-packages."""
+"""Folders of presets: in the source tree, or installed (by pip or colcon) beside
+lib/python3.x/site-packages."""
+
+_LARGEST_SEED = 2**64 - 2  # fine-tuning draws its batches from the seed after it
+
+_LEAST_AND_LARGEST: dict[str, tuple[float, float]] = {
+    "augment.shift": (0, math.inf),
+    "pretrain.steps": (1, math.inf),
+    "pretrain.checkpoint_every": (1, math.inf),
+    "pretrain.keep": (0, math.inf),
+    "finetune.steps": (1, math.inf),
+    "finetune.checkpoint_every": (1, math.inf),
+    "finetune.keep": (0, math.inf),
+    "finetune.holdout": (1, math.inf),
+    "batch_size": (1, math.inf),
+    "reserve": (0, math.inf),
+    "rewarded_steps": (0, math.inf),
+    "min_action_std": (0, math.inf),
+    "log_every": (1, math.inf),
+    "seed": (0, _LARGEST_SEED),
+    "threads": (0, 1024),
+}
+"""Range of numbers, both ends included, by their keys."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Image augmentation, drawn anew for s and for s'."""
+    """Image augmentation, drawn separately for s and for s'."""
 
     shift: int = 4  # pixels
     jitter: bool = True
@@ -67,24 +91,28 @@ class Config:
     pretrain: StageConfig = field(default_factory=StageConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     batch_size: int = 64
-    reserve: int = 4  # free task ids for targets not yet named
-    rewarded_steps: int = 0  # at the end of a demonstration (paper: 3, in the ablation 1); 0: as its store says
-    min_action_std: float = (
-        0.0  # action dimensions that vary less (scale -1..1) are not learnt
-    )
-    balance_actions: bool = (
-        False  # weigh the dimensions of the cloning loss by their inverse variance
-    )
-    log_every: int = 100
+    reserve: int = 4  # free task ids, for targets that have no name yet
+    # rewarded at the end of a demonstration (paper: 3, in the ablation 1); 0: as its store says
+    rewarded_steps: int = 0
+    # action dimensions that vary less (scale -1..1) are not learnt
+    min_action_std: float = 0.0
+    # weigh the dimensions of the cloning loss by their inverse variance
+    balance_actions: bool = False
+    log_every: int = 100  # steps
     seed: int = 0
-    device: str = "auto"  # auto, cpu, cuda
+    device: str = "auto"  # auto, cpu, cuda or cuda:N
     threads: int = 0  # of the CPU; 0 leaves the choice to PyTorch
     bf16: bool = False  # encoders in bfloat16
-    tf32: bool = True  # GPU: products of float32 with the mantissa of TF32, as TPUs round to bfloat16
-    compile: bool = False  # encoders through torch.compile, which takes a minute at the start and pays on a GPU
-    replay: str = "auto"  # frames: mapped from disk, on the device, or auto: on the device where they fit
+    # GPU: float32 products with the mantissa of TF32, as TPUs round to bfloat16
+    tf32: bool = True
+    # encoders through torch.compile: a minute at the start, faster steps on a GPU
+    compile: bool = False
+    # frames mapped from disk, on the device, or auto: on the device where they fit
+    replay: str = "auto"
 
     def __post_init__(self) -> None:
+        for key, (least, largest) in _LEAST_AND_LARGEST.items():
+            _check_range(key, self._value(key), least, largest)
         mix = self.finetune.mix
         if not 0.0 <= mix < 1.0:
             raise TrainingError(
@@ -94,19 +122,17 @@ class Config:
             raise TrainingError(
                 f"replay is {self.replay!r}; it must be auto, mapped or device"
             )
-        if self.rewarded_steps < 0:
+        if not re.fullmatch(r"auto|(cpu|cuda|mps|xpu)(:\d+)?", self.device):
             raise TrainingError(
-                f"rewarded_steps is {self.rewarded_steps}; it must be at least 0"
+                f"device is {self.device!r}; it must be auto, cpu, cuda or cuda:N"
             )
-        counts = {"batch_size": self.batch_size, "log_every": self.log_every}
-        for stage in ("pretrain", "finetune"):
-            counts |= {
-                f"{stage}.{name}": getattr(getattr(self, stage), name)
-                for name in ("steps", "checkpoint_every")
-            }
-        for name, value in counts.items():
-            if value < 1:
-                raise TrainingError(f"{name} is {value}; it must be at least 1")
+
+    def _value(self, key: str) -> Any:
+        """Return the value of a dotted key."""
+        value: Any = self
+        for name in key.split("."):
+            value = getattr(value, name)
+        return value
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as `from_dict` reads them."""
@@ -119,29 +145,34 @@ class Config:
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
 
+def _check_range(key: str, value: float, least: float, largest: float) -> None:
+    if least <= value <= largest:
+        return
+    allowed = f"at least {least}" if largest == math.inf else f"in {least} to {largest}"
+    raise TrainingError(f"{key} is {value}; it must be {allowed}")
+
+
 def from_dict(values: dict[str, Any]) -> Config:
-    """Return the configuration described by nested plain values.
+    """Return the configuration that nested plain values describe.
 
     Raises:
         TrainingError: For an unknown key (naming the nearest), an unknown agent or a value
         of the wrong type.
     """
     values = dict(values)
-    agent = dict(values.pop("agent", {}))
-    name = agent.pop("name", "cql")
-    if name not in AGENTS:
+    section = values.pop("agent", {})
+    if not isinstance(section, dict):
+        raise TrainingError(f"agent is {section!r}; expected a section with a name")
+    agent_values = dict(section)
+    name = agent_values.pop("name", "cql")
+    if not isinstance(name, str) or name not in AGENTS:
+        near = difflib.get_close_matches(str(name), AGENTS, 1)
+        hint = f"did you mean {near[0]}? There" if near else "there"
         raise TrainingError(
-            f"unknown agent {name!r}; there are: {', '.join(sorted(AGENTS))}"
+            f"unknown agent {name!r}; {hint} are: {', '.join(sorted(AGENTS))}"
         )
-    return _build(
-        Config,
-        {
-            **values,
-            "agent": _build(AGENTS[name].Config, agent, "agent."),
-            "agent_name": name,
-        },
-        "",
-    )
+    agent = _build(AGENTS[name].Config, agent_values, "agent.")
+    return _build(Config, {**values, "agent": agent, "agent_name": name}, "")
 
 
 def load_config(
@@ -158,8 +189,9 @@ def load_config(
     """
     values, used = _read(preset, instead or {})
     if instead and not set(used) & set(instead):
+        named = ", ".join(instead)
         raise TrainingError(
-            f"preset {preset} builds on {' and '.join(used)}; --base names only {', '.join(instead)}"
+            f"preset {preset} builds on {' and '.join(used)}; --base names only {named}"
         )
     return from_dict(_overridden(values, overrides))
 
@@ -170,14 +202,25 @@ def preset_chain(preset: str | Path) -> tuple[str, ...]:
 
 
 def override(config: Config, overrides: Sequence[str]) -> Config:
-    """Return the configuration with `key=value` overrides applied; keys are dotted, values are YAML."""
+    """Return the configuration with `key=value` overrides applied.
+
+    Args:
+        config: What to change.
+        overrides: Dotted keys with YAML values, such as `agent.alpha=5`.
+    """
     return from_dict(_overridden(config.to_dict(), overrides))
 
 
 def _read(
     preset: str | Path, instead: Mapping[str, str], above: tuple[str, ...] = ()
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return the values of a preset over those of its base, and the names of both and of what is below."""
+    """Return the values of a preset over those of its base, and the names of all presets read.
+
+    Args:
+        preset: A YAML file, or the name of one.
+        instead: Presets to take in place of others.
+        above: Names of the presets that build on this one.
+    """
     named = str(preset)
     if named in above:
         raise TrainingError(
@@ -192,45 +235,31 @@ def _read(
 
 
 def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return nested values with changes; another agent takes nothing over from the one it replaces."""
+    """Return nested values with changes; another agent inherits nothing from the replaced one."""
     merged = dict(values)
     for key, change in changes.items():
         old = merged.get(key)
-        if (
-            key == "agent"
-            and isinstance(change, dict)
-            and change.get("name", _name(old)) != _name(old)
-        ):
+        if key == "agent" and _is_another_agent(old, change):
             old = None
-        merged[key] = (
-            _merged(old, change)
-            if isinstance(old, dict) and isinstance(change, dict)
-            else change
-        )
+        both_sections = isinstance(old, dict) and isinstance(change, dict)
+        merged[key] = _merged(old, change) if both_sections else change  # type: ignore[arg-type]
     return merged
 
 
-def _name(agent: Any) -> Any:
-    return agent.get("name", "cql") if isinstance(agent, dict) else None
+def _is_another_agent(old: Any, change: Any) -> bool:
+    """Return whether a section `agent` names another agent than the section it changes."""
+    if not isinstance(change, dict):
+        return False
+    old_name = old.get("name", "cql") if isinstance(old, dict) else None
+    return bool(change.get("name", old_name) != old_name)
 
 
 def _read_file(preset: str | Path) -> dict[str, Any]:
-    path = Path(preset)
-    presets = {
-        file.stem: file
-        for folder in reversed(PRESET_FOLDERS)
-        for file in folder.glob("*.yaml")
-    }
-    if not path.is_file():
-        path = presets.get(str(preset), path)
-    if not path.is_file():
-        there = ", ".join(sorted(presets)) or "none found"
-        raise TrainingError(
-            f"no configuration {str(preset)!r}; give a YAML file or the name of a preset: {there}"
-        )
+    """Return the values in one YAML file, without those of its base."""
+    path = _preset_path(preset)
     try:
         values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise TrainingError(f"{path}: {error}") from error
     if not isinstance(values, dict):
         raise TrainingError(
@@ -239,57 +268,100 @@ def _read_file(preset: str | Path) -> dict[str, Any]:
     return values
 
 
+def _preset_path(preset: str | Path) -> Path:
+    path = Path(preset)
+    if path.is_file():
+        return path
+    presets = {}
+    for folder in reversed(PRESET_FOLDERS):
+        for file in folder.glob("*.yaml"):
+            presets[file.stem] = file
+    if str(preset) in presets:
+        return presets[str(preset)]
+    names = ", ".join(sorted(presets)) or "none found"
+    near = difflib.get_close_matches(str(preset), presets, 1)
+    hint = f"did you mean {near[0]}? Give" if near else "give"
+    raise TrainingError(
+        f"no configuration {str(preset)!r}; {hint} a YAML file or the name of a preset: {names}"
+    )
+
+
 def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return nested values with `key=value` overrides applied."""
     values = _plain(values)
-    for each in overrides:
-        key, equals, text = each.partition("=")
+    for change in overrides:
+        key, equals, text = change.partition("=")
         if not equals:
             raise TrainingError(
-                f"--set {each!r}: write key=value, for example agent.alpha=5"
+                f"--set {change!r}: write key=value, for example agent.alpha=5"
             )
-        *sections, last = key.strip().split(".")
-        place = values
-        for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
-                raise TrainingError(f"--set {each!r}: {section} is a value, not a section")
-        place[last] = yaml.safe_load(text)
+        *names, last = key.strip().split(".")
+        section = values
+        for name in names:
+            section = section.setdefault(name, {})
+            if not isinstance(section, dict):
+                raise TrainingError(f"--set {change!r}: {name} is a value, not a section")
+        try:
+            section[last] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise TrainingError(f"--set {change!r}: the value is not YAML") from error
     return values
 
 
 def _plain(value: Any) -> Any:
     """Copy nested values, tuples as lists."""
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
 
 
 def _build(kind: type[T], values: dict[str, Any], prefix: str) -> T:
-    hints = get_type_hints(kind)
-    for key in values:
-        if key not in hints:
-            near = difflib.get_close_matches(key, hints, 1)
-            hint = (
-                f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(hints)}"
-            )
+    """Return a dataclass of plain values.
+
+    Args:
+        kind: The dataclass.
+        values: Its fields by name.
+        prefix: The section that holds them, such as `agent.`, for messages.
+
+    Raises:
+        TrainingError: For an unknown key, or a value of the wrong type.
+    """
+    types = get_type_hints(kind)
+    arguments = {}
+    for key, value in values.items():
+        if key not in types:
+            near = difflib.get_close_matches(str(key), types, 1)
+            known = f"known: {', '.join(types)}"
+            hint = f"did you mean {prefix}{near[0]}?" if near else known
             raise TrainingError(f"unknown configuration key {prefix}{key}; {hint}")
-    return kind(
-        **{key: _convert(hints[key], value, prefix + key) for key, value in values.items()}
-    )
+        arguments[key] = _convert(types[key], value, prefix + key)
+    return kind(**arguments)
 
 
 def _convert(kind: Any, value: Any, key: str) -> Any:
+    """Return a plain value as the type of a field.
+
+    Args:
+        kind: The type.
+        value: The value, as YAML holds it.
+        key: Dotted name of the field, for messages.
+
+    Raises:
+        TrainingError: If the value is of another type.
+    """
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
         return _build(kind, value, key + ".")  # type: ignore[arg-type]
     if get_origin(kind) is tuple and isinstance(value, list):
-        return tuple(_convert(get_args(kind)[0], each, key) for each in value)
+        return tuple(_convert(get_args(kind)[0], item, key) for item in value)
     if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
         try:
             return float(value)  # YAML reads 1e-3 as text
         except ValueError:
             pass
-    if isinstance(kind, type) and (
-        type(value) is kind or (isinstance(value, AgentConfig) and isinstance(value, kind))
-    ):
+    if isinstance(kind, type) and type(value) is kind:
+        return value
+    if kind is AgentConfig and isinstance(value, AgentConfig):
         return value
     raise TrainingError(f"{key} is {value!r}; expected {getattr(kind, '__name__', kind)}")

@@ -1,9 +1,11 @@
-"""The training loop: from a checkpoint and a replay to a run folder, with progress, logs and a clean stop."""
+"""The training loop: from a checkpoint and a replay to a run folder.
+
+It shows its progress, logs the metrics, saves checkpoints, and stops cleanly on a signal.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import ctypes
 import dataclasses
 import json
@@ -11,6 +13,7 @@ import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -20,7 +23,7 @@ import torch
 from tqdm import tqdm
 
 from ptr_common.files import atomic_file
-from ptr_training.agents import Agent, Metrics
+from ptr_training.agents import Agent
 from ptr_training.data.batch import Batch
 from ptr_training.data.distributed import DistributedContext, joined_group
 from ptr_training.data.replay import Replay
@@ -28,14 +31,34 @@ from ptr_training.errors import TrainingError
 from ptr_training.models.encoders import FROZEN
 from ptr_training.models.frozen import encode_frames
 
+from .build import restore_agent
 from .checkpoint import Checkpoint, find_checkpoint, list_checkpoints, load_checkpoint
 from .config import Config, FinetuneConfig, StageConfig
+from .metrics_log import MetricsLog
+from .progress import Progress, format_duration
+
+FREE_TO_CHANGE = frozenset(
+    {
+        "steps",
+        "keep",
+        "checkpoint_every",
+        "log_every",
+        "device",
+        "threads",
+        "replay",
+        "path",
+        "from",
+    }
+)
+"""Last names of the configuration and data keys that may differ when a run is resumed."""
+
+_RESIDENT_SHARE = 0.6  # of the free GPU memory that frames may take
 
 
 def run(
     start: Checkpoint, replay: Replay, stage: StageConfig, out: Path, *, resume: bool
 ) -> None:
-    """Train from `start` until `stage.steps`, or go on from the newest checkpoint in `out`.
+    """Train from `start` until `stage.steps`, or continue from the newest checkpoint in `out`.
 
     Raises:
         TrainingError: If `out` holds a run and `resume` is false, or a run of other data or
@@ -43,27 +66,27 @@ def run(
         KeyboardInterrupt: After SIGINT or SIGTERM, once a checkpoint is saved.
     """
     device = _set_up(start.config)
-    with joined_group(device) as group:
-        start, fresh = _resumed(start, out, resume)
-        group.wait()  # until here nobody has written
-        config = start.config
-        agent = _make_agent(start, stage, device, group)
+    with joined_group(device) as context:
+        start, is_new = _resumed(start, out, resume)
+        context.wait()  # no process has written until here
+        agent = _make_agent(start, stage, device, context)
         replay.generator.set_state(start.sampler)
-        _place_frames(replay, agent, config, device)
-        under_way = _Run(start, stage, out, agent, group)
-        if group.leads:
+        _place_frames(replay, agent, start.config, device, context)
+        current = _Run(start, stage, out, agent, context)
+        if context.leads:
             _describe_run(start, out)
-            if fresh:
-                under_way.save(
-                    0, start.sampler
-                )  # also shows at once whether the folder can be written
+            if is_new:  # the first checkpoint also shows whether the folder can be written
+                current.save(0, start.sampler)
         ahead = 2 if device.type == "cuda" and not replay.resident else 0
-        with contextlib.closing(replay.batches(device, group, ahead)) as batches:
-            under_way.train(batches)
+        with contextlib.closing(replay.batches(device, context, ahead)) as batches:
+            current.train(batches)
 
 
 def _resumed(start: Checkpoint, out: Path, resume: bool) -> tuple[Checkpoint, bool]:
-    """Return the newest checkpoint in `out` if there is one, else `start`, and whether the run is a new one."""
+    """Return where training begins, and whether the run is a new one.
+
+    It begins at the newest checkpoint in `out` if there is one, else at `start`.
+    """
     if not list_checkpoints(out):
         return start, True
     if not resume:
@@ -76,13 +99,15 @@ def _resumed(start: Checkpoint, out: Path, resume: bool) -> tuple[Checkpoint, bo
 
 
 def _make_agent(
-    start: Checkpoint, stage: StageConfig, device: torch.device, group: DistributedContext
+    start: Checkpoint, stage: StageConfig, device: torch.device, context: DistributedContext
 ) -> Agent:
-    if group.size > 1 and start.config.network.norm == "batch":
+    """Return the agent of a checkpoint, ready for a stage."""
+    if context.size > 1 and start.config.network.norm == "batch":
         raise TrainingError(
-            f"network.norm is batch, which couples a batch that {group.size} processes share; use group"
+            f"network.norm is batch, which couples a batch that {context.size} processes share; "
+            "use group"
         )
-    agent = start.build_agent(device, group)
+    agent = restore_agent(start, device, context)
     agent.finetuning = isinstance(stage, FinetuneConfig)
     if start.config.compile:
         agent.compile_encoders()
@@ -90,7 +115,15 @@ def _make_agent(
 
 
 class _Run:
-    """A stage under way: what it saves, logs and watches."""
+    """A stage in progress: its steps, and what it saves, logs and prints.
+
+    Args:
+        start: The checkpoint that the steps continue from.
+        stage: How many steps, and which checkpoints to keep.
+        out: The run folder.
+        agent: What learns.
+        context: The processes that share each batch; only the first one writes and prints.
+    """
 
     def __init__(
         self,
@@ -98,245 +131,233 @@ class _Run:
         stage: StageConfig,
         out: Path,
         agent: Agent,
-        group: DistributedContext,
+        context: DistributedContext,
     ) -> None:
-        self.start, self.stage, self.out, self.agent, self.group = (
-            start,
-            stage,
-            out,
-            agent,
-            group,
-        )
-        self.warned = ""
+        self.start = start
+        self.stage = stage
+        self.out = out
+        self.agent = agent
+        self.context = context
+        self.last_warning = ""
+        self.began = time.monotonic()
 
     def train(self, batches: Iterable[tuple[Batch, torch.Tensor]]) -> None:
-        config, stage, first = self.start.config, self.stage, self.start.step
-        hidden = None if self.group.leads else True
-        with (
-            _stop_signals() as stop,
-            Log(self.out if self.group.leads else None, first) as log,
-        ):
-            steps = range(first + 1, stage.steps + 1)
-            bar = tqdm(
-                steps,
-                desc=self.out.name,
-                initial=first,
-                total=stage.steps,
-                unit="step",
-                disable=hidden,
-            )
-            for step, (batch, sampler) in zip(bar, batches, strict=False):
-                log.add(self.agent.update(batch))
-                stopped = self.group.any(bool(stop), batch.actions.device)
-                last = step == stage.steps or stopped
-                logs, saves = (
-                    last or step % every == 0
-                    for every in (config.log_every, stage.checkpoint_every)
-                )
-                if logs or saves:
-                    means = log.means(self.group)
-                    self.watch(step, means)
-                    bar.set_postfix(loss=f"{means['loss']:.4g}")
-                    if logs:
-                        log.write(step, means)
-                if saves and self.group.leads:
-                    self.save(step, sampler)
-                if stopped:
-                    raise KeyboardInterrupt
+        """Take a gradient step for each batch, until the stage ends or a signal stops it.
 
-    def watch(self, step: int, means: dict[str, float]) -> None:
-        """Stop a run that has become useless, and say once when one is about to.
+        Args:
+            batches: Batches, each with the state of the replay's generator after its draw.
+        """
+        first, total = self.start.step, self.stage.steps
+        leads = self.context.leads
+        with (
+            _stop_signals() as signals,
+            MetricsLog(self.out if leads else None, first) as log,
+            Progress(self.out.name, total, "step", done=first, shown=leads) as progress,
+        ):
+            steps = range(first + 1, total + 1)
+            for step, (batch, sampler) in zip(steps, batches, strict=False):
+                log.add(self.agent.update(batch))
+                progress.advance()
+                stopped = self.context.any(bool(signals), batch.actions.device)
+                self._log_and_save(step, sampler, log, progress, stopped=stopped)
+                if stopped:
+                    self._print(
+                        f"stopped after step {step} of {total}, saved as a checkpoint"
+                    )
+                    raise KeyboardInterrupt
+        self._print_summary()
+
+    def _log_and_save(
+        self,
+        step: int,
+        sampler: torch.Tensor,
+        log: MetricsLog,
+        progress: Progress,
+        *,
+        stopped: bool,
+    ) -> None:
+        """Write the metrics and a checkpoint of a step where they are due."""
+        is_last = step == self.stage.steps or stopped
+        logs = is_last or step % self.start.config.log_every == 0
+        saves = is_last or step % self.stage.checkpoint_every == 0
+        if not (logs or saves):
+            return
+        means = log.means(self.context)
+        self.check(step, means)
+        loss = f"loss {means['loss']:.4g}"
+        progress.show(loss)
+        if logs:
+            log.write(step, means)
+            progress.report(step, loss)
+        if saves and self.context.leads:
+            self.save(step, sampler)
+
+    def check(self, step: int, means: dict[str, float]) -> None:
+        """Stop a run that has become useless, and warn once of one that is about to.
 
         Raises:
-            TrainingError: If the loss is not finite.
+            TrainingError: If a metric is not finite.
         """
-        if not all(map(math.isfinite, means.values())):
-            bad = ", ".join(
-                f"{name} {value}"
-                for name, value in means.items()
-                if not math.isfinite(value)
-            )
+        not_finite = []
+        for name, value in means.items():
+            if not math.isfinite(value):
+                not_finite.append(f"{name} {value}")
+        if not_finite:
             raise TrainingError(
-                f"training has diverged at step {step}: {bad}. The newest checkpoint in {self.out} is from before; "
+                f"training has diverged at step {step}: {', '.join(not_finite)}. "
+                f"The newest checkpoint in {self.out} is from before; "
                 "lower the learning rates, or set agent.clamp_target=true"
             )
         warning = self.agent.warning(means)
-        if warning and not self.warned and self.group.leads:
+        if warning and not self.last_warning and self.context.leads:
             tqdm.write(f"step {step}: {warning}", file=sys.stderr)
-        self.warned = warning
+        self.last_warning = warning
 
     def save(self, step: int, sampler: torch.Tensor) -> None:
-        now = dataclasses.replace(
+        """Save a checkpoint, and remove old ones where the stage keeps only a few."""
+        checkpoint = dataclasses.replace(
             self.start, step=step, agent=self.agent.state(), sampler=sampler
         )
-        now.save(self.out / "checkpoints" / f"step_{step}.pt")
+        checkpoint.save(self.out / "checkpoints" / f"step_{step}.pt")
         if self.stage.keep:
-            for old in list(list_checkpoints(self.out).values())[: -self.stage.keep]:
+            paths = list(list_checkpoints(self.out).values())
+            for old in paths[: -self.stage.keep]:
                 old.unlink()
+
+    def _print_summary(self) -> None:
+        """Print what the stage has done and written."""
+        first, total = self.start.step, self.stage.steps
+        if first >= total:
+            self._print(f"step {first} of {total} was reached before; nothing to do")
+            return
+        duration = format_duration(time.monotonic() - self.began)
+        checkpoints = list_checkpoints(self.out)
+        names = ", ".join(map(str, checkpoints))
+        self._print(
+            f"step {total} of {total} reached in {duration}; wrote config.yaml, tasks.yaml, "
+            f"data.json, metrics.csv, TensorBoard events and checkpoints/step_N.pt of N = {names}"
+        )
+
+    def _print(self, text: str) -> None:
+        if self.context.leads:
+            print(f"{self.out}: {text}", flush=True)
 
 
 def _place_frames(
-    replay: Replay, agent: Agent, config: Config, device: torch.device
+    replay: Replay,
+    agent: Agent,
+    config: Config,
+    device: torch.device,
+    context: DistributedContext,
 ) -> None:
     """Put the frames where batches are gathered from: mapped files, or the device's memory."""
     if config.network.encoder in FROZEN:
+        if context.leads and not sys.stderr.isatty():
+            print(f"encoding every frame by {config.network.encoder}", file=sys.stderr)
         encode_frames(agent.encoder, replay.parts, device)
-    fits = device.type == "cuda" and replay.bytes < 0.6 * torch.cuda.mem_get_info(device)[0]
-    if config.replay == "device" or (config.replay == "auto" and fits):
+    resident = config.replay == "device"
+    if config.replay == "auto" and device.type == "cuda":
+        free_bytes = torch.cuda.mem_get_info(device)[0]
+        resident = replay.bytes < _RESIDENT_SHARE * free_bytes
+    if resident:
         replay.to_device(device)
 
 
 def _set_up(config: Config) -> torch.device:
-    """Choose the device and the number of threads."""
+    """Choose the device and the number of threads.
+
+    Raises:
+        TrainingError: If PyTorch does not find the device.
+    """
     if config.threads:
         torch.set_num_threads(config.threads)
     keep_freed_memory()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.tf32
-    wanted = config.device
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "cuda" and not torch.cuda.is_available():
+    name = config.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type != "cuda":
+        return device
+    if not torch.cuda.is_available():
         raise TrainingError(
-            "device is cuda, but PyTorch finds no GPU; use --set device=cpu or install its CUDA build"
+            f"device is {name}, but PyTorch finds no GPU; "
+            "use --set device=cpu or install its CUDA build"
         )
-    return (
-        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        if wanted == "cuda"
-        else torch.device(wanted)
-    )
+    if device.index is None:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    count = torch.cuda.device_count()
+    if device.index >= count:
+        raise TrainingError(
+            f"device is {device}, but PyTorch finds {count} GPUs, cuda:0 to cuda:{count - 1}; "
+            "change device, or start fewer processes"
+        )
+    return device
 
 
 def keep_freed_memory() -> None:
-    """Let glibc reuse freed memory instead of giving it back: page faults took an eighth of a small CPU step."""
+    """Let glibc reuse freed memory: page faults took an eighth of a small CPU step."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
-        libc.mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD; glibc takes no more
+        libc.mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD, the largest that glibc takes
 
 
 def _describe_run(start: Checkpoint, out: Path) -> None:
+    """Write the configuration, the task ids and the sources of the data into a run folder."""
     with atomic_file(out / "config.yaml") as path:
         path.write_text(start.config.to_yaml())
     with atomic_file(out / "tasks.yaml") as path:
-        start.tasks.save(path)
+        start.task_ids.save(path)
     with atomic_file(out / "data.json") as path:
         path.write_text(json.dumps(start.data, indent=1) + "\n")
 
 
 def _check_same(saved: Checkpoint, wanted: Checkpoint) -> None:
     """Refuse to resume with other data or another configuration, naming the first difference."""
-    found, asked = (
-        _flat({"data": each.data, **each.config.to_dict()}) for each in (saved, wanted)
-    )
-    free = (
-        "steps",
-        "keep",
-        "checkpoint_every",
-        "log_every",
-        "device",
-        "threads",
-        "replay",
-        "path",
-        "from",
-    )
-    for key in sorted(found.keys() | asked.keys()):
-        if key.rsplit(".", 1)[-1] not in free and found.get(key) != asked.get(key):
+    before = _flat({"data": saved.data, **saved.config.to_dict()})
+    now = _flat({"data": wanted.data, **wanted.config.to_dict()})
+    for key in sorted(before.keys() | now.keys()):
+        if key.rsplit(".", 1)[-1] in FREE_TO_CHANGE:
+            continue
+        if before.get(key) != now.get(key):
             raise TrainingError(
-                f"cannot resume: {key} was {found.get(key)!r} in the run and is {asked.get(key)!r} now; "
-                "use the same command, or another --out"
+                f"cannot resume: {key} was {before.get(key)!r} in the run and is "
+                f"{now.get(key)!r} now; use the same command, or another --out"
             )
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(values, dict):
-        return {
-            key: each
-            for name, value in values.items()
-            for key, each in _flat(value, f"{prefix}{name}.").items()
-        }
+    """Return nested values by dotted keys; the sections of a list have its indices as names."""
     if isinstance(values, list) and values and isinstance(values[0], dict):
-        return _flat(dict(enumerate(values)), prefix)
-    return {prefix[:-1]: values}
+        values = dict(enumerate(values))
+    if not isinstance(values, dict):
+        return {prefix[:-1]: values}
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.")
+    return flat
 
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list, so that a step is never cut in two; a second one acts at once."""
+    """Collect SIGINT and SIGTERM in a list, so that a step is never cut in two.
+
+    A second signal acts at once.
+    """
     received: list[int] = []
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        """Note a signal; the next one of its kind raises KeyboardInterrupt."""
         received.append(number)
         signal.signal(number, signal.default_int_handler)
         print("\nstopping after this step; a checkpoint will be saved", file=sys.stderr)
 
-    previous = {
-        number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    previous = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, on_signal)
     try:
         yield received
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-class Log:
-    """Means of the metrics since the last line, into `metrics.csv` and TensorBoard; lines after `step` are dropped.
-
-    Without a folder nothing is written.
-    """
-
-    def __init__(self, folder: Path | None, step: int) -> None:
-        self._sums: dict[str, torch.Tensor] = {}
-        self._count = 0
-        self._rows: list[dict[str, Any]] = []
-        self._writer: Any = None
-        if folder is None:
-            return
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._path = folder / "metrics.csv"
-        if self._path.is_file():
-            with self._path.open(newline="") as file:
-                self._rows = [
-                    row for row in csv.DictReader(file) if int(row["step"]) <= step
-                ]
-        self._writer = SummaryWriter(str(folder), purge_step=step + 1)
-
-    def __enter__(self) -> Log:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._writer:
-            self._writer.close()
-
-    def add(self, metrics: Metrics) -> None:
-        """Take the metrics of one step; those of another phase of the agent start a new mean."""
-        if metrics.keys() != self._sums.keys():
-            self._sums, self._count = {}, 0
-        self._sums = {
-            name: value + self._sums.get(name, 0.0) for name, value in metrics.items()
-        }
-        self._count += 1
-
-    def means(self, group: DistributedContext) -> dict[str, float]:
-        """Return the means over the steps since the last line and over all processes."""
-        return {
-            name: float(value) / self._count
-            for name, value in group.average(self._sums).items()
-        }
-
-    def write(self, step: int, means: dict[str, float]) -> None:
-        """Write one line and begin the next."""
-        self._sums, self._count = {}, 0
-        if self._writer is None:
-            return
-        for name, value in means.items():
-            self._writer.add_scalar(name, value, step)
-        self._rows.append(
-            {"step": step, **{name: f"{value:.6g}" for name, value in means.items()}}
-        )
-        columns = list(dict.fromkeys(name for row in self._rows for name in row))
-        with atomic_file(self._path) as path, path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns, restval="")
-            writer.writeheader()
-            writer.writerows(self._rows)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import toy_picture
 
+from conftest import toy_picture
+from ptr_training.training.build import restore_agent
 from ptr_training.training.checkpoint import find_checkpoint, load_checkpoint
 from ptr_training.training.train import finetune
 
@@ -47,8 +48,9 @@ def test_trained_policy_brings_the_dot_to_the_middle(
         ["--config", str(preset), "--target", str(store), "--out", str(tmp_path / "run")]
     )
     policy = (
-        load_checkpoint(find_checkpoint(tmp_path / "run"))
-        .build_agent(torch.device("cpu"))
+        restore_agent(
+            load_checkpoint(find_checkpoint(tmp_path / "run")), torch.device("cpu")
+        )
         .deployed()
         .eval()
     )

@@ -20,6 +20,7 @@ from ptr_training.data.review import main as review
 from ptr_training.data.store import EpisodeStore
 from ptr_training.deploy.bundle_export import N_SMOOTH, export, golden_inputs, main
 from ptr_training.errors import TrainingError
+from ptr_training.training.build import restore_agent
 from ptr_training.training.checkpoint import find_checkpoint, load_checkpoint
 from ptr_training.training.train import finetune
 
@@ -54,8 +55,7 @@ def test_bundle_acts_as_the_agent(run: Path, tmp_path: Path, form: str) -> None:
     policy = load_bundle(tmp_path / "bundle", camera=CameraSpec("front", 48, 32), rate=5.0)
     assert policy.execution == f"{form} float32"
     module = (
-        load_checkpoint(find_checkpoint(run))
-        .build_agent(torch.device("cpu"))
+        restore_agent(load_checkpoint(find_checkpoint(run)), torch.device("cpu"))
         .deployed()
         .eval()
     )
@@ -129,8 +129,7 @@ def test_policy_with_a_history_sees_what_came_before(
     main([str(run), "--out", str(tmp_path / "bundle")])
     policy = load_bundle(tmp_path / "bundle")
     module = (
-        load_checkpoint(find_checkpoint(run))
-        .build_agent(torch.device("cpu"))
+        restore_agent(load_checkpoint(find_checkpoint(run)), torch.device("cpu"))
         .deployed()
         .eval()
     )

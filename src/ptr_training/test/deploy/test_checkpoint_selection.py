@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import yaml
 
-from ptr_training.deploy.checkpoint_selection import (
+from ptr_training.deploy.checkpoint_selection import main
+from ptr_training.deploy.selection_rules import (
     RULES,
     Score,
     Selection,
     Trend,
     choose,
-    main,
     score,
     spearman,
 )

@@ -23,7 +23,9 @@ from ptr_training.deploy.checkpoint_selection import select
 from ptr_training.errors import TrainingError
 from ptr_training.models.encoders import NetworkConfig, make_encoder
 from ptr_training.models.frozen import FrozenEncoder, R3MNetwork, encode_frames
+from ptr_training.training.build import restore_agent
 from ptr_training.training.checkpoint import find_checkpoint, load_checkpoint
+from ptr_training.training.pretrained import open_mae, open_r3m
 from ptr_training.training.train import finetune, pretrain
 
 MAE = {
@@ -34,20 +36,6 @@ MAE = {
     "decoder_width": 12,
     "decoder_layers": 1,
 }
-
-
-@pytest.fixture(scope="module")
-def r3m(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file as R3M's, with random weights: those it was trained with are not ours to give."""
-    torch.manual_seed(0)
-    network = R3MNetwork()
-    names = {
-        f"module.convnet.{name}": value for name, value in network.state_dict().items()
-    }
-    others = {"module.lang_rew.pred.0.weight": torch.zeros(3)}  # its language head
-    path = tmp_path_factory.mktemp("r3m") / "model.pt"
-    torch.save({"r3m": {**names, **others}, "global_step": 7}, path)
-    return path
 
 
 @pytest.fixture
@@ -69,7 +57,7 @@ def mae(tmp_path: Path, preset_values: dict[str, Any], make_store) -> Path:
 
 
 def test_r3m_sees_the_middle_of_a_resized_normalised_picture(r3m: Path) -> None:
-    network = FrozenEncoder("r3m", str(r3m)).network
+    network = FrozenEncoder(open_r3m(r3m)).network
     seen = []
     network.conv1.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0]))
     grey = torch.full((1, 3, 64, 64), 0.5)
@@ -83,7 +71,7 @@ def test_r3m_sees_the_middle_of_a_resized_normalised_picture(r3m: Path) -> None:
 
 @pytest.mark.parametrize("size", [(64, 64), (128, 96), (256, 256)])
 def test_r3m_resizes_as_documented_with_antialias(r3m: Path, size: tuple[int, int]) -> None:
-    network = FrozenEncoder("r3m", str(r3m)).network
+    network = FrozenEncoder(open_r3m(r3m)).network
     seen = []
     network.conv1.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0]))
     image = torch.rand(1, 3, *size)
@@ -101,7 +89,7 @@ def test_r3m_refuses_images_that_it_would_have_to_shrink(r3m: Path) -> None:
     with pytest.raises(
         TrainingError, match="at most 256 pixels each way, those of the store have 400x300"
     ):
-        make_encoder(NetworkConfig(encoder="r3m", weights=str(r3m)), problem)
+        make_encoder(NetworkConfig(encoder="r3m", weights=str(r3m)), problem, open_r3m(r3m))
 
 
 def test_r3m_has_the_size_of_a_resnet_50() -> None:
@@ -109,7 +97,7 @@ def test_r3m_has_the_size_of_a_resnet_50() -> None:
 
 
 def test_features_are_normalised_and_stay_the_same_while_training(r3m: Path) -> None:
-    encoder, image = FrozenEncoder("r3m", str(r3m)), torch.rand(1, 3, 64, 64)
+    encoder, image = FrozenEncoder(open_r3m(r3m)), torch.rand(1, 3, 64, 64)
     features = encoder(image, torch.eye(2)[:1])
     assert float(features.mean()) == pytest.approx(0.0, abs=1e-5)
     assert float(features.var(unbiased=False)) == pytest.approx(1.0, abs=0.1)
@@ -124,7 +112,7 @@ def test_every_frame_is_encoded_once_and_like_a_picture_at_run_time(
     store = EpisodeStore.open(tmp_path / "prior")
     part, encoder = (
         Transitions(store, TaskIds.for_tasks(["a", "b"], 0)),
-        FrozenEncoder("mae", str(mae)),
+        FrozenEncoder(open_mae(mae)),
     )
     encode_frames(encoder, [part], torch.device("cpu"))
     assert part.frames.shape == (len(store.frames), 24)
@@ -157,7 +145,7 @@ def test_agents_learn_on_frozen_features(
     )  # they stay in their own file
     assert len(saved.data["weights_sha256"]) == 64
     assert select(run).best.step in (2, 4)  # by pictures, as at run time
-    module = saved.build_agent(torch.device("cpu")).deployed().eval()
+    module = restore_agent(saved, torch.device("cpu")).deployed().eval()
     frames = torch.from_numpy(np.array(EpisodeStore.open(target).frames[:2]))
     scripted = torch.jit.script(module)
     for each in (module, scripted):
@@ -191,66 +179,11 @@ def test_a_policy_on_r3m_becomes_a_bundle_that_acts(
     ).all()
 
 
-def test_missing_weights_say_where_to_get_them(tmp_path: Path) -> None:
-    with pytest.raises(
-        TrainingError,
-        match=r"there is no file .*gone.pt; get the ResNet-50 of https://github.com",
-    ):
-        FrozenEncoder("r3m", str(tmp_path / "gone.pt"))
-
-
-def test_damaged_and_foreign_weights_are_refused(tmp_path: Path, r3m: Path) -> None:
-    damaged = tmp_path / "damaged.pt"
-    damaged.write_bytes(r3m.read_bytes()[:10_000])
-    with pytest.raises(TrainingError, match="cannot be read"):
-        FrozenEncoder("r3m", str(damaged))
-    other = tmp_path / "other.pt"
-    torch.save({"conv1.weight": torch.zeros(64, 3, 3, 3)}, other)
-    with pytest.raises(
-        TrainingError,
-        match=r"is no ResNet-50 as R3M's: 318 of 318 tensors .* the first conv1.weight",
-    ):
-        FrozenEncoder("r3m", str(other))
-
-
-class Malicious:
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return Path.touch, (Path(self.target),)
-
-    def __init__(self, target: Path) -> None:
-        self.target = str(target)
-
-
-def test_weights_that_would_run_code_are_refused(tmp_path: Path) -> None:
-    path, trace = tmp_path / "model.pt", tmp_path / "trace"
-    torch.save({"r3m": Malicious(trace)}, path)
-    with pytest.raises(TrainingError, match="cannot be read"):
-        FrozenEncoder("r3m", str(path))
-    assert not trace.exists()
-
-
-def test_a_run_of_another_agent_is_no_masked_autoencoder(
-    tmp_path: Path, preset: str, make_store
-) -> None:
-    pretrain(
-        [
-            "--config",
-            preset,
-            "--data",
-            str(make_store("prior")),
-            "--out",
-            str(tmp_path / "ptr"),
-        ]
-    )
-    with pytest.raises(TrainingError, match="is a run of agent cql; expected mae"):
-        FrozenEncoder("mae", str(tmp_path / "ptr"))
-
-
 def test_a_masked_autoencoder_is_not_deployed(mae: Path) -> None:
     with pytest.raises(
         TrainingError, match=r"acts on nothing; name its run as network.weights"
     ):
-        load_checkpoint(find_checkpoint(mae)).build_agent(torch.device("cpu")).deployed()
+        restore_agent(load_checkpoint(find_checkpoint(mae)), torch.device("cpu")).deployed()
 
 
 def test_pictures_that_cannot_be_cut_into_patches_are_refused(

@@ -83,7 +83,7 @@ def test_finetuning_keeps_ids_and_records_the_split(
     finetune(["--from", str(pretrained), *where, "--holdout", "2"])
     fine = load_checkpoint(find_checkpoint(tmp_path / "fine"))
     assert list(list_checkpoints(tmp_path / "fine")) == [0, 2, 4]
-    assert fine.tasks.id("new") == 2
+    assert fine.task_ids.id("new") == 2
     assert fine.agent["steps"] == 10  # nothing is reset at the switch
     data = json.loads((tmp_path / "fine" / "data.json").read_text())
     split = data["target"]
@@ -370,7 +370,7 @@ def test_retargeted_task_uses_the_id_of_the_known_one(
         str(tmp_path / "fine"),
     ]
     finetune(["--from", str(pretrained), *where, "--retarget", "b with another object=b"])
-    tasks = load_checkpoint(find_checkpoint(tmp_path / "fine")).tasks
+    tasks = load_checkpoint(find_checkpoint(tmp_path / "fine")).task_ids
     assert tasks.id("b with another object") == tasks.id("b") == 1
     assert tasks.names == ["a", "b", "new"]
     with pytest.raises(TrainingError, match="unknown task 'c'; known: a, b, new"):
@@ -411,11 +411,11 @@ def test_joint_training_is_described_by_both_sets_of_data(
     ]
     finetune(["--config", preset, *where])
     saved = load_checkpoint(find_checkpoint(tmp_path / "joint"))
-    assert saved.tasks.names == ["a", "b", "new"]
+    assert saved.task_ids.names == ["a", "b", "new"]
     proprio = np.concatenate(
         [EpisodeStore.open(path).steps["proprio"] for path in (prior, target)]
     )
-    np.testing.assert_allclose(saved.problem.proprio_mean, proprio.mean(0), atol=1e-6)
+    np.testing.assert_allclose(saved.data_spec.proprio_mean, proprio.mean(0), atol=1e-6)
 
 
 def test_unwritable_folder_is_one_line(

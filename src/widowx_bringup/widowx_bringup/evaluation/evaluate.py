@@ -26,7 +26,7 @@ from ptr_common.files import atomic_file
 from ptr_common.topics import image_topic
 from ptr_common.versions import versions
 from widowx_bringup.graph.up import parse_values
-from widowx_bringup.sim.tasks import TARGET_TASK, sample_layout, parse_task
+from widowx_bringup.sim.tasks import TARGET_TASK, parse_task, sample_layout
 
 from .results import (
     STRIP_FRAMES,

@@ -1,0 +1,192 @@
+"""The rules that choose a checkpoint from its values on held-out demonstrations.
+
+Three rules are computed side by side; the agent's own one decides unless another is named.
+
+q_trend: PTR (paper §4.2 and Appendix F): a valid Q function rises along a demonstration, so
+    the checkpoint is taken whose Q over time comes closest to rising. The authors judged
+    plots by eye and left a metric to others; ours is the mean over held-out demonstrations
+    of Spearman's rank correlation between time t and min_j Q_j(s_t, a_t): 1 rises
+    throughout, 0 no trend. It ignores the scale of Q, as the paper's relative criterion
+    does. A few demonstrations cannot tell close means apart, so of all checkpoints within
+    one standard error of the best mean the latest is taken, which has learnt most from the
+    demonstrations. A critic that has only just begun to learn may rise for no good reason:
+    those with less than half the critic's updates of the last checkpoint are no candidates.
+    The plot has one panel per checkpoint, as the paper's figure 16, so that an eye can
+    overrule.
+error: the smallest mean squared error of the policy's mode, the rule of every agent without
+    a critic (paper, Appendix D).
+td_error: the smallest mean squared TD error; a conservative term and shifting targets make
+    it a weak guide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+RULES = {
+    "q_trend": "latest within one standard error of the largest mean Spearman correlation "
+    "of time and min Q",
+    "error": "smallest held-out squared error",
+    "td_error": "smallest held-out squared TD error",
+}
+
+LEAST_CRITIC_SHARE = 0.5  # of the last checkpoint's critic updates, for a candidate
+
+
+@dataclass(frozen=True)
+class Trend:
+    """One held-out demonstration of T steps, as one checkpoint sees it."""
+
+    episode: str
+    q: np.ndarray  # (T, 2) of both heads at the demonstrated actions; NaN without critic
+    error: np.ndarray  # (T,) squared error of the policy's mode, scale -1..1
+    td_error: np.ndarray  # (T,) squared TD error; NaN without critic
+
+
+@dataclass(frozen=True)
+class Score:
+    """One checkpoint on all held-out demonstrations."""
+
+    step: int
+    spearman: float  # mean rank correlation of time and Q; NaN without critic
+    standard_error: float  # of that mean over the demonstrations; 0 for a single one
+    rising: float  # fraction of neighbouring steps at which Q rises; NaN without critic
+    error: float  # mean squared error of the mode, scale -1..1, learnt dimensions
+    td_error: float = float("nan")  # mean squared TD error; NaN without critic
+    critic_steps: int = 0  # updates that the critic has had, pre-training included
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The scores of all checkpoints and the choice of each rule."""
+
+    scores: list[Score]
+    choices: dict[str, Score]  # of every rule that applies
+    rule: str  # the rule that decides
+
+    @property
+    def best(self) -> Score:
+        """The checkpoint to deploy."""
+        return self.choices[self.rule]
+
+    @property
+    def note(self) -> str:
+        """A sentence if the rules disagree, else empty."""
+        others = []
+        for rule, choice in self.choices.items():
+            if rule != self.rule:
+                others.append(f"{rule}: step {choice.step}")
+        if all(choice.step == self.best.step for choice in self.choices.values()):
+            return ""
+        return (
+            f"the rules disagree: {self.rule} takes step {self.best.step} "
+            f"({', '.join(others)}); look at q_trend.png"
+        )
+
+
+def score(step: int, trends: Sequence[Trend], critic_steps: int = 0) -> Score:
+    """Return the score of a checkpoint.
+
+    Args:
+        step: Of the checkpoint.
+        trends: One for each held-out demonstration.
+        critic_steps: Updates that its critic has had.
+    """
+    lower_q = [trend.q.min(axis=1) for trend in trends]
+    correlations = np.array([spearman(values) for values in lower_q])
+    errors = np.concatenate([trend.error for trend in trends])
+    td_errors = np.concatenate([trend.td_error for trend in trends])
+    return Score(
+        step=step,
+        spearman=float(correlations.mean()),
+        standard_error=_standard_error(correlations),
+        rising=_rising_fraction(lower_q),
+        error=float(errors.mean()),
+        td_error=float(td_errors.mean()),
+        critic_steps=critic_steps,
+    )
+
+
+def _standard_error(values: np.ndarray) -> float:
+    """Return the standard error of the mean of values (N,).
+
+    It is 0 for a single value, and NaN if one value is NaN.
+    """
+    if len(values) == 1:
+        return float(0.0 * values[0])  # NaN stays NaN
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _rising_fraction(sequences: Sequence[np.ndarray]) -> float:
+    """Return the fraction of steps at which a sequence rises.
+
+    Args:
+        sequences: Values over time, each (T,).
+
+    Returns:
+        The fraction over the steps of all sequences; NaN if one holds NaN.
+    """
+    steps = np.concatenate([np.diff(values) for values in sequences])
+    if np.isnan(steps).any():
+        return float("nan")
+    return float(np.mean(steps > 0))
+
+
+def spearman(values: np.ndarray) -> float:
+    """Return the rank correlation of a sequence (T,) with its index.
+
+    Returns:
+        From -1 (falls throughout) to 1 (rises throughout); 0 for a constant sequence, NaN
+        for one that holds NaN.
+    """
+    if np.isnan(values).any():
+        return float("nan")
+    middle = (len(values) - 1) / 2
+    ranks = _ranks(values) - middle
+    time = np.arange(len(values)) - middle
+    norm = np.sqrt((ranks**2).sum() * (time**2).sum())
+    if norm == 0:
+        return 0.0
+    return float((ranks * time).sum() / norm)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Return the ranks of values (T,) from 0 on; equal values share their mean rank."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    mean_ranks = np.cumsum(counts) - (counts + 1) / 2
+    return mean_ranks[inverse]
+
+
+def applies(rule: str, scores: Sequence[Score]) -> bool:
+    """Return whether a rule can choose among these scores; two rules need a critic."""
+    if rule == "q_trend":
+        return not np.isnan(scores[0].spearman)
+    if rule == "td_error":
+        return not np.isnan(scores[0].td_error)
+    return True
+
+
+def choose(scores: Sequence[Score], rule: str) -> Score:
+    """Return the score of the checkpoint that a rule deploys.
+
+    Args:
+        scores: Of all checkpoints of a run, by step. Step 0 has not learnt from the
+            demonstrations yet: it is chosen only if there is no other.
+        rule: One of `RULES` that applies to them.
+    """
+    candidates = [score for score in scores if score.step > 0] or list(scores)
+    if rule == "error":
+        return min(candidates, key=lambda score: score.error)
+    least = LEAST_CRITIC_SHARE * candidates[-1].critic_steps
+    candidates = [score for score in candidates if score.critic_steps >= least]
+    if rule == "td_error":
+        return min(candidates, key=lambda score: score.td_error)
+    best = max(candidates, key=lambda score: score.spearman)
+    close = best.spearman - best.standard_error
+    return max(
+        (score for score in candidates if score.spearman >= close),
+        key=lambda score: score.step,
+    )

@@ -1,0 +1,98 @@
+"""The metrics of a run, in `metrics.csv` and for TensorBoard.
+
+A line holds the means over the steps of a log interval.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from ptr_common.files import atomic_file
+from ptr_training.agents import Metrics
+from ptr_training.data.distributed import DistributedContext
+
+
+class MetricsLog:
+    """Means of the metrics since the last line, written to a run folder.
+
+    Args:
+        folder: The run folder; nothing is written if it is None.
+        step: The step that training continues from; lines of later steps are dropped.
+    """
+
+    def __init__(self, folder: Path | None, step: int) -> None:
+        self._sums: dict[str, torch.Tensor] = {}
+        self._count = 0
+        self._rows: list[dict[str, Any]] = []
+        self._writer: Any = None
+        if folder is None:
+            return
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+        self._path = folder / "metrics.csv"
+        self._rows = _rows_until(self._path, step)
+        self._writer = SummaryWriter(str(folder), purge_step=step + 1)
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._writer:
+            self._writer.close()
+
+    def add(self, metrics: Metrics) -> None:
+        """Add the metrics of one step; those of another phase of the agent start a new mean."""
+        if metrics.keys() != self._sums.keys():
+            self._sums, self._count = {}, 0
+        sums = {}
+        for name, value in metrics.items():
+            sums[name] = value + self._sums.get(name, 0.0)
+        self._sums = sums
+        self._count += 1
+
+    def means(self, context: DistributedContext) -> dict[str, float]:
+        """Return the means over the steps since the last line and over all processes."""
+        means = {}
+        for name, value in context.average(self._sums).items():
+            means[name] = float(value) / self._count
+        return means
+
+    def write(self, step: int, means: dict[str, float]) -> None:
+        """Write the line of a step, and begin the means of the next line."""
+        self._sums, self._count = {}, 0
+        if self._writer is None:
+            return
+        row: dict[str, Any] = {"step": step}
+        for name, value in means.items():
+            self._writer.add_scalar(name, value, step)
+            row[name] = f"{value:.6g}"
+        self._rows.append(row)
+        with atomic_file(self._path) as path, path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self._columns(), restval="")
+            writer.writeheader()
+            writer.writerows(self._rows)
+
+    def _columns(self) -> list[str]:
+        """Return the names of all metrics, in the order in which they first occur."""
+        columns: dict[str, None] = {}
+        for row in self._rows:
+            columns.update(dict.fromkeys(row))
+        return list(columns)
+
+
+def _rows_until(path: Path, step: int) -> list[dict[str, Any]]:
+    """Return the lines of a metrics file up to a step."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [row for row in csv.DictReader(file) if int(row["step"]) <= step]

@@ -1,0 +1,260 @@
+"""What the two stages of training start from: an agent as a checkpoint of step 0, and its data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ptr_training.data.normalization import (
+    DataSpec,
+    check_alike,
+    check_compatible,
+    fit_spec,
+    split_episodes,
+)
+from ptr_training.data.replay import Replay
+from ptr_training.data.store import EpisodeStore
+from ptr_training.data.task_ids import TaskIds
+from ptr_training.data.transitions import Transitions
+
+from .build import build_agent, prepare_agent, restore_agent
+from .checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from .config import Config, override
+from .pretrained import weights_digest
+from .sources import (
+    check_retarget,
+    describe_source,
+    warn_of_similar_tasks,
+    warn_of_swapped_stores,
+)
+
+CPU = torch.device("cpu")
+
+
+def start_pretraining(
+    config: Config, stores: Sequence[EpisodeStore], target_tasks: Sequence[str]
+) -> tuple[Checkpoint, Replay]:
+    """Return a new agent as a checkpoint of step 0, and its data.
+
+    Args:
+        config: Of the agent and its training.
+        stores: Prior data.
+        target_tasks: Tasks of the second stage, which get their ids now.
+    """
+    names = sorted(set(_tasks_of(stores)))
+    warn_of_similar_tasks("--target-task", target_tasks, names)
+    task_ids = TaskIds.for_tasks([*names, *target_tasks], config.reserve)
+    data_spec = _fit_data_spec(config, stores, task_ids)
+    data = {
+        "prior": [describe_source(store) for store in stores],
+        "target": None,
+        "from": None,
+        **_weights_record(config),
+    }
+    parts = _transitions(config, stores, task_ids)
+    replay = Replay(
+        parts,
+        [],
+        mix=1.0,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        sampling=config.agent.sampling,
+    )
+    agent = _new_agent_state(config, data_spec, parts, finetuning=False)
+    sampler = torch.Generator().manual_seed(config.seed).get_state()
+    start = Checkpoint(0, config, data_spec, task_ids, stores[0].card, data, agent, sampler)
+    return start, replay
+
+
+def start_finetuning(
+    origin: Path | Config,
+    target: EpisodeStore,
+    prior: Sequence[EpisodeStore],
+    overrides: Sequence[str],
+    retarget: Mapping[str, str] | None = None,
+) -> tuple[Checkpoint, Replay]:
+    """Return where fine-tuning starts, and its data.
+
+    Nothing is reset at the switch from pre-training: optimisers, targets and temperature
+    carry over.
+
+    Args:
+        origin: Pre-trained checkpoint, or the configuration of an agent to train from
+            scratch.
+        target: Demonstrations; some are held out.
+        prior: Data mixed in.
+        overrides: Changes to the configuration of the checkpoint.
+        retarget: New tasks and the known ones whose ids they use.
+    """
+    retarget = retarget or {}
+    info = check_alike([target, *prior])
+    saved = None
+    if isinstance(origin, Path):
+        saved = _load_origin(origin, overrides, target)
+    config = saved.config if saved else origin
+    assert isinstance(config, Config)
+    task_ids = (
+        saved.task_ids if saved else _ids_from_scratch(config, prior, target, retarget)
+    )
+    _warn_of_likely_mistakes(saved, target, prior, retarget)
+    _assign_ids(task_ids, target, prior, retarget)
+    split = split_episodes(target, config.finetune.holdout, config.seed)
+    data = _describe_finetuning(config, origin, target, prior, split)
+    prior_parts = _transitions(config, prior, task_ids)
+    target_part = Transitions(
+        target, task_ids, split[0], config.rewarded_steps, target=True
+    )
+    parts = [*prior_parts, target_part]
+    if saved:
+        data_spec = saved.data_spec
+        agent = _continued_agent_state(saved, parts)
+    else:
+        data_spec = _fit_data_spec(config, [target, *prior], task_ids)
+        agent = _new_agent_state(config, data_spec, parts, finetuning=True)
+    replay = _mixed_replay(config, prior_parts, target_part)
+    sampler = replay.generator.get_state()
+    start = Checkpoint(0, config, data_spec, task_ids, info, data, agent, sampler)
+    return start, replay
+
+
+def _load_origin(
+    origin: Path, overrides: Sequence[str], target: EpisodeStore
+) -> Checkpoint:
+    """Return a pre-trained checkpoint with changes to its configuration.
+
+    Raises:
+        TrainingError: If its agent cannot learn from the target store.
+    """
+    saved = load_checkpoint(find_checkpoint(origin))
+    check_compatible(saved.data_spec, saved.info, target)
+    return dataclasses.replace(saved, config=override(saved.config, overrides))
+
+
+def _ids_from_scratch(
+    config: Config,
+    prior: Sequence[EpisodeStore],
+    target: EpisodeStore,
+    retarget: Mapping[str, str],
+) -> TaskIds:
+    """Return ids of the tasks of all stores, without those that use a known task's."""
+    names = [name for name in _tasks_of([*prior, target]) if name not in retarget]
+    return TaskIds.for_tasks(names, config.reserve)
+
+
+def _warn_of_likely_mistakes(
+    saved: Checkpoint | None,
+    target: EpisodeStore,
+    prior: Sequence[EpisodeStore],
+    retarget: Mapping[str, str],
+) -> None:
+    """Warn of swapped stores, and of target tasks that are known by another spelling."""
+    if saved or prior:
+        warn_of_swapped_stores(target, prior)
+    known = saved.task_ids.names if saved else _tasks_of(prior)
+    names = [name for name in target.tasks if name not in retarget]
+    warn_of_similar_tasks(f"--target {target.path}", names, known)
+
+
+def _assign_ids(
+    task_ids: TaskIds,
+    target: EpisodeStore,
+    prior: Sequence[EpisodeStore],
+    retarget: Mapping[str, str],
+) -> None:
+    """Give every task of the stores an id; those of `retarget` get that of a known task."""
+    check_retarget(retarget, task_ids, target)
+    for name, known in retarget.items():
+        task_ids.retarget(name, known)
+    for name in _tasks_of([target, *prior]):
+        task_ids.add(name)
+
+
+def _describe_finetuning(
+    config: Config,
+    origin: Path | Config,
+    target: EpisodeStore,
+    prior: Sequence[EpisodeStore],
+    split: tuple[Sequence[int], Sequence[int]],
+) -> dict[str, Any]:
+    """Return what the run records of its data.
+
+    Args:
+        config: Of the agent.
+        origin: What fine-tuning starts from.
+        target: Demonstrations.
+        prior: Data mixed in.
+        split: Indices of the demonstrations to train on, and of those held out.
+    """
+    train, held_out = split
+    return {
+        "prior": [describe_source(store) for store in prior],
+        "target": {
+            **describe_source(target),
+            "train": [target.entries[index].id for index in train],
+            "holdout": [target.entries[index].id for index in held_out],
+        },
+        "from": str(origin.resolve()) if isinstance(origin, Path) else None,
+        **_weights_record(config),
+    }
+
+
+def _new_agent_state(
+    config: Config, data_spec: DataSpec, parts: Sequence[Transitions], *, finetuning: bool
+) -> dict[str, Any]:
+    agent = build_agent(config, data_spec, CPU)
+    prepare_agent(agent, config, parts, finetuning=finetuning)
+    return agent.state()
+
+
+def _continued_agent_state(
+    saved: Checkpoint, parts: Sequence[Transitions]
+) -> dict[str, Any]:
+    agent = restore_agent(saved, CPU)
+    prepare_agent(agent, saved.config, parts, finetuning=True)
+    return agent.state()
+
+
+def _fit_data_spec(
+    config: Config, stores: Sequence[EpisodeStore], task_ids: TaskIds
+) -> DataSpec:
+    return fit_spec(stores, task_ids.width, config.min_action_std, config.balance_actions)
+
+
+def _transitions(
+    config: Config, stores: Sequence[EpisodeStore], task_ids: TaskIds
+) -> list[Transitions]:
+    """Return the transitions of prior data, those of every store in a part."""
+    parts = []
+    for store in stores:
+        parts.append(Transitions(store, task_ids, rewarded_steps=config.rewarded_steps))
+    return parts
+
+
+def _mixed_replay(
+    config: Config, prior_parts: Sequence[Transitions], target_part: Transitions
+) -> Replay:
+    """Return the replay of fine-tuning; its draws are others than those of pre-training."""
+    return Replay(
+        prior_parts,
+        [target_part],
+        mix=config.finetune.mix,
+        batch_size=config.batch_size,
+        seed=config.seed + 1,
+        sampling=config.agent.sampling,
+    )
+
+
+def _weights_record(config: Config) -> dict[str, str]:
+    """Return the digest of a frozen encoder's weights; empty where none is used."""
+    if not config.network.weights:
+        return {}
+    return {"weights_sha256": weights_digest(config.network.weights)}
+
+
+def _tasks_of(stores: Sequence[EpisodeStore]) -> list[str]:
+    """Return the task names of stores in order; a task of several stores occurs several times."""
+    return [name for store in stores for name in store.tasks]
