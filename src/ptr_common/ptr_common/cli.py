@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         print(overview(verbs))
         return 0
     if arguments[0] == "--version":
-        from .versions import revision
+        from .versions import revision  # deferred: the overview needs no subprocess
 
         print(f"ptr {revision()}")
         return 0
@@ -46,7 +46,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(verb: Verb, arguments: list[str]) -> int:
-    """Run a verb; what the user can mend ends with one sentence, a mistake of ours with a traceback."""
+    """Run a verb and return its exit status.
+
+    An error that the user can mend is printed as one sentence; one of the program is raised.
+    """
     command = f"ptr {verb.name}"
     if verb.entry is None:
         return _refuse(command, f"this verb needs {how_to_get(verb.package)}")
@@ -94,7 +97,7 @@ def _complete(verbs: Mapping[str, Verb]) -> None:
 
 
 def _unwind_on_terminate() -> None:
-    """Have SIGTERM and SIGHUP end a verb as Ctrl-C does, so that it can remove what is half-done."""
+    """Let SIGTERM and SIGHUP unwind a verb as Ctrl-C does, so that it removes unfinished files."""
 
     def leave(number: int, _: FrameType | None) -> NoReturn:
         sys.exit(128 + number)
