@@ -39,6 +39,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "ptr_common": (*NUMERIC, "argcomplete", "jinja2", "markupsafe"),
     "ptr_common.qos": ("rclpy",),
     "ptr_common.managed_node": ("rclpy", *MESSAGES),
+    "ptr_common.node": ("rclpy", *MESSAGES),
     "ptr_policy_node": (*ROS, "torch", "openvino"),
     "ptr_training.errors": SHARED,
     "ptr_training.data": LEARNING,

@@ -138,7 +138,9 @@ def test_no_import_of_ours_is_against_the_direction_and_none_is_in_a_circle() ->
 def test_what_all_packages_share_loads_without_ros_and_without_torch() -> None:
     absent = [*ROS, "torch", "ptr_policy_node", "ptr_training", "widowx_bringup"]
     modules = [
-        name for name in modules_of("ptr_common") if name not in ("qos", "managed_node")
+        name
+        for name in modules_of("ptr_common")
+        if name not in ("qos", "node", "managed_node")
     ]
     load("ptr_common", modules, absent)
 

@@ -5,7 +5,7 @@ NAME = "ptr_common"
 setup(
     name=NAME,
     version="0.1.0",
-    description="What the packages of the PTR stack share: errors, action space, topics, images, the command ptr",
+    description="Shared by all packages of PTR: contracts, files, images, the command ptr",
     license="MIT",
     packages=find_packages(exclude=["test", "test.*"]),
     data_files=[

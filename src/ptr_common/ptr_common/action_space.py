@@ -11,15 +11,24 @@ Base-frame axes; the rotation is about the end effector, as in BridgeData.
 """
 
 ACTION_LOW = np.array([-0.05, -0.05, -0.05, -0.25, -0.25, -0.25, 0.0])
+"""Smallest action, shape (7,), in the units of `ACTION_NAMES`."""
+
 ACTION_HIGH = np.array([0.05, 0.05, 0.05, 0.25, 0.25, 0.25, 1.0])
+"""Largest action, shape (7,), in the units of `ACTION_NAMES`."""
+
 ACTION_LOW.flags.writeable = ACTION_HIGH.flags.writeable = False
 
 PROPRIO_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
-"""Measured end-effector pose in the base frame [m, rad]; roll = pitch = yaw = 0 is straight down."""
+"""Measured end-effector pose in the base frame [m, rad] and gripper opening [0 closed .. 1 open].
+
+With roll = pitch = yaw = 0 the gripper points straight down.
+"""
 
 JOINT_NAMES = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
+"""The six joints of the arm, from the base outwards."""
 
 CONTROL_RATE = 5.0
 """Control rate [Hz]."""
 
 BASE_FRAME = "base_link"
+"""Frame of actions and proprioception."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from .errors import PtrError
 
 MAX_CAMERA_LATENCY = 1.0
-"""Largest latency of a camera that is believed [s]."""
+"""Largest camera latency that is accepted [s]."""
 
 
 class CameraLatencyError(PtrError, ValueError):
@@ -15,16 +15,16 @@ class CameraLatencyError(PtrError, ValueError):
 
 
 def camera_latency(value: object) -> float:
-    """Return the latency of a camera [s]: by how much a picture's stamp is later than the moment the picture shows.
+    """Return a camera latency [s] after checking its range.
 
-    `ptr calibrate camera` measures it. Messages keep the stamps their driver gave them; who
-    reads them subtracts it.
+    `ptr calibrate camera` measures it. Messages keep the stamps of their driver; the reader of
+    an image subtracts the latency from its stamp.
 
     Args:
-        value: A number, or text that is one.
+        value: A number, or its text.
 
     Raises:
-        CameraLatencyError: If it is not a number from 0 to `MAX_CAMERA_LATENCY`.
+        CameraLatencyError: If the value is not a number from 0 to `MAX_CAMERA_LATENCY`.
     """
     try:
         latency = float(value)  # type: ignore[arg-type]
@@ -38,18 +38,17 @@ def camera_latency(value: object) -> float:
 
 
 def recorded_latency(custom: Mapping[str, str], camera: str) -> float:
-    """Return the latency [s] that a bag says a camera had; 0 where it says nothing of it.
+    """Return the latency [s] of a camera as a bag's metadata give it; 0 where they give none.
 
     Args:
         custom: The bag's custom data. `camera_latency` has a number for each name in
-            `cameras`; where those are missing it is that of `camera`.
+            `cameras`. In bags without `cameras` it is the latency of `camera`.
         camera: Name of the camera.
 
     Raises:
-        CameraLatencyError: If what it says is impossible.
+        CameraLatencyError: If the recorded value is out of range.
     """
     names = custom.get("cameras") or custom.get("camera") or camera
-    latencies = dict(
-        zip(names.split(","), custom.get("camera_latency", "").split(","), strict=False)
-    )
+    recorded = custom.get("camera_latency", "").split(",")
+    latencies = dict(zip(names.split(","), recorded, strict=False))
     return camera_latency(latencies.get(camera) or 0.0)

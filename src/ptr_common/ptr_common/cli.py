@@ -1,53 +1,103 @@
+# PYTHON_ARGCOMPLETE_OK
 """The `ptr` command: finds its verbs among the installed packages and runs one."""
 
 from __future__ import annotations
 
-import difflib
+import contextlib
+import os
 import signal
 import sys
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Mapping
 from types import FrameType
 from typing import NoReturn
 
 from .errors import PtrError
+from .suggestions import did_you_mean
+from .verbs import OURS, Verb, find_verbs, how_to_get, missing
 
-GROUP = "ptr.commands"
+REFUSED = 2
+INTERRUPTED = 130
+COLUMN = 12  # characters of the longest verb and the gap after it
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run `ptr VERB …`; return the exit status (0 done, 2 refused with a reason, 130 interrupted)."""
+    """Run `ptr VERB …`.
+
+    Returns:
+        The exit status: 0 done, 2 refused with a reason on standard error, 130 interrupted.
+    """
     arguments = sys.argv[1:] if argv is None else argv
-    verbs = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview(verbs))
+    verbs = find_verbs()
+    if "_ARGCOMPLETE" in os.environ:
+        _complete(verbs)
         return 0
-    verb, *rest = arguments
-    if verb not in verbs:
-        near = difflib.get_close_matches(verb, verbs, 1)
-        hint = f"did you mean {near[0]}? There" if near else "there"
-        print(
-            f"ptr: no verb {verb!r}; {hint} are: {', '.join(sorted(verbs))}",
-            file=sys.stderr,
-        )
-        return 2
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(overview(verbs))
+        return 0
+    if arguments[0] == "--version":
+        from .versions import revision  # deferred: the overview needs no subprocess
+
+        print(f"ptr {revision()}")
+        return 0
+    name, *rest = arguments
+    if name not in verbs:
+        return _refuse("ptr", f"no verb {name!r}; {did_you_mean(name, verbs)}")
+    return _run(verbs[name], rest)
+
+
+def _run(verb: Verb, arguments: list[str]) -> int:
+    """Run a verb and return its exit status.
+
+    An error that the user can mend is printed as one sentence; one of the program is raised.
+    """
+    command = f"ptr {verb.name}"
+    if verb.entry is None:
+        return _refuse(command, f"this verb needs {how_to_get(verb.package)}")
     _unwind_on_terminate()
     try:
-        return int(verbs[verb].load()(rest) or 0)
+        return int(verb.entry.load()(arguments) or 0)
     except PtrError as error:
-        print(f"ptr {verb}: {error}", file=sys.stderr)
-        return 2
-    except (
-        OSError
-    ) as error:  # no permission, disk full, missing file: the message names the path
-        print(f"ptr {verb}: {error}", file=sys.stderr)
-        return 2
+        return _refuse(command, str(error))
+    except OSError as error:  # no permission, disk full: the message names the path
+        return _refuse(command, str(error))
+    except ImportError as error:
+        if reason := missing(error):
+            return _refuse(command, f"this verb needs {reason}")
+        raise
+    except ValueError as error:
+        if _is_raised_by_us(error):
+            return _refuse(command, str(error))
+        raise
     except KeyboardInterrupt:
-        print(f"ptr {verb}: interrupted", file=sys.stderr)
-        return 130
+        print(f"{command}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _refuse(command: str, reason: str) -> int:
+    print(f"{command}: {reason}", file=sys.stderr)
+    return REFUSED
+
+
+def _is_raised_by_us(error: BaseException) -> bool:
+    """Return whether code of our packages raised an error, rather than a library it calls."""
+    trace = error.__traceback__
+    module = ""
+    while trace is not None:
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        trace = trace.tb_next
+    return module.partition(".")[0] in OURS
+
+
+def _complete(verbs: Mapping[str, Verb]) -> None:
+    from .completion import complete
+
+    # A shell that waits for completions has no use for an error.
+    with contextlib.suppress(Exception):
+        complete(verbs)
 
 
 def _unwind_on_terminate() -> None:
-    """Have SIGTERM and SIGHUP end a verb as Ctrl-C does: nothing is left half-written, and no process behind."""
+    """Let SIGTERM and SIGHUP unwind a verb as Ctrl-C does, so that it removes unfinished files."""
 
     def leave(number: int, _: FrameType | None) -> NoReturn:
         sys.exit(128 + number)
@@ -57,11 +107,12 @@ def _unwind_on_terminate() -> None:
             signal.signal(number, leave)
 
 
-def _overview(verbs: dict[str, EntryPoint]) -> str:
+def overview(verbs: Mapping[str, Verb]) -> str:
+    """Return the usage of `ptr` with a line for each verb; no verb is imported."""
     lines = ["usage: ptr VERB [options]      (ptr VERB --help tells more)", ""]
-    for name in sorted(verbs):
-        summary = (verbs[name].load().__doc__ or "").strip().splitlines()
-        lines.append(f"  {name:<12} {summary[0] if summary else ''}")
+    for verb in verbs.values():
+        lines.append(f"  {verb.name:<{COLUMN}} {verb.summary()}".rstrip())
+    lines += ["", "ptr --version prints the version and the git revision."]
     return "\n".join(lines)
 
 

@@ -40,10 +40,10 @@ def render_page(title: str, template: str, *, style: str = "", **values: object)
 
     Args:
         title: Title and first heading.
-        template: Jinja2 template of what follows the heading; every value is escaped unless it is
+        template: Jinja2 template of the page below the heading; a value is escaped unless it is
             `Markup`.
-        style: CSS on top of that of all pages.
-        values: What the template names.
+        style: CSS in addition to that of all pages.
+        values: The values that the template names.
 
     Raises:
         jinja2.UndefinedError: If the template names a value that is missing.

@@ -1,8 +1,8 @@
 """From a camera's bytes to the network's image: decoding and the one resize function.
 
 The exporter, the simulator and the policy node all call `resize_area`, so that training and
-deployment see the same pixels. ROS is not imported: images are read straight from the
-serialised message or from any object with the fields of sensor_msgs/Image.
+deployment see the same pixels. ROS is not imported: images are read from the serialised
+message or from any object with the fields of sensor_msgs/Image.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .cdr import CdrError, CdrReader
 from .errors import PtrError
 
 RESIZE_NAME = "cv2.INTER_AREA"
-"""Name of the kernel of `resize_area`, written into every episode store and bundle."""
+"""Kernel of `resize_area`, as named in every episode store and bundle."""
 
 ENCODINGS: dict[str, tuple[int, int | None]] = {
     "rgb8": (3, None),
@@ -28,12 +28,21 @@ ENCODINGS: dict[str, tuple[int, int | None]] = {
     "yuv422": (2, cv2.COLOR_YUV2RGB_UYVY),
     "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUY2),
 }
-"""Encodings of sensor_msgs/Image that can be decoded: bytes a pixel, and OpenCV's conversion to RGB."""
+"""Supported encodings of sensor_msgs/Image: bytes per pixel, and OpenCV's conversion to RGB."""
 
 MAX_PIXELS = 1 << 26
-"""Pictures larger than this, twice those of an 8K camera, are refused: a few bytes may claim to hold gigabytes."""
+"""Largest compressed image that is decoded [pixels], twice that of an 8K camera.
+
+The header of a small message may claim a size that needs gigabytes.
+"""
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+"""Message types that `decode` reads."""
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+JPEG_START = b"\xff\xd8"
+JPEG_TABLES = (0xC4, 0xC8, 0xCC)
+"""JPEG markers from 0xC0 to 0xCF that do not begin a frame."""
 
 
 class ImageError(PtrError):
@@ -41,12 +50,12 @@ class ImageError(PtrError):
 
 
 class EncodingError(ImageError):
-    """An image message has an encoding that is not supported; so will all others of its topic."""
+    """An image message has an unsupported encoding, as all others of its topic will have."""
 
 
 @dataclass(frozen=True)
 class RawImage:
-    """The fields of a sensor_msgs/Image; the pixels stay where they were received."""
+    """The fields of a sensor_msgs/Image; the pixels are not copied."""
 
     stamp_ns: int
     height: int
@@ -57,20 +66,20 @@ class RawImage:
 
     @classmethod
     def from_message(cls, message: Any) -> RawImage:
-        """Return the view of a message from rclpy or rosbags."""
+        """Return a view of a message object of rclpy or rosbags."""
         stamp = message.header.stamp
         return cls(
-            stamp.sec * 1_000_000_000 + stamp.nanosec,
-            message.height,
-            message.width,
-            message.encoding,
-            message.step,
-            np.frombuffer(message.data, np.uint8),
+            stamp_ns=stamp.sec * 1_000_000_000 + stamp.nanosec,
+            height=message.height,
+            width=message.width,
+            encoding=message.encoding,
+            step=message.step,
+            data=np.frombuffer(message.data, np.uint8),
         )
 
     @classmethod
     def from_cdr(cls, buffer: bytes | memoryview) -> RawImage:
-        """Return the view of a serialised message.
+        """Return a view of a serialised message.
 
         Raises:
             ImageError: If the message is truncated.
@@ -78,57 +87,58 @@ class RawImage:
         reader = CdrReader(buffer)
         try:
             stamp_ns, _ = reader.header()
-            height, width, encoding = reader.unsigned(), reader.unsigned(), reader.string()
-            reader.position += 1  # is_bigendian: says nothing about one-byte channels
-            return cls(
-                stamp_ns, height, width, encoding, reader.unsigned(), reader.octets()
-            )
+            height = reader.unsigned()
+            width = reader.unsigned()
+            encoding = reader.string()
+            reader.position += 1  # is_bigendian has no meaning for channels of one byte
+            step = reader.unsigned()
+            data = reader.octets()
         except CdrError as error:
             raise ImageError(str(error)) from error
+        return cls(stamp_ns, height, width, encoding, step, data)
 
     def rgb(self) -> np.ndarray:
-        """Return the picture, shape (height, width, 3), uint8 RGB; for rgb8 a view without copy.
+        """Return the image, shape (height, width, 3), uint8 RGB; a view without copy for rgb8.
 
         Raises:
             EncodingError: If the encoding is not one of `ENCODINGS`.
-            ImageError: If the sizes do not fit together.
+            ImageError: If height, width, step and length of the data contradict each other.
         """
         if self.encoding not in ENCODINGS:
             raise EncodingError(
-                f"image encoding {self.encoding!r} is not supported; set the camera driver to one of: "
-                f"{', '.join(ENCODINGS)}"
+                f"image encoding {self.encoding!r} is not supported; set the camera driver to "
+                f"one of: {', '.join(ENCODINGS)}"
             )
         depth, conversion = ENCODINGS[self.encoding]
-        if (
-            not self.height * self.width
-            or self.step < self.width * depth
-            or len(self.data) < self.step * self.height
-        ):
+        row_bytes = self.width * depth
+        is_empty = not self.height * self.width
+        if is_empty or self.step < row_bytes or len(self.data) < self.step * self.height:
+            expected = max(self.step, row_bytes) * self.height
             raise ImageError(
                 f"image of {self.width}x{self.height} {self.encoding} with step {self.step} "
-                f"has {len(self.data)} bytes; expected {max(self.step, self.width * depth) * self.height}"
+                f"has {len(self.data)} bytes; expected {expected}"
             )
         rows = self.data[: self.step * self.height].reshape(self.height, self.step)
-        pixels = rows[:, : self.width * depth].reshape(self.height, self.width, depth)
+        pixels = rows[:, :row_bytes].reshape(self.height, self.width, depth)
         if conversion is None:
             return pixels
         try:
             return cv2.cvtColor(pixels, conversion)
-        except cv2.error as error:  # for instance an odd width in yuv422
+        except cv2.error as error:  # for example an odd width in yuv422
             raise ImageError(
                 f"image of {self.width}x{self.height} {self.encoding}: {error}"
             ) from error
 
 
 def decode(buffer: bytes | memoryview, type_name: str) -> np.ndarray:
-    """Return the picture of a serialised image message.
+    """Return the image of a serialised image message.
 
     Args:
         buffer: CDR bytes as received.
         type_name: One of `IMAGE_TYPES`.
 
     Returns:
-        Picture, shape (H, W, 3), uint8 RGB.
+        Image, shape (H, W, 3), uint8 RGB.
 
     Raises:
         EncodingError: If the encoding is not supported.
@@ -146,19 +156,18 @@ def decode(buffer: bytes | memoryview, type_name: str) -> np.ndarray:
 
 
 def decode_compressed(encoding: str, data: np.ndarray | bytes | array.array) -> np.ndarray:
-    """Return the picture of a sensor_msgs/CompressedImage, shape (H, W, 3), uint8 RGB.
+    """Return the image of a sensor_msgs/CompressedImage, shape (H, W, 3), uint8 RGB.
 
     Args:
-        encoding: Its field `format`, for instance "jpeg" or "rgb8; jpeg compressed bgr8".
+        encoding: Its field `format`, for example "jpeg" or "rgb8; jpeg compressed bgr8".
         data: Its field `data`.
 
     Raises:
         EncodingError: If the format is neither JPEG nor PNG.
-        ImageError: If the data are damaged or of more than `MAX_PIXELS`.
+        ImageError: If the data are damaged, or the image has more than `MAX_PIXELS`.
     """
-    if (
-        "jpeg" not in encoding and "jpg" not in encoding and "png" not in encoding
-    ) or "Depth" in encoding:
+    is_known = "jpeg" in encoding or "jpg" in encoding or "png" in encoding
+    if not is_known or "Depth" in encoding:
         raise EncodingError(
             f"compressed image format {encoding!r} is not supported; allowed: jpeg, png"
         )
@@ -166,13 +175,12 @@ def decode_compressed(encoding: str, data: np.ndarray | bytes | array.array) -> 
     height, width = _size_in_header(data.data)
     if height * width > MAX_PIXELS:
         raise ImageError(
-            f"compressed image ({encoding}) is {width}x{height}; at most {MAX_PIXELS} pixels are decoded"
+            f"compressed image ({encoding}) is {width}x{height}; "
+            f"at most {MAX_PIXELS} pixels are decoded"
         )
-    image = (
-        cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if height * width
-        else None
-    )
+    image = None
+    if height * width:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise ImageError(
             f"compressed image ({encoding}, {len(data)} bytes) is damaged, or neither JPEG nor PNG"
@@ -181,43 +189,45 @@ def decode_compressed(encoding: str, data: np.ndarray | bytes | array.array) -> 
 
 
 def _size_in_header(data: memoryview) -> tuple[int, int]:
-    """Return the height and width that a JPEG or PNG says it has; zeros if it is neither or damaged."""
+    """Return height and width from the header of a JPEG or PNG; zeros without such a header."""
     try:
-        if data[:8].tobytes() == b"\x89PNG\r\n\x1a\n":
+        if data[:8].tobytes() == PNG_SIGNATURE:
             width, height = struct.unpack_from(">II", data, 16)
             return height, width
-        position = 2 if data[:2].tobytes() == b"\xff\xd8" else len(data)
-        while True:
-            fill, marker, length, _, height, width = struct.unpack_from(
-                ">BBHBHH", data, position
-            )
-            if fill != 0xFF:
-                return 0, 0
-            if 0xC0 <= marker <= 0xCF and marker not in (
-                0xC4,
-                0xC8,
-                0xCC,
-            ):  # the others are tables
-                return height, width
-            position += 1 if marker == 0xFF else 2 + length
-    except struct.error:
-        return 0, 0
+        if data[:2].tobytes() == JPEG_START:
+            return _size_of_jpeg(data)
+    except struct.error:  # truncated
+        pass
+    return 0, 0
+
+
+def _size_of_jpeg(data: memoryview) -> tuple[int, int]:
+    """Return height and width from a JPEG's frame header; zeros where no marker is expected."""
+    position = len(JPEG_START)
+    while True:
+        fill, marker, length, _, height, width = struct.unpack_from(
+            ">BBHBHH", data, position
+        )
+        if fill != 0xFF:
+            return 0, 0
+        if 0xC0 <= marker <= 0xCF and marker not in JPEG_TABLES:
+            return height, width
+        position += 1 if marker == 0xFF else 2 + length
 
 
 def fill_message(message: Any, image: np.ndarray) -> None:
-    """Put a picture into a sensor_msgs/Image as rgb8; the header is left alone.
+    """Put an image into a sensor_msgs/Image as rgb8; the header does not change.
 
     Args:
         message: The message to fill.
-        image: Picture, shape (H, W, 3), uint8 RGB.
+        image: Image, shape (H, W, 3), uint8 RGB.
     """
     message.height, message.width = image.shape[:2]
     message.encoding = "rgb8"
     message.is_bigendian = 0
     message.step = 3 * image.shape[1]
-    message.data = array.array(
-        "B", image.tobytes()
-    )  # a numpy array would be copied element by element
+    # rclpy would copy a NumPy array element by element.
+    message.data = array.array("B", image.tobytes())
 
 
 def resize_area(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

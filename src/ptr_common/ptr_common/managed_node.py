@@ -1,169 +1,67 @@
-"""What every node of this system does alike: parameters, life cycle, diagnostics, start and end of the process."""
+"""Nodes with a life cycle, and the process of a node from its start to its end."""
 
 from __future__ import annotations
 
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import rclpy
-from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rcl_interfaces.msg import (
-    FloatingPointRange,
-    IntegerRange,
-    ParameterDescriptor,
-    SetParametersResult,
-)
-from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from diagnostic_msgs.msg import DiagnosticStatus
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
-from . import qos
 from .errors import PtrError
-from .topics import TOPIC_DIAGNOSTICS
+from .node import (
+    PIXELS,
+    Health,
+    now_ns,
+    parameter,
+    publish_diagnostics,
+    refuse_unknown_parameters,
+    to_ns,
+    to_stamp,
+)
 
-PIXELS = (1, 16384)
-"""Widths and heights that a picture may have."""
+__all__ = [  # with what most nodes need beside it
+    "PIXELS",
+    "Health",
+    "ManagedNode",
+    "now_ns",
+    "parameter",
+    "publish_diagnostics",
+    "run",
+    "to_ns",
+    "to_stamp",
+]
 
 LATEST_STOP = 0.1
-"""An idle node looks this often [s] whether it has been told to stop."""
-
-
-def to_ns(stamp: Time) -> int:
-    """Return a message's stamp as integer nanoseconds."""
-    return stamp.sec * 1_000_000_000 + stamp.nanosec
-
-
-def to_stamp(ns: int) -> Time:
-    """Return integer nanoseconds as a message's stamp."""
-    return Time(sec=ns // 1_000_000_000, nanosec=ns % 1_000_000_000)
-
-
-def now_ns(node: Node) -> int:
-    """Return the node's clock, simulated where `use_sim_time` is set."""
-    return node.get_clock().now().nanoseconds
-
-
-def parameter(
-    node: Node,
-    name: str,
-    default: Any,
-    description: str,
-    within: tuple[float, float] | None = None,
-    *,
-    settable: bool = False,
-) -> Any:
-    """Declare a parameter and return its value.
-
-    Args:
-        node: The node that owns the parameter.
-        name: Its name.
-        default: Its default; its type is the parameter's type.
-        description: What it means, with unit.
-        within: Smallest and largest value of a number; what lies outside is refused, now
-            and later.
-        settable: Whether a `ManagedNode` takes another value while it is not configured;
-            else the value is fixed.
-
-    Raises:
-        PtrError: If the value given at start has another type or lies outside.
-    """
-    descriptor = ParameterDescriptor(description=description, read_only=not settable)
-    if within is not None and isinstance(default, float):
-        descriptor.floating_point_range = [
-            FloatingPointRange(from_value=within[0], to_value=within[1])
-        ]
-    elif within is not None:
-        descriptor.integer_range = [
-            IntegerRange(from_value=int(within[0]), to_value=int(within[1]))
-        ]
-    try:
-        return node.declare_parameter(name, default, descriptor).value
-    except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-        raise PtrError(
-            f"parameter {name} of {node.get_name()} ({description}): {error}"
-        ) from error
-
-
-def refuse_unknown_parameters(node: Node) -> None:
-    """Raise PtrError if a parameter was given that the node does not declare: a typing error, most often."""
-    known = set(node._parameters)
-    unknown = [
-        name
-        for name in node._parameter_overrides
-        if name not in known and not name.startswith("qos_")
-    ]
-    if unknown:
-        raise PtrError(
-            f"{node.get_name()} has no parameter {unknown[0]!r}; there are: {', '.join(sorted(known))}"
-        )
-
-
-@dataclass
-class Health:
-    """How a node is, as one entry of /diagnostics."""
-
-    level: bytes = DiagnosticStatus.OK
-    message: str = "ok"
-    values: Mapping[str, object] = field(default_factory=dict)
-
-
-def publish_diagnostics(
-    node: Node, hardware_id: str, health: Callable[[], Health], part: str = ""
-) -> None:
-    """Put the result of `health` on /diagnostics once a second of real time, even where simulated time stands.
-
-    Args:
-        node: Whose state it is.
-        hardware_id: Of what it tells.
-        health: Returns the state.
-        part: What it is the state of, where a node has several.
-    """
-    publisher = node.create_publisher(DiagnosticArray, TOPIC_DIAGNOSTICS, qos.STATE)
-
-    def publish() -> None:
-        entry = health()
-        values = [
-            KeyValue(key=key, value=str(value)) for key, value in entry.values.items()
-        ]
-        status = DiagnosticStatus(
-            level=entry.level,
-            name=node.get_fully_qualified_name() + (f": {part}" if part else ""),
-            message=entry.message,
-            hardware_id=hardware_id,
-            values=values,
-        )
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = node.get_clock().now().to_msg()
-        publisher.publish(message)
-
-    node.create_timer(1.0, publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
+"""Longest time until an idle node notices a signal to stop [s]."""
 
 
 class ManagedNode(LifecycleNode):
-    """A node with the life cycle of ROS 2: it opens nothing before it is configured and acts only while active.
+    """A node with the life cycle of ROS 2.
 
-    A subclass overrides the four hooks. What it creates in `configure` (publishers,
-    subscriptions, services, timers) is destroyed when it is cleaned up. With the parameter
-    `autostart`, `run` configures and activates it.
+    It opens nothing before it is configured, and acts only while it is active. A subclass
+    overrides the four hooks. The entities it creates in `configure` (publishers, subscriptions,
+    services, timers) are destroyed by its clean-up. With the parameter `autostart`, `run`
+    configures and activates it.
 
     Attributes:
         configured: Whether `configure` has succeeded.
         active: Whether the node acts.
-        refusal: Why the last transition failed; empty if it did not.
+        refusal: Reason why the last transition failed; empty if it succeeded.
     """
 
     def __init__(self, name: str, **options: Any) -> None:
-        """Declare what all managed nodes have; a subclass declares its parameters after this.
+        """Declare the parameters of all managed nodes; a subclass declares its own afterwards.
 
         Args:
             name: Node name.
@@ -171,24 +69,32 @@ class ManagedNode(LifecycleNode):
         """
         self.configured = self.active = False
         self.refusal = ""
-        self._starting = False  # whoever starts the node is told why it refuses
+        self._starting = False  # `start` raises a refusal instead of logging it
         super().__init__(name, **options)
         self.autostart: bool = parameter(
-            self, "autostart", False, "configure and activate without being told"
+            self, "autostart", False, "configure and activate at once"
         )
-        self._lasting: set[Any] = set()  # what is not destroyed by a clean-up
+        self._lasting: set[Any] = set()  # entities that a clean-up does not destroy
         self.add_on_set_parameters_callback(self._on_set_parameters)
 
-    # --- hooks ----------------------------------------------------------------------------------------------
+    # --- hooks ---
 
     def configure(self) -> None:
-        """Open what the node needs; raises PtrError or OSError, leaving nothing open, if that is impossible."""
+        """Open what the node needs.
+
+        Raises:
+            PtrError: If that is impossible; nothing is open then. An OSError counts as well.
+        """
 
     def activate(self) -> None:
-        """Begin to act; `active` is true from then on. Raises PtrError if that is impossible."""
+        """Begin to act; `active` becomes true afterwards.
+
+        Raises:
+            PtrError: If that is impossible.
+        """
 
     def deactivate(self) -> None:
-        """Stop acting; `active` is false by then."""
+        """Stop acting; `active` is false already."""
 
     def cleanup(self) -> None:
         """Close what `configure` has opened."""
@@ -197,7 +103,7 @@ class ManagedNode(LifecycleNode):
         """Return the entry of /diagnostics of the configured node."""
         return Health()
 
-    # --- life cycle -----------------------------------------------------------------------------------------
+    # --- life cycle ---
 
     def start(self) -> None:
         """Configure and activate.
@@ -236,25 +142,25 @@ class ManagedNode(LifecycleNode):
         return self._attempt(self.deactivate)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Do `cleanup` and destroy what was created since the node was configured."""
+        """Do `cleanup` and destroy the entities created by `configure`."""
         self._close()
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop and close, from whatever state."""
+        """Stop and close, from any state."""
         if self.active:
             self.on_deactivate(state)
         self._close()
         return TransitionCallbackReturn.SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Close what is open after an error in this program; the node can be configured again."""
+        """Close everything after an error in this program; the node can be configured again."""
         self.active = False
         self._close()
         return TransitionCallbackReturn.SUCCESS
 
     def destroy_node(self) -> None:
-        """Close what is open."""
+        """Close everything."""
         self.active = False
         self._close()
         super().destroy_node()
@@ -293,7 +199,10 @@ class ManagedNode(LifecycleNode):
             self.timers,
             self.guards,
         )
-        return {entity for kind in kinds for entity in kind}
+        entities: set[Any] = set()
+        for kind in kinds:
+            entities.update(kind)
+        return entities
 
     def _release(self) -> None:
         for entity in self._entities() - self._lasting:
@@ -308,24 +217,24 @@ class ManagedNode(LifecycleNode):
                 if destroy(entity):
                     break
 
-    # --- parameters and diagnostics -------------------------------------------------------------------------
+    # --- parameters and diagnostics ---
 
     def value(self, name: str) -> Any:
         """Return the present value of a parameter."""
         return self.get_parameter(name).value
 
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
-        ours = [one.name for one in parameters if one.name != "use_sim_time"]
-        if not self.configured or not ours:
+        names = [item.name for item in parameters if item.name != "use_sim_time"]
+        if not self.configured or not names:
             return SetParametersResult(successful=True)
         reason = (
-            f"{', '.join(ours)} can be set only while {self.get_name()} is not configured: "
+            f"{', '.join(names)} can be set only while {self.get_name()} is not configured: "
             f"ros2 lifecycle set {self.get_fully_qualified_name()} deactivate, then cleanup"
         )
         return SetParametersResult(successful=False, reason=reason)
 
     def publish_health(self, hardware_id: str) -> None:
-        """Put the node's state on /diagnostics from now on."""
+        """Publish the node's state on /diagnostics from now on."""
         publish_diagnostics(self, hardware_id, self._health)
 
     def _health(self) -> Health:
@@ -335,14 +244,25 @@ class ManagedNode(LifecycleNode):
         return Health(level, self.refusal or "not configured")
 
 
-def _begin(node: Node) -> None:
-    refuse_unknown_parameters(node)
-    if isinstance(node, ManagedNode) and node.autostart:
-        node.start()
+class _StopRequest:
+    """Handles the signals to stop.
+
+    Once the node spins, it ends between two callbacks: an exception inside a callback, at any
+    instruction, could leave work half-done.
+    """
+
+    def __init__(self) -> None:
+        self.received = False
+        self.spinning = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.received = True
+        if not self.spinning:
+            raise KeyboardInterrupt
 
 
 def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> int:
-    """Make a node, spin it until told to stop, and return the exit status of the process.
+    """Make a node, spin it until a signal or a shutdown, and return the process's exit status.
 
     Args:
         make_node: Makes the node; called once ROS is initialised.
@@ -352,29 +272,17 @@ def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> in
         0 after Ctrl-C or a shutdown from outside, 2 after a `PtrError`, whose text is
         logged.
     """
-    node, spinning, told_to_stop = None, False, False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        # Once the node spins, it ends between two callbacks; an exception in the midst of
-        # one, from Ctrl-C at any instruction, could leave anything half-done.
-        nonlocal told_to_stop
-        told_to_stop = True
-        if not spinning:
-            raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    node = None
+    stop = _StopRequest()
+    _handle_signals(stop)
     try:
-        # rclpy's own handlers would end ROS at once, while an arm still has to be brought
-        # to rest
+        # The handlers of rclpy would end ROS at once, before an arm is brought to rest.
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
-        _begin(node)
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        spinning = True
-        while not told_to_stop:
-            executor.spin_once(timeout_sec=LATEST_STOP)
+        refuse_unknown_parameters(node)
+        if isinstance(node, ManagedNode) and node.autostart:
+            node.start()
+        _spin(node, stop)
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     except PtrError as error:
@@ -384,14 +292,26 @@ def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> in
             node.get_logger().fatal(str(error))
         return 2
     except Exception:
-        if rclpy.ok():  # else it used ROS at the moment of the shutdown
+        if rclpy.ok():  # otherwise a callback used ROS at the moment of the shutdown
             raise
     finally:
-        # A second Ctrl-C, from the terminal or from ros2 launch passing it on, must not cut
-        # the cleaning up short.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        # A second Ctrl-C, from the terminal or through ros2 launch, must not interrupt the
+        # clean-up.
+        _handle_signals(signal.SIG_IGN)
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _handle_signals(handler: Any) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
+def _spin(node: Node, stop: _StopRequest) -> None:
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    stop.spinning = True
+    while not stop.received:
+        executor.spin_once(timeout_sec=LATEST_STOP)

@@ -1,11 +1,11 @@
-"""Quality of service of every topic, once: publisher and subscriber of a topic use the same profile."""
+"""Quality of service of every topic: its publishers and subscribers share one profile."""
 
 from __future__ import annotations
 
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 COMMANDS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-"""Requested and executed commands: none may be lost."""
+"""Requested and executed commands. Reliable, because none may be lost."""
 
 EVENTS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 """Episode events. Volatile on purpose: a node that starts late must not act on an old START."""
@@ -14,15 +14,15 @@ STATE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 """Arm state, joint states, policy state, world state, diagnostics."""
 
 IMAGES = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-"""Camera images and calibration: a late picture is worth less than the next one."""
+"""Camera images and calibration. Best effort: the next image is worth more than a late one."""
 
 NEWEST_IMAGE = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-"""For a subscriber that wants the newest picture only; matches `IMAGES`."""
+"""For a subscriber of the latest image only; compatible with `IMAGES`."""
 
 NEWEST_STATE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-"""For a subscriber that wants the newest state only; matches `STATE`."""
+"""For a subscriber of the latest state only; compatible with `STATE`."""
 
 CLOCK = QoSProfile(
     depth=1, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE
 )
-"""Simulated time, as every node's time source subscribes to it."""
+"""Simulated time, with the profile of the time source of every node."""

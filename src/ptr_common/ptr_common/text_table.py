@@ -17,12 +17,15 @@ def text_table(
     Args:
         header: Names of the columns.
         rows: Cells of each row, as many as the header has; `str` makes them text.
-        align: A letter for each column, `l` or `r`; missing letters mean: the first column left,
-            the others right.
-        gap: What stands between two columns.
+        align: A letter for each column, `l` or `r`. Without letters the first column is left
+            and the others are right.
+        gap: Text between two columns.
 
     Returns:
         Lines separated by newlines, without blanks at their ends; no newline at the end.
+
+    Raises:
+        ValueError: If a row has another number of cells than the header.
     """
     lines = [list(header)]
     for row in rows:

@@ -18,32 +18,39 @@ PACKAGES = (
     "ros-jazzy-rclpy",
 )
 
+NOT_INSTALLED = "not installed"
+
 
 def versions() -> dict[str, str]:
-    """Return the versions that decide a result: Python, machine, packages, the project's revision."""
-    found = {
+    """Return the versions that decide a result, by the name of the part."""
+    by_name = {
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
     }
     for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    found["project"] = revision()
-    return found
+        by_name[package] = _version(package)
+    by_name["project"] = revision()
+    return by_name
 
 
 def revision() -> str:
-    """Return version and git revision of the project, `+` appended if the tree was changed."""
-    here = Path(__file__).resolve().parent
+    """Return version and git revision of the project; `+` marks a changed working tree."""
+    folder = Path(__file__).resolve().parent
     try:
-        described = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty=+"],
+        done = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty=+"],
             capture_output=True,
             text=True,
             check=True,
-        ).stdout.strip()
+        )
+        commit = done.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        described = "no git"
-    return f"{version('ptr_common')} ({described})"
+        commit = "no git"
+    return f"{_version('ptr_common')} ({commit})"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return NOT_INSTALLED

@@ -1,42 +1,30 @@
-"""What the parts agree on: the latency of a camera, as text and in a bag."""
+"""The contract of actions, proprioception and joints, which every store and bundle repeats."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from ptr_common.camera_latency import CameraLatencyError, camera_latency, recorded_latency
-from ptr_common.errors import PtrError
-
-
-@pytest.mark.parametrize("value", [0, 0.0, "0.08", 1, "1.0"])
-def test_possible_latencies_are_taken_as_numbers_and_as_text(value: object) -> None:
-    assert camera_latency(value) == float(str(value))
-
-
-@pytest.mark.parametrize(
-    "value", [-0.001, 1.001, "80", "80 ms", "", "nan", float("inf"), None, [0.1]]
+from ptr_common.action_space import (
+    ACTION_HIGH,
+    ACTION_LOW,
+    ACTION_NAMES,
+    CONTROL_RATE,
+    JOINT_NAMES,
+    PROPRIO_NAMES,
 )
-def test_impossible_latencies_are_refused_with_what_is_allowed(value: object) -> None:
-    with pytest.raises(CameraLatencyError, match="allowed are 0 to 1 s") as caught:
-        camera_latency(value)
-    assert isinstance(caught.value, PtrError)
 
 
-@pytest.mark.parametrize(
-    ("custom", "front", "wrist"),
-    [
-        ({"cameras": "front", "camera_latency": "0.08"}, 0.08, 0.0),
-        ({"cameras": "front,wrist", "camera_latency": "0.08,0.03"}, 0.08, 0.03),
-        ({"cameras": "front,wrist", "camera_latency": "0.08"}, 0.08, 0.0),
-        ({"cameras": "front,wrist"}, 0.0, 0.0),
-        ({"camera": "front", "camera_latency": "0.08"}, 0.08, 0.0),
-        ({}, 0.0, 0.0),
-    ],
-)
-def test_a_bag_tells_the_latency_of_each_of_its_cameras(
-    custom: dict[str, str], front: float, wrist: float
-) -> None:
-    assert (recorded_latency(custom, "front"), recorded_latency(custom, "wrist")) == (
-        front,
-        wrist,
-    )
+def test_names_and_bounds_are_those_of_the_stores_and_bundles_written_so_far() -> None:
+    assert ACTION_NAMES == ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
+    assert PROPRIO_NAMES == ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
+    assert ACTION_LOW.tolist() == [-0.05] * 3 + [-0.25] * 3 + [0.0]
+    assert ACTION_HIGH.tolist() == [0.05] * 3 + [0.25] * 3 + [1.0]
+    assert len(JOINT_NAMES) == 6
+    assert CONTROL_RATE == 5.0
+
+
+@pytest.mark.parametrize("bounds", [ACTION_LOW, ACTION_HIGH])
+def test_bounds_cannot_be_changed_by_accident(bounds: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        bounds[0] = 1.0

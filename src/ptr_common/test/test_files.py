@@ -1,6 +1,9 @@
+"""Files and folders that appear complete or not at all."""
+
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
@@ -8,14 +11,14 @@ from ptr_common.errors import PtrError
 from ptr_common.files import atomic_file, atomic_folder, sha256
 
 
-def test_file_appears_only_when_complete(tmp_path):
+def test_file_appears_only_when_complete(tmp_path: Path) -> None:
     with atomic_file(tmp_path / "a" / "b.txt") as path:
         path.write_text("half")
         assert not (tmp_path / "a" / "b.txt").exists()
     assert (tmp_path / "a" / "b.txt").read_text() == "half"
 
 
-def test_failure_leaves_the_old_file_and_no_other(tmp_path):
+def test_failure_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("old")
     with pytest.raises(ZeroDivisionError), atomic_file(tmp_path / "b.txt") as path:
         path.write_text(f"half {1 // 0}")
@@ -23,14 +26,14 @@ def test_failure_leaves_the_old_file_and_no_other(tmp_path):
     assert (tmp_path / "b.txt").read_text() == "old"
 
 
-def test_folder_appears_only_when_complete(tmp_path):
+def test_folder_appears_only_when_complete(tmp_path: Path) -> None:
     with atomic_folder(tmp_path / "store") as path:
         (path / "x").write_text("1")
         assert not (tmp_path / "store").exists()
     assert (tmp_path / "store" / "x").read_text() == "1"
 
 
-def test_existing_folder_is_refused_or_replaced_whole(tmp_path):
+def test_existing_folder_is_refused_or_replaced_whole(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "old").write_text("1")
     with pytest.raises(PtrError, match="exists already"), atomic_folder(tmp_path / "store"):
@@ -41,13 +44,13 @@ def test_existing_folder_is_refused_or_replaced_whole(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["store"]
 
 
-def test_failed_folder_leaves_nothing(tmp_path):
+def test_failed_folder_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "store") as path:
         (path / "x").write_text(f"half {1 // 0}")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_sha256_agrees_with_hashlib(tmp_path):
+def test_sha256_agrees_with_hashlib(tmp_path: Path) -> None:
     data = bytes(range(256)) * 9000
     (tmp_path / "x").write_bytes(data)
     assert sha256(tmp_path / "x") == hashlib.sha256(data).hexdigest()

@@ -51,7 +51,7 @@ def picture() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     height=st.integers(1, 9),
     width=st.integers(1, 9),
@@ -191,7 +191,7 @@ def test_jpeg_with_fill_bytes_is_decoded_and_other_formats_are_not(
             images.decode_compressed("jpeg", encoded(kind, picture))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.binary(max_size=60))
 def test_what_is_no_picture_is_refused_whatever_it_is(data: bytes) -> None:
     for start in (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"):

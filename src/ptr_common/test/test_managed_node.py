@@ -1,4 +1,4 @@
-"""What all nodes do alike: parameters with ranges, and the life cycle of a managed node through its real services."""
+"""Managed nodes: parameters with ranges, and the life cycle through its real services."""
 
 from __future__ import annotations
 

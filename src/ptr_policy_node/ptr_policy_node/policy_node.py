@@ -113,7 +113,7 @@ class PolicyNode(ManagedNode):
         )
         self.publish_health("policy")
 
-    # --- life cycle -----------------------------------------------------------------------------------------
+    # --- life cycle ---
 
     def configure(self) -> None:
         """Load and check the bundle.
@@ -173,7 +173,7 @@ class PolicyNode(ManagedNode):
         super().destroy_node()
         self._judging.shutdown()
 
-    # --- callbacks ------------------------------------------------------------------------------------------
+    # --- callbacks ---
 
     def _on_event(self, event: EpisodeEvent) -> None:
         if not self.active:

@@ -165,7 +165,7 @@ def true_worlds(path: Path) -> dict[int, np.ndarray]:
     }
 
 
-# --- arm and camera played by a probe -----------------------------------------------------------------------
+# --- arm and camera played by a probe ---
 
 
 class Robot:

@@ -174,7 +174,7 @@ class Calibrator(Node):
             return str(values[0]) if values and values[0] is not None else ""
         return ""
 
-    # --- the arm --------------------------------------------------------------------------------------------
+    # --- the arm ---
 
     def _join(self) -> None:
         """Wait for arm and camera; make sure that nobody else commands the arm, then be the one who does."""
@@ -266,7 +266,7 @@ class Calibrator(Node):
         self._due_ns = 0
         self._commands.publish(command)
 
-    # --- what is heard --------------------------------------------------------------------------------------
+    # --- what is heard ---
 
     def _on_state(self, state: ArmState) -> None:
         self._state, self._heard = state, time.monotonic()
