@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from widowx_bringup.graph.graphs import config_folder, environment, find_graph
+from widowx_bringup.graph.environment import config_folder, environment
+from widowx_bringup.graph.graphs import find_graph
 
 FILES = {
     "eval": "ptr_eval.launch.py",

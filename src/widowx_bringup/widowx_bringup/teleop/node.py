@@ -51,7 +51,7 @@ from ptr_common.topics import (
 )
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
 from ptr_policy_node.observation import StepSchedule
-from widowx_bringup.graph.graphs import environment
+from widowx_bringup.graph.environment import environment
 
 from .devices import DEVICES, Device, Keyboard
 from .mapping import (
