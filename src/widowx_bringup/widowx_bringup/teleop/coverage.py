@@ -64,6 +64,9 @@ def read_demonstrations(folder: Path, task: str) -> list[Demonstration]:
     Args:
         folder: Folder of the bags; it need not exist.
         task: Name of the task.
+
+    Returns:
+        The demonstrations, in the order in which their bags were completed.
     """
     options = ReadOptions(image_size=IMAGE_SIZE, command="requested", task=task)
     files = sorted(folder.glob("[!.]*/metadata.yaml"), key=_modification_time)
@@ -86,16 +89,21 @@ def _modification_time(file: Path) -> float:
 
 
 def missing_coverage(demonstrations: Sequence[Demonstration]) -> list[str]:
-    """Return a sentence for each weakness of a set of demonstrations; empty if it has none.
+    """Return what a person has to know about a set of demonstrations.
 
     Args:
         demonstrations: The set, in the order of recording.
+
+    Returns:
+        A sentence for each weakness; empty if there is none.
     """
     sentences = []
     if len(demonstrations) < ENOUGH:
         sentences.append(f"{len(demonstrations)} of {ENOUGH} demonstrations are recorded")
+
     for number in range(1, len(demonstrations) + 1):
         sentences += _weaknesses(demonstrations[:number])
+
     starts = np.array([demonstration.proprio[0, :3] for demonstration in demonstrations])
     if len(starts) > 2 and np.linalg.norm(starts.std(0)) < SAME_START:
         sentences.append(
@@ -116,6 +124,7 @@ def _weaknesses(demonstrations: Sequence[Demonstration]) -> list[str]:
 
     if not last.gripper_events:
         sentences.append(f"in {name} the gripper neither opens nor closes")
+
     for number, other in enumerate(earlier, start=1):
         if _same_path(last, other):
             sentences.append(f"{name} repeats demonstration {number}")
@@ -124,6 +133,7 @@ def _weaknesses(demonstrations: Sequence[Demonstration]) -> list[str]:
 
 
 def _same_path(a: Demonstration, b: Demonstration) -> bool:
+    """Return whether two demonstrations have the same length and path."""
     if abs(len(a.proprio) - len(b.proprio)) > SAME_LENGTH:
         return False
     size = min(len(a.proprio), len(b.proprio))

@@ -100,6 +100,7 @@ class Keyboard(Device):
                 piece = os.read(self._file, READ_SIZE).decode(errors="ignore")
             if not piece:  # the terminal is gone
                 return TeleopInput(buttons=(Button.STOP, Button.QUIT))
+
             text += piece
 
         return self._keys.input(self._keys.type(text, now), now)
@@ -154,12 +155,11 @@ class Gamepad(Device):
 
     def _on_joy(self, joy: Joy) -> None:
         down = {number for number, value in enumerate(joy.buttons) if value}
-        if (
-            self._joy is not None
-        ):  # a button that was down at the start was not pressed for us
-            for number in sorted(down - self._down):
-                if number in BUTTONS:
-                    self._buttons.append(BUTTONS[number])
+        # A button that was down at the start was not pressed for this node.
+        pressed = down - self._down if self._joy is not None else set()
+        for number in sorted(pressed):
+            if number in BUTTONS:
+                self._buttons.append(BUTTONS[number])
 
         self._joy = joy
         self._arrival = time.monotonic()
@@ -175,6 +175,7 @@ class Gamepad(Device):
         self._buttons = []
         if self._joy is None or now - self._arrival > SILENCE_TIMEOUT:
             return TeleopInput(buttons=buttons)
+
         motion = np.zeros(6)
         for axis, (dimension, direction) in STICKS.items():
             if axis < len(self._joy.axes):
@@ -217,6 +218,7 @@ class SpaceMouse(Device):
                 buttons.append(button)
 
         self._down = down
+
         deflections = (state.y, -state.x, state.z, state.roll, -state.pitch, -state.yaw)
         motion = _without_deadband(np.array(deflections, dtype=float))
         return TeleopInput(motion, bool(motion.any()), tuple(buttons))
@@ -300,6 +302,7 @@ class Leader(Device):
         finger = positions.get("left_finger", np.nan)
         if not np.isfinite([*joints, finger]).all():
             return
+
         gripper = float(np.clip(opening_of(finger), 0, 1))
         pose = self._kinematics.forward(joints)
         self._state = LeaderState(pose, gripper, time.monotonic())

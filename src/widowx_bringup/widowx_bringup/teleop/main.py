@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _task(text: str) -> str:
+    """Return the name of a task unless it is empty."""
     if not text.strip():
         raise argparse.ArgumentTypeError(
             "it must not be empty; name the task of the episodes"
@@ -83,6 +84,7 @@ def _task(text: str) -> str:
 
 
 def _speed(text: str) -> float:
+    """Return a speed within its limits, as a fraction of the longest step."""
     message = f"{text!r} is not possible; allowed are {SLOWEST:g} to {FASTEST:g}"
     try:
         speed = float(text)
@@ -103,7 +105,17 @@ def _value_of(argument: Argument, text: str) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Move the arm with the keyboard, and record demonstrations with single keys."""
+    """Move the arm with the keyboard, and record demonstrations with single keys.
+
+    Args:
+        argv: Command line behind `ptr teleop`.
+
+    Returns:
+        Exit status.
+
+    Raises:
+        PtrError: If ROS is not installed.
+    """
     options = _parser().parse_args(argv)
     os.environ.update(environment({"use_sim": str(options.simulated).lower()}))
     try:

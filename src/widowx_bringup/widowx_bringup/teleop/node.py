@@ -87,10 +87,19 @@ class TeleopNode(Node):
         super().__init__("teleop_node", **options)
         self._show = show
         self.task = parameter(self, "task", "", "name of the task")
-        speed_help = "speed at the start, as a fraction of the longest step"
-        speed = parameter(self, "speed", SPEED, speed_help, (SLOWEST, FASTEST))
-        watch_help = "whether a policy moves the arm and the person only judges it"
-        self.watches = parameter(self, "watch", False, watch_help)
+        speed = parameter(
+            self,
+            "speed",
+            SPEED,
+            "speed at the start, as a fraction of the longest step",
+            (SLOWEST, FASTEST),
+        )
+        self.watches = parameter(
+            self,
+            "watch",
+            False,
+            "whether a policy moves the arm and the person only judges it",
+        )
         self.mapper = TeleopMapper(speed)
         self.verdicts: list[bool] = []
         self.demonstrations: list[Demonstration] = []
@@ -112,8 +121,10 @@ class TeleopNode(Node):
         self.create_timer(POLL_PERIOD, self._poll)
 
     def _connect(self) -> None:
-        camera_help = "camera whose images the commands answer"
-        camera = parameter(self, "camera", "over_shoulder", camera_help)
+        """Create publishers, clients and subscriptions; a watching person sends no commands."""
+        camera = parameter(
+            self, "camera", "over_shoulder", "camera whose images the commands answer"
+        )
         self._events = self.create_publisher(EpisodeEvent, TOPIC_EPISODE_EVENT, qos.EVENTS)
         self._trigger_clients = {}
         for button, name in SERVICES.items():
@@ -153,6 +164,7 @@ class TeleopNode(Node):
     def _poll(self) -> None:
         if self._earlier:
             self._add_earlier()
+
         self._input = self.device.read(time.monotonic())
         for button in self._input.buttons:
             self._press(button)
@@ -197,6 +209,7 @@ class TeleopNode(Node):
         self._last_refusal = refusal
         if self._state is None:
             self.mapper.gripper = float(state.proprio[6] > 0.5)
+
         self._state = state
         if self._restart == "called" and state.reason:
             self._restart = "moving"
