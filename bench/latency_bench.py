@@ -173,7 +173,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=30.0, help="of the camera [Hz]")
     arguments = parser.parse_args()
     os.environ.setdefault("ROS_DOMAIN_ID", "88")
-    from widowx_bringup.graph.graphs import environment
+    from widowx_bringup.graph.environment import environment
 
     os.environ.update(environment({}))
     for encoder in arguments.encoder:

@@ -13,8 +13,8 @@ import sys
 
 import numpy as np
 
-from widowx_bringup.doctor.image_transport import Pictures, measure
-from widowx_bringup.graph.graphs import environment
+from widowx_bringup.doctor.image_transport import ImageStream, measure
+from widowx_bringup.graph.environment import environment
 
 
 def main() -> int:
@@ -41,22 +41,23 @@ def main() -> int:
     if arguments.profiles == "":
         del variables["FASTRTPS_DEFAULT_PROFILES_FILE"]
     width, height = map(int, arguments.size.split("x"))
-    crossing = measure(
-        Pictures(width, height, arguments.rate, arguments.seconds, arguments.raw), variables
+    transport = measure(
+        ImageStream(width, height, arguments.rate, arguments.seconds, arguments.raw),
+        variables,
     )
-    received = len(crossing.latencies)
+    received = len(transport.latencies)
     p50, p99, worst = (
-        np.percentile(crossing.latencies * 1e3, (50, 99, 100))
+        np.percentile(transport.latencies * 1e3, (50, 99, 100))
         if received
         else (np.nan,) * 3
     )
     print(
         f"{arguments.size} rgb8 at {arguments.rate:g} Hz for {arguments.seconds:g} s: received {received} of "
-        f"{crossing.sent}; publish to callback p50 {p50:.2f} ms, p99 {p99:.2f} ms, max {worst:.2f} ms; "
-        f"CPU a frame: publisher {crossing.publisher_cpu * 1e3:.2f} ms, "
-        f"subscriber {crossing.subscriber_cpu * 1e3:.2f} ms"
+        f"{transport.sent}; publish to callback p50 {p50:.2f} ms, p99 {p99:.2f} ms, max {worst:.2f} ms; "
+        f"CPU a frame: publisher {transport.publisher_cpu * 1e3:.2f} ms, "
+        f"subscriber {transport.subscriber_cpu * 1e3:.2f} ms"
     )
-    return int(received < crossing.sent)
+    return int(received < transport.sent)
 
 
 if __name__ == "__main__":

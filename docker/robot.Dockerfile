@@ -5,7 +5,7 @@
 ARG BASE_IMAGE=ros:humble-ros-base
 FROM ${BASE_IMAGE}
 
-# What changes least comes first. ROS's archive keeps no old versions, so none are named.
+# The rarest changes come first. ROS's archive keeps no old versions, so no version is named.
 # hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install -y --no-install-recommends \
@@ -29,7 +29,7 @@ RUN apt-get update \
       --dependency-types buildtool --dependency-types build --dependency-types exec \
  && rm -rf /root/.ros /var/lib/apt/lists/*
 
-# The numbers of the user outside, who owns bags/ and runs/, and whose nodes share memory with those in here.
+# Numbers of the host's user, who owns bags/ and runs/ and whose nodes share memory with the container's.
 ARG PTR_UID=1000
 ARG PTR_GID=1000
 RUN groupadd --force --system input \

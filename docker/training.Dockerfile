@@ -9,7 +9,7 @@ COPY requirements requirements
 RUN pip install --no-cache-dir ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
       -r requirements/training.in -r requirements/lerobot.in -c requirements/lock.txt
 
-# The user outside, who owns data/ and runs/.
+# Numbers of the host's user, who owns data/ and runs/.
 ARG PTR_UID=1000
 ARG PTR_GID=1000
 RUN groupadd --non-unique --gid "$PTR_GID" ptr && useradd --non-unique --uid "$PTR_UID" --gid ptr --create-home ptr

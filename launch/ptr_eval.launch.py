@@ -1,8 +1,8 @@
-"""Arm, camera, policy and recorder: ros2 launch widowx_bringup ptr_eval.launch.py policy:=BUNDLE"""
+"""Arm, camera, policy and recorder: `ptr_eval.launch.py policy:=BUNDLE`."""
 
-from widowx_bringup.graph.graphs.ros_launch import LaunchDescription, describe
+from widowx_bringup.graph.ros_launch import LaunchDescription, describe
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Describe the graph `eval` of widowx_bringup/graph.py."""
+    """Describe the graph `eval` of widowx_bringup/graph/graphs.py."""
     return describe("eval")

@@ -1,4 +1,4 @@
-"""The containers' files, read without an engine: consistent with the stack, and careful with the arm."""
+"""Docker files, read without an engine: consistent with the stack, and careful with the arm."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from check_imports import imports_of, modules
 
 from widowx_bringup.graph.cameras import CAMERA_DRIVERS
 from widowx_bringup.graph.graphs import find_graph
@@ -30,20 +31,37 @@ each_dockerfile = pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: 
 def instructions(file: Path) -> list[tuple[str, str]]:
     """Return the instructions of a Dockerfile with their text, continued lines joined."""
     text = re.sub(r"\\\n\s*", "", re.sub(r"(?m)^#.*\n", "", file.read_text()))
-    return [
-        (word, rest)
-        for word, _, rest in (line.partition(" ") for line in text.splitlines() if line)
-    ]
+    pairs = []
+    for line in text.splitlines():
+        if line:
+            word, _, rest = line.partition(" ")
+            pairs.append((word, rest))
+    return pairs
 
 
 def copied(file: Path) -> list[Path]:
     """Return what a Dockerfile copies from the repository."""
-    return [
-        ROOT / source
-        for word, rest in instructions(file)
-        if word == "COPY"
-        for source in rest.split()[:-1]
-    ]
+    paths = []
+    for word, rest in instructions(file):
+        if word == "COPY":
+            paths += [ROOT / source for source in rest.split()[:-1]]
+    return paths
+
+
+def packages_of(package: str) -> set[str]:
+    """Return a package and every package of ours that it imports, directly or not."""
+    names = {path.name for path in (ROOT / "src").iterdir()}
+    needed: set[str] = set()
+    waiting = {package}
+    while waiting:
+        name = waiting.pop()
+        needed.add(name)
+        for module, file in modules().items():
+            if module.partition(".")[0] == name:
+                imported = {target for _, target in imports_of(file.read_text(), module)}
+                roots = {target.partition(".")[0] for target in imported}
+                waiting |= (roots & names) - needed
+    return needed
 
 
 def size(text: str) -> int:
@@ -161,31 +179,23 @@ def test_gpus_are_an_addition_to_training() -> None:
 
 @each_dockerfile
 def test_everything_copied_exists_and_is_sent_to_the_engine(file: Path) -> None:
-    sent = [
-        line[1:]
-        for line in (ROOT / ".dockerignore").read_text().splitlines()
-        if line.startswith("!")
-    ]
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    sent = [line[1:] for line in lines if line.startswith("!")]
     for source in copied(file):
         assert source.exists(), source
         relative = source.relative_to(ROOT)
-        assert any(
-            fnmatch(str(place), pattern)
-            for pattern in sent
-            for place in (relative, *relative.parents)
-        ), source
+        matches = []
+        for place in (relative, *relative.parents):
+            matches += [pattern for pattern in sent if fnmatch(str(place), pattern)]
+        assert matches, source
 
 
 @each_dockerfile
 def test_links_in_what_is_copied_lead_to_something_copied(file: Path) -> None:
     places = copied(file)
-    links = [
-        path
-        for place in places
-        if place.is_dir()
-        for path in place.rglob("*")
-        if path.is_symlink()
-    ]
+    links = []
+    for place in places:
+        links += [path for path in place.rglob("*") if path.is_symlink()]
     assert links
     for link in links:
         assert any(link.resolve().is_relative_to(place) for place in places), link
@@ -200,6 +210,15 @@ def test_requirements_that_are_installed_are_copied_first(file: Path) -> None:
         for name in re.findall(r"-[rc] (requirements/\S+)", rest):
             assert (ROOT / name).is_file()
             assert any((ROOT / name).is_relative_to(place) for place in seen), name
+
+
+def test_training_has_every_package_that_it_imports() -> None:
+    file = DOCKER / "training.Dockerfile"
+    needed = packages_of("ptr_training") - {"ptr_msgs"}  # ROS messages, of nodes only
+    assert {"ptr_common", "ptr_policy_node"} < needed
+    assert {path.name for path in copied(file) if path.parent.name == "src"} == needed
+    steps = " ".join(rest for _, rest in instructions(file))
+    assert set(re.findall(r"\./src/(\w+)", steps)) == needed
 
 
 def test_rosdep_sees_all_manifests_before_the_source_is_copied() -> None:

@@ -1,4 +1,4 @@
-"""docker/host: rules that udev reads, and a set-up that does what it says, once, on a made-up computer."""
+"""docker/host: rules that udev reads, and a set-up that runs once, on a made-up computer."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ setup(
             "camera_node = widowx_bringup.sim.camera_node:main",
             "recorder_node = widowx_bringup.recording.recorder_node:main",
             "scripted_teleop = widowx_bringup.sim.scripted_teleop:main",
-            "teleop_node = widowx_bringup.teleop.node:node_main",
+            "teleop_node = widowx_bringup.teleop.node:main",
             "simulation = widowx_bringup.sim.node:main",
         ],
         "ptr.commands": [
@@ -55,7 +55,7 @@ setup(
             "record = widowx_bringup.evaluation.record:main",
             "recover = widowx_bringup.recording.recover:main",
             "report = widowx_bringup.evaluation.report:main",
-            "teleop = widowx_bringup.teleop.node:main",
+            "teleop = widowx_bringup.teleop.main:main",
             "study = widowx_bringup.evaluation.study:main",
             "up = widowx_bringup.graph.up:main",
         ],

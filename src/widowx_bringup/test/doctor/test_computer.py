@@ -45,9 +45,9 @@ def test_a_disk_must_take_what_a_camera_delivers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float, robot: bool, level: str
 ) -> None:
     monkeypatch.setattr(computer, "write_rate", lambda _: rate)
-    finding = computer.disk(tmp_path / "bags/not/there/yet", robot)
-    assert finding.level == level
-    assert finding.values["rate"] == rate
+    result = computer.check_disk(tmp_path / "bags/not/there/yet", robot)
+    assert result.level == level
+    assert result.values["rate"] == rate
     assert not (tmp_path / "bags").exists()
 
 
@@ -56,35 +56,38 @@ def test_little_disk_space_is_a_failure_before_anything_is_written(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1e9))
     monkeypatch.setattr(computer, "write_rate", lambda _: pytest.fail("it was written to"))
-    finding = computer.disk(tmp_path, robot=False)
-    assert finding.level == "fail"
-    assert "1 GB free" in finding.found
+    result = computer.check_disk(tmp_path, robot=False)
+    assert result.level == "fail"
+    assert "1 GB free" in result.found
 
 
 def test_a_folder_that_takes_no_file_is_a_failure() -> None:
-    finding = computer.disk(Path("/proc"), robot=False)
-    assert finding.level == "fail"
+    result = computer.check_disk(Path("/proc"), robot=False)
+    assert result.level == "fail"
 
 
-def test_the_kernel_says_something_of_its_clock() -> None:
+def test_the_kernel_reports_the_error_of_its_clock() -> None:
     assert computer.clock_state().error >= 0
 
 
 def test_a_clock_that_nobody_sets_is_a_warning() -> None:
-    before = computer.offset()
-    assert computer.clock(before, ClockState(synchronised=True, error=0.002)).level == "ok"
-    finding = computer.clock(before, ClockState(synchronised=False, error=16.0))
-    assert finding.level == "warn"
-    assert "timedatectl" in finding.remedy
+    before = computer.clock_offset()
+    assert (
+        computer.check_clock(before, ClockState(synchronised=True, error=0.002)).level
+        == "ok"
+    )
+    result = computer.check_clock(before, ClockState(synchronised=False, error=16.0))
+    assert result.level == "warn"
+    assert "timedatectl" in result.remedy
 
 
 @pytest.mark.parametrize(("jump", "level"), [(0.07, "warn"), (0.5, "fail"), (-0.5, "fail")])
-def test_a_clock_that_jumps_is_told(jump: float, level: str) -> None:
-    finding = computer.clock(
-        computer.offset() - jump, ClockState(synchronised=True, error=0.002)
+def test_a_clock_that_jumps_is_reported(jump: float, level: str) -> None:
+    result = computer.check_clock(
+        computer.clock_offset() - jump, ClockState(synchronised=True, error=0.002)
     )
-    assert finding.level == level
-    assert f"jumped by {jump:.2f}" in finding.found
+    assert result.level == level
+    assert f"jumped by {jump:.2f}" in result.found
 
 
 def governor(cpu: Path, name: str, driver: str) -> Path:
@@ -103,15 +106,15 @@ def governor(cpu: Path, name: str, driver: str) -> Path:
         ("powersave", "acpi-cpufreq", "warn"),
     ],
 )
-def test_a_processor_held_at_its_lowest_rate_is_told(
+def test_a_processor_held_at_its_lowest_rate_is_reported(
     tmp_path: Path, name: str, driver: str, level: str
 ) -> None:
-    assert computer.processor(0.5, 8, governor(tmp_path, name, driver)).level == level
+    assert computer.check_processor(0.5, 8, governor(tmp_path, name, driver)).level == level
 
 
-def test_a_busy_processor_is_told(tmp_path: Path) -> None:
-    assert computer.processor(7.9, 8, tmp_path).level == "ok"
-    assert computer.processor(8.1, 8, tmp_path).level == "warn"
+def test_a_busy_processor_is_reported(tmp_path: Path) -> None:
+    assert computer.check_processor(7.9, 8, tmp_path).level == "ok"
+    assert computer.check_processor(8.1, 8, tmp_path).level == "warn"
 
 
 def torch(available: bool, cuda: str | None) -> Any:
@@ -136,36 +139,36 @@ def driver(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_gpu_is_told_with_memory_and_driver(driver: Path) -> None:
-    finding = computer.gpu(torch(True, "12.6"), driver)
-    assert finding.level == "ok"
-    assert "RTX, 24 GB; driver 550.54.14, CUDA 12.6" in finding.found
+def test_a_gpu_is_reported_with_memory_and_driver(driver: Path) -> None:
+    result = computer.check_gpu(torch(True, "12.6"), driver)
+    assert result.level == "ok"
+    assert "RTX, 24 GB; driver 550.54.14, CUDA 12.6" in result.found
 
 
 def test_no_gpu_is_no_fault(tmp_path: Path) -> None:
-    assert computer.gpu(torch(False, None), tmp_path).level == "none"
+    assert computer.check_gpu(torch(False, None), tmp_path).level == "none"
 
 
 @pytest.mark.parametrize(
     ("cuda", "remedy"), [(None, "TORCH_INDEX="), ("13.0", "a driver for CUDA 13.0")]
 )
-def test_a_gpu_that_pytorch_does_not_use_is_told(
+def test_a_gpu_that_pytorch_does_not_use_is_reported(
     driver: Path, cuda: str | None, remedy: str
 ) -> None:
-    finding = computer.gpu(torch(False, cuda), driver)
-    assert finding.level == "warn"
-    assert remedy in finding.remedy
+    result = computer.check_gpu(torch(False, cuda), driver)
+    assert result.level == "warn"
+    assert remedy in result.remedy
 
 
-def test_the_simulated_scene_is_drawn() -> None:
-    assert computer.rendering(robot=False).level == "ok"
+def test_the_simulated_scene_is_rendered() -> None:
+    assert computer.check_rendering(robot=False).level == "ok"
 
 
 @pytest.mark.parametrize(("robot", "level"), [(True, "warn"), (False, "fail")])
-def test_drawing_that_does_not_work_matters_to_the_simulation(
+def test_rendering_that_does_not_work_matters_to_the_simulation(
     monkeypatch: pytest.MonkeyPatch, robot: bool, level: str
 ) -> None:
     monkeypatch.setenv("MUJOCO_GL", "nonsense")
-    finding = computer.rendering(robot)
-    assert finding.level == level
-    assert "nonsense" in finding.found
+    result = computer.check_rendering(robot)
+    assert result.level == level
+    assert "nonsense" in result.found

@@ -1,4 +1,4 @@
-"""Findings are told line by line and written for machines."""
+"""Results are printed line by line and written as JSON."""
 
 from __future__ import annotations
 
@@ -12,57 +12,57 @@ from widowx_bringup.doctor.results import (
     Check,
     CheckResult,
     count,
-    examine,
     load,
     missing,
+    print_results,
+    run_checks,
     save,
-    tell,
 )
 
-FINDINGS = {
-    "good": CheckResult("ok", "all well", "never told", {"rate": 30.0}),
+RESULTS = {
+    "good": CheckResult("ok", "all well", "never printed", {"rate": 30.0}),
     "absent": missing("no arm", "plug it in", needed=False),
     "slow": CheckResult("warn", "slow disk", "buy another"),
 }
 
 
-def checks(findings: dict[str, CheckResult]) -> list[Check]:
+def checks(results: dict[str, CheckResult]) -> list[Check]:
     return [
-        Check("things", name, lambda finding=finding: finding)
-        for name, finding in findings.items()
+        Check("things", name, lambda result=result: result)
+        for name, result in results.items()
     ]
 
 
-def test_a_remedy_is_told_below_what_is_wrong_and_nowhere_else(
+def test_a_remedy_is_printed_below_what_is_wrong_and_nowhere_else(
     capsys: pytest.CaptureFixture,
 ) -> None:
-    tell(examine(checks(FINDINGS)))
-    told = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in told] == ["things", "ok", "none", "warn", "→"]
-    assert told[-1].endswith("→ buy another")
+    print_results(run_checks(checks(RESULTS)))
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed] == ["things", "ok", "none", "warn", "→"]
+    assert printed[-1].endswith("→ buy another")
 
 
 def test_words_stand_in_columns_and_without_colour_in_a_pipe(
     capsys: pytest.CaptureFixture,
 ) -> None:
-    tell(examine(checks(FINDINGS)))
-    told = capsys.readouterr().out
+    print_results(run_checks(checks(RESULTS)))
+    printed = capsys.readouterr().out
     found = [
-        line.index(finding.found)
-        for line, finding in zip(told.splitlines()[1:4], FINDINGS.values(), strict=True)
+        line.index(result.found)
+        for line, result in zip(printed.splitlines()[1:4], RESULTS.values(), strict=True)
     ]
     assert len(set(found)) == 1
-    assert "\x1b" not in told
+    assert "\x1b" not in printed
 
 
-def test_each_line_is_told_as_its_check_ends(capsys: pytest.CaptureFixture) -> None:
+def test_each_line_is_printed_as_its_check_ends(capsys: pytest.CaptureFixture) -> None:
     before = []
 
     def last() -> CheckResult:
         before.append(capsys.readouterr().out)
         return CheckResult("ok", "done")
 
-    tell(examine([*checks(FINDINGS), Check("things", "last", last)]))
+    print_results(run_checks([*checks(RESULTS), Check("things", "last", last)]))
     assert "buy another" in before[0]
 
 
@@ -72,11 +72,11 @@ def test_a_check_that_breaks_is_a_failure_and_the_next_one_follows(
     def broken() -> CheckResult:
         raise ZeroDivisionError("by nothing")
 
-    lines = tell(examine([Check("things", "broken", broken), *checks(FINDINGS)]))
-    assert [line.finding.level for line in lines] == ["fail", "ok", "none", "warn"]
-    told = capsys.readouterr().out
-    assert "ZeroDivisionError: by nothing" in told
-    assert "Traceback" not in told
+    lines = print_results(run_checks([Check("things", "broken", broken), *checks(RESULTS)]))
+    assert [line.result.level for line in lines] == ["fail", "ok", "none", "warn"]
+    printed = capsys.readouterr().out
+    assert "ZeroDivisionError: by nothing" in printed
+    assert "Traceback" not in printed
 
 
 def test_what_is_missing_fails_only_where_it_is_needed() -> None:
@@ -87,7 +87,7 @@ def test_what_is_missing_fails_only_where_it_is_needed() -> None:
 
 
 def test_lines_come_back_from_their_file(tmp_path: Path) -> None:
-    lines = list(examine(checks(FINDINGS)))
+    lines = list(run_checks(checks(RESULTS)))
     save(lines, tmp_path / "found.json", robot=True, levels=count(lines))
     assert load(tmp_path / "found.json") == lines
     document = json.loads((tmp_path / "found.json").read_text())

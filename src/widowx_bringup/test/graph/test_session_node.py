@@ -1,4 +1,4 @@
-"""Whole episodes over the ROS graph: scene, teleoperation, verdict, bag; and what happens when a part is missing."""
+"""Whole episodes over the ROS graph: scene, teleoperation, verdict, bag; and failures."""
 
 from __future__ import annotations
 
@@ -58,18 +58,17 @@ def test_record_makes_one_complete_bag_per_success(tmp_path: Path) -> None:
 
 def test_failure_is_a_result_and_a_dead_node_an_error(tmp_path: Path) -> None:
     given = {**SMALL, "bag_directory": str(tmp_path / "bags")}
-    with open_session("record", given, tmp_path / "log") as session:
-        result = session.run_episode(TARGET_TASK, seed=1, max_steps=3)
+    with open_session("record", given, tmp_path / "log") as runner:
+        result = runner.run_episode(TARGET_TASK, seed=1, max_steps=3)
         assert not result.success
         assert result.reason == "not solved within 3 steps"
         assert result.bag is not None
         assert result.bag.is_dir()
-        camera = next(
-            r for r in session._processes._running if r.spec.executable == "camera_node"
-        )
-        os.kill(camera.process.pid, signal.SIGKILL)
+        for running in runner._graph._processes._running:
+            if running.spec.executable == "camera_node":
+                os.kill(running.process.pid, signal.SIGKILL)
         with pytest.raises(NodeDiedError, match=r"camera_node ended \(killed by SIGKILL\)"):
-            session.run_episode(TARGET_TASK, seed=2, max_steps=50)
+            runner.run_episode(TARGET_TASK, seed=2, max_steps=50)
 
 
 def test_unknown_task_is_refused_before_anything_starts(tmp_path: Path) -> None:

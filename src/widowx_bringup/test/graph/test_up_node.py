@@ -1,4 +1,4 @@
-"""Graphs as real processes: how they start, and that nothing is left running however they end."""
+"""Graphs as real processes: how they start, and that no process remains."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from sensor_msgs.msg import CameraInfo  # noqa: E402
 
 from ptr_common import qos  # noqa: E402
+from widowx_bringup.graph.processes import module_of  # noqa: E402
+from widowx_bringup.graph.spec import NodeSpec  # noqa: E402
 
 MARK = "PTR_TEST_MARK"
 
@@ -34,7 +36,7 @@ def wait_for(condition: Callable[[], object], limit: float = 40.0) -> None:
 
 
 class Up:
-    """One `ptr up` and whatever it started."""
+    """One `ptr up` and everything it started."""
 
     def __init__(self, log: Path, *arguments: str) -> None:
         self.mark = uuid.uuid4().hex
@@ -42,24 +44,24 @@ class Up:
         environment = {**os.environ, MARK: self.mark}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ptr_common.cli", "up", *arguments, "--log", str(log)],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
     def nodes(self) -> dict[str, int]:
-        """Return module and process id of everything that carries the mark, less `ptr up` itself."""
-        found = {}
-        for folder in Path("/proc").iterdir():
-            with contextlib.suppress(
-                OSError
-            ):  # it has just ended, or is not ours to look at
-                if (
-                    folder.name.isdigit()
-                    and f"{MARK}={self.mark}".encode() in (folder / "environ").read_bytes()
-                ):
+        """Return module and process id of everything it started."""
+        numbers = {}
+        mark = f"{MARK}={self.mark}".encode()
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has just ended, or is another user's
+                if mark in (folder / "environ").read_bytes():
                     words = (folder / "cmdline").read_text().split("\0")
                     if len(words) > 2 and int(folder.name) != self.process.pid:
-                        found[words[2]] = int(folder.name)
-        return found
+                        numbers[words[2]] = int(folder.name)
+        return numbers
 
 
 @pytest.fixture
@@ -84,7 +86,7 @@ def record(tmp_path: Path) -> Iterator[Up]:
 
 @pytest.fixture
 def running(record: Up) -> Up:
-    """All nodes take part: the camera publishes what it draws of the simulation's world."""
+    """All nodes take part: the camera publishes images of the simulated world."""
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=DOMAIN)
     node = rclpy.create_node("probe", context=context)
@@ -125,7 +127,8 @@ def test_killed_launcher_leaves_no_node_behind(running: Up) -> None:
 
 
 def test_death_of_one_node_ends_the_others_and_is_named(record: Up) -> None:
-    os.kill(record.nodes()["widowx_bringup.sim.camera_node"], signal.SIGKILL)
+    camera_node = module_of(NodeSpec("widowx_bringup", "camera_node"))
+    os.kill(record.nodes()[camera_node], signal.SIGKILL)
     assert record.process.wait(timeout=20) == 128 + signal.SIGKILL
     assert record.process.stderr is not None
     assert "camera_node ended (killed by SIGKILL)" in record.process.stderr.read()
@@ -135,10 +138,14 @@ def test_death_of_one_node_ends_the_others_and_is_named(record: Up) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["record", "use_sim:=false", "teleop:=scripted"], "run `ptr teleop` beside it"),
+        (["record", "use_sim:=false", "teleop:=scripted"], "run `ptr teleop` in another"),
         (["record", "use_sim:=perhaps"], "choose from: true, false"),
-        (["record", "real_time_factor:=-1"], "it must be positive"),
-        (["record", "nonsense:=1"], "record has no argument 'nonsense'"),
+        (["record", "real_time_factor:=-1"], "allowed are 0.001 to 1000"),
+        (["recrod"], "no graph 'recrod'; did you mean record?"),
+        (
+            ["record", "camra:=front"],
+            "record has no argument 'camra'; did you mean camera?",
+        ),
         (["record", "nonsense"], "write name:=value"),
         (["eval"], "eval needs policy:="),
         (["eval", "policy:=nowhere"], "nowhere is not a bundle"),

@@ -1,4 +1,4 @@
-"""Teleoperation over real DDS: a device in front, arm and camera played by a probe; the keyboard on a terminal."""
+"""Teleoperation over real DDS: the test plays device, arm and camera; keys come from a terminal."""
 
 from __future__ import annotations
 
@@ -35,17 +35,18 @@ FORWARD = np.array([1.0, 0, 0, 0, 0, 0])
 
 
 class Hands:
-    """A device that tells what the test wants."""
+    """A device whose input the test chooses."""
 
     def __init__(self) -> None:
-        self.wish = TeleopInput()
+        self.input = TeleopInput()
         self.closed = False
 
     def read(self, now: float) -> TeleopInput:
-        wish, self.wish = self.wish, TeleopInput(self.wish.motion, self.wish.held)
-        return wish
+        current = self.input
+        self.input = TeleopInput(current.motion, current.held)
+        return current
 
-    def took(self, step: np.ndarray) -> None:
+    def on_step(self, step: np.ndarray) -> None:
         self.taken = step
 
     def close(self) -> None:
@@ -86,7 +87,10 @@ class Rig:
         self.until(
             lambda: (
                 self.node._state
-                and all(each.service_is_ready() for each in self.node._triggers.values())
+                and all(
+                    client.service_is_ready()
+                    for client in self.node._trigger_clients.values()
+                )
             )
         )
 
@@ -103,9 +107,9 @@ class Rig:
         state = ArmState(proprio=[0.3, 0.0, 0.1, 0.0, 0.0, 0.0, 1.0], reason=self.reason)
         state.header.stamp = to_stamp(now)
         self.arm.publish(state)
-        picture = CameraInfo()
-        picture.header.stamp = to_stamp(now)
-        self.camera.publish(picture)
+        image = CameraInfo()
+        image.header.stamp = to_stamp(now)
+        self.camera.publish(image)
 
     def until(self, condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + 15.0
@@ -113,9 +117,11 @@ class Rig:
             assert time.monotonic() < deadline, "the condition was not met in time"
             self.executor.spin_once(timeout_sec=0.05)
 
-    def press(self, *presses: Button) -> None:
-        self.hands.wish = TeleopInput(self.hands.wish.motion, self.hands.wish.held, presses)
-        self.until(lambda: not self.hands.wish.presses)
+    def press(self, *buttons: Button) -> None:
+        self.hands.input = TeleopInput(
+            self.hands.input.motion, self.hands.input.held, buttons
+        )
+        self.until(lambda: not self.hands.input.buttons)
 
     def close(self) -> None:
         self.executor.shutdown()
@@ -129,8 +135,8 @@ def rig(ros: None) -> Iterator[Rig]:
         yield rig
 
 
-def test_a_held_switch_sends_steps_that_answer_pictures(rig: Rig) -> None:
-    rig.hands.wish = TeleopInput(FORWARD, held=True)
+def test_a_held_switch_sends_steps_that_answer_images(rig: Rig) -> None:
+    rig.hands.input = TeleopInput(FORWARD, held=True)
     rig.until(lambda: len(rig.commands) > 2)
     assert rig.commands[-1].source == EefCommand.SOURCE_TELEOP
     np.testing.assert_allclose(rig.commands[-1].action, [0.02, 0, 0, 0, 0, 0, 1])
@@ -144,10 +150,10 @@ def test_a_held_switch_sends_steps_that_answer_pictures(rig: Rig) -> None:
 
 
 def test_outside_of_an_episode_a_released_switch_sends_nothing(rig: Rig) -> None:
-    rig.hands.wish = TeleopInput(FORWARD, held=True)
+    rig.hands.input = TeleopInput(FORWARD, held=True)
     rig.until(lambda: rig.commands)
-    rig.hands.wish = TeleopInput(FORWARD, held=False)
-    rig.until(lambda: not rig.node._wish.held)
+    rig.hands.input = TeleopInput(FORWARD, held=False)
+    rig.until(lambda: not rig.node._input.held)
     sent, since = len(rig.commands), rig.node._schedule._step_ns
     rig.until(lambda: rig.node._schedule._step_ns > since + 500_000_000)
     assert len(rig.commands) <= sent + 1  # one may have been on its way
@@ -159,7 +165,7 @@ def test_in_an_episode_a_released_switch_sends_no_motion(rig: Rig) -> None:
     np.testing.assert_allclose(rig.commands[-1].action, [0, 0, 0, 0, 0, 0, 1])
 
 
-def test_a_recording_begins_and_is_saved_with_one_key_each_and_the_meter_speaks(
+def test_a_recording_begins_and_is_saved_with_one_key_each_and_the_coverage_is_reported(
     rig: Rig,
 ) -> None:
     rig.press(Button.RECORD)
@@ -170,7 +176,7 @@ def test_a_recording_begins_and_is_saved_with_one_key_each_and_the_meter_speaks(
     assert (begin.event, end.event) == (EpisodeEvent.START, EpisodeEvent.SUCCESS)
     assert begin.episode_id == end.episode_id
     assert begin.task == "stir"
-    assert "  the set lacks: 1 of 10 demonstrations" in rig.shown
+    assert "  note: 1 of 10 demonstrations are recorded" in rig.shown
     assert any("the gripper neither opens nor closes" in line for line in rig.shown)
 
 
@@ -189,7 +195,7 @@ def test_recording_anew_begins_once_the_arm_is_back_at_its_start(rig: Rig) -> No
     rig.press(Button.AGAIN)
     rig.until(lambda: rig.called == ["go_to_start"])
     rig.reason = "moving to its start pose"
-    rig.until(lambda: rig.node._again == "moving")
+    rig.until(lambda: rig.node._restart == "moving")
     assert [event.event for event in rig.events] == [
         EpisodeEvent.START,
         EpisodeEvent.DISCARD,
@@ -222,11 +228,11 @@ def test_keys_come_from_the_terminal_one_by_one(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(sys, "stdin", stdin)
         keyboard = Keyboard()
         os.write(person, b"w ")
-        wish = keyboard.read(0.0)
-        assert wish.presses == (Button.STOP,)
-        assert wish.motion[0] == 1.0
+        teleop_input = keyboard.read(0.0)
+        assert teleop_input.buttons == (Button.STOP,)
+        assert teleop_input.motion[0] == 1.0
         os.close(person)
-        assert keyboard.read(1.0).presses == (Button.STOP, Button.QUIT)
+        assert keyboard.read(1.0).buttons == (Button.STOP, Button.QUIT)
         keyboard.close()
 
 
@@ -237,7 +243,7 @@ def test_without_a_terminal_the_keyboard_says_so(monkeypatch: pytest.MonkeyPatch
             Keyboard()
 
 
-def test_demonstrations_of_earlier_days_count_for_the_meter(
+def test_demonstrations_of_earlier_days_count_for_the_coverage(
     rig: Rig, tmp_path: Path
 ) -> None:
     for name in ("a", "b"):
@@ -253,21 +259,23 @@ def test_demonstrations_of_earlier_days_count_for_the_meter(
     publisher = rig.probe.create_publisher(DiagnosticArray, "/diagnostics", qos.STATE)
     rig.until(publisher.get_subscription_count)
     publisher.publish(message)
-    rig.until(lambda: f"2 demonstrations were recorded in {tmp_path} before" in rig.shown)
+    rig.until(lambda: f"2 demonstrations were already in {tmp_path}" in rig.shown)
     rig.press(Button.RECORD)
-    rig.until(lambda: "recording number 3: stir" in rig.shown)
+    rig.until(lambda: "demonstration 3: stir" in rig.shown)
 
 
-def test_who_watches_a_policy_begins_judges_and_stops_and_never_commands(ros: None) -> None:
+def test_a_person_who_watches_a_policy_begins_judges_and_stops_and_never_commands(
+    ros: None,
+) -> None:
     with contextlib.closing(Rig(watch=True)) as rig:
         assert rig.probe.count_publishers("arm/command") == 0
-        for press, event in (
+        for button, event in (
             (Button.SAVE, EpisodeEvent.SUCCESS),
             (Button.FAIL, EpisodeEvent.FAILURE),
         ):
             rig.press(Button.RECORD)
             rig.until(lambda: rig.events and rig.events[-1].event == EpisodeEvent.START)
-            rig.press(press)
+            rig.press(button)
             rig.until(lambda event=event: rig.events[-1].event == event)
         assert rig.shown[-2:] == ["rollout 2: stir", "failure: 1 of 2 rollouts succeeded"]
         rig.press(Button.SAVE)

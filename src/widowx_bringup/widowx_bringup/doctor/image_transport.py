@@ -1,8 +1,7 @@
-"""Measures how images cross from one process to another on this machine: how many arrive, how late, by which way.
+"""Measures loss and latency of images that one process on this computer sends to another.
 
-Publisher and subscriber are processes of their own with the quality of service of the
-system's nodes; what they inherit beyond that (domain, discovery, Fast DDS profile) is the
-caller's choice.
+Publisher and subscriber are two processes with the quality of service of the system's
+nodes. Domain, discovery and Fast DDS profile are the caller's choice.
 """
 
 from __future__ import annotations
@@ -15,29 +14,37 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ptr_common.cdr import stamp_of
 from ptr_common.errors import PtrError
 from widowx_bringup.graph.processes import describe_status, end_with_parent
 
-WARM_UP = 15
-"""Pictures sent first and not counted: the two sides have found each other, but perhaps not in both directions."""
+if TYPE_CHECKING:
+    from rclpy.node import Node
+    from sensor_msgs.msg import Image
 
-PATIENCE = 15.0
+WARM_UP = 15
+"""Images sent first and not counted, until both processes have found each other for sure."""
+
+START_TIMEOUT = 15.0
 """Longest time in which two processes start and find each other [s]."""
 
 LATEST = 0.5
-"""A picture that takes longer than this [s] counts as lost."""
+"""Latency from which an image counts as lost [s]."""
 
 GRACE = 3.0
-"""Time a process is given to end when asked to [s]."""
+"""Time that a process has to end after SIGTERM [s]."""
 
 SEGMENT = re.compile(r"/dev/shm/(fastrtps_[0-9a-f]{16})")
+
+NODE_PREFIX = "ptr_transport"
+"""Start of the names of the two nodes."""
 
 
 class TransportError(PtrError):
@@ -45,33 +52,41 @@ class TransportError(PtrError):
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """What is sent."""
+class ImageStream:
+    """The images that are sent.
+
+    Attributes:
+        width: Width of an image [pixels].
+        height: Height of an image [pixels].
+        rate: Images per second [Hz].
+        seconds: Duration of the counted images [s].
+        raw: Whether the subscriber takes serialised messages, as the recorder does.
+    """
 
     width: int = 640
     height: int = 480
-    rate: float = 30.0  # [Hz]
+    rate: float = 30.0
     seconds: float = 3.0
-    raw: bool = False  # received serialised, as by the recorder
+    raw: bool = False
 
     @property
     def count(self) -> int:
-        """Number of pictures that count."""
+        """Number of images that are counted."""
         return round(self.seconds * self.rate)
 
 
 @dataclass(frozen=True)
-class Crossing:
-    """How the pictures crossed.
+class TransportResult:
+    """How the images arrived.
 
     Attributes:
-        sent: Pictures published.
-        latencies: From publishing to the callback, of each picture that arrived [s].
-        publisher_cpu: CPU time per picture [s].
-        subscriber_cpu: See there.
-        shared_memory: Whether the subscriber read them from a memory segment of the
-            publisher.
-        others: Full names of all other nodes that were seen in the graph meanwhile.
+        sent: Number of images published.
+        latencies: Time from publishing to the callback of each image that arrived,
+            shape (n,) [s].
+        publisher_cpu: CPU time of the publisher per image [s].
+        subscriber_cpu: CPU time of the subscriber per image [s].
+        shared_memory: Whether the subscriber read a memory segment of the publisher.
+        others: Full names of all other nodes that were in the graph meanwhile.
     """
 
     sent: int
@@ -82,50 +97,59 @@ class Crossing:
     others: tuple[str, ...]
 
 
-def measure(pictures: Pictures, environment: Mapping[str, str]) -> Crossing:
-    """Send pictures from one process to another; it takes about 3 s longer than the pictures.
+def measure(stream: ImageStream, environment: Mapping[str, str]) -> TransportResult:
+    """Send images from one process to another; starting takes about 3 s.
 
     Args:
-        pictures: What to send.
+        stream: The images.
         environment: All variables of the two processes.
 
     Raises:
         TransportError: If one of the processes fails, or they do not find each other.
     """
-    topic = f"ptr_transport/image_{os.getpid()}"
-    running = [
-        _start(role, topic, pictures, environment) for role in ("receive", "publish")
-    ]
-    subscriber, publisher = running
+    topic = f"{NODE_PREFIX}/image_{os.getpid()}"
+    subscriber = _start("receive", topic, stream, environment)
+    publisher = _start("publish", topic, stream, environment)
     try:
-        patience = 2 * PATIENCE + pictures.seconds
-        published = _result(
-            publisher, patience
-        )  # it ends by itself, the subscriber with its standard input
-        received = _result(subscriber, PATIENCE)
+        # The publisher ends after its last image, the subscriber with its standard input.
+        published = _result(publisher, 2 * START_TIMEOUT + stream.seconds)
+        received = _result(subscriber, START_TIMEOUT)
     finally:
-        _end(running)
+        _end([subscriber, publisher])
+
     sent = set(published["stamps"][WARM_UP:])
-    latencies = {
-        stamp: arrival - stamp for stamp, arrival in received["arrivals"] if stamp in sent
-    }
-    return Crossing(
+    common_segments = set(published["segments"]) & set(received["segments"])
+    return TransportResult(
         sent=len(sent),
-        latencies=np.array(
-            [value * 1e-9 for value in latencies.values() if value < LATEST * 1e9]
-        ),
+        latencies=_latencies(sent, received["arrivals"]),
         publisher_cpu=published["cpu"],
         subscriber_cpu=received["cpu"],
-        shared_memory=not set(published["segments"]).isdisjoint(received["segments"]),
+        shared_memory=bool(common_segments),
         others=tuple(received["others"]),
     )
 
 
+def _latencies(sent: set[int], arrivals: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Return the latencies [s] of the images that arrived in time.
+
+    Args:
+        sent: Stamps of the counted images [ns].
+        arrivals: Stamp and time of arrival of each image received [ns].
+    """
+    latencies: dict[int, int] = {}
+    for stamp, arrival in arrivals:
+        if stamp in sent:
+            latencies[stamp] = arrival - stamp
+
+    seconds = np.array(list(latencies.values()), dtype=float) * 1e-9
+    return seconds[seconds < LATEST]
+
+
 def _start(
-    role: str, topic: str, pictures: Pictures, environment: Mapping[str, str]
+    role: str, topic: str, stream: ImageStream, environment: Mapping[str, str]
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", __name__, role, topic, json.dumps(vars(pictures))],
+        [sys.executable, "-m", __name__, role, topic, json.dumps(vars(stream))],
         env=dict(environment),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -136,25 +160,23 @@ def _start(
     )
 
 
-def _result(process: subprocess.Popen[str], patience: float) -> Any:
-    """Close the standard input of a process, wait for its end and return what it printed."""
+def _result(process: subprocess.Popen[str], timeout: float) -> Any:
+    """Close the standard input of a process and return what it prints before it ends."""
     try:
-        out, err = process.communicate(timeout=patience)
+        output, errors = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        raise TransportError(
-            f"no picture crosses: no answer within {patience:g} s"
-        ) from None
+        raise TransportError(f"no image arrives: no answer within {timeout:g} s") from None
+
     if process.returncode:
-        words = (
-            (err.strip() or out.strip()).splitlines()
-            or [describe_status(process.returncode)]
-        )[-1]
-        raise TransportError(f"no picture crosses: {words}")
-    return json.loads(out.splitlines()[-1])
+        lines = (errors.strip() or output.strip()).splitlines()
+        reason = lines[-1] if lines else describe_status(process.returncode)
+        raise TransportError(f"no image arrives: {reason}")
+
+    return json.loads(output.splitlines()[-1])
 
 
 def _end(processes: list[subprocess.Popen[str]]) -> None:
-    """End processes; asked first, they remove their segments from /dev/shm."""
+    """End processes; after SIGTERM they remove their segments from /dev/shm."""
     for process in processes:
         process.terminate()
     for process in processes:
@@ -165,8 +187,11 @@ def _end(processes: list[subprocess.Popen[str]]) -> None:
             process.communicate()
 
 
-def _publish(topic: str, pictures: Pictures) -> dict[str, Any]:
-    """Publish at the rate once the subscriber is there; each stamp is the machine's steady clock [ns]."""
+# --- the publishing process -------------------------------------------------------------
+
+
+def _publish(topic: str, stream: ImageStream) -> dict[str, Any]:
+    """Publish the stream once the subscriber is there; stamps are the steady clock [ns]."""
     import rclpy
     from sensor_msgs.msg import Image
 
@@ -174,105 +199,125 @@ def _publish(topic: str, pictures: Pictures) -> dict[str, Any]:
     from ptr_common.images import fill_message
     from ptr_common.managed_node import to_stamp
 
-    node = rclpy.create_node("ptr_transport_publisher")
+    node = rclpy.create_node(f"{NODE_PREFIX}_publisher")
     publisher = node.create_publisher(Image, topic, qos.IMAGES)
-    deadline = time.monotonic() + PATIENCE
-    while publisher.get_subscription_count() == 0:
-        if time.monotonic() > deadline:
-            raise TransportError(
-                f"two processes have not found each other in {PATIENCE:g} s"
-            )
-        time.sleep(0.02)
-    picture = np.random.default_rng(0).integers(
-        0, 256, (pictures.height, pictures.width, 3), np.uint8
-    )
-    stamps, start, cpu = [], time.monotonic(), time.process_time()
-    for index in range(WARM_UP + pictures.count):
-        time.sleep(max(0.0, start + index / pictures.rate - time.monotonic()))
+    _wait_for_subscriber(publisher)
+    shape = (stream.height, stream.width, 3)
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    stamps: list[int] = []
+    start = time.monotonic()
+    cpu_before = time.process_time()
+    for index in range(WARM_UP + stream.count):
+        time.sleep(max(0.0, start + index / stream.rate - time.monotonic()))
         message = Image()
-        fill_message(message, picture)
+        fill_message(message, image)
         stamps.append(time.monotonic_ns())
         message.header.stamp = to_stamp(stamps[-1])
         publisher.publish(message)
-    cpu = time.process_time() - cpu
-    time.sleep(LATEST)  # what is on its way lies in a segment of this process
+
+    cpu = time.process_time() - cpu_before
+    time.sleep(LATEST)  # images that have not arrived yet are in a segment of this process
     return {"stamps": stamps, "cpu": cpu / len(stamps), "segments": _own_segments()}
 
 
-def _receive(topic: str, pictures: Pictures) -> dict[str, Any]:
-    """Note each picture's stamp and its arrival [ns] until the standard input is closed."""
+def _wait_for_subscriber(publisher: Any) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while publisher.get_subscription_count() == 0:
+        if time.monotonic() > deadline:
+            raise TransportError(
+                f"two processes have not found each other in {START_TIMEOUT:g} s"
+            )
+        time.sleep(0.02)
+
+
+def _own_segments() -> list[str]:
+    """Return the Fast DDS segments of this process, which has their lock files open."""
+    segments = []
+    for file in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the one that lists the folder
+            link = str(file.readlink())
+            match = SEGMENT.match(link)
+            if match and link.endswith("_el"):
+                segments.append(match[1])
+    return segments
+
+
+# --- the subscribing process ------------------------------------------------------------
+
+
+class _Receiver:
+    """Notes stamp and arrival of each image, and what else is in the graph.
+
+    Args:
+        node: Node of the subscription.
+    """
+
+    def __init__(self, node: Node) -> None:
+        from ptr_common.managed_node import to_ns
+
+        self._node = node
+        self._to_ns = to_ns
+        self.arrivals: list[tuple[int, int]] = []  # stamp and arrival [ns]
+        self.segments: set[str] = set()
+        self.others: set[str] = set()
+
+    def take(self, message: Image | bytes) -> None:
+        """Note an image, serialised or not."""
+        arrival = time.monotonic_ns()
+        self.arrivals.append((self._stamp(message), arrival))
+        if len(self.arrivals) % WARM_UP == 1:  # while the publisher is there
+            self._look_around()
+
+    def _stamp(self, message: Image | bytes) -> int:
+        """Return the stamp of an image [ns]."""
+        if isinstance(message, bytes):
+            return stamp_of(message)
+        return self._to_ns(message.header.stamp)
+
+    def _look_around(self) -> None:
+        self.segments.update(SEGMENT.findall(Path("/proc/self/maps").read_text()))
+        for name, namespace in self._node.get_node_names_and_namespaces():
+            if NODE_PREFIX not in name:
+                self.others.add(f"{namespace.rstrip('/')}/{name}")
+
+
+def _receive(topic: str, stream: ImageStream) -> dict[str, Any]:
+    """Receive images until the standard input is closed."""
     import rclpy
     from sensor_msgs.msg import Image
 
     from ptr_common import qos
-    from ptr_common.cdr import stamp_of
-    from ptr_common.managed_node import to_ns
 
-    arrivals: list[tuple[int, int]] = []
-    segments: set[str] = set()
-    others: set[str] = set()
-
-    def take(message: Image | bytes) -> None:
-        arrival = time.monotonic_ns()
-        arrivals.append(
-            (
-                stamp_of(message)
-                if isinstance(message, bytes)
-                else to_ns(message.header.stamp),
-                arrival,
-            )
-        )
-        if len(arrivals) % WARM_UP == 1:  # while the publisher is there
-            segments.update(SEGMENT.findall(Path("/proc/self/maps").read_text()))
-            names = node.get_node_names_and_namespaces()
-            others.update(
-                f"{space.rstrip('/')}/{name}"
-                for name, space in names
-                if "ptr_transport" not in name
-            )
-
-    node = rclpy.create_node("ptr_transport_subscriber")
-    node.create_subscription(Image, topic, take, qos.IMAGES, raw=pictures.raw)
-    cpu = time.process_time()
+    node = rclpy.create_node(f"{NODE_PREFIX}_subscriber")
+    receiver = _Receiver(node)
+    node.create_subscription(Image, topic, receiver.take, qos.IMAGES, raw=stream.raw)
+    cpu_before = time.process_time()
     while not select.select([sys.stdin], [], [], 0.0)[0]:
         rclpy.spin_once(node, timeout_sec=0.1)
-    cpu = (time.process_time() - cpu) / max(len(arrivals), 1)
+    cpu = time.process_time() - cpu_before
     return {
-        "arrivals": arrivals,
-        "cpu": cpu,
-        "segments": sorted(segments),
-        "others": sorted(others),
+        "arrivals": receiver.arrivals,
+        "cpu": cpu / max(len(receiver.arrivals), 1),
+        "segments": sorted(receiver.segments),
+        "others": sorted(receiver.others),
     }
 
 
-def _own_segments() -> list[str]:
-    """Return the Fast DDS segments of this process: it alone keeps the lock file of each open."""
-    links = []
-    for file in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # the one that lists the folder
-            links.append(str(file.readlink()))
-    return [
-        found[1]
-        for link in links
-        if link.endswith("_el") and (found := SEGMENT.match(link))
-    ]
-
-
 def main() -> int:
-    """Be one of the two processes: ROLE TOPIC PICTURES."""
+    """Be one of the two processes: ROLE TOPIC STREAM."""
     import rclpy
 
-    role, topic, pictures = sys.argv[1:]
+    role, topic, stream_text = sys.argv[1:]
+    act = _publish if role == "publish" else _receive
     rclpy.init()
     try:
-        result = (_publish if role == "publish" else _receive)(
-            topic, Pictures(**json.loads(pictures))
-        )
+        result = act(topic, ImageStream(**json.loads(stream_text)))
     except TransportError as error:
         print(error, file=sys.stderr)
         return 1
     finally:
         rclpy.try_shutdown()
+
     print(json.dumps(result), flush=True)
     return 0
 

@@ -1,4 +1,4 @@
-"""What the checks of `ptr doctor` find: a level, words and a remedy; told line by line, and written for machines."""
+"""Results of the checks of `ptr doctor`: run, printed line by line, written as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ptr_common.files import atomic_file
 FORMAT_VERSION = 1
 
 COLOURS = {"ok": "32", "none": "2", "warn": "33", "fail": "31;1"}
-"""Levels, mildest first, with the code of a terminal's colour. `none`: not there, and not needed for what was asked."""
+"""Levels, mildest first, with their terminal colour codes; `none`: absent, and not needed."""
 
 INDENT = " " * 24
 
@@ -29,9 +29,9 @@ class CheckResult:
 
     Attributes:
         level: One of `COLOURS`.
-        found: What is there, in words.
-        remedy: What to do about it; empty where all is well.
-        values: The figures measured, for machines.
+        found: Description of what was found.
+        remedy: What to do about it; empty where nothing is wrong.
+        values: Measured figures, for the JSON file.
     """
 
     level: str
@@ -41,75 +41,115 @@ class CheckResult:
 
 
 def missing(found: str, remedy: str, needed: bool) -> CheckResult:
-    """Return the finding of what is not there: a failure where it is needed, else `none`."""
+    """Return the result for an absent part: `fail` where it is needed, `none` otherwise."""
     return CheckResult("fail" if needed else "none", found, remedy)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line to be: what it is about, and the function that looks."""
+    """A check that has not run yet.
+
+    Attributes:
+        group: Heading of the table under which the result is printed.
+        name: What is checked.
+        run: Returns the result.
+    """
 
     group: str
     name: str
-    look: Callable[[], CheckResult]
+    run: Callable[[], CheckResult]
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table."""
+    """One line of the table.
+
+    Attributes:
+        group: Heading under which the line is printed.
+        name: What was checked.
+        seconds: Duration of the check [s].
+        result: What the check found.
+    """
 
     group: str
     name: str
-    seconds: float  # that the check took
-    finding: CheckResult
+    seconds: float
+    result: CheckResult
 
 
-def examine(checks: Iterable[Check]) -> Iterator[Line]:
-    """Run checks in order; one that breaks is a failure, and the next one follows."""
+def run_checks(checks: Iterable[Check]) -> Iterator[Line]:
+    """Run checks in order; an exception in a check is a failure, and the next check follows.
+
+    Args:
+        checks: Checks in the order of the table.
+
+    Yields:
+        The line of each check as soon as it has run.
+    """
     for check in checks:
         started = time.monotonic()
         try:
-            finding = check.look()
+            result = check.run()
         except PtrError as error:
-            finding = CheckResult("fail", str(error))
-        except Exception as error:  # whatever is broken is what we are here to report
-            finding = CheckResult(
+            result = CheckResult("fail", str(error))
+        except Exception as error:  # any defect of this computer has to be reported
+            result = CheckResult(
                 "fail",
                 f"{type(error).__name__}: {error}",
-                "this check broke off; report it, please",
+                "the check itself failed; please report it as a bug",
             )
-        yield Line(check.group, check.name, round(time.monotonic() - started, 3), finding)
+        seconds = round(time.monotonic() - started, 3)
+        yield Line(check.group, check.name, seconds, result)
 
 
-def tell(lines: Iterable[Line]) -> list[Line]:
-    """Print each line as it comes, its remedy below it where something is wrong; return them all."""
-    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    told: list[Line] = []
+def print_results(lines: Iterable[Line]) -> list[Line]:
+    """Print each line as soon as its check has run, and the remedy below a warning or failure.
+
+    Args:
+        lines: Lines in the order of the table.
+
+    Returns:
+        All lines.
+    """
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    printed: list[Line] = []
     for line in lines:
-        if not told or told[-1].group != line.group:
-            print(f"{line.group}")
-        level = f"{line.finding.level:<4}"
-        if colours:
-            level = f"\x1b[{COLOURS[line.finding.level]}m{level}\x1b[0m"
-        print(f"  {level}  {line.name:<15} {line.finding.found}".rstrip(), flush=True)
-        if line.finding.remedy and line.finding.level in ("warn", "fail"):
-            print(f"{INDENT}→ {line.finding.remedy}", flush=True)
-        told.append(line)
-    return told
+        if not printed or printed[-1].group != line.group:
+            print(line.group)
+        _print_line(line, coloured)
+        printed.append(line)
+
+    return printed
+
+
+def _print_line(line: Line, coloured: bool) -> None:
+    result = line.result
+    level = f"{result.level:<4}"
+    if coloured:
+        level = f"\x1b[{COLOURS[result.level]}m{level}\x1b[0m"
+    print(f"  {level}  {line.name:<15} {result.found}".rstrip(), flush=True)
+    if result.remedy and result.level in ("warn", "fail"):
+        print(f"{INDENT}→ {result.remedy}", flush=True)
 
 
 def count(lines: Iterable[Line]) -> dict[str, int]:
-    """Return how many lines have each level."""
-    levels = Counter(line.finding.level for line in lines)
+    """Return the number of lines of each level, mildest level first."""
+    levels = Counter(line.result.level for line in lines)
     return {level: levels[level] for level in COLOURS}
 
 
 def save(lines: Iterable[Line], path: Path, **about: Any) -> None:
-    """Write lines as JSON, with whatever else is to be known about the run."""
+    """Write lines as JSON.
+
+    Args:
+        lines: Lines of the table.
+        path: The file; its folder is created.
+        about: Further entries of the document.
+    """
     document = {
         "format_version": FORMAT_VERSION,
         **about,
-        "lines": [asdict(line) for line in lines],
+        "lines": [_to_json(line) for line in lines],
     }
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
@@ -119,14 +159,24 @@ def load(path: Path) -> list[Line]:
     """Return the lines of a file that `save` wrote.
 
     Raises:
-        PtrError: If it has another format version.
+        PtrError: If the file has another format version.
     """
     document = json.loads(path.read_text(encoding="utf-8"))
-    if document.get("format_version") != FORMAT_VERSION:
-        raise PtrError(
-            f"{path}: format_version {document.get('format_version')}, not {FORMAT_VERSION}"
-        )
-    return [
-        Line(**{**line, "finding": CheckResult(**line["finding"])})
-        for line in document["lines"]
-    ]
+    version = document.get("format_version")
+    if version != FORMAT_VERSION:
+        raise PtrError(f"{path}: format_version {version}, not {FORMAT_VERSION}")
+    return [_from_json(entry) for entry in document["lines"]]
+
+
+def _to_json(line: Line) -> dict[str, Any]:
+    return {
+        "group": line.group,
+        "name": line.name,
+        "seconds": line.seconds,
+        "finding": asdict(line.result),  # the key of the file format
+    }
+
+
+def _from_json(entry: Mapping[str, Any]) -> Line:
+    result = CheckResult(**entry["finding"])
+    return Line(entry["group"], entry["name"], entry["seconds"], result)

@@ -60,7 +60,8 @@ from widowx_bringup.camera.latency import (
     measure,
     motion,
 )
-from widowx_bringup.graph.graphs import environment, find_graph
+from widowx_bringup.graph.environment import environment
+from widowx_bringup.graph.graphs import find_graph
 from widowx_bringup.graph.processes import Processes
 from widowx_bringup.graph.session import free_domain
 from widowx_bringup.graph.up import parse_values

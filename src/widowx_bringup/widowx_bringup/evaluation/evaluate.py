@@ -39,7 +39,7 @@ from .results import (
 )
 
 if TYPE_CHECKING:
-    from widowx_bringup.graph.session import EpisodeRunner
+    from widowx_bringup.graph.episode_runner import EpisodeRunner
 
 
 class EvaluationError(PtrError):

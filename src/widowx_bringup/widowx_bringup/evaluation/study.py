@@ -24,7 +24,7 @@ import yaml
 
 from ptr_common.errors import PtrError
 from ptr_common.files import atomic_file
-from widowx_bringup.graph.graphs import config_folder
+from widowx_bringup.graph.environment import config_folder
 from widowx_bringup.graph.run_ptr import CommandError, run_commands
 from widowx_bringup.sim.tasks import TARGET_TASK, parse_task
 

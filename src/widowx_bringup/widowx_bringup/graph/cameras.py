@@ -1,9 +1,9 @@
-"""The cameras of a graph: their nodes, whichever driver reads them, their arguments, and by how much they are late."""
+"""Cameras of a graph: their nodes for each driver, and the latency of their stamps."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from ptr_common.camera_latency import CameraLatencyError, camera_latency, record
 from widowx_bringup.camera.calibrations import read_calibration
 from widowx_bringup.camera.protocol import TOPIC_WORLD
 
-from .spec import BRINGUP, Argument, GraphError, NodeSpec
+from .spec import BRINGUP, GraphError, NodeSpec, join_names
+
+CAMERA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 def _camera_node(
@@ -21,14 +23,14 @@ def _camera_node(
     remappings: tuple[tuple[str, str], ...] = (),
     **parameters: Any,
 ) -> NodeSpec:
-    rate, autostart = float(values["camera_rate"]), values["autostart"] == "true"
-    everything = {
+    """Return a camera node of this system."""
+    all_parameters = {
         **camera_parameters(values),
-        "rate": rate,
-        "autostart": autostart,
+        "rate": float(values["camera_rate"]),
+        "autostart": values["autostart"] == "true",
         **parameters,
     }
-    return _ros_camera(BRINGUP, "camera_node", values, remappings, **everything)
+    return _ros_camera(BRINGUP, "camera_node", values, remappings, **all_parameters)
 
 
 def _ros_camera(
@@ -38,11 +40,15 @@ def _ros_camera(
     remappings: tuple[tuple[str, str], ...] = (),
     **parameters: Any,
 ) -> NodeSpec:
-    """Return a camera node in the namespace where its relative topics are those of `image_topic`."""
-    name = "" if package == BRINGUP else package
-    space = f"camera/{values['camera']}"
+    """Return a camera node in the namespace that makes its relative topics those of the system."""
     return NodeSpec(
-        package, executable, "cameras.yaml", parameters, remappings, space, name=name
+        package,
+        executable,
+        config="cameras.yaml",
+        parameters=parameters,
+        remappings=remappings,
+        namespace=f"camera/{values['camera']}",
+        name="" if package == BRINGUP else package,
     )
 
 
@@ -76,63 +82,58 @@ def _v4l2_camera(values: Mapping[str, str]) -> NodeSpec:
 
 
 def _realsense(values: Mapping[str, str]) -> NodeSpec:
-    profile = f"{values['width']}x{values['height']}x{round(float(values['camera_rate']))}"
-    remappings = tuple(
-        (f"~/color/{topic}", topic) for topic in ("image_raw", "camera_info")
-    )  # private to the node
-    camera = {"serial_no": values["video_device"], "rgb_camera.color_profile": profile}
+    rate = round(float(values["camera_rate"]))
+    parameters = {
+        "serial_no": values["video_device"],
+        "rgb_camera.color_profile": f"{values['width']}x{values['height']}x{rate}",
+    }
+    # The topics are private to the node.
+    remappings = (
+        ("~/color/image_raw", "image_raw"),
+        ("~/color/camera_info", "camera_info"),
+    )
     return _ros_camera(
-        "realsense2_camera", "realsense2_camera_node", values, remappings, **camera
+        "realsense2_camera", "realsense2_camera_node", values, remappings, **parameters
     )
 
 
-CAMERA_DRIVERS = {
+CAMERA_DRIVERS: dict[str, Callable[[Mapping[str, str]], NodeSpec]] = {
     "opencv": _opencv,
     "usb_cam": _usb_cam,
     "v4l2_camera": _v4l2_camera,
     "realsense": _realsense,
 }
-"""Ways to read a real camera; all of them publish the topics of `image_topic` and `camera_info_topic`."""
+"""Drivers of real cameras; all publish the topics of `image_topic` and `camera_info_topic`."""
 
 
 def other_cameras(text: str) -> dict[str, str]:
-    """Return names and devices of the cameras in the argument `other_cameras`, "NAME=DEVICE,NAME=DEVICE".
+    """Return the cameras of the argument `other_cameras`.
+
+    Args:
+        text: "NAME=DEVICE,NAME=DEVICE"; devices may be missing.
+
+    Returns:
+        The device of each camera by its name.
 
     Raises:
         ValueError: If a name cannot be part of a topic or occurs twice.
     """
-    found: dict[str, str] = {}
-    for one in filter(None, text.split(",")):
-        name, _, device = one.strip().partition("=")
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in found:
+    devices: dict[str, str] = {}
+    for entry in text.split(","):
+        if not entry:
+            continue
+        name, _, device = entry.strip().partition("=")
+        if not CAMERA_NAME.fullmatch(name) or name in devices:
             raise ValueError(
-                f"each camera needs a name of its own made of letters, digits and _; found {name!r}"
+                "each camera needs a different name of letters, digits and _; "
+                f"found {name!r}"
             )
-        found[name] = device
-    return found
-
-
-def _auto_or_latency(text: str) -> float:
-    return 0.0 if text == "auto" else camera_latency(text)
-
-
-LATENCY = Argument(
-    "camera_latency",
-    "by how much the camera's stamps are late [s]; auto: of a real camera what `ptr calibrate camera` stored, 0 where "
-    "it never ran; of a simulated one 0; of a bag what it says",
-    "auto",
-    kind=_auto_or_latency,
-)
-DELAY = Argument(
-    "camera_delay",
-    "frames by which the simulated camera's pictures are late, 0 to 30",
-    "0",
-    kind=int,
-)
+        devices[name] = device
+    return devices
 
 
 def camera_parameters(values: Mapping[str, str]) -> dict[str, Any]:
-    """Return what every node that concerns the camera is told of it."""
+    """Return the parameters of every node that uses the camera: name, width and height [pixels]."""
     return {
         "camera": values["camera"],
         "width": int(values["width"]),
@@ -141,58 +142,78 @@ def camera_parameters(values: Mapping[str, str]) -> dict[str, Any]:
 
 
 def latency(values: Mapping[str, str]) -> float:
-    """Return by how much the stamps of `camera` are late [s]."""
+    """Return the latency of `camera` [s]: header stamp minus time of exposure.
+
+    Raises:
+        GraphError: If the bag to play has an impossible latency.
+    """
     if values["camera_latency"] != "auto":
         return camera_latency(values["camera_latency"])
     if "bag" in values:
         return _latency_of_bag(Path(values["bag"]), values["camera"])
-    stored = read_calibration(values["camera"]) if values["use_sim"] == "false" else None
-    return stored.latency if stored else 0.0
+    if values["use_sim"] == "true":
+        return 0.0
+    calibration = read_calibration(values["camera"])
+    return calibration.latency if calibration else 0.0
 
 
 def _latency_of_bag(bag: Path, camera: str) -> float:
-    """Return the latency that a bag says a camera had [s]; 0 where it is no bag, which its player will say."""
+    """Return the latency that a bag has for a camera [s].
+
+    It is 0 for a folder that is no bag; the player refuses that folder.
+    """
     try:
-        described = yaml.safe_load((bag / "metadata.yaml").read_text(encoding="utf-8"))
-        custom = described["rosbag2_bagfile_information"].get("custom_data") or {}
+        metadata = yaml.safe_load((bag / "metadata.yaml").read_text(encoding="utf-8"))
+        custom = metadata["rosbag2_bagfile_information"].get("custom_data") or {}
         return recorded_latency(custom, camera)
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         return 0.0
     except CameraLatencyError as error:
-        raise GraphError(f"{bag}: {error}; say it with camera_latency:=…") from error
+        raise GraphError(f"{bag}: {error}; set camera_latency:=…") from error
 
 
 def each_camera(values: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return the arguments of each camera, the one the policy looks through first."""
+    """Return the arguments of each camera, the policy's camera first.
+
+    Raises:
+        GraphError: If a further camera has the name of the policy's camera.
+    """
     others = other_cameras(values["other_cameras"])
     if values["camera"] in others:
         raise GraphError(
-            f"other_cameras:={values['other_cameras']} names {values['camera']}, which is camera:= already"
+            f"other_cameras:={values['other_cameras']} names {values['camera']}, "
+            "which is camera:= already"
         )
-    theirs = {"camera_latency": "auto", "camera_delay": "0"}
-    cameras = [
-        {**values, **theirs, "camera": name, "video_device": device}
-        for name, device in others.items()
-    ]
-    return [dict(values), *cameras]
+    cameras = [dict(values)]
+    for name, device in others.items():
+        camera = {
+            **values,
+            "camera": name,
+            "video_device": device,
+            "camera_latency": "auto",
+            "camera_delay": "0",
+        }
+        cameras.append(camera)
+    return cameras
 
 
 def simulated_cameras(values: Mapping[str, str]) -> list[NodeSpec]:
-    """Return the nodes that draw what the simulated world's cameras see."""
-    world = "/" + "/".join(filter(None, (*values["robot_name"].split("/"), TOPIC_WORLD)))
-    return [
-        _camera_node(
+    """Return the nodes that render the images of the simulated cameras."""
+    world_topic = "/" + join_names(values["robot_name"], TOPIC_WORLD)
+    nodes = []
+    for camera in each_camera(values):
+        node = _camera_node(
             camera,
-            ((TOPIC_WORLD, world),),
+            remappings=((TOPIC_WORLD, world_topic),),
             device="simulator",
             delay=int(camera["camera_delay"]),
         )
-        for camera in each_camera(values)
-    ]
+        nodes.append(node)
+    return nodes
 
 
 def real_cameras(values: Mapping[str, str]) -> list[NodeSpec]:
-    """Return the nodes that read the real cameras, and what tells their state where their driver does not.
+    """Return the nodes of the real cameras, and a monitor where their driver reports no state.
 
     Raises:
         GraphError: If a further camera has no device.
@@ -201,13 +222,15 @@ def real_cameras(values: Mapping[str, str]) -> list[NodeSpec]:
     for camera in cameras[1:]:
         if not camera["video_device"]:
             raise GraphError(
-                f"other_cameras:={values['other_cameras']} names no device; {camera['camera']}=/dev/v4l/by-id/…"
+                f"other_cameras:={values['other_cameras']} names no device; "
+                f"write {camera['camera']}=/dev/v4l/by-id/…"
             )
-    nodes = [CAMERA_DRIVERS[values["camera_driver"]](camera) for camera in cameras]
-    if values["camera_driver"] == "opencv":
-        return nodes
-    watched = {
-        "cameras": [camera["camera"] for camera in cameras],
-        "rate": float(values["camera_rate"]),
-    }
-    return [*nodes, NodeSpec(BRINGUP, "camera_monitor", parameters=watched)]
+    make_node = CAMERA_DRIVERS[values["camera_driver"]]
+    nodes = [make_node(camera) for camera in cameras]
+    if values["camera_driver"] != "opencv":
+        parameters = {
+            "cameras": [camera["camera"] for camera in cameras],
+            "rate": float(values["camera_rate"]),
+        }
+        nodes.append(NodeSpec(BRINGUP, "camera_monitor", parameters=parameters))
+    return nodes

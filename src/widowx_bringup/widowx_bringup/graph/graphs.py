@@ -1,13 +1,12 @@
-"""Which nodes run, with which parameters and remappings: described once, as data.
+"""The graphs: which nodes run together, with which parameters and remappings.
 
-`launch/*.launch.py` turns it into `launch_ros` actions, `processes.py` into processes where
-`launch` is not installed. Values that several nodes share are arguments here; what concerns
-one node alone is in `config/*.yaml`.
+`ros_launch.py` turns a graph into `launch_ros` actions, `processes.py` into processes where
+`launch` is not installed. Values that several nodes share are arguments of the graph; the
+values of one node are in `config/*.yaml`.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +15,26 @@ from typing import Any
 from ptr_common.topics import TOPIC_COMMAND, TOPIC_EXECUTED
 from widowx_bringup.arm import urdf
 
-from .cameras import (
-    CAMERA_DRIVERS,
+from .arguments import (
+    BAG,
+    CAMERA,
     DELAY,
+    DEMONSTRATED,
+    DISTURBANCE,
+    HEIGHT,
     LATENCY,
+    POLICY_ARGUMENTS,
+    RATE,
+    REAL,
+    RECORD,
+    ROBOT_NAME,
+    SHARED,
+    TELEOP,
+    TELEOP_DEVICES,
+    URDF,
+    WIDTH,
+)
+from .cameras import (
     camera_parameters,
     each_camera,
     latency,
@@ -27,151 +42,63 @@ from .cameras import (
     real_cameras,
     simulated_cameras,
 )
-from .spec import BOOLEAN, BRINGUP, POLICY, Argument, Graph, GraphError, NodeSpec
+from .environment import config_folder
+from .spec import BRINGUP, POLICY, Graph, GraphError, NodeSpec, did_you_mean
 
-PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
-"""Variable that names the file of Fast DDS's settings."""
+DRIVER_GRACE = 45.0
+"""Longest time in which Interbotix's driver ends [s]; the arm goes to its sleep pose first."""
+
+ARM_GRACE = 25.0
+"""Longest time in which the arm node ends [s]."""
+
+JOY_RATE = 20.0
+"""Rate at which the gamepad's node repeats its state [Hz]."""
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError("it must be positive")
-    return value
-
-
-SHARED = (
-    Argument(
-        "use_sim",
-        "simulated arm, cameras and time instead of the real ones",
-        "true",
-        BOOLEAN,
-    ),
-    Argument("robot_name", "namespace of all nodes", "wx250s"),
-    Argument("camera", "name of the camera the policy looks through", "over_shoulder"),
-    Argument("width", "its picture width [pixels]", "640", kind=int),
-    Argument("height", "its picture height [pixels]", "480", kind=int),
-    Argument("camera_rate", "its pictures per second [Hz]", "30.0", kind=_positive),
-    Argument(
-        "other_cameras",
-        "further cameras to record, of the same size and rate: NAME=DEVICE,NAME=DEVICE; in simulation NAME,NAME",
-        "",
-        kind=other_cameras,
-    ),
-    LATENCY,
-    Argument(
-        "autostart",
-        "whether arm, cameras and policy are configured and activated at once",
-        "true",
-        BOOLEAN,
-    ),
-    Argument(
-        "real_time_factor",
-        "simulated seconds per second of real time",
-        "1.0",
-        kind=_positive,
-    ),
-    Argument("bag_directory", "folder that receives one bag per episode", "bags"),
-)
-POLICY_ARGUMENTS = (
-    Argument("policy", "bundle folder of the policy"),
-    Argument("task", "task where the START of an episode names none", ""),
-)
-DISTURBANCE = Argument(
-    "disturbance",
-    "noise of the simulated arm, a part of its longest step: demonstrations show how to recover",
-    "0.15",
-)
-URDF = Argument(
-    "urdf",
-    "whether RViz learns how the simulated arm looks, as from the real driver; auto: if Interbotix's URDF is there",
-    "auto",
-    ("auto", "true", "false"),
-)
-REAL = (
-    Argument("robot_model", "kind of real arm", "wx250s", ("wx250s",)),
-    Argument(
-        "start_driver", "whether to start Interbotix's driver as well", "true", BOOLEAN
-    ),
-    Argument("motor_configs", "the driver's file of servos; empty: Interbotix's own", ""),
-    Argument(
-        "load_configs",
-        "whether the driver writes that file to the servos' EEPROM",
-        "true",
-        BOOLEAN,
-    ),
-    Argument(
-        "camera_driver", "what reads the real camera", "opencv", tuple(CAMERA_DRIVERS)
-    ),
-    Argument(
-        "video_device",
-        "the real camera: /dev/v4l/by-id/…, of realsense its serial number; empty: the first",
-        "",
-    ),
-)
-"""Arguments of the real arm and its camera; where Interbotix has them too, they have its names."""
-
-TELEOP_DEVICES = ("gamepad", "spacemouse", "leader")
-TELEOP = Argument(
-    "teleop",
-    "who demonstrates: a script (simulation only), a person, or nobody here (run `ptr teleop` beside it); auto: as the "
-    "arm is, scripted or none",
-    "auto",
-    ("auto", "scripted", "none", *TELEOP_DEVICES),
-)
-DEMONSTRATED = Argument("demonstrated", "name of the task that a person shows", "")
-RECORD = Argument("record", "whether every episode becomes a bag", "true", BOOLEAN)
+# --- arm and cameras ----------------------------------------------------------------------
 
 
 def _world(values: Mapping[str, str]) -> list[NodeSpec]:
-    """Return arm and camera."""
+    """Return the nodes of arm and cameras, simulated or real."""
     return _simulated(values) if values["use_sim"] == "true" else _real(values)
 
 
 def _real(values: Mapping[str, str]) -> list[NodeSpec]:
-    driver = NodeSpec(
-        BRINGUP,
-        "driver_keeper",
-        parameters={"command": _driver_command(values)},
-        grace=45.0,
-    )
+    nodes = []
+    if values["start_driver"] == "true":
+        parameters = {"command": _driver_command(values)}
+        nodes.append(
+            NodeSpec(BRINGUP, "driver_keeper", parameters=parameters, grace=DRIVER_GRACE)
+        )
     arm = {
         "device": "interbotix",
         "camera": values["camera"],
         "autostart": values["autostart"] == "true",
     }
-    return [
-        *([driver] if values["start_driver"] == "true" else []),
-        NodeSpec(BRINGUP, "arm_node", "arm.yaml", arm, grace=25.0),
-        *real_cameras(values),
-    ]
+    nodes.append(NodeSpec(BRINGUP, "arm_node", "arm.yaml", arm, grace=ARM_GRACE))
+    return [*nodes, *real_cameras(values)]
 
 
 def _driver_command(values: Mapping[str, str]) -> list[str]:
-    names = (
-        "robot_model",
-        "robot_name",
-        "load_configs",
-        *(["motor_configs"] if values["motor_configs"] else []),
-    )
-    given = [f"{name}:={values[name]}" for name in names]
-    modes = f"mode_configs:={config_folder() / 'interbotix_modes.yaml'}"
+    """Return the command that launches Interbotix's driver."""
+    names = ["robot_model", "robot_name", "load_configs"]
+    if values["motor_configs"]:
+        names.append("motor_configs")
     return [
         "ros2",
         "launch",
         "interbotix_xsarm_control",
         "xsarm_control.launch.py",
-        *given,
-        modes,
+        *[f"{name}:={values[name]}" for name in names],
+        f"mode_configs:={config_folder() / 'interbotix_modes.yaml'}",
         "use_rviz:=false",
     ]
 
 
 def _simulated(values: Mapping[str, str]) -> list[NodeSpec]:
-    rate = float(values["camera_rate"])
     simulation = {
         "real_time_factor": float(values["real_time_factor"]),
-        "world_rate": rate,
+        "world_rate": float(values["camera_rate"]),
         "camera": values["camera"],
         "resume_on_start": True,
         "disturbance": float(values.get("disturbance", "0.0")),
@@ -180,25 +107,26 @@ def _simulated(values: Mapping[str, str]) -> list[NodeSpec]:
     return [
         NodeSpec(BRINGUP, "simulation", "arm.yaml", simulation),
         *simulated_cameras(values),
-        *_look(values),
+        *_state_publisher(values),
     ]
 
 
-def _look(values: Mapping[str, str]) -> list[NodeSpec]:
-    """Return what turns joint states into frames and offers the arm's URDF."""
+def _state_publisher(values: Mapping[str, str]) -> list[NodeSpec]:
+    """Return the node that publishes frames and URDF of the simulated arm, if there is one."""
+    if values["urdf"] == "false":
+        return []
     missing = urdf.missing()
-    if values["urdf"] == "false" or (values["urdf"] == "auto" and missing):
+    if missing and values["urdf"] == "auto":
         return []
     if missing:
         raise GraphError(
             f"urdf:=true needs packages that are not installed here: {', '.join(missing)}"
         )
-    description = urdf.robot_description(values["robot_name"])
-    return [
-        NodeSpec(
-            urdf.PUBLISHER, urdf.PUBLISHER, parameters={"robot_description": description}
-        )
-    ]
+    parameters = {"robot_description": urdf.robot_description(values["robot_name"])}
+    return [NodeSpec(urdf.PUBLISHER, urdf.PUBLISHER, parameters=parameters)]
+
+
+# --- policy, recorder, teleoperation ------------------------------------------------------
 
 
 def _policy(
@@ -220,23 +148,43 @@ def _recorder(values: Mapping[str, str]) -> NodeSpec:
         "camera": values["camera"],
         "camera_latency": [latency(camera) for camera in each_camera(values)],
     }
-    if others := list(other_cameras(values["other_cameras"])):
+    others = list(other_cameras(values["other_cameras"]))
+    if others:  # ROS knows no empty list
         parameters["other_cameras"] = others
     return NodeSpec(BRINGUP, "recorder_node", "recorder.yaml", parameters)
+
+
+def _teleop_device(values: Mapping[str, str]) -> list[NodeSpec]:
+    """Return the nodes of teleoperation by a device: ours, and the gamepad's driver."""
+    if not values["demonstrated"]:
+        raise GraphError(
+            f"teleop:={values['teleop']} needs demonstrated:=…, the task that is demonstrated"
+        )
+    parameters = {
+        "device": values["teleop"],
+        "camera": values["camera"],
+        "task": values["demonstrated"],
+    }
+    teleop = NodeSpec(BRINGUP, "teleop_node", parameters=parameters)
+    if values["teleop"] != "gamepad":
+        return [teleop]
+    return [NodeSpec("joy", "joy_node", parameters={"autorepeat_rate": JOY_RATE}), teleop]
+
+
+# --- graphs -------------------------------------------------------------------------------
 
 
 def _placed(
     nodes: list[NodeSpec], values: Mapping[str, str], use_sim_time: bool
 ) -> list[NodeSpec]:
-    """Return the nodes in their namespace and on their clock."""
-    return [
-        replace(
-            node,
-            parameters={**node.parameters, "use_sim_time": use_sim_time},
-            namespace="/".join(filter(None, (values["robot_name"], node.namespace))),
-        )
-        for node in nodes
-    ]
+    """Return the nodes in the robot's namespace and on their clock."""
+    placed = []
+    for node in nodes:
+        parameters = {**node.parameters, "use_sim_time": use_sim_time}
+        spaces = (values["robot_name"], node.namespace)
+        namespace = "/".join(space for space in spaces if space)
+        placed.append(replace(node, parameters=parameters, namespace=namespace))
+    return placed
 
 
 def _eval_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
@@ -247,37 +195,24 @@ def _eval_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
 
 
 def _record_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
-    simulated, teleop = values["use_sim"] == "true", values["teleop"]
-    scripted = teleop == "scripted" or (teleop == "auto" and simulated)
-    if scripted and not simulated:
+    simulated = values["use_sim"] == "true"
+    teleop = values["teleop"]
+    if teleop == "auto":
+        teleop = "scripted" if simulated else "none"
+    if teleop == "scripted" and not simulated:
         raise GraphError(
-            "teleop:=scripted knows the simulated scene only; choose none, and run `ptr teleop` beside it"
+            "teleop:=scripted knows the simulated scene only; "
+            "choose teleop:=none, and run `ptr teleop` in another terminal"
         )
-    disturbance = values["disturbance"] if scripted else "0.0"  # a person errs enough
+    # A person's demonstrations have errors enough to recover from.
+    disturbance = values["disturbance"] if teleop == "scripted" else "0.0"
     nodes = [*_world({**values, "disturbance": disturbance}), _recorder(values)]
-    if scripted:
-        nodes.append(
-            NodeSpec(BRINGUP, "scripted_teleop", parameters={"camera": values["camera"]})
-        )
+    if teleop == "scripted":
+        parameters = {"camera": values["camera"]}
+        nodes.append(NodeSpec(BRINGUP, "scripted_teleop", parameters=parameters))
     elif teleop in TELEOP_DEVICES:
-        nodes += _person(values)
-    return _placed(nodes, values, values["use_sim"] == "true")
-
-
-def _person(values: Mapping[str, str]) -> list[NodeSpec]:
-    """Return teleoperation by a device, and the driver of the device where it has one of its own."""
-    if not values["demonstrated"]:
-        raise GraphError(
-            f"teleop:={values['teleop']} needs demonstrated:=…, the name of the task that is shown"
-        )
-    parameters = {
-        "device": values["teleop"],
-        "camera": values["camera"],
-        "task": values["demonstrated"],
-    }
-    teleop = NodeSpec(BRINGUP, "teleop_node", parameters=parameters)
-    joy = NodeSpec("joy", "joy_node", parameters={"autorepeat_rate": 20.0})
-    return [joy, teleop] if values["teleop"] == "gamepad" else [teleop]
+        nodes += _teleop_device(values)
+    return _placed(nodes, values, simulated)
 
 
 def _replay_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
@@ -286,56 +221,37 @@ def _replay_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
         "rate": float(values["rate"]),
         "camera": values["camera"],
     }
-    away_from_the_arm = (
+    # No arm may receive the commands of the policy.
+    remappings = (
         (TOPIC_COMMAND, "replay/command"),
         (TOPIC_EXECUTED, "replay/executed"),
     )
     nodes = [
         NodeSpec(BRINGUP, "bag_player", "player.yaml", player),
-        _policy(values, away_from_the_arm),
+        _policy(values, remappings),
     ]
-    return _placed(nodes, values, True)
+    return _placed(nodes, values, use_sim_time=True)
 
 
-_BY_NAME = {argument.name: argument for argument in SHARED}
-
-GRAPHS = {
-    graph.name: graph
-    for graph in (
-        Graph(
-            "eval",
-            "arm, camera, policy and recorder",
-            (*POLICY_ARGUMENTS, *SHARED, RECORD, URDF, DELAY, *REAL),
-            _eval_nodes,
-        ),
-        Graph(
-            "record",
-            "arm, camera, teleoperation and recorder",
-            (*SHARED, TELEOP, DEMONSTRATED, DISTURBANCE, URDF, DELAY, *REAL),
-            _record_nodes,
-        ),
-        Graph(
-            "replay",
-            "a recorded bag into the policy; no arm is there to move",
-            (
-                Argument("bag", "folder of the bag to play"),
-                *POLICY_ARGUMENTS,
-                Argument(
-                    "rate",
-                    "seconds of the bag per second of real time",
-                    "1.0",
-                    kind=_positive,
-                ),
-                _BY_NAME["robot_name"],
-                _BY_NAME["camera"],
-                _BY_NAME["width"],
-                _BY_NAME["height"],
-                LATENCY,
-            ),
-            _replay_nodes,
-        ),
-    )
-}
+EVAL = Graph(
+    "eval",
+    "arm, camera, policy and recorder",
+    (*POLICY_ARGUMENTS, *SHARED, RECORD, URDF, DELAY, *REAL),
+    _eval_nodes,
+)
+RECORD_GRAPH = Graph(
+    "record",
+    "arm, camera, teleoperation and recorder",
+    (*SHARED, TELEOP, DEMONSTRATED, DISTURBANCE, URDF, DELAY, *REAL),
+    _record_nodes,
+)
+REPLAY = Graph(
+    "replay",
+    "a recorded bag into the policy; no arm moves",
+    (BAG, *POLICY_ARGUMENTS, RATE, ROBOT_NAME, CAMERA, WIDTH, HEIGHT, LATENCY),
+    _replay_nodes,
+)
+GRAPHS = {graph.name: graph for graph in (EVAL, RECORD_GRAPH, REPLAY)}
 
 
 def find_graph(name: str) -> Graph:
@@ -345,45 +261,5 @@ def find_graph(name: str) -> Graph:
         GraphError: If there is none.
     """
     if name not in GRAPHS:
-        raise GraphError(f"there is no graph {name!r}; there are: {', '.join(GRAPHS)}")
+        raise GraphError(f"there is no graph {name!r}; {did_you_mean(name, GRAPHS)}")
     return GRAPHS[name]
-
-
-def config_folder() -> Path:
-    """Return the folder of the parameter files: installed in share/, or that of the source tree."""
-    source = Path(__file__).resolve().parents[4] / "config"
-    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
-        installed = Path(prefix) / "share" / BRINGUP / "config"
-        if prefix and installed.is_dir():
-            return installed
-    if not source.is_dir():
-        raise GraphError(
-            f"no folder config/ in {source.parent} nor in share/{BRINGUP} of AMENT_PREFIX_PATH"
-        )
-    return source
-
-
-def profile_file() -> Path:
-    """Return the Fast DDS profile that the nodes get where the shell names none."""
-    return config_folder() / ("fastdds_humble.xml" if _humble() else "fastdds.xml")
-
-
-def _humble() -> bool:
-    return os.environ.get("ROS_DISTRO") == "humble"
-
-
-def environment(values: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables every process of a graph needs on top of the inherited ones."""
-    variables = {PROFILE: os.environ.get(PROFILE, str(profile_file()))}
-    if (
-        values.get("use_sim", "true") == "true"
-    ):  # a simulated arm must not talk to a real one elsewhere
-        variables |= (
-            {"ROS_LOCALHOST_ONLY": "1"}
-            if _humble()
-            else {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-        )
-        variables["LP_NUM_THREADS"] = (
-            "0"  # the software renderer's own threads are slower than none
-        )
-    return variables

@@ -1,4 +1,4 @@
-"""Starts the nodes of a graph as processes, watches them, and leaves none behind."""
+"""Starts the nodes of a graph as processes, watches them, and ends them all."""
 
 from __future__ import annotations
 
@@ -22,12 +22,22 @@ import yaml
 
 from ptr_common.errors import PtrError
 
-from .graphs import config_folder
+from .environment import config_folder
 from .spec import NodeSpec
 
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
 GRACE = ((signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
-"""Signals to end a node that did not end when it was asked to, each with the time it is given [s]."""
+"""Signals to a node that does not end after SIGINT, each with the time it then has [s]."""
+
+POLL_PERIOD = 0.05
+"""Time between two looks at the processes [s]."""
+
+OUTPUT_TIMEOUT = 1.0
+"""Longest time in which the last output of an ended process is read [s]."""
+
+LAST_LINES = 8
+"""Number of output lines in the error message about a node that ended."""
 
 
 class NodeDiedError(PtrError):
@@ -36,12 +46,28 @@ class NodeDiedError(PtrError):
 
 @dataclass
 class _Running:
+    """A node's process.
+
+    Attributes:
+        spec: The node.
+        label: Its name in logs and messages.
+        process: The process.
+        log: File that receives its output.
+        last_lines: Its newest lines of output.
+        reader: Thread that copies the output.
+    """
+
     spec: NodeSpec
-    label: str  # what it is called here
+    label: str
     process: subprocess.Popen[str]
     log: Path
-    last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=8))
+    last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
     reader: threading.Thread | None = None
+
+    def finish_output(self) -> None:
+        """Wait until the output of the ended process is read."""
+        if self.reader is not None:
+            self.reader.join(timeout=OUTPUT_TIMEOUT)
 
 
 class Processes:
@@ -54,7 +80,10 @@ class Processes:
             of the name.
         environment: Variables on top of the inherited ones.
         show: Called with every line a node prints, prefixed with its name; None keeps them
-        in the log only.
+            in the log only.
+
+    Raises:
+        PtrError: If ROS is not installed for this interpreter.
     """
 
     def __init__(
@@ -102,45 +131,47 @@ class Processes:
         for running in self._running:
             status = running.process.poll()
             if status is not None:
-                raise NodeDiedError(_obituary(running, status))
+                raise NodeDiedError(_death_notice(running, status))
 
     def wait(self) -> tuple[str, int]:
-        """Wait until a node ends; return its name and exit status, negative for a signal.
+        """Wait until a node ends; afterwards, the output of the others goes to the logs only.
 
-        What the others print from then on is in the logs only.
+        Returns:
+            The node's name and its exit status, negative for a signal.
         """
         while True:
             for running in self._running:
                 status = running.process.poll()
                 if status is not None:
-                    assert running.reader is not None
-                    running.reader.join(timeout=1.0)
+                    running.finish_output()
                     self._show = None
                     return running.label, status
-            time.sleep(0.05)
+            time.sleep(POLL_PERIOD)
 
     def stop(self) -> None:
-        """End all nodes: asked first, killed last."""
+        """End all nodes: by SIGINT first, by SIGKILL last."""
         longest = max((spec.grace for spec in self._specs), default=0.0)
-        for number, patience in ((signal.SIGINT, longest), *GRACE):
-            alive = [running for running in self._running if running.process.poll() is None]
-            for running in alive:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(running.process.pid, number)
-            deadline = time.monotonic() + patience
-            for running in alive:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    running.process.wait(max(0.0, deadline - time.monotonic()))
+        for number, grace in ((signal.SIGINT, longest), *GRACE):
+            self._signal(number, grace)
         for running in self._running:
-            if running.reader is not None:
-                running.reader.join(timeout=1.0)
+            running.finish_output()
+
+    def _signal(self, number: signal.Signals, grace: float) -> None:
+        """Send a signal to all living nodes and wait until they end, `grace` seconds at most."""
+        alive = [running for running in self._running if running.process.poll() is None]
+        for running in alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.process.pid, number)
+        deadline = time.monotonic() + grace
+        for running in alive:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                running.process.wait(max(0.0, deadline - time.monotonic()))
 
     def _start(self, spec: NodeSpec) -> _Running:
         label = self._label(spec)
         parameters = self.log_folder / f"{label}.yaml"
-        parameters.write_text(
-            yaml.safe_dump({"/**": {"ros__parameters": dict(spec.parameters)}})
-        )
+        document = {"/**": {"ros__parameters": dict(spec.parameters)}}
+        parameters.write_text(yaml.safe_dump(document))
         process = subprocess.Popen(
             command_line(spec, parameters),
             env=self._environment,
@@ -169,13 +200,14 @@ class Processes:
                     self._show(f"[{running.label}] {line.rstrip()}")
 
     def _label(self, spec: NodeSpec) -> str:
-        """Return the executable, and where several have the same one also the end of the namespace."""
-        alike = sum(other.executable == spec.executable for other in self._specs)
-        return (
-            spec.executable
-            if alike == 1
-            else f"{spec.executable}.{spec.namespace.rpartition('/')[2]}"
-        )
+        """Return the executable, followed by the end of the namespace where several have it."""
+        same = [other for other in self._specs if other.executable == spec.executable]
+        if len(same) == 1:
+            return spec.executable
+        return f"{spec.executable}.{spec.namespace.rpartition('/')[2]}"
+
+
+# --- commands -----------------------------------------------------------------------------
 
 
 def command_line(spec: NodeSpec, parameters: Path) -> list[str]:
@@ -183,7 +215,10 @@ def command_line(spec: NodeSpec, parameters: Path) -> list[str]:
 
     Args:
         spec: The node.
-        parameters: File with the parameters that go on top of those in config/.
+        parameters: File whose parameters override those of the file in config/.
+
+    Raises:
+        PtrError: If the node's package is not installed.
     """
     command = [*_program(spec), "--ros-args"]
     if spec.namespace:
@@ -192,41 +227,79 @@ def command_line(spec: NodeSpec, parameters: Path) -> list[str]:
         command += ["-r", f"__node:={spec.name}"]
     for old, new in spec.remappings:
         command += ["-r", f"{old}:={new}"]
-    files = [config_folder() / spec.config] if spec.config else []
-    for file in (*files, parameters):
-        command += ["--params-file", str(file)]
-    return command
+    if spec.config:
+        command += ["--params-file", str(config_folder() / spec.config)]
+    return [*command, "--params-file", str(parameters)]
 
 
 def _program(spec: NodeSpec) -> list[str]:
-    """Return how to run a node's executable: a module of ours, or a program of another package of ROS."""
-    if module := module_of(spec):
+    """Return the command of an executable: a module of ours, or a program of a ROS package."""
+    module = module_of(spec)
+    if module:
         return [sys.executable, "-m", module]
-    for prefix in filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)):
+    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
         program = Path(prefix) / "lib" / spec.package / spec.executable
-        if program.is_file():
+        if prefix and program.is_file():
             return [str(program)]
+    distribution_name = os.environ.get("ROS_DISTRO", "humble")
     raise PtrError(
         f"the package {spec.package} is not installed: apt-get install "
-        f"ros-{os.environ.get('ROS_DISTRO', 'humble')}-{spec.package.replace('_', '-')}, or choose another driver"
+        f"ros-{distribution_name}-{spec.package.replace('_', '-')}, or choose another driver"
     )
 
 
 def module_of(spec: NodeSpec) -> str:
-    """Return the module that a package of ours names for an executable in its `setup.py`; empty where it has none."""
+    """Return the module of an executable of ours, from its package's console scripts.
+
+    It is empty for an executable of another package.
+    """
     try:
         scripts = distribution(spec.package).entry_points.select(group="console_scripts")
     except PackageNotFoundError:
         return ""
-    return next((script.module for script in scripts if script.name == spec.executable), "")
+    for script in scripts:
+        if script.name == spec.executable:
+            return script.module
+    return ""
 
 
-def _obituary(running: _Running, status: int) -> str:
-    if running.reader is not None:
-        running.reader.join(timeout=1.0)  # its last lines are the ones that matter
+def _wheel_environment() -> dict[str, str]:
+    """Return the variables of the ROS wheels, so that no interpreter has to start twice.
+
+    There are none where ROS is installed from apt.
+    """
+    libraries: list[str] = []
+    for entry in sys.path:
+        libraries += map(str, Path(entry).glob("ros_*.libs"))
+    if not libraries:
+        return {}
+    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    library_paths = [
+        str(Path(sys.prefix) / "lib"),
+        *libraries,
+        os.environ.get("LD_LIBRARY_PATH", ""),
+    ]
+    return {
+        "AMENT_PREFIX_PATH": _search_path([*dict.fromkeys([*prefixes, sys.prefix])]),
+        "LD_LIBRARY_PATH": _search_path(library_paths),
+        "_ROS_WHEELS_BOOTSTRAP_COMPLETE": "1",
+    }
+
+
+def _search_path(entries: Sequence[str]) -> str:
+    return os.pathsep.join(entry for entry in entries if entry)
+
+
+# --- ends of processes --------------------------------------------------------------------
+
+
+def _death_notice(running: _Running, status: int) -> str:
+    running.finish_output()  # the last lines are the ones that matter
     lines = "".join(f"\n  {line}" for line in running.last_lines)
-    how = describe_status(status)
-    return f"{running.label} ended ({how}); its last lines (all of them in {running.log}):{lines}"
+    return (
+        f"{running.label} ended ({describe_status(status)}); "
+        f"its last lines (all of them in {running.log}):{lines}"
+    )
 
 
 def describe_status(status: int) -> str:
@@ -238,25 +311,5 @@ _prctl = ctypes.CDLL(None).prctl
 
 
 def end_with_parent() -> None:
-    """Have the kernel end this child when its parent dies, however it dies."""
+    """Have the kernel end this child when its parent dies, even by SIGKILL."""
     _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _wheel_environment() -> dict[str, str]:
-    """Return what the ROS wheels need, so that no interpreter has to start twice; nothing where ROS is from apt."""
-    libraries = [str(path) for entry in sys.path for path in Path(entry).glob("ros_*.libs")]
-    if not libraries:
-        return {}
-    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-    paths = [
-        str(Path(sys.prefix) / "lib"),
-        *libraries,
-        os.environ.get("LD_LIBRARY_PATH", ""),
-    ]
-    return {
-        "AMENT_PREFIX_PATH": os.pathsep.join(
-            dict.fromkeys(filter(None, [*prefixes, sys.prefix]))
-        ),
-        "LD_LIBRARY_PATH": os.pathsep.join(filter(None, paths)),
-        "_ROS_WHEELS_BOOTSTRAP_COMPLETE": "1",
-    }

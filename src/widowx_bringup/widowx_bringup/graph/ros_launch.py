@@ -1,4 +1,4 @@
-"""Turns a graph into `launch_ros` actions; the launch files are one call of `describe` each."""
+"""Turns a graph into `launch_ros` actions; each launch file calls `describe`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from launch.actions import (
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from .graphs import config_folder, environment, find_graph
-from .spec import Graph, NodeSpec
+from .environment import config_folder, environment
+from .graphs import find_graph
+from .spec import Argument, Graph, NodeSpec
 
 __all__ = ["LaunchDescription", "describe"]
 
@@ -21,45 +22,47 @@ __all__ = ["LaunchDescription", "describe"]
 def describe(graph_name: str) -> LaunchDescription:
     """Return a graph as a launch description: its arguments, its environment, its nodes."""
     graph = find_graph(graph_name)
-    declared = [
-        DeclareLaunchArgument(
-            argument.name,
-            default_value=argument.default,
-            description=argument.description,
-            choices=list(argument.choices) or None,
-        )
-        for argument in graph.arguments
-    ]
-    return LaunchDescription([*declared, OpaqueFunction(function=_start, args=[graph])])
+    declarations = [_declaration(argument) for argument in graph.arguments]
+    start = OpaqueFunction(function=_start, args=[graph])
+    return LaunchDescription([*declarations, start])
+
+
+def _declaration(argument: Argument) -> DeclareLaunchArgument:
+    return DeclareLaunchArgument(
+        argument.name,
+        default_value=argument.default,
+        description=argument.description,
+        choices=list(argument.choices) or None,
+    )
 
 
 def _start(context: LaunchContext, graph: Graph) -> list[SetEnvironmentVariable | Node]:
-    """Return the actions for the values given; nodes and conditions depend on them in graph.py alone."""
-    given = {
-        argument.name: LaunchConfiguration(argument.name).perform(context)
-        for argument in graph.arguments
-    }
+    """Return the actions for the given values; only graphs.py decides about nodes."""
+    given = {}
+    for argument in graph.arguments:
+        given[argument.name] = LaunchConfiguration(argument.name).perform(context)
     values = graph.resolve(given)
-    variables = [
-        SetEnvironmentVariable(name, value) for name, value in environment(values).items()
-    ]
-    return [*variables, *map(_node, graph.nodes(values))]
+    actions: list[SetEnvironmentVariable | Node] = []
+    for name, value in environment(values).items():
+        actions.append(SetEnvironmentVariable(name, value))
+    for spec in graph.nodes(values):
+        actions.append(_node(spec))
+    return actions
 
 
 def _node(spec: NodeSpec) -> Node:
+    parameters: list[object] = [dict(spec.parameters)]
+    if spec.config:
+        parameters.insert(0, str(config_folder() / spec.config))
     return Node(
         package=spec.package,
         executable=spec.executable,
         name=spec.name or None,
         namespace=spec.namespace,
-        parameters=[
-            *([str(config_folder() / spec.config)] if spec.config else []),
-            dict(spec.parameters),
-        ],
+        parameters=parameters,
         remappings=list(spec.remappings),
         sigterm_timeout=str(spec.grace),
         output="both",
-        on_exit=Shutdown(
-            reason=f"{spec.executable} ended"
-        ),  # no part of a robot goes on without the others
+        # A robot must not run without one of its parts.
+        on_exit=Shutdown(reason=f"{spec.executable} ended"),
     )

@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from ptr_common.errors import PtrError
 
 from .processes import end_with_parent
 
-STOP_TIMEOUT = 15.0  # [s] for an interrupted command to save what it has
+STOP_TIMEOUT = 15.0
+"""Time in which an interrupted command saves its results [s]."""
 
 
 class CommandError(PtrError):
@@ -24,51 +26,56 @@ class CommandError(PtrError):
 async def run_commands(
     commands: Sequence[Sequence[str]], log: Path | None, *, append: bool = False
 ) -> None:
-    """Run commands in order; cancelled, let the running one save what it has.
+    """Run commands in order; when cancelled, let the running one save its results.
 
     Args:
         commands: Arguments of `ptr`.
-        log: Takes what they print; None: it is shown.
-        append: Keep what the log holds.
+        log: File that receives their output; None: it is shown.
+        append: Keep the earlier content of the log.
 
     Raises:
         CommandError: If one fails; those after it are not run.
     """
     with contextlib.ExitStack() as stack:
-        output = stack.enter_context(log.open("ab" if append else "wb")) if log else None
+        output: BinaryIO | None = None
+        if log is not None:
+            output = stack.enter_context(log.open("ab" if append else "wb"))
         for command in commands:
-            print(
-                f"  $ ptr {shlex.join(command)}{f'   > {log}' if log else ''}", flush=True
-            )
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "ptr_common.cli",
-                *command,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # Ctrl-C in the terminal is ours to pass on, once
-                preexec_fn=end_with_parent,
-            )
-            try:
-                status = await process.wait()
-            finally:
-                if process.returncode is None:
-                    await _stop(process)
+            words = shlex.join(command)
+            print(f"  $ ptr {words}{f'   > {log}' if log else ''}", flush=True)
+            status = await _run(command, output)
             if status:
-                raise CommandError(
-                    f"`ptr {shlex.join(command)}` ended with status {status}{f'; see {log}' if log else ''}"
-                )
+                hint = f"; see {log}" if log else ""
+                raise CommandError(f"`ptr {words}` ended with status {status}{hint}")
+
+
+async def _run(command: Sequence[str], output: BinaryIO | None) -> int:
+    """Run one command to its end; return its exit status."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "ptr_common.cli",
+        *command,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,  # Ctrl-C in the terminal is ours to pass on, once
+        preexec_fn=end_with_parent,
+    )
+    try:
+        return await process.wait()
+    finally:
+        if process.returncode is None:
+            await _stop(process)
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
-    """Let a command save what it has and stop its own processes; being cancelled again meanwhile changes nothing."""
+    """Let a command save its results and stop its processes, even if cancelled meanwhile."""
     process.terminate()
     ended = asyncio.ensure_future(process.wait())
-    late = time.monotonic() + STOP_TIMEOUT
+    deadline = time.monotonic() + STOP_TIMEOUT
     while not ended.done():
-        left = late - time.monotonic()
-        if left <= 0:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
             process.kill()
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([ended], timeout=max(left, 1.0))
+            await asyncio.wait([ended], timeout=max(remaining, 1.0))

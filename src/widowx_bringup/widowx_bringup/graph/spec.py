@@ -1,34 +1,58 @@
-"""What a graph of nodes is made of: its arguments, its nodes with their parameters. No ROS."""
+"""Parts of a graph description: arguments, and nodes with their parameters. No ROS."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ptr_common.errors import PtrError
 
 BRINGUP, POLICY = "widowx_bringup", "ptr_policy_node"
+"""Names of the two packages whose nodes are ours."""
 
 BOOLEAN = ("true", "false")
 """Values of an argument that is a switch."""
 
 
 class GraphError(PtrError):
-    """The graph asked for does not exist or an argument has an impossible value."""
+    """The graph does not exist, or an argument has an impossible value."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the part of a message that helps after a typing error.
+
+    Args:
+        name: The name that does not exist.
+        known: All names that exist.
+
+    Returns:
+        The most similar name, if one is similar, and all names.
+    """
+    names = list(known)
+    nearest = difflib.get_close_matches(name, names, 1)
+    hint = f"did you mean {nearest[0]}? There" if nearest else "there"
+    return f"{hint} are: {', '.join(names)}"
 
 
 @dataclass(frozen=True)
 class Argument:
-    """One launch argument. Values are text, as on the command line."""
+    """One launch argument. Values are text, as on the command line.
+
+    Attributes:
+        name: What stands before `:=`.
+        description: Its meaning, with unit.
+        default: Its value where none is given; None if it must be given.
+        choices: All possible values; empty if there are too many to list.
+        kind: Converts the text; raises ValueError if the text is no possible value.
+    """
 
     name: str
     description: str
-    default: str | None = None  # None: must be given
+    default: str | None = None
     choices: tuple[str, ...] = ()
-    kind: Callable[[str], object] = (
-        str  # raises ValueError for a text that cannot be its value
-    )
+    kind: Callable[[str], object] = str
 
     def check(self, value: str) -> None:
         """Raise GraphError if `value` is impossible."""
@@ -46,28 +70,43 @@ class Argument:
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """One node to start."""
+    """One node to start.
+
+    Attributes:
+        package: Package of the executable.
+        executable: Name of the executable.
+        config: Parameter file below config/; empty if the node has none.
+        parameters: Values that override those of the file.
+        remappings: Pairs of a topic's name in the node and its name in the graph.
+        namespace: Namespace of the node, without the first slash.
+        grace: Longest time between SIGINT and the end of the process [s].
+        name: Name of the node where it is not the executable's.
+    """
 
     package: str
     executable: str
-    config: str = ""  # file below config/; empty: the node has none
-    parameters: Mapping[str, Any] = field(default_factory=dict)  # on top of the file's
+    config: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     remappings: tuple[tuple[str, str], ...] = ()
     namespace: str = ""
-    grace: float = 6.0  # longest time it may take to end [s]
-    name: str = ""  # where it is not the executable's
+    grace: float = 6.0
+    name: str = ""
 
     @property
     def reports(self) -> bool:
-        """Whether the node is one of ours, which all put their state on /diagnostics."""
+        """Whether the node is one of ours, which all publish their state on /diagnostics."""
         return self.package in (BRINGUP, POLICY) and self.executable != "driver_keeper"
 
     @property
     def full_name(self) -> str:
         """The node's name in the ROS graph."""
-        return "/".join(
-            ["", *filter(None, self.namespace.split("/")), self.name or self.executable]
-        )
+        return "/" + join_names(self.namespace, self.name or self.executable)
+
+
+def join_names(*names: str) -> str:
+    """Join names and namespaces of ROS with single slashes, without one at either end."""
+    parts = "/".join(names).split("/")
+    return "/".join(part for part in parts if part)
 
 
 @dataclass(frozen=True)
@@ -75,10 +114,10 @@ class Graph:
     """A set of nodes that run together.
 
     Attributes:
-        name: What `ptr up` calls it.
+        name: Its name in `ptr up`.
         description: One sentence.
-        arguments: Everything that can be chosen.
-        nodes: Makes the nodes from a complete set of values.
+        arguments: All arguments.
+        nodes: Returns the nodes for a complete set of values.
     """
 
     name: str
@@ -87,24 +126,30 @@ class Graph:
     nodes: Callable[[Mapping[str, str]], list[NodeSpec]]
 
     def resolve(self, given: Mapping[str, str]) -> dict[str, str]:
-        """Complete the values given with the defaults.
+        """Complete the given values with the defaults.
+
+        Args:
+            given: Values by the names of their arguments.
+
+        Returns:
+            A value for each argument.
 
         Raises:
-            GraphError: If an argument is unknown, missing or not one of its choices.
+            GraphError: If an argument is unknown, missing or has an impossible value.
         """
-        known = {argument.name: argument for argument in self.arguments}
+        names = [argument.name for argument in self.arguments]
         for name in given:
-            if name not in known:
+            if name not in names:
                 raise GraphError(
-                    f"{self.name} has no argument {name!r}; there are: {', '.join(known)}"
+                    f"{self.name} has no argument {name!r}; {did_you_mean(name, names)}"
                 )
-        values = {
-            name: given.get(name, argument.default) for name, argument in known.items()
-        }
-        for name, value in values.items():
+        values = {}
+        for argument in self.arguments:
+            value = given.get(argument.name, argument.default)
             if value is None:
                 raise GraphError(
-                    f"{self.name} needs {name}:=…  ({known[name].description})"
+                    f"{self.name} needs {argument.name}:=…  ({argument.description})"
                 )
-            known[name].check(value)
-        return {name: value for name, value in values.items() if value is not None}
+            argument.check(value)
+            values[argument.name] = value
+        return values

@@ -4,63 +4,96 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from .graphs import GRAPHS, environment, find_graph
+from .environment import environment
+from .graphs import GRAPHS, find_graph
 from .processes import Processes, describe_status
-from .spec import Argument, GraphError
+from .spec import Argument, Graph, GraphError
+
+HELP_WIDTH = 98
+"""Columns of the list of arguments in the help text."""
+
+HELP_INDENT = " " * 20
+"""Indent of the descriptions in that list."""
 
 
 def main(argv: list[str]) -> int:
     """Start the nodes of a graph: ptr up eval|record|replay [name:=value …]."""
-    parser = argparse.ArgumentParser(
-        prog="ptr up",
-        description="Start the nodes of a graph, as `ros2 launch` would; Ctrl-C ends them all.",
-        epilog=_overview(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("graph", choices=sorted(GRAPHS))
-    parser.add_argument("values", nargs="*", metavar="name:=value")
-    parser.add_argument(
-        "--log", type=Path, help="folder for the nodes' logs (default: runs/log/<time>)"
-    )
-    arguments = parser.parse_args(argv)
-    graph = find_graph(arguments.graph)
-    values = graph.resolve(parse_values(arguments.values))
-    log = arguments.log or Path("runs", "log", time.strftime("%Y%m%d-%H%M%S"))
+    options = _parser().parse_args(argv)
+    graph = find_graph(options.graph)
+    values = graph.resolve(parse_values(options.values))
+    log = options.log or Path("runs", "log", time.strftime("%Y%m%d-%H%M%S"))
     with Processes(graph.nodes(values), log, environment(values), print) as processes:
         try:
             name, status = processes.wait()
         except KeyboardInterrupt:
             return 130
         print(
-            f"{name} ended ({describe_status(status)}), so the others are ended too; logs: {log}",
+            f"{name} ended ({describe_status(status)}), "
+            f"so the other nodes are ended too; logs: {log}",
             file=sys.stderr,
         )
         return status if status >= 0 else 128 - status
 
 
-def parse_values(words: list[str]) -> dict[str, str]:
-    """Return the mapping of words `name:=value`.
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ptr up",
+        description="Start the nodes of a graph, as `ros2 launch` would; Ctrl-C ends them all.",
+        epilog="\n".join(_describe_graph(graph) for graph in GRAPHS.values()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("graph", help=f"one of: {', '.join(GRAPHS)}")
+    parser.add_argument(
+        "values",
+        nargs="*",
+        metavar="name:=value",
+        help="arguments of the graph, listed below (default: those listed)",
+    )
+    parser.add_argument(
+        "--log", type=Path, help="folder for the nodes' logs (default: runs/log/<time>)"
+    )
+    return parser
+
+
+def parse_values(words: Sequence[str]) -> dict[str, str]:
+    """Return the values of words `name:=value` by their names.
 
     Raises:
         GraphError: If a word has no `:=`.
     """
+    values: dict[str, str] = {}
     for word in words:
-        if ":=" not in word:
+        name, separator, value = word.partition(":=")
+        if not separator:
             raise GraphError(f"{word!r} is no argument; write name:=value")
-    return dict(word.split(":=", 1) for word in words)
+        values[name] = value
+    return values
 
 
-def _overview() -> str:
-    lines = []
-    for graph in GRAPHS.values():
-        lines += [f"{graph.name}: {graph.description}", *map(_line, graph.arguments), ""]
-    return "\n".join(lines)
+def _describe_graph(graph: Graph) -> str:
+    lines = [f"{graph.name}: {graph.description}"]
+    for argument in graph.arguments:
+        lines += _describe_argument(argument)
+    return "\n".join([*lines, ""])
 
 
-def _line(argument: Argument) -> str:
-    default = "required" if argument.default is None else f"default {argument.default!r}"
+def _describe_argument(argument: Argument) -> list[str]:
+    """Return name, description, default and choices of an argument, wrapped in two columns."""
+    default = f"default {argument.default!r}"
+    if argument.default is None:
+        default = "required"
     choices = f"; {' or '.join(argument.choices)}" if argument.choices else ""
-    return f"  {argument.name:<18} {argument.description} ({default}{choices})"
+    first_indent = f"  {argument.name}".ljust(len(HELP_INDENT))
+    return textwrap.wrap(
+        f"{argument.description} ({default}{choices})",
+        width=HELP_WIDTH,
+        initial_indent=first_indent,
+        subsequent_indent=HELP_INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -1,7 +1,7 @@
-"""What a person may hold: keyboard, gamepad, SpaceMouse, or another arm that leads.
+"""Devices of a person: keyboard, gamepad, SpaceMouse, or another arm that leads.
 
-Each tells a `TeleopInput` when it is asked. A device that has told nothing for `SILENT` seconds is
-taken to be let go.
+Each returns a `TeleopInput` when asked. A device without a message for `SILENCE_TIMEOUT`
+seconds counts as not held.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 import tty
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rclpy.node import Node
@@ -31,29 +31,46 @@ from widowx_bringup.arm.gripper import opening_of
 
 from .mapping import Button, Keys, TeleopInput
 
-SILENT = 0.3
-"""A device that was silent for so long [s] is not held."""
+SILENCE_TIMEOUT = 0.3
+"""Longest age of a device's last message while the device counts as held [s]."""
 
 DEADBAND = 0.1
-"""Deflections below this part of the largest are the spring's."""
+"""Deflection below which a stick counts as centred, as a fraction of the largest."""
+
+READ_SIZE = 1024
+"""Characters that are read from the terminal at once."""
 
 
 class Device(ABC):
-    """What a person holds."""
+    """A device with which a person moves the arm."""
 
     @abstractmethod
     def read(self, now: float) -> TeleopInput:
-        """Return what is wanted at a time on the monotonic clock [s]."""
+        """Return the input of the person.
 
-    def took(self, step: np.ndarray) -> None:  # noqa: B027
-        """Take note that a step (7,) was sent of what was wanted."""
+        Args:
+            now: Time on the monotonic clock [s].
+        """
+
+    def on_step(self, step: np.ndarray) -> None:  # noqa: B027
+        """Note that a step was sent to the arm.
+
+        Args:
+            step: Action, (7,): translation [m], rotation [rad], base frame; gripper opening.
+        """
 
     def close(self) -> None:  # noqa: B027
-        """Let go of the device."""
+        """Disconnect from the device."""
+
+
+# --- keyboard -----------------------------------------------------------------------------
 
 
 class Keyboard(Device):
-    """The terminal this process was started in; characters come one by one, also over SSH.
+    """The terminal of this process; characters arrive one by one, also over SSH.
+
+    Args:
+        node: Not used; the devices of a node need one.
 
     Raises:
         PtrError: If there is no terminal.
@@ -63,31 +80,38 @@ class Keyboard(Device):
         self._file = sys.stdin.fileno()
         if not os.isatty(self._file):
             raise PtrError(
-                "no terminal to read keys from: run `ptr teleop` in one, not through ros2 launch"
+                "no terminal to read keys from: "
+                "run `ptr teleop` in one, not through ros2 launch"
             )
-        self._before = termios.tcgetattr(self._file)
+        self._settings_before = termios.tcgetattr(self._file)
         tty.setcbreak(self._file)
         self._keys = Keys()
 
     def read(self, now: float) -> TeleopInput:
-        """Return what the keys typed since the last call, and those still held, ask for."""
+        """Return the input of the keys typed since the last call, and of those still held.
+
+        Args:
+            now: Time on the monotonic clock [s].
+        """
         text = ""
         while select.select([self._file], [], [], 0)[0]:
             piece = ""
             with contextlib.suppress(OSError):
-                piece = os.read(self._file, 1024).decode(errors="ignore")
-            if not piece:
-                return TeleopInput(
-                    presses=(Button.STOP, Button.QUIT)
-                )  # the terminal is gone
+                piece = os.read(self._file, READ_SIZE).decode(errors="ignore")
+            if not piece:  # the terminal is gone
+                return TeleopInput(buttons=(Button.STOP, Button.QUIT))
+
             text += piece
-        return self._keys.wish(self._keys.type(text, now), now)
+
+        return self._keys.input(self._keys.type(text, now), now)
 
     def close(self) -> None:
-        """Give the terminal back as it was."""
-        with contextlib.suppress(termios.error):  # it may be gone
-            termios.tcsetattr(self._file, termios.TCSADRAIN, self._before)
+        """Restore the settings of the terminal."""
+        with contextlib.suppress(termios.error):  # the terminal may be gone
+            termios.tcsetattr(self._file, termios.TCSADRAIN, self._settings_before)
 
+
+# --- gamepad ------------------------------------------------------------------------------
 
 STICKS: Mapping[int, tuple[int, float]] = {
     1: (0, 1.0),
@@ -97,7 +121,7 @@ STICKS: Mapping[int, tuple[int, float]] = {
     7: (4, 1.0),
     3: (5, 1.0),
 }
-"""Axis of the gamepad -> dimension and direction: x, y, z, roll, pitch, yaw."""
+"""Dimension (x, y, z, roll, pitch, yaw) and direction of each axis of an Xbox controller."""
 
 BUTTONS: Mapping[int, Button] = {
     0: Button.GRIPPER,
@@ -109,108 +133,161 @@ BUTTONS: Mapping[int, Button] = {
     7: Button.ENABLE,
     8: Button.HOME,
 }
+"""Meaning of each button of an Xbox controller."""
+
 DEAD_MAN = 4
 """Left shoulder button: nothing moves unless it is down."""
 
 
 class Gamepad(Device):
-    """A gamepad as the `joy` package's `joy_node` tells it on `joy`; numbers are those of an Xbox controller."""
+    """A gamepad whose state the `joy` package's `joy_node` publishes on `joy`.
+
+    Args:
+        node: Node of the subscription.
+    """
 
     def __init__(self, node: Node) -> None:
-        self._joy: tuple[Joy, float] | None = None
+        self._joy: Joy | None = None
+        self._arrival = -np.inf  # of the newest message, on the monotonic clock [s]
         self._down: set[int] = set()
-        self._presses: list[Button] = []
+        self._buttons: list[Button] = []
         node.create_subscription(Joy, "joy", self._on_joy, qos.STATE)
 
     def _on_joy(self, joy: Joy) -> None:
         down = {number for number, value in enumerate(joy.buttons) if value}
-        if self._joy is not None:  # what is down from the beginning was not pressed for us
-            self._presses += [
-                BUTTONS[number] for number in sorted(down - self._down) if number in BUTTONS
-            ]
-        self._joy, self._down = (joy, time.monotonic()), down
+        # A button that was down at the start was not pressed for this node.
+        pressed = down - self._down if self._joy is not None else set()
+        for number in sorted(pressed):
+            if number in BUTTONS:
+                self._buttons.append(BUTTONS[number])
+
+        self._joy = joy
+        self._arrival = time.monotonic()
+        self._down = down
 
     def read(self, now: float) -> TeleopInput:
-        """Return what sticks and buttons ask for."""
-        presses, self._presses = tuple(self._presses), []
-        if self._joy is None or now - self._joy[1] > SILENT:
-            return TeleopInput(presses=presses)
+        """Return the input of sticks and buttons; no motion if the gamepad is silent.
+
+        Args:
+            now: Time on the monotonic clock [s].
+        """
+        buttons = tuple(self._buttons)
+        self._buttons = []
+        if self._joy is None or now - self._arrival > SILENCE_TIMEOUT:
+            return TeleopInput(buttons=buttons)
+
         motion = np.zeros(6)
         for axis, (dimension, direction) in STICKS.items():
-            if axis < len(self._joy[0].axes):
-                motion[dimension] = direction * self._joy[0].axes[axis]
-        return TeleopInput(_without_spring(motion), DEAD_MAN in self._down, presses)
+            if axis < len(self._joy.axes):
+                motion[dimension] = direction * self._joy.axes[axis]
+
+        return TeleopInput(_without_deadband(motion), DEAD_MAN in self._down, buttons)
+
+
+# --- SpaceMouse ---------------------------------------------------------------------------
 
 
 class SpaceMouse(Device):
-    """A 3Dconnexion SpaceMouse through the package `pyspacemouse`; the knob is its own dead-man switch.
+    """A 3Dconnexion SpaceMouse through the package `pyspacemouse`; a deflected knob is held.
+
+    Args:
+        node: Not used; the devices of a node need one.
 
     Raises:
         PtrError: If the package is missing or no such device can be opened.
     """
 
+    KNOB_BUTTONS = (Button.GRIPPER, Button.STOP)
+    """Meaning of the left and the right button."""
+
     def __init__(self, node: Node | None = None) -> None:
-        try:
-            module = importlib.import_module("pyspacemouse")
-        except ImportError as error:
-            raise PtrError(
-                "a SpaceMouse needs pyspacemouse: pip install pyspacemouse"
-            ) from error
-        try:
-            self._mouse: Any = module.open()
-        except Exception as error:  # whatever its HID library says
-            raise PtrError(
-                f"no SpaceMouse can be opened: {error}; is it plugged in, may this user read it?"
-            ) from error
-        if not self._mouse:
-            raise PtrError(
-                "no SpaceMouse can be opened; is it plugged in, may this user read it?"
-            )
-        self._buttons: list[int] = [0, 0]
+        self._mouse = _open_spacemouse()
+        self._down = [False, False]
 
     def read(self, now: float) -> TeleopInput:
-        """Return what knob and buttons ask for: left the gripper, right stops the arm."""
+        """Return the input of knob and buttons.
+
+        Args:
+            now: Time on the monotonic clock [s]; not used, the state is read anew.
+        """
         state = self._mouse.read()
-        before, self._buttons = (
-            self._buttons,
-            [int(each) for each in (*state.buttons, 0, 0)[:2]],
-        )
-        kinds = (Button.GRIPPER, Button.STOP)
-        presses = tuple(
-            kind
-            for kind, new, old in zip(kinds, self._buttons, before, strict=True)
-            if new and not old
-        )
-        motion = np.array(
-            [state.y, -state.x, state.z, state.roll, -state.pitch, -state.yaw], dtype=float
-        )
-        motion = _without_spring(motion)
-        return TeleopInput(motion, bool(motion.any()), presses)
+        down = [bool(value) for value in (*state.buttons, 0, 0)[:2]]
+        buttons = []
+        for index, button in enumerate(self.KNOB_BUTTONS):
+            if down[index] and not self._down[index]:
+                buttons.append(button)
+
+        self._down = down
+
+        deflections = (state.y, -state.x, state.z, state.roll, -state.pitch, -state.yaw)
+        motion = _without_deadband(np.array(deflections, dtype=float))
+        return TeleopInput(motion, bool(motion.any()), tuple(buttons))
 
     def close(self) -> None:
         """Close the device."""
         self._mouse.close()
 
 
-class Leader(Device):
-    """Another wx250s that a person moves: its joints on `leader/joint_states`, a foot switch on `leader/held`.
+def _open_spacemouse() -> Any:
+    """Return the first SpaceMouse, a device of `pyspacemouse`.
 
-    From the moment on at which the switch is pressed, the arm does the leader's motion from
-    where it stands itself. So nothing jumps, and the switch works as a clutch. What the
-    leader is ahead by is caught up with, step by step.
+    Raises:
+        PtrError: If the package is missing or no such device can be opened.
+    """
+    try:
+        module = importlib.import_module("pyspacemouse")
+    except ImportError as error:
+        raise PtrError(
+            "a SpaceMouse needs pyspacemouse: pip install pyspacemouse"
+        ) from error
+
+    hint = "is it plugged in, and may this user read it?"
+    try:
+        mouse = module.open()
+    except Exception as error:  # its HID library has its own exceptions
+        raise PtrError(f"no SpaceMouse can be opened: {error}; {hint}") from error
+
+    if not mouse:
+        raise PtrError(f"no SpaceMouse can be opened; {hint}")
+    return mouse
+
+
+# --- leader arm ---------------------------------------------------------------------------
+
+
+class LeaderState(NamedTuple):
+    """Measured state of the leader.
+
+    Attributes:
+        T_base_eef: Pose of its end effector, (4, 4), in its base frame.
+        gripper: Gripper opening from 0 to 1.
+        arrival: Arrival of the message on the monotonic clock [s].
+    """
+
+    T_base_eef: np.ndarray
+    gripper: float
+    arrival: float
+
+
+class Leader(Device):
+    """Another wx250s that a person moves.
+
+    Its joints arrive on `leader/joint_states`, the state of a foot switch on `leader/held`.
+    While the switch is pressed, the arm repeats the leader's motion from its own pose. So
+    nothing jumps, and the switch works as a clutch. Steps are limited; the arm catches up
+    with a faster leader step by step.
+
+    Args:
+        node: Node of the subscriptions.
     """
 
     def __init__(self, node: Node) -> None:
-        from widowx_bringup.arm.kinematics import Kinematics
+        from widowx_bringup.arm.kinematics import Kinematics  # MuJoCo, for this device only
 
         self._kinematics = Kinematics()
-        self._held: tuple[bool, float] = (False, -np.inf)
-        self._pose: tuple[np.ndarray, float, float] | None = (
-            None  # T_base_eef, gripper opening, when
-        )
-        self._reached: np.ndarray | None = (
-            None  # the leader's pose that the arm has been asked to match
-        )
+        self._held: tuple[bool, float] = (False, -np.inf)  # switch, arrival [s]
+        self._state: LeaderState | None = None
+        self._matched: np.ndarray | None = None  # leader's pose that the arm was sent to
         node.create_subscription(
             JointState, "leader/joint_states", self._on_joints, qos.NEWEST_STATE
         )
@@ -220,44 +297,65 @@ class Leader(Device):
         self._held = message.data, time.monotonic()
 
     def _on_joints(self, message: JointState) -> None:
-        places = dict(zip(message.name, message.position, strict=False))
-        joints = np.array([places.get(name, np.nan) for name in JOINT_NAMES])
-        finger = places.get("left_finger", np.nan)
-        if np.isfinite([*joints, finger]).all():
-            self._pose = (
-                self._kinematics.forward(joints),
-                float(np.clip(opening_of(finger), 0, 1)),
-                time.monotonic(),
-            )
+        positions = dict(zip(message.name, message.position, strict=False))
+        joints = np.array([positions.get(name, np.nan) for name in JOINT_NAMES])
+        finger = positions.get("left_finger", np.nan)
+        if not np.isfinite([*joints, finger]).all():
+            return
+
+        gripper = float(np.clip(opening_of(finger), 0, 1))
+        pose = self._kinematics.forward(joints)
+        self._state = LeaderState(pose, gripper, time.monotonic())
 
     def read(self, now: float) -> TeleopInput:
-        """Return the part of the leader's motion that is still to be done, as far as one step goes."""
-        fresh = self._pose is not None and now - self._pose[2] < SILENT
-        held = self._held[0] and now - self._held[1] < SILENT and fresh
-        if not held or self._pose is None:
-            self._reached = None
+        """Return the part of the leader's motion that the arm has not done yet.
+
+        Args:
+            now: Time on the monotonic clock [s].
+        """
+        switch, arrival = self._held
+        held = switch and now - arrival < SILENCE_TIMEOUT
+        if self._state is None or not held or now - self._state.arrival >= SILENCE_TIMEOUT:
+            self._matched = None
             return TeleopInput()
-        if self._reached is None:
-            self._reached = self._pose[0].copy()
-        return TeleopInput(self._ahead() / ACTION_HIGH[:6], True, gripper=self._pose[1])
 
-    def _ahead(self) -> np.ndarray:
-        assert self._pose is not None
-        assert self._reached is not None
-        rotation = self._pose[0][:3, :3] @ self._reached[:3, :3].T
-        return np.concatenate(
-            [self._pose[0][:3, 3] - self._reached[:3, 3], rpy_from_rotation(rotation)]
-        )
+        if self._matched is None:
+            self._matched = self._state.T_base_eef.copy()
+        motion = _pose_difference(self._state.T_base_eef, self._matched)
+        return TeleopInput(motion / ACTION_HIGH[:6], True, gripper=self._state.gripper)
 
-    def took(self, step: np.ndarray) -> None:
-        """Note how far the arm was sent on the way to the leader."""
-        if self._reached is not None:
-            self._reached[:3, 3] += step[:3]
-            self._reached[:3, :3] = rotation_from_rpy(step[3:6]) @ self._reached[:3, :3]
+    def on_step(self, step: np.ndarray) -> None:
+        """Note how far the arm was sent towards the leader.
+
+        Args:
+            step: Action, (7,): translation [m], rotation [rad], base frame; gripper opening.
+        """
+        if self._matched is not None:
+            self._matched[:3, 3] += step[:3]
+            self._matched[:3, :3] = rotation_from_rpy(step[3:6]) @ self._matched[:3, :3]
 
 
-def _without_spring(motion: np.ndarray) -> np.ndarray:
-    """Return deflections with the dead band taken out, so that they begin at 0 behind it."""
+def _pose_difference(T_base_target: np.ndarray, T_base_eef: np.ndarray) -> np.ndarray:
+    """Return translation and rotation between two poses, (6,), [m] and [rad], base frame.
+
+    Args:
+        T_base_target: Pose that is reached, (4, 4).
+        T_base_eef: Pose that is left, (4, 4).
+    """
+    translation = T_base_target[:3, 3] - T_base_eef[:3, 3]
+    rotation = T_base_target[:3, :3] @ T_base_eef[:3, :3].T
+    return np.concatenate([translation, rpy_from_rotation(rotation)])
+
+
+def _without_deadband(motion: np.ndarray) -> np.ndarray:
+    """Return deflections that begin at 0 behind the dead band.
+
+    Args:
+        motion: Deflections of the device, (6,), from -1 to 1.
+
+    Returns:
+        Deflections without the dead band, (6,), from -1 to 1.
+    """
     beyond = np.maximum(np.abs(motion) - DEADBAND, 0.0) / (1.0 - DEADBAND)
     return np.sign(motion) * np.minimum(beyond, 1.0)
 

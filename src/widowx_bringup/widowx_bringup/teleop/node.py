@@ -1,19 +1,13 @@
-"""Teleoperation: a person's device on the ROS graph, and the episodes that the person records or judges with it.
+"""Teleoperation: a person's device on the ROS graph, and the episodes of that person.
 
-    ptr teleop --task "put the yellow cube on the white plate"      # keyboard, in a
-    terminal, also over SSH ptr teleop --watch --task …       # a policy moves the arm; the
-    keys stop it, begin rollouts and judge them
-
-Like every other demonstrator it takes a step on the camera's picture that is nearest to the
-control period, so that each command answers a picture. In an episode a command is sent for
-each step, of no motion while the dead-man switch is not held; outside of one only while it
-is held.
+As with every other source of commands, a step falls on the image nearest to the control
+period, so that each command answers an image. In an episode every step sends a command,
+without motion while the dead-man switch is not held; outside of an episode only a held switch
+sends commands.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import signal
 import sys
 import threading
@@ -26,7 +20,6 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import Trigger
 
@@ -51,38 +44,39 @@ from ptr_common.topics import (
 )
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
 from ptr_policy_node.observation import StepSchedule
-from widowx_bringup.graph.graphs import environment
 
-from .devices import DEVICES, Device, Keyboard
-from .mapping import (
-    FASTEST,
-    SLOWEST,
-    Button,
-    Demonstration,
-    TeleopInput,
-    TeleopMapper,
-    lacking,
-    recorded,
-)
+from .coverage import Demonstration, missing_coverage, read_demonstrations
+from .devices import DEVICES, Device
+from .mapping import FASTEST, SLOWEST, SPEED, Button, TeleopInput, TeleopMapper
 
 POLL_PERIOD = 0.02
-"""The device is asked this often [s]."""
+"""Time between two inputs of the device [s]."""
 
-WATCH_HELP = """\
-  SPACE  STOP the arm (e: go on)     h  start pose     1  begin a rollout
-  2  it succeeded     3  it failed     4  discard it     q  quit
-"""
-
-HELP = """\
-  w s  forward, back      r f  up, down       o u  roll      1  record     4  discard
-  a d  left, right        g    gripper        i k  pitch     2  save       5  discard, start pose, record anew
-  + -  faster, slower     h    start pose     j l  yaw       3  save as a failure
-  SPACE  STOP the arm (e: go on)                                          q  quit
-"""
+SERVICES = {
+    Button.STOP: "arm/hold",
+    Button.ENABLE: "arm/enable",
+    Button.HOME: "arm/go_to_start",
+}
+"""Service of the arm node that a button calls."""
 
 
 class TeleopNode(Node):
-    """Publishes what a person wants, begins and ends episodes, and says what the set of demonstrations lacks."""
+    """Publishes a person's commands and episode events, and reports the coverage of the set.
+
+    Args:
+        make_device: Makes the device; None: the parameter `device` names it.
+        show: Receives messages for the person.
+        options: Arguments of `rclpy.node.Node`.
+
+    Attributes:
+        task: Name of the task.
+        watches: Whether a policy moves the arm and the person only judges it.
+        mapper: Turns inputs into actions.
+        device: The person's device.
+        verdicts: Success of each rollout that was watched.
+        demonstrations: The set of demonstrations, in the order of recording.
+        episode: Identifier of the running episode; empty if none is running.
+    """
 
     def __init__(
         self,
@@ -91,15 +85,13 @@ class TeleopNode(Node):
         **options: Any,
     ) -> None:
         super().__init__("teleop_node", **options)
-        camera = parameter(
-            self, "camera", "over_shoulder", "camera whose pictures the commands answer"
-        )
-        self.task = parameter(self, "task", "", "what is demonstrated")
+        self._show = show
+        self.task = parameter(self, "task", "", "name of the task")
         speed = parameter(
             self,
             "speed",
-            0.4,
-            "speed at first, as a part of the longest step",
+            SPEED,
+            "speed at the start, as a fraction of the longest step",
             (SLOWEST, FASTEST),
         )
         self.watches = parameter(
@@ -108,276 +100,254 @@ class TeleopNode(Node):
             False,
             "whether a policy moves the arm and the person only judges it",
         )
-        self.pilot = TeleopMapper(speed)
-        self.verdicts: list[bool] = []  # of the rollouts watched
+        self.mapper = TeleopMapper(speed)
+        self.verdicts: list[bool] = []
         self.demonstrations: list[Demonstration] = []
-        self._bags: Path | None = None  # where the recorder keeps them, once it has said so
-        self.episode = ""  # id of the running one
-        self._show = show
-        self._wish = TeleopInput()
-        self._rows: list[
+        self.episode = ""
+        self._input = TeleopInput()
+        self._steps: list[
             tuple[np.ndarray, np.ndarray]
-        ] = []  # proprio and action of the running episode
+        ] = []  # proprio and action, (7,) each
         self._state: ArmState | None = None
-        self._told = ""
-        self._again = (
-            ""  # "called" or "moving" on the way to the start pose, to record anew there
-        )
+        self._last_refusal = ""  # reason of the newest state, if the arm holds
+        self._restart = ""  # "called" or "moving" on the way to the start pose of AGAIN
+        self._bags: Path | None = None  # the recorder's folder, once it is known
+        self._known = 0  # demonstrations that are in that folder as well
+        self._earlier: list[Demonstration] = []  # read from that folder, not yet in the set
         self._schedule = StepSchedule(CONTROL_RATE)
-        self._events = self.create_publisher(EpisodeEvent, TOPIC_EPISODE_EVENT, qos.EVENTS)
-        self._triggers = {
-            press: self.create_client(Trigger, name)
-            for press, name in (
-                (Button.STOP, "arm/hold"),
-                (Button.ENABLE, "arm/enable"),
-                (Button.HOME, "arm/go_to_start"),
-            )
-        }
-        self.create_subscription(ArmState, TOPIC_ARM_STATE, self._on_state, qos.STATE)
-        if not self.watches:  # the arm holds when it has two who could command it
-            self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
-            self.create_subscription(
-                CameraInfo, camera_info_topic(camera), self._on_picture, qos.IMAGES
-            )
-            self.create_subscription(
-                DiagnosticArray, TOPIC_DIAGNOSTICS, self._on_diagnostics, qos.STATE
-            )
+        self._connect()
         publish_diagnostics(self, "teleoperation", self._health)
-        self.device = (make_device or self._chosen)(self)
+        self.device = (make_device or self._make_device)(self)
         self.create_timer(POLL_PERIOD, self._poll)
 
-    def _chosen(self, node: Node) -> Device:
-        kind = parameter(
-            node, "device", "gamepad", f"what the person holds: {', '.join(DEVICES)}"
+    def _connect(self) -> None:
+        """Create publishers, clients and subscriptions; a watching person sends no commands."""
+        camera = parameter(
+            self, "camera", "over_shoulder", "camera whose images the commands answer"
         )
+        self._events = self.create_publisher(EpisodeEvent, TOPIC_EPISODE_EVENT, qos.EVENTS)
+        self._trigger_clients = {}
+        for button, name in SERVICES.items():
+            self._trigger_clients[button] = self.create_client(Trigger, name)
+        self.create_subscription(ArmState, TOPIC_ARM_STATE, self._on_state, qos.STATE)
+        if self.watches:  # the arm holds when two nodes could command it
+            return
+
+        self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
+        self.create_subscription(
+            CameraInfo, camera_info_topic(camera), self._on_image, qos.IMAGES
+        )
+        self.create_subscription(
+            DiagnosticArray, TOPIC_DIAGNOSTICS, self._on_diagnostics, qos.STATE
+        )
+
+    def _make_device(self, node: Node) -> Device:
+        kinds = ", ".join(DEVICES)
+        kind = parameter(node, "device", "gamepad", f"device of the person: {kinds}")
         if kind not in DEVICES:
             raise PtrError(
-                f"device {kind!r} is none of {', '.join(DEVICES)}; the keyboard is `ptr teleop`"
+                f"parameter device is {kind!r}; choose one of {kinds}; "
+                "the keyboard needs a terminal: run `ptr teleop`"
             )
         return DEVICES[kind](node)
 
     def destroy_node(self) -> None:
-        """Discard a running episode and give the device back."""
+        """Discard a running episode and disconnect from the device."""
         if self.episode:
             self._end(EpisodeEvent.DISCARD, "teleoperation ended")
+
         self.device.close()
         super().destroy_node()
 
-    # --- what the person wants ------------------------------------------------------------------------------
+    # --- input of the device --------------------------------------------------------------
 
     def _poll(self) -> None:
-        self._wish = self.device.read(time.monotonic())
-        for press in self._wish.presses:
-            self._press(press)
+        if self._earlier:
+            self._add_earlier()
 
-    def _press(self, press: Button) -> None:
-        self.pilot.press(press)
-        if press in self._triggers:
-            self._call(press)
-        elif press == Button.RECORD:
+        self._input = self.device.read(time.monotonic())
+        for button in self._input.buttons:
+            self._press(button)
+
+    def _press(self, button: Button) -> None:
+        """Do what a button asks for."""
+        self.mapper.press(button)
+        if button in self._trigger_clients:
+            self._call(button)
+        elif button == Button.RECORD:
             self._begin()
-        elif press in (Button.SAVE, Button.FAIL) and self.watches:
-            self._judge(press == Button.SAVE)
-        elif press == Button.SAVE:
+        elif button in (Button.SAVE, Button.FAIL) and self.watches:
+            self._judge(button == Button.SAVE)
+        elif button == Button.SAVE:
             self._save()
-        elif press == Button.FAIL:
+        elif button == Button.FAIL:
             self._end(EpisodeEvent.FAILURE, "saved as a failure")
-        elif press == Button.DISCARD:
+        elif button == Button.DISCARD:
             self._end(EpisodeEvent.DISCARD, "discarded")
-        elif press == Button.AGAIN:
+        elif button == Button.AGAIN:
             self._end(EpisodeEvent.DISCARD, "discarded")
-            self._again = "called"
+            self._restart = "called"
             self._call(Button.HOME)
-        elif press == Button.QUIT:
+        elif button == Button.QUIT:
             signal.raise_signal(signal.SIGINT)
 
-    def _call(self, press: Button) -> None:
-        client = self._triggers[press]
+    def _call(self, button: Button) -> None:
+        """Call the arm node's service of a button; its answer is shown when it arrives."""
+        client = self._trigger_clients[button]
         if not client.service_is_ready():
-            self._say(f"{client.srv_name}: no arm node answers")
+            self._show(f"{client.srv_name}: no arm node answers")
             return
-        client.call_async(Trigger.Request()).add_done_callback(
-            lambda future: self._say(future.result().message)
-        )
+        future = client.call_async(Trigger.Request())
+        future.add_done_callback(lambda done: self._show(done.result().message))
 
-    # --- steps ----------------------------------------------------------------------------------------------
+    # --- steps ----------------------------------------------------------------------------
 
     def _on_state(self, state: ArmState) -> None:
-        problem = state.reason if state.status != ArmState.STATUS_OK else ""
-        if problem and problem != self._told:
-            self._say(f"the arm holds: {problem}")
-        self._told = problem
+        refusal = state.reason if state.status != ArmState.STATUS_OK else ""
+        if refusal and refusal != self._last_refusal:
+            self._show(f"the arm holds: {refusal}")
+        self._last_refusal = refusal
         if self._state is None:
-            self.pilot.gripper = float(state.proprio[6] > 0.5)
+            self.mapper.gripper = float(state.proprio[6] > 0.5)
+
         self._state = state
-        if self._again == "called" and state.reason:
-            self._again = "moving"
-        elif self._again == "moving" and not state.reason:
-            self._again = ""
+        if self._restart == "called" and state.reason:
+            self._restart = "moving"
+        elif self._restart == "moving" and not state.reason:
+            self._restart = ""
             self._begin()
 
-    def _on_picture(self, picture: CameraInfo) -> None:
-        if self._state is None or not self._schedule.take(to_ns(picture.header.stamp)):
+    def _on_image(self, image: CameraInfo) -> None:
+        """Send a command if a step falls on the image that this camera info accompanies."""
+        if self._state is None or not self._schedule.take(to_ns(image.header.stamp)):
             return
-        if not (self.episode or self._wish.held):
+        if not (self.episode or self._input.held):
             return
-        action = self.pilot.action(self._wish)
-        self.device.took(action)
+
+        action = self.mapper.action(self._input)
+        self.device.on_step(action)
         if self.episode:
-            self._rows.append((np.asarray(self._state.proprio), action))
+            self._steps.append((np.asarray(self._state.proprio), action))
         command = EefCommand(
             action=action,
             source=EefCommand.SOURCE_TELEOP,
-            observation_stamp=picture.header.stamp,
+            observation_stamp=image.header.stamp,
         )
         command.header.stamp = to_stamp(now_ns(self))
         command.header.frame_id = BASE_FRAME
         self._commands.publish(command)
 
-    # --- episodes -------------------------------------------------------------------------------------------
+    # --- episodes -------------------------------------------------------------------------
 
     def _begin(self) -> None:
+        """Begin an episode, unless one is running or the arm holds."""
         if self.episode:
-            self._say(
-                "an episode is running; 2 saves it as a success, 3 as a failure, 4 discards it"
+            self._show(
+                "an episode is running; "
+                "2 saves it as a success, 3 as a failure, 4 discards it"
             )
             return
+
         if self._state is None or self._state.status != ArmState.STATUS_OK:
-            self._say("not begun: the arm holds; e lets it go on")
+            self._show("not begun: the arm holds; e enables it")
             return
-        self.episode, self._rows = str(uuid.uuid4()), []
+
+        self.episode = str(uuid.uuid4())
+        self._steps = []
         self._schedule.restart()
-        self._publish(EpisodeEvent.START)
-        what = (
-            f"rollout {len(self.verdicts) + 1}"
-            if self.watches
-            else f"recording number {len(self.demonstrations) + 1}"
-        )
-        self._say(f"{what}: {self.task}")
+        self._publish_event(EpisodeEvent.START)
+        name = f"demonstration {len(self.demonstrations) + 1}"
+        if self.watches:
+            name = f"rollout {len(self.verdicts) + 1}"
+        self._show(f"{name}: {self.task}")
 
     def _save(self) -> None:
-        if self.episode and self._rows:
-            proprio, actions = (np.array(each) for each in zip(*self._rows, strict=True))
+        """End a demonstration as a success and report what the set still lacks."""
+        if self.episode and self._steps:
+            proprio = np.array([step[0] for step in self._steps])
+            actions = np.array([step[1] for step in self._steps])
             self.demonstrations.append(Demonstration(proprio, actions))
-        if self._end(EpisodeEvent.SUCCESS, f"saved number {len(self.demonstrations)}"):
-            for line in lacking(self.demonstrations):
-                self._show(f"  the set lacks: {line}")
+        text = f"saved as demonstration {len(self.demonstrations)}"
+        if self._end(EpisodeEvent.SUCCESS, text):
+            for sentence in missing_coverage(self.demonstrations):
+                self._show(f"  note: {sentence}")
 
     def _judge(self, success: bool) -> None:
+        """End a watched rollout with the person's verdict."""
         verdicts = [*self.verdicts, success]
-        words = f"{'success' if success else 'failure'}: {sum(verdicts)} of {len(verdicts)} rollouts succeeded"
-        if self._end(EpisodeEvent.SUCCESS if success else EpisodeEvent.FAILURE, words):
+        name = "success" if success else "failure"
+        text = f"{name}: {sum(verdicts)} of {len(verdicts)} rollouts succeeded"
+        event = EpisodeEvent.SUCCESS if success else EpisodeEvent.FAILURE
+        if self._end(event, text):
             self.verdicts = verdicts
 
-    def _end(self, event: int, words: str) -> bool:
-        """End the running episode; return whether there was one."""
+    def _end(self, event: int, text: str) -> bool:
+        """End the running episode.
+
+        Args:
+            event: The end event, one of the constants of `EpisodeEvent`.
+            text: Message for the person.
+
+        Returns:
+            Whether an episode was running.
+        """
         if not self.episode:
-            self._say("no episode is running; 1 begins one")
+            self._show("no episode is running; 1 begins one")
             return False
-        self._publish(event)
+
+        self._publish_event(event)
         self.episode = ""
-        self._say(words)
+        self._show(text)
         return True
 
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        """Learn from the recorder where its bags are; those recorded earlier belong to the set as well."""
-        if self._bags is not None:
-            return
-        for status in message.status:
-            if status.name == f"{self.get_namespace().rstrip('/')}/recorder_node":
-                self._bags = Path(
-                    next(
-                        (each.value for each in status.values if each.key == "directory"),
-                        "",
-                    )
-                )
-                threading.Thread(
-                    target=self._read_earlier, name="earlier bags", daemon=True
-                ).start()
-
-    def _read_earlier(self) -> None:
-        assert self._bags is not None
-        known = len(self.demonstrations)  # those are bags by now as well
-        if earlier := recorded(self._bags, self.task):
-            self.demonstrations = [*earlier, *self.demonstrations[known:]]
-            self._say(f"{len(earlier)} demonstrations were recorded in {self._bags} before")
-
-    def _publish(self, event: int) -> None:
+    def _publish_event(self, event: int) -> None:
         message = EpisodeEvent(
             episode_id=self.episode, event=event, task=self.task, text="teleoperation"
         )
         message.header.stamp = to_stamp(now_ns(self))
         self._events.publish(message)
 
-    def _say(self, words: str) -> None:
-        self._show(words)
+    # --- earlier demonstrations, diagnostics ----------------------------------------------
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        """Read the earlier demonstrations once the recorder has published its folder."""
+        if self._bags is not None:
+            return
+        recorder = f"{self.get_namespace().rstrip('/')}/recorder_node"
+        for status in message.status:
+            if status.name == recorder:
+                values = {entry.key: entry.value for entry in status.values}
+                self._bags = Path(values.get("directory", ""))
+                self._known = len(self.demonstrations)
+                threading.Thread(
+                    target=self._read_earlier, name="earlier bags", daemon=True
+                ).start()
+
+    def _read_earlier(self) -> None:
+        """Read the recorder's folder; `_poll` adds the demonstrations in the node's thread."""
+        assert self._bags is not None
+        self._earlier = read_demonstrations(self._bags, self.task)
+
+    def _add_earlier(self) -> None:
+        earlier = self._earlier
+        self._earlier = []
+        self.demonstrations = [*earlier, *self.demonstrations[self._known :]]
+        self._show(f"{len(earlier)} demonstrations were already in {self._bags}")
 
     def _health(self) -> Health:
-        counts = {
+        message = "an episode is running" if self.episode else "idle"
+        values = {
             "demonstrations": len(self.demonstrations),
             "rollouts": len(self.verdicts),
+            "speed": f"{self.mapper.speed:.2f}",
         }
-        message = "an episode is running" if self.episode else "idle"
-        return Health(
-            message=message, values={**counts, "speed": f"{self.pilot.speed:.2f}"}
-        )
+        return Health(message=message, values=values)
 
 
-def main(argv: list[str]) -> int:
-    """Move the arm with the keyboard, and record demonstrations with single keys."""
-    parser = argparse.ArgumentParser(
-        prog="ptr teleop",
-        description="Move the arm with the keyboard of this terminal, beside a running graph "
-        "(`ptr up record teleop:=none`, or teleop_record.launch.py); or watch a policy do it (`ptr up eval`, "
-        "ptr_eval.launch.py).",
-        epilog=f"{HELP}\nwith --watch:\n{WATCH_HELP}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--task", required=True, help="what is demonstrated")
-    parser.add_argument(
-        "--watch",
-        action="store_true",
-        help="a policy moves the arm; begin, judge and stop its rollouts",
-    )
-    parser.add_argument(
-        "--speed",
-        type=float,
-        default=0.4,
-        help="at first, of the longest step (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--camera",
-        default="over_shoulder",
-        help="whose pictures it answers (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--robot-name",
-        default="wx250s",
-        help="namespace of the graph (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--simulated", action="store_true", help="the graph's arm and time are simulated"
-    )
-    options = parser.parse_args(argv)
-    os.environ.update(environment({"use_sim": str(options.simulated).lower()}))
-    parameters = {
-        name: getattr(options, name) for name in ("task", "speed", "camera", "watch")
-    }
-    parameters["use_sim_time"] = options.simulated
-    overrides = [Parameter(name, value=value) for name, value in parameters.items()]
-    print(f"{WATCH_HELP if options.watch else HELP}\ntask: {options.task}", flush=True)
-    return run(
-        lambda: TeleopNode(
-            Keyboard, print, namespace=options.robot_name, parameter_overrides=overrides
-        ),
-        arguments=[],
-    )
-
-
-def node_main() -> int:
+def main() -> int:
     """Run the node of a graph, with the device that its parameter names."""
     return run(TeleopNode)
 
 
 if __name__ == "__main__":
-    sys.exit(node_main())
+    sys.exit(main())

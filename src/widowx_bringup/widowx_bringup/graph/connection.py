@@ -1,0 +1,281 @@
+"""A connection to a running graph: its newest messages, its services, and waiting for them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import Callable, Mapping, Set
+from typing import Any, TypeVar
+
+from ptr_common.errors import PtrError
+from ptr_common.topics import (
+    TOPIC_ARM_STATE,
+    TOPIC_DIAGNOSTICS,
+    TOPIC_EPISODE_EVENT,
+    TOPIC_EXECUTED,
+    TOPIC_POLICY_STATE,
+    camera_info_topic,
+)
+
+from .processes import Processes
+
+T = TypeVar("T")
+
+START_TIMEOUT = 60.0
+"""Longest time in which the nodes start [s]; a policy node loads and checks its bundle in it."""
+
+ANSWER_TIMEOUT = 15.0
+"""Longest time for one answer of a running node [s]: a service, a command, the end of a bag."""
+
+WAIT_PERIOD = 0.05
+"""Longest time between two looks at the nodes' processes [s]."""
+
+RECORDED_NODES_KEY = "hears"
+"""Entry of the recorder's diagnostics that lists the nodes whose topics reach it."""
+
+
+class EpisodeError(PtrError):
+    """An episode could not be run to its end."""
+
+
+class GraphConnection:
+    """A node beside a graph's nodes that notes their messages and calls their services.
+
+    Args:
+        processes: The graph's nodes; waiting fails at once when one of them ends.
+        values: The graph's arguments.
+        nodes: Full names of the nodes that the recorder must receive.
+
+    Attributes:
+        values: The graph's arguments.
+        executed: Commands executed since it was last set to 0.
+    """
+
+    def __init__(
+        self, processes: Processes, values: Mapping[str, str], nodes: Set[str]
+    ) -> None:
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.node import Node
+        from rclpy.parameter import Parameter
+        from rclpy.signals import SignalHandlerOptions
+
+        self.values = values
+        self.executed = 0
+        self._processes = processes
+        self._nodes = nodes
+        self._changed = threading.Condition()
+        self._newest: dict[str, Any] = {}
+        self._recorder: Any = None  # its newest status in /diagnostics
+        self._context = rclpy.Context()
+        rclpy.init(
+            args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO
+        )
+        clock = Parameter("use_sim_time", value=values["use_sim"] == "true")
+        self._node = Node(
+            "session",
+            context=self._context,
+            namespace=values["robot_name"],
+            parameter_overrides=[clock],
+        )
+        self._connect()
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._spin, name="session", daemon=True)
+        self._thread.start()
+
+    def _connect(self) -> None:
+        from diagnostic_msgs.msg import DiagnosticArray
+        from sensor_msgs.msg import CameraInfo
+        from std_srvs.srv import Trigger
+
+        from ptr_common import qos
+        from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState
+        from ptr_msgs.srv import ResetScene
+
+        node = self._node
+        self._events = node.create_publisher(EpisodeEvent, TOPIC_EPISODE_EVENT, qos.EVENTS)
+        self._reset_client = node.create_client(ResetScene, "sim/reset")
+        self._outcome_client = node.create_client(Trigger, "sim/outcome")
+        for kind, topic, profile in (
+            (ArmState, TOPIC_ARM_STATE, qos.STATE),
+            (PolicyState, TOPIC_POLICY_STATE, qos.STATE),
+            (EefCommand, TOPIC_EXECUTED, qos.COMMANDS),
+            (CameraInfo, self.image_topic, qos.IMAGES),
+        ):
+            on_message = functools.partial(self._on_message, topic)
+            node.create_subscription(kind, topic, on_message, profile)
+        node.create_subscription(
+            DiagnosticArray, TOPIC_DIAGNOSTICS, self._on_diagnostics, qos.STATE
+        )
+
+    @property
+    def image_topic(self) -> str:
+        """Topic of the camera info that accompanies each image of the policy's camera."""
+        return camera_info_topic(self.values["camera"])
+
+    @property
+    def records(self) -> bool:
+        """Whether the graph has a recorder."""
+        return self.values.get("record", "true") == "true"
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._executor.shutdown(timeout_sec=1.0)
+        self._thread.join(timeout=2.0)
+        self._node.destroy_node()
+        self._context.try_shutdown()
+
+    def _spin(self) -> None:
+        from rclpy.executors import ExternalShutdownException, ShutdownException
+
+        with contextlib.suppress(ExternalShutdownException, ShutdownException):
+            self._executor.spin()
+
+    def _on_message(self, topic: str, message: Any) -> None:
+        with self._changed:
+            self._newest[topic] = message
+            if topic == TOPIC_EXECUTED:
+                self.executed += 1
+            self._changed.notify_all()
+
+    def _on_diagnostics(self, message: Any) -> None:
+        for status in message.status:
+            if status.name.endswith("/recorder_node"):
+                with self._changed:
+                    self._recorder = status
+                    self._changed.notify_all()
+
+    # --- messages and services ------------------------------------------------------------
+
+    def now_ns(self) -> int:
+        """Return the graph's clock [ns]."""
+        return self._node.get_clock().now().nanoseconds
+
+    def arm_state(self) -> Any:
+        """Return the newest state of the arm, an `ArmState`."""
+        return self._newest[TOPIC_ARM_STATE]
+
+    def publish_event(self, episode_id: str, event: int, task: str, text: str) -> None:
+        """Publish an `EpisodeEvent` with the time of the graph's clock.
+
+        Args:
+            episode_id: Identifier of the episode.
+            event: One of the constants of `EpisodeEvent`.
+            task: Name of the task.
+            text: Remark.
+        """
+        from ptr_msgs.msg import EpisodeEvent
+
+        message = EpisodeEvent(episode_id=episode_id, event=event, task=task, text=text)
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._events.publish(message)
+
+    def reset_scene(self, task: str, seed: int) -> Any:
+        """Return the simulation's answer to a request for a scene, a `ResetScene.Response`."""
+        from ptr_msgs.srv import ResetScene
+
+        return self._call(self._reset_client, ResetScene.Request(task=task, seed=seed))
+
+    def outcome(self) -> bool:
+        """Return whether the simulation sees the task solved."""
+        from std_srvs.srv import Trigger
+
+        return self._call(self._outcome_client, Trigger.Request()).success
+
+    def _call(self, client: Any, request: Any) -> Any:
+        name = client.srv_name
+        self.wait(client.service_is_ready, ANSWER_TIMEOUT, f"no service {name}")
+        future = client.call_async(request)
+        self.wait(future.done, ANSWER_TIMEOUT, f"no answer from service {name}")
+        return future.result()
+
+    # --- waiting --------------------------------------------------------------------------
+
+    def wait(self, condition: Callable[[], T], timeout: float, problem: str) -> T:
+        """Wait until a condition holds; watch the nodes' processes meanwhile.
+
+        Args:
+            condition: Returns something true once it holds.
+            timeout: Longest time [s].
+            problem: What is wrong while it does not hold, for the error.
+
+        Returns:
+            The first true value of the condition.
+
+        Raises:
+            NodeDiedError: If a node ends meanwhile.
+            EpisodeError: If the time is over.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            self._processes.check()
+            with self._changed:
+                if result := condition():
+                    return result
+                self._changed.wait(WAIT_PERIOD)
+            if time.monotonic() > deadline:
+                raise EpisodeError(
+                    f"{problem} for {timeout:g} s{self._reasons()}; "
+                    f"see {self._processes.log_folder}"
+                )
+
+    def wait_for_message(self, topic: str, timeout: float, *, fresh: bool = False) -> None:
+        """Wait until a message has arrived on a topic.
+
+        Args:
+            topic: Name of the topic.
+            timeout: Longest time [s].
+            fresh: Whether messages that arrived before the call do not count.
+        """
+        if fresh:
+            self._newest.pop(topic, None)
+        arrived = functools.partial(self._newest.__contains__, topic)
+        self.wait(arrived, timeout, f"nothing arrives on {topic}")
+
+    def wait_ready(self) -> None:
+        """Wait until every node takes part: state and images arrive, events reach all nodes."""
+        topics = [TOPIC_ARM_STATE, self.image_topic]
+        if "policy" in self.values:
+            topics.append(TOPIC_POLICY_STATE)
+        for topic in topics:
+            self.wait_for_message(topic, START_TIMEOUT)
+        # The arm, the source of commands, and the recorder.
+        subscribers = 3 if self.records else 2
+        self.wait(
+            lambda: self._events.get_subscription_count() >= subscribers,
+            START_TIMEOUT,
+            f"fewer than {subscribers} nodes subscribe to the events",
+        )
+        if self.records:
+            # Without a connection, the bag might miss a node's first message.
+            self.wait(
+                lambda: not self._unrecorded_nodes(),
+                START_TIMEOUT,
+                "some nodes do not reach the recorder",
+            )
+
+    def _unrecorded_nodes(self) -> set[str]:
+        """Return the nodes whose messages do not reach the recorder yet."""
+        recorded: set[str] = set()
+        if self._recorder is not None:
+            for entry in self._recorder.values:
+                if entry.key == RECORDED_NODES_KEY:
+                    recorded.update(entry.value.split())
+        return set(self._nodes) - recorded
+
+    def _reasons(self) -> str:
+        """Return the reasons that arm, policy and recorder give for waiting."""
+        with self._changed:
+            newest = dict(self._newest)
+        text = ""
+        for topic, message in newest.items():
+            reason = getattr(message, "reason", "")
+            if reason:
+                text += f"; {topic}: {reason}"
+        if self._recorder is not None and self._unrecorded_nodes():
+            names = ", ".join(sorted(self._unrecorded_nodes()))
+            text += f"; recorder: no connection to {names}"
+        return text

@@ -1,0 +1,168 @@
+"""Runs episodes on a graph: scene, START, verdict, end event, bag."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptr_common.action_space import CONTROL_RATE
+from ptr_common.topics import TOPIC_ARM_STATE
+
+from .connection import ANSWER_TIMEOUT, EpisodeError, GraphConnection
+
+SLACK = 2.0
+"""Time that an episode may take longer than its steps [s], for a policy that waits."""
+
+COMMAND_TIMEOUT = 0.5
+"""Longest time without a command before the arm's state is looked at again [s]."""
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """Result of one episode.
+
+    Attributes:
+        episode_id: Identifier in the events and name of the bag.
+        task: Name of the task.
+        seed: Seed of the scene.
+        success: Whether the task was solved.
+        reason: Why the episode ended.
+        steps: Number of commands executed.
+        duration: Time from START to the end event, on the graph's clock [s].
+        bag: The bag; None if the episode was not recorded or was discarded.
+    """
+
+    episode_id: str
+    task: str
+    seed: int
+    success: bool
+    reason: str
+    steps: int
+    duration: float
+    bag: Path | None
+
+
+class EpisodeRunner:
+    """Sets scenes, begins episodes, watches them, and says how they ended.
+
+    Args:
+        graph: Connection to the graph.
+
+    Attributes:
+        values: The graph's arguments.
+    """
+
+    def __init__(self, graph: GraphConnection) -> None:
+        self.values = graph.values
+        self._graph = graph
+
+    def run_episode(
+        self,
+        task: str,
+        seed: int,
+        max_steps: int,
+        *,
+        linger: int = 0,
+        keep_failure: bool = True,
+    ) -> EpisodeResult:
+        """Run one episode until the task is solved or the time is over.
+
+        Args:
+            task: Name of the task.
+            seed: Seed of the scene; the same seed gives the same scene.
+            max_steps: Longest episode [control steps].
+            linger: Control steps to go on after success.
+            keep_failure: Whether the bag of a failed episode is kept.
+
+        Returns:
+            The result; success or not.
+
+        Raises:
+            PtrError: If a node ends or does not answer.
+        """
+        from ptr_msgs.msg import EpisodeEvent
+
+        self.reset(task, seed)
+        graph = self._graph
+        episode_id = str(uuid.uuid4())
+        start_ns = graph.now_ns()
+        graph.executed = 0
+        graph.publish_event(episode_id, EpisodeEvent.START, task, f"seed {seed}")
+        event = EpisodeEvent.DISCARD  # if an exception ends the episode
+        reason = ""
+        success = False
+        try:
+            success, reason = self._watch(start_ns, max_steps)
+            if success and linger:
+                self._wait_for_steps(graph.executed + linger)
+            event = EpisodeEvent.FAILURE if keep_failure else EpisodeEvent.DISCARD
+            if success:
+                event = EpisodeEvent.SUCCESS
+        finally:
+            duration = (graph.now_ns() - start_ns) * 1e-9
+            steps = graph.executed
+            graph.publish_event(episode_id, event, task, reason)
+        recorded = graph.records and event != EpisodeEvent.DISCARD
+        bag = self._wait_for_bag(episode_id) if recorded else None
+        return EpisodeResult(episode_id, task, seed, success, reason, steps, duration, bag)
+
+    def reset(self, task: str, seed: int) -> None:
+        """Set the scene of a task and wait until arm state and image show it.
+
+        Raises:
+            EpisodeError: If the simulation refuses.
+        """
+        answer = self._graph.reset_scene(task, seed)
+        if not answer.success:
+            raise EpisodeError(f"scene not set: {answer.message}")
+        for topic in (TOPIC_ARM_STATE, self._graph.image_topic):
+            self._graph.wait_for_message(topic, ANSWER_TIMEOUT, fresh=True)
+
+    def solved(self) -> bool:
+        """Ask the simulation whether the task is solved."""
+        return self._graph.outcome()
+
+    def counters(self) -> tuple[int, int, int]:
+        """Return the numbers of clipped commands, holds and rejected commands of the arm node."""
+        arm = self._graph.arm_state()
+        return arm.clipped, arm.held, arm.rejected
+
+    def _watch(self, start_ns: int, max_steps: int) -> tuple[bool, str]:
+        """Wait until the episode is over.
+
+        Args:
+            start_ns: Time of START on the graph's clock [ns].
+            max_steps: Longest episode [control steps].
+
+        Returns:
+            Whether the task was solved, and why the episode is over.
+        """
+        from ptr_msgs.msg import ArmState
+
+        graph = self._graph
+        graph.wait(lambda: graph.executed, ANSWER_TIMEOUT, "no command was executed")
+        limit_ns = round((max_steps / CONTROL_RATE + SLACK) * 1e9)
+        while True:
+            steps = graph.executed
+            if self.solved():
+                return True, "solved"
+            arm = graph.arm_state()
+            if arm.status != ArmState.STATUS_OK:
+                return False, arm.reason
+            if steps >= max_steps or graph.now_ns() - start_ns > limit_ns:
+                return False, f"not solved within {max_steps} steps"
+            with contextlib.suppress(EpisodeError):
+                self._wait_for_steps(steps + 1, COMMAND_TIMEOUT)
+
+    def _wait_for_steps(self, steps: int, timeout: float = ANSWER_TIMEOUT) -> None:
+        """Wait until at least `steps` commands of the episode were executed."""
+        graph = self._graph
+        graph.wait(lambda: graph.executed >= steps, timeout, "no command was executed")
+
+    def _wait_for_bag(self, episode_id: str) -> Path:
+        """Return the bag of an episode once it is complete."""
+        bag = Path(self.values["bag_directory"]).absolute() / episode_id
+        self._graph.wait(bag.is_dir, ANSWER_TIMEOUT, f"bag {bag} is not complete")
+        return bag

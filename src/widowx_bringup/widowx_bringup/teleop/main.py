@@ -1,0 +1,150 @@
+"""`ptr teleop`: move the arm with the keyboard, or judge the rollouts of a policy.
+
+ptr teleop --task "put the yellow cube on the white plate"
+ptr teleop --watch --task "put the yellow cube on the white plate"
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from functools import partial
+
+from ptr_common.errors import PtrError
+from widowx_bringup.graph.arguments import CAMERA, ROBOT_NAME
+from widowx_bringup.graph.environment import environment
+from widowx_bringup.graph.spec import Argument
+
+from .mapping import FASTEST, SLOWEST, SPEED
+
+WATCH_HELP = """\
+  SPACE  STOP the arm (e: go on)     h  start pose     1  begin a rollout
+  2  it succeeded     3  it failed     4  discard it     q  quit
+"""
+
+HELP = """\
+  w s  forward, back    r f  up, down      o u  roll    1  record    4  discard
+  a d  left, right      g    gripper       i k  pitch   2  save      5  discard and start again
+  + -  faster, slower   h    start pose    j l  yaw     3  save as a failure
+  SPACE  STOP the arm (e: go on)                                     q  quit
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ptr teleop",
+        description="Move the arm with the keyboard of this terminal, beside a running graph "
+        "(`ptr up record teleop:=none`, or teleop_record.launch.py); or watch a policy move it "
+        "(`ptr up eval`, ptr_eval.launch.py).",
+        epilog=f"{HELP}\nwith --watch:\n{WATCH_HELP}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--task", required=True, type=_task, help="task of the episodes (required)"
+    )
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="begin, judge and stop the rollouts of a policy (default: the keys move the arm)",
+    )
+    parser.add_argument(
+        "--speed",
+        type=_speed,
+        default=SPEED,
+        help=f"speed at the start, as a fraction of the longest step, {SLOWEST:g} to "
+        f"{FASTEST:g} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--camera",
+        type=partial(_value_of, CAMERA),
+        default=CAMERA.default,
+        help="camera whose images the commands answer (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--robot-name",
+        type=partial(_value_of, ROBOT_NAME),
+        default=ROBOT_NAME.default,
+        help="namespace of the graph (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--simulated",
+        action="store_true",
+        help="the graph's arm and time are simulated (default: they are real)",
+    )
+    return parser
+
+
+def _task(text: str) -> str:
+    """Return the name of a task unless it is empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(
+            "it must not be empty; name the task of the episodes"
+        )
+    return text
+
+
+def _speed(text: str) -> float:
+    """Return a speed within its limits, as a fraction of the longest step."""
+    message = f"{text!r} is not possible; allowed are {SLOWEST:g} to {FASTEST:g}"
+    try:
+        speed = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(message) from error
+    if not SLOWEST <= speed <= FASTEST:
+        raise argparse.ArgumentTypeError(message)
+    return speed
+
+
+def _value_of(argument: Argument, text: str) -> str:
+    """Return the text if it is a possible value of the graph's argument."""
+    try:
+        argument.kind(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not possible: {error}") from error
+    return text
+
+
+def main(argv: list[str]) -> int:
+    """Move the arm with the keyboard, and record demonstrations with single keys.
+
+    Args:
+        argv: Command line behind `ptr teleop`.
+
+    Returns:
+        Exit status.
+
+    Raises:
+        PtrError: If ROS is not installed.
+    """
+    options = _parser().parse_args(argv)
+    os.environ.update(environment({"use_sim": str(options.simulated).lower()}))
+    try:
+        from rclpy.parameter import Parameter
+
+        from ptr_common.managed_node import run
+
+        from .devices import Keyboard
+        from .node import TeleopNode
+    except ImportError as error:
+        raise PtrError(
+            f"ptr teleop needs ROS 2 ({error}); run `make setup` or source ROS 2"
+        ) from error
+
+    values = {
+        "task": options.task,
+        "speed": options.speed,
+        "camera": options.camera,
+        "watch": options.watch,
+        "use_sim_time": options.simulated,
+    }
+    make_node = partial(
+        TeleopNode,
+        Keyboard,
+        print,
+        namespace=options.robot_name,
+        parameter_overrides=[
+            Parameter(name, value=value) for name, value in values.items()
+        ],
+    )
+    print(f"{WATCH_HELP if options.watch else HELP}\ntask: {options.task}", flush=True)
+    return run(make_node, arguments=[])
