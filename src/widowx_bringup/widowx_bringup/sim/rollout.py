@@ -10,6 +10,7 @@ from ptr_common.action_space import CONTROL_RATE
 from ptr_common.images import resize_area
 from ptr_training.data.episode import Episode
 from widowx_bringup.arm.controller import EefController
+from widowx_bringup.arm.refusal import StepResult
 from widowx_bringup.camera.protocol import Camera
 
 from .world import SimulatorError, World
@@ -28,6 +29,7 @@ def rollout(
     disturb: Callable[[np.ndarray], np.ndarray] | None = None,
     image_size: tuple[int, int] | None = None,
     linger: int = 0,
+    on_step: Callable[[StepResult], None] | None = None,
 ) -> Episode:
     """Let a policy act in the scene that the world was reset to.
 
@@ -44,6 +46,7 @@ def rollout(
             None: the camera's.
         linger: Steps to go on once success has been seen; the last `linger + 1` transitions
             of a success then end in solved scenes.
+        on_step: Called with the result of each step, for counting.
 
     Returns:
         The episode, with outcome `success` or `failure` as the world judges its last scene.
@@ -76,7 +79,10 @@ def rollout(
         action = np.asarray(act(frames[-1], proprio[-1]), dtype=np.float32)
         requested.append(action)
         command = action if disturb is None else disturb(action)
-        executed.append(controller.execute(command).executed.astype(np.float32))
+        result = controller.execute(command)
+        if on_step is not None:
+            on_step(result)
+        executed.append(result.executed.astype(np.float32))
         world.advance(1 / CONTROL_RATE)
         observe()
         solved = solved + 1 if world.success() else 0

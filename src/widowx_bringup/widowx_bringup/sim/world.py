@@ -11,6 +11,7 @@ from widowx_bringup.arm.gripper import FINGER_OPEN, finger_of, opening_of
 from widowx_bringup.arm.kinematics import DESCRIPTION, Kinematics, pose_from_proprio
 from widowx_bringup.arm.limits import Limits
 from widowx_bringup.arm.protocol import MAX_AGE, ArmFeatures, JointReading, JointTarget
+from widowx_bringup.arm.refusal import Refusal
 from widowx_bringup.arm.trapezoidal_profile import TrapezoidalProfile
 from widowx_bringup.camera.protocol import CameraFeatures, Frame
 
@@ -150,7 +151,7 @@ class World:
         start = self._kinematics.inverse(
             pose_from_proprio(np.array([x, y, z, 0, 0, yaw])), _START_SEED
         )
-        if not start.success:
+        if isinstance(start, Refusal):
             raise SimulatorError(
                 f"the arm cannot start at x {x:.3f} y {y:.3f} z {z:.3f} m, yaw {yaw:.3f} rad"
             )
@@ -174,7 +175,7 @@ class World:
             ]
         for name, (x, y) in layout.containers.items():
             self.data.mocap_pos[self._mocap[name]] = [x, y, 0]
-        self.place_arm(start.joints)
+        self.place_arm(start)
 
     def place_arm(self, joints: np.ndarray) -> None:
         """Put the arm somewhere, at rest and open: joints (6,) [rad]."""
