@@ -75,7 +75,7 @@ def main() -> None:
         for node in (arm, probe):
             _spin(node)
         _until(probe.events.get_subscription_count)
-        _until(lambda: arm.guard._pictured_ns)
+        _until(lambda: arm.guard.image_ns)
         probe.events.publish(
             EpisodeEvent(episode_id="e", event=EpisodeEvent.START, task="t")
         )

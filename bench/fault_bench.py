@@ -124,9 +124,9 @@ def _mended(arm: ArmNode, probe: Probe) -> None:
     arm.__dict__.pop("now_ns", None)
     probe.seeing = probe.acting = True
     probe.faults.publish(String(data="mended"))
-    looked = arm.guard._clocks
+    looked = arm.guard.clocks_ns
     _until(
-        lambda: arm.guard._clocks is not looked
+        lambda: arm.guard.clocks_ns is not looked
     )  # a clock that is set back has jumped once more
     while True:
         _until(functools.partial(_rests, arm))
@@ -174,7 +174,7 @@ def _runs(arm: ArmNode, episode: str) -> bool:
 
 
 def _sees(arm: ArmNode) -> bool:
-    newest = arm.guard._pictured_ns
+    newest = arm.guard.image_ns
     return newest is not None and abs(time.time_ns() - newest) < 100_000_000
 
 

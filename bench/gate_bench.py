@@ -1,9 +1,9 @@
-"""Send random sequences of commands, sane and insane ones, through controller and gate, and judge what comes out.
+"""Send random sequences of commands through the controller and check every joint target.
 
 Each sequence has up to 15 steps: within the bounds, far beyond them, not finite, or of a
-wrong length, given to an arm that follows well or badly. Counted is what reaches the arm
-and is not finite, outside of a joint's limits, further from the measured joints than the
-speed limit allows, or further outside of the workspace than the arm is already.
+wrong length, given to an arm that follows well or badly. A target is wrong if it is not
+finite, outside a joint's limits, further from the measured joints than the speed limit
+allows, or further outside the workspace than the arm is already.
 
     python bench/gate_bench.py --sequences 10000
 """
@@ -22,23 +22,25 @@ from widowx_bringup.arm.controller import EefController
 from widowx_bringup.arm.kinematics import Kinematics, pose_from_proprio
 from widowx_bringup.arm.limits import Limits, distance_outside
 from widowx_bringup.arm.protocol import MAX_AGE, ArmFeatures, JointReading, JointTarget
+from widowx_bringup.arm.refusal import Refusal
 
 LIMITS = Limits()
 SEED = np.array([0.0, 0.0, 0.2, 0.0, 1.37, 0.0])
 TOLERANCE = 2e-3
-"""How much further outside of the workspace a target may lie [m]: the accuracy of the inverse kinematics."""
+"""A target may be this much further outside the workspace [m]: accuracy of the kinematics."""
 
 
 class SluggishArm:
-    """Comes part of the way to each target."""
+    """An arm that covers a share of the distance to each target."""
 
     def __init__(self, joints: np.ndarray, share: float) -> None:
         self.features = ArmFeatures(
             "sluggish", JOINT_NAMES, LIMITS.joint_low, LIMITS.joint_high, np.full(6, np.pi)
         )
         self.notes: dict[str, object] = {}
-        self.joints, self.share = joints.copy(), share
-        self.newest: JointTarget | None = None
+        self.joints = joints.copy()
+        self.share = share
+        self.target: JointTarget | None = None
 
     def connect(self) -> None:
         """Nothing to do."""
@@ -50,8 +52,8 @@ class SluggishArm:
         return JointReading(0, self.joints.copy(), np.zeros(6), 1.0)
 
     def send(self, target: JointTarget) -> JointTarget:
-        """Go part of the way."""
-        self.newest = target
+        """Cover a share of the distance."""
+        self.target = target
         self.joints = self.joints + self.share * (target.positions - self.joints)
         return target
 
@@ -70,6 +72,7 @@ def _action(rng: np.random.Generator) -> np.ndarray:
 
 
 def _faults(target: JointTarget, measured: np.ndarray, kinematics: Kinematics) -> list[str]:
+    """Return what is wrong with a target."""
     q = target.positions
     if not np.isfinite([*q, target.gripper]).all():
         return ["not finite"]
@@ -83,51 +86,55 @@ def _faults(target: JointTarget, measured: np.ndarray, kinematics: Kinematics) -
     return [name for name, wrong in checks.items() if wrong]
 
 
+def _start(rng: np.random.Generator, kinematics: Kinematics) -> np.ndarray:
+    """Return joints (6,) [rad] of a random reachable pose in the workspace."""
+    while True:
+        position = rng.uniform(LIMITS.workspace_low, LIMITS.workspace_high)
+        proprio = np.concatenate([position, rng.uniform(-0.3, 0.3, 3)])
+        joints = kinematics.inverse(pose_from_proprio(proprio), SEED)
+        if not isinstance(joints, Refusal):
+            return joints
+
+
+def _run_sequence(
+    rng: np.random.Generator, kinematics: Kinematics, counts: Counter[str]
+) -> None:
+    """Send one sequence of commands and count what happens to them."""
+    arm = SluggishArm(_start(rng, kinematics), rng.uniform(0, 1))
+    controller = EefController(arm, kinematics, LIMITS)
+    for _ in range(rng.integers(1, 16)):
+        measured = arm.joints
+        arm.target = None
+        result = controller.execute(_action(rng))
+        counts["steps"] += 1
+        counts["rejected"] += result.rejected
+        counts["clipped"] += bool(result.clipped)
+        if arm.target is not None:
+            counts["sent"] += 1
+            for fault in _faults(arm.target, measured, kinematics):
+                counts[f"WRONG: {fault}"] += 1
+
+
 def main() -> None:
-    """Run the sequences and print what came of them."""
+    """Run the sequences and print the counts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sequences", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sequences", type=int, default=1000, help="[1000]")
+    parser.add_argument("--seed", type=int, default=0, help="[0]")
     options = parser.parse_args()
-    rng, kinematics, counts = (
-        np.random.default_rng(options.seed),
-        Kinematics(),
-        Counter[str](),
-    )
+    rng = np.random.default_rng(options.seed)
+    kinematics = Kinematics()
+    counts: Counter[str] = Counter()
     began = time.process_time()
     for _ in tqdm(range(options.sequences), unit="sequence"):
-        start = np.array(
-            [
-                *rng.uniform(LIMITS.workspace_low, LIMITS.workspace_high),
-                *rng.uniform(-0.3, 0.3, 3),
-            ]
-        )
-        arm = SluggishArm(
-            kinematics.inverse(pose_from_proprio(start), SEED).joints, rng.uniform(0, 1)
-        )
-        controller = EefController(arm, kinematics, LIMITS)
-        for _ in range(rng.integers(1, 16)):
-            measured, arm.newest = arm.joints, None
-            execution = controller.execute(_action(rng))
-            counts["steps"] += 1
-            counts["rejected"] += execution.rejected
-            counts["clipped"] += execution.clipped
-            if arm.newest is not None:
-                counts["sent"] += 1
-                counts.update(
-                    f"WRONG: {name}" for name in _faults(arm.newest, measured, kinematics)
-                )
+        _run_sequence(rng, kinematics, counts)
     spent = time.process_time() - began
-    print(
-        f"{options.sequences} sequences, "
-        + ", ".join(f"{number} {what}" for what, number in counts.items())
-    )
-    wrong = sum(number for what, number in counts.items() if what.startswith("WRONG"))
-    print(
-        f"outside the limits: {wrong}; {1e3 * spent / counts['steps']:.2f} ms of CPU time a step"
-    )
+    numbers = ", ".join(f"{number} {name}" for name, number in counts.items())
+    print(f"{options.sequences} sequences, {numbers}")
+    wrong = sum(number for name, number in counts.items() if name.startswith("WRONG"))
+    per_step = 1e3 * spent / counts["steps"]
+    print(f"outside the limits: {wrong}; {per_step:.2f} ms of CPU time a step")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from ptr_common.errors import PtrError  # noqa: E402
 from ptr_common.managed_node import to_stamp  # noqa: E402
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent  # noqa: E402
 from ptr_msgs.srv import ResetScene  # noqa: E402
-from widowx_bringup.arm.node import START_POSE  # noqa: E402
+from widowx_bringup.arm.motions import START_POSE  # noqa: E402
 from widowx_bringup.arm.protocol import ArmError, JointReading  # noqa: E402
 from widowx_bringup.sim.node import SimulationNode  # noqa: E402
 from widowx_bringup.sim.tasks import TARGET_TASK  # noqa: E402
@@ -300,7 +300,7 @@ def test_configured_arm_that_is_not_active_shows_its_state_and_takes_no_command(
         rig.node.trigger_activate()
         rig.command()
         rig.until(lambda: rig.executed)
-        assert rig.node.guard.held == 0
+        assert rig.node.guard.counts.held == 0
 
 
 def test_deactivated_arm_stays_held_until_it_is_active_and_enabled(rig: Rig) -> None:

@@ -26,8 +26,9 @@ from ptr_common import qos  # noqa: E402
 from ptr_common.action_space import JOINT_NAMES  # noqa: E402
 from ptr_common.managed_node import now_ns, to_stamp  # noqa: E402
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent  # noqa: E402
-from widowx_bringup.arm import node as arm_node  # noqa: E402
+from widowx_bringup.arm import motions  # noqa: E402
 from widowx_bringup.arm.node import DEVICES, ArmNode  # noqa: E402
+from widowx_bringup.arm.refusal import Kind, Refusal  # noqa: E402
 
 NAMESPACE = "wx250s"
 UP = np.array([0.0, 0.0, 0.2, 0.0, 1.37, 0.0])
@@ -91,9 +92,8 @@ class Rig:
         self.threads.insert(0, self.spin(self.standin))
 
     def close(self) -> None:
-        self.node.guard.hold(
-            "the test is over", "operator"
-        )  # so that it does not go to sleep first
+        over = Refusal(Kind.OPERATOR, "the test is over")  # it must not go to sleep first
+        self.node.device.submit(lambda: self.node.guard.hold(over)).result(timeout=5.0)
         self.node.destroy_node()
         self.running = False
         for thread in self.threads:
@@ -122,7 +122,7 @@ class Rig:
     def run_episode(self) -> None:
         """Begin an episode in which a policy acts on pictures, and wait until it moves the arm."""
         self.seeing = True
-        self.until(lambda: self.node.guard._pictured_ns)
+        self.until(lambda: self.node.guard.image_ns)
         self.events.publish(
             EpisodeEvent(episode_id="e", event=EpisodeEvent.START, task="t")
         )
@@ -225,7 +225,7 @@ def test_an_arm_whose_servo_is_still_in_error_cannot_be_enabled(rig: Rig) -> Non
 def test_a_camera_that_stops_makes_the_arm_hold(rig: Rig) -> None:
     rig.run_episode()
     rig.seeing = False
-    rig.holds("the newest picture is")
+    rig.holds("the latest image is")
 
 
 def test_a_policy_that_falls_silent_makes_the_arm_hold(rig: Rig) -> None:
@@ -258,7 +258,7 @@ def test_a_resting_arm_goes_to_its_sleep_pose_when_the_node_ends(rig: Rig) -> No
 def test_ctrl_c_stops_an_arm_on_its_way_to_its_sleep_pose(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arm_node, "STOPPABLE_AFTER", 0.0)
+    monkeypatch.setattr(motions, "STOPPABLE_AFTER", 0.0)
 
     def interrupt() -> None:
         rig.until(lambda: rig.node.guard.busy)

@@ -8,81 +8,85 @@ import numpy as np
 
 from .kinematics import Kinematics, proprio_from_pose, step_between, step_target
 from .limits import (
-    LimitResult,
     Limits,
+    check_reading,
     clip_action,
     clip_workspace,
     distance_outside,
-    gate_joints,
-    implausible,
+    limit_joints,
 )
 from .protocol import Arm, JointReading, JointTarget
+from .refusal import Kind, LimitResult, Refusal, StepResult
 
-
-@dataclass(frozen=True)
-class StepResult:
-    """What became of one requested step."""
-
-    executed: np.ndarray  # (7,) the step that leads to the target really commanded
-    clipped: bool  # a limit changed the request
-    rejected: bool  # nothing was sent; the arm goes on to its last target
-    reason: (
-        str  # what limit, or why rejected; empty when the request was carried out as it was
-    )
+STRAY_TOLERANCE = 1e-3
+"""Clipped joints may lead this much further out of the workspace box than the arm is [m]."""
 
 
 @dataclass(frozen=True)
 class ArmSnapshot:
-    """The arm at one instant."""
+    """The arm at one instant.
+
+    Attributes:
+        stamp_ns: Time of the measurement [ns].
+        joints: Measured joints, (6,) [rad].
+        velocities: Measured joint velocities, (6,) [rad/s].
+        T_base_eef: Pose of the end effector in the base frame, (4, 4) [m].
+        proprio: The same pose with the gripper opening, (7,), as in `PROPRIO_NAMES`.
+    """
 
     stamp_ns: int
-    joints: np.ndarray  # (6,) [rad]
-    velocities: np.ndarray  # (6,) [rad/s]
-    T_base_eef: np.ndarray  # (4, 4)
-    proprio: np.ndarray  # (7,)
+    joints: np.ndarray
+    velocities: np.ndarray
+    T_base_eef: np.ndarray
+    proprio: np.ndarray
 
 
 class EefController:
     """Carries out end-effector steps one control period apart.
 
     Each step is added to the previous *commanded* target (`kinematics.step_target`), the
-    sum is clipped to the workspace box, solved for joints, and passed through the gate.
-    After a rejection, or when the gate had to change the joints, the next step starts from
-    the measured pose instead: a target that was not reached is not built upon.
+    sum is clipped to the workspace box, solved for joints, and passed through the joint
+    limiter. After a refusal, or when the limiter changed the joints, the next step starts
+    from the measured pose instead: no step builds upon a target that was not reached.
 
     `StepResult.executed` is defined by the targets alone: with T_k the k-th target commanded
     (T_0 the measured pose after a reset) and M_k the pose measured at step k,
     `step_target(executed_k, M_k, T_{k-1})` is T_k. So replaying the executed steps gives
-    the commanded targets, whatever was clipped, and a rejected step is executed as no
-    motion. It lies within the action bounds except in the step after the arm started anew
+    the commanded targets, whatever was clipped, and a refused step is executed as no
+    motion. It is within the action bounds except in the step after the arm started anew
     from its measured pose, where it also carries the distance by which the arm lagged.
     """
 
     def __init__(
         self, arm: Arm, kinematics: Kinematics, limits: Limits | None = None
     ) -> None:
+        """Control an arm.
+
+        Args:
+            arm: Receives the joint targets.
+            kinematics: Of this arm; used by one thread at a time.
+            limits: Limits of every step; the defaults of `Limits` if None.
+        """
         self.arm = arm
         self.kinematics = kinematics
         self.limits = limits or Limits()
-        self.clipped = 0
-        self.rejected = 0
-        self._target: np.ndarray | None = (
-            None  # last commanded target, None right after a reset
-        )
+        self._target: np.ndarray | None = None  # last commanded; None after a reset
         self._rebase = True  # the next step starts from the measured pose
-        self._gripper: float | None = None
+        self._gripper: float | None = None  # opening last commanded
 
     @property
     def target(self) -> np.ndarray | None:
-        """The pose last commanded, (4, 4); None until a step has been accepted after a reset."""
+        """The pose last commanded, (4, 4); None between a reset and the next accepted step."""
         return None if self._target is None else self._target.copy()
 
     def reset(self) -> None:
         """Forget the previous target: the next step starts from the measured pose."""
-        self._target, self._rebase, self._gripper = None, True, None
+        self._target = None
+        self._rebase = True
+        self._gripper = None
 
     def state(self) -> ArmSnapshot:
-        """Return the newest reading with the end-effector pose that belongs to it.
+        """Return the latest reading with the end-effector pose that belongs to it.
 
         Raises:
             ArmError: If the arm has no fresh reading.
@@ -97,7 +101,7 @@ class EefController:
             proprio_from_pose(T, reading.gripper),
         )
 
-    def execute(self, action: np.ndarray) -> StepResult:
+    def execute(self, action: object) -> StepResult:
         """Carry out a requested step as far as the limits allow.
 
         Args:
@@ -108,62 +112,67 @@ class EefController:
             ArmError: If the arm does not answer.
         """
         reading = self.arm.read()
-        if reason := implausible(reading.positions, self.limits):
-            return self._reject(reading, reason)
-        step, shortened, reason = clip_action(action)
-        if step is None:
-            return self._reject(reading, reason)
-        measured = self.kinematics.forward(reading.positions)
-        last = measured if self._target is None else self._target
-        wanted = step_target(step, measured, measured if self._rebase else last)
-        target, boxed = clip_workspace(wanted, self.limits)
-        gated = self._solve(target, measured, reading.positions)
-        if gated.positions is None:
-            return self._reject(reading, gated.reason)
-        sent = self.arm.send(JointTarget(gated.positions, float(step[6])))
-        if gated.clipped:
+        joints = check_reading(reading.positions, self.limits)
+        if isinstance(joints, Refusal):
+            return self._refuse(reading, joints)
+        step = clip_action(action)
+        if isinstance(step, Refusal):
+            return self._refuse(reading, step)
+        measured = self.kinematics.forward(joints)
+        previous = measured if self._target is None else self._target
+        base = measured if self._rebase else previous
+        goal = clip_workspace(step_target(step.value, measured, base), self.limits)
+        limited = self._solve(goal.value, measured, joints)
+        if isinstance(limited, Refusal):
+            return self._refuse(reading, limited)
+
+        sent = self.arm.send(JointTarget(limited.value, float(step.value[6])))
+        target = goal.value
+        if limited.clipped:
             target = self.kinematics.forward(sent.positions)
-        self._target, self._rebase, self._gripper = target, gated.clipped, sent.gripper
-        limits_met = {
-            "action bounds": shortened,
-            "workspace box": boxed,
-            gated.reason: gated.clipped,
-        }
-        reasons = ", ".join(name for name, met in limits_met.items() if met)
-        self.clipped += bool(reasons)
-        executed = np.append(step_between(target, measured, last), sent.gripper)
-        return StepResult(executed, bool(reasons), False, reasons)
+        self._target = target
+        self._rebase = bool(limited.clipped)
+        self._gripper = sent.gripper
+        executed = np.append(step_between(target, measured, previous), sent.gripper)
+        return StepResult(executed, step.clipped + goal.clipped + limited.clipped)
 
     def _solve(
         self, target: np.ndarray, measured: np.ndarray, joints: np.ndarray
-    ) -> LimitResult:
-        """Find the joints of a target pose and pass them through the gate."""
+    ) -> LimitResult | Refusal:
+        """Return joints for a target pose that have passed the joint limiter.
+
+        Args:
+            target: Target pose, (4, 4) [m].
+            measured: Measured pose, (4, 4) [m].
+            joints: Measured joints, (6,) [rad].
+        """
         outside = distance_outside(measured, self.limits)
         if outside > self.limits.workspace_tolerance:
-            return LimitResult(
-                None,
-                reason=f"the end effector is {outside:.2f} m outside the workspace box",
+            text = (
+                f"the end effector is {outside:.2f} m outside the workspace box; "
+                f"at most {self.limits.workspace_tolerance:g} m are allowed"
             )
+            return Refusal(Kind.OUTSIDE, text)
         solution = self.kinematics.inverse(target, joints)
-        if not solution.success:
-            return LimitResult(None, reason="no joints within the limits reach the target")
-        gated = gate_joints(solution.joints, joints, self.limits)
-        # A way shortened in joint space does not end on the straight line between the
-        # poses.
-        if gated.positions is not None and gated.clipped:
-            strayed = distance_outside(
-                self.kinematics.forward(gated.positions), self.limits
-            )
-            if strayed > outside + 1e-3:
-                return LimitResult(
-                    None,
-                    reason="a step slow enough for the joints would leave the workspace box",
-                )
-        return gated
+        if isinstance(solution, Refusal):
+            return solution
+        limited = limit_joints(solution, joints, self.limits)
+        if isinstance(limited, Refusal) or not limited.clipped:
+            return limited
+        # A motion shortened in joint space does not end on the straight line between the
+        # two poses.
+        reached = self.kinematics.forward(limited.value)
+        if distance_outside(reached, self.limits) > outside + STRAY_TOLERANCE:
+            text = "a step slow enough for the joints would leave the workspace box"
+            return Refusal(Kind.OUTSIDE, text)
+        return limited
 
-    def _reject(self, reading: JointReading, reason: str) -> StepResult:
-        self.rejected += 1
+    def _refuse(self, reading: JointReading, refusal: Refusal) -> StepResult:
+        """Send nothing, and start the next step from the measured pose."""
         self._rebase = True
         gripper = reading.gripper if self._gripper is None else self._gripper
-        gripper = float(np.clip(gripper, 0.0, 1.0)) if np.isfinite(gripper) else 0.0
-        return StepResult(np.append(np.zeros(6), gripper), False, True, reason)
+        if np.isfinite(gripper):
+            gripper = float(np.clip(gripper, 0.0, 1.0))
+        else:
+            gripper = 0.0
+        return StepResult(np.append(np.zeros(6), gripper), refusal=refusal)

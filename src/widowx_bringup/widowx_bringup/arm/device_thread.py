@@ -9,25 +9,32 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-LATEST_START = 0.1
-"""A device thread that falls further behind than this [s] leaves ticks out instead of catching up in a burst."""
+MAX_DELAY = 0.1
+"""A device thread that is later than this skips ticks instead of catching up in a burst [s]."""
+
+STOP_LIMIT = 5.0
+"""Longest wait for the thread to end [s]."""
 
 
 class DeviceThread(threading.Thread):
-    """Does everything that touches the device, one job after the other, so that no callback ever waits for it.
+    """Does all work on a device, one job after the other, so that no callback waits for it.
 
-    Between two jobs it ticks, at an even pace.
+    The thread ticks at an even pace between the jobs. Jobs run in the order in which they
+    were submitted, and all jobs that wait run before the next tick.
 
     Args:
         tick: Called every `period` seconds.
-        period: See there.
+        period: Time from one tick to the next [s].
+
+    Attributes:
+        error: The exception that ended the thread; None while all is well.
     """
 
     def __init__(self, tick: Callable[[], None], period: float) -> None:
         super().__init__(name="device", daemon=True)
         self._tick = tick
         self._period = period
-        self.error: Exception | None = None  # what ended the thread before its time
+        self.error: Exception | None = None
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Future] | None] = (
             queue.SimpleQueue()
         )
@@ -42,24 +49,24 @@ class DeviceThread(threading.Thread):
         """Finish the jobs queued so far and end the thread."""
         self._jobs.put(None)
         if self.is_alive():
-            self.join(timeout=5.0)
+            self.join(timeout=STOP_LIMIT)
 
     def run(self) -> None:
-        """Work until stopped."""
+        """Work until stopped; an exception of a tick ends the thread and, soon after, the node."""
         try:
             self.loop()
         except Exception as error:
             self.error = error
 
     def loop(self) -> None:
-        """Work and tick until stopped; an exception ends the thread and, soon after, the node."""
+        """Work and tick until stopped."""
         due = time.monotonic()
         while self._work_until(due):
             self._tick()
-            due = max(due + self._period, time.monotonic() - LATEST_START)
+            due = max(due + self._period, time.monotonic() - MAX_DELAY)
 
     def _work_until(self, due: float) -> bool:
-        """Do jobs until a time; return false once stopped."""
+        """Do jobs until a time on the monotonic clock [s]; return false once stopped."""
         while True:
             try:
                 if not self._work(max(0.0, due - time.monotonic())):
@@ -68,7 +75,10 @@ class DeviceThread(threading.Thread):
                 return True
 
     def _work(self, timeout: float) -> bool:
-        """Do the next job, waiting at most `timeout` seconds for one; return false once stopped.
+        """Do the next job; return false once stopped.
+
+        Args:
+            timeout: Longest wait for a job [s].
 
         Raises:
             queue.Empty: If no job came within `timeout`.

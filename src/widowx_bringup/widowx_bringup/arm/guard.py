@@ -1,162 +1,240 @@
-"""When a command may reach the arm and when the arm must hold. No ROS, no device: times come as arguments."""
+"""When a command may reach the arm and when the arm must hold.
+
+No ROS and no device: times come as arguments.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 
-import numpy as np
+from ptr_common.action_space import ACTION_LOW
+
+from .counts import CommandCounts
+from .refusal import Kind, Refusal, StepResult, check_vector
 
 FUTURE_TOLERANCE = 0.05
-"""How far a stamp may lie ahead of our clock [s]: two processes see simulated time a tick apart."""
+"""A stamp may be this far ahead of the arm's clock [s].
+
+Two processes see simulated time one tick apart.
+"""
 
 CLOCK_TOLERANCE = 0.1
-"""How far the clock may run from a steady one between two looks at it [s]."""
+"""Between two checks the clock may drift this far from a steady one [s]."""
 
 
 @dataclass
 class CommandGuard:
-    """Refuses commands and notices silence; remembers why the arm holds, and counts.
+    """Refuses commands, watches the timeouts of an episode, and knows why the arm holds.
 
-    Written by the device thread only; the reason and the counters may be read from any
-    thread.
+    One thread, the device thread, calls all methods, so that every field has one writer;
+    other threads may read the properties and the counts.
 
     Attributes:
-        max_age: Oldest command that is still executed [s].
-        max_silence: Longest pause between two commands of an episode [s].
-        max_blindness: Oldest newest picture of the camera, once it has shown one, in an
-            episode [s].
-        kinds: What was clipped, held and rejected, counted by kind.
-        resume_on_start: Whether the START of an episode ends a hold (simulation) or only
-        `enable` does (real arm).
+        max_age: Maximum age of a command that is executed [s].
+        command_timeout: Longest pause between two commands of an episode [s].
+        image_timeout: Maximum age of the latest camera image during an episode [s]; not
+            checked before the first image.
+        resume_on_start: Whether the START of an episode ends a hold (simulation); otherwise
+            only `enable` does (real arm).
+        counts: Commands and holds so far.
+        busy: Why commands have to wait although nothing is wrong; empty if they need not.
+        episode: Identifier of the running episode; empty between two episodes.
     """
 
     max_age: float
-    max_silence: float
-    max_blindness: float
+    command_timeout: float
+    image_timeout: float
     resume_on_start: bool = False
-    reason: str = ""
-    busy: str = ""  # why commands have to wait although nothing is wrong
-    clipped: int = 0
-    held: int = 0
-    rejected: int = 0
-    kinds: Counter[str] = field(default_factory=Counter)
+    counts: CommandCounts = field(default_factory=CommandCounts)
+    busy: str = ""
     episode: str = ""
-    _last_accepted_ns: int | None = None
-    _pictured_ns: int | None = None  # stamp of the newest picture
-    _clocks: tuple[int, int] | None = (
-        None  # the clock and a steady one, when last compared [ns]
-    )
+    _hold: Refusal | None = None
+    _accepted_ns: int | None = None  # when the last command was accepted
+    _image_ns: int | None = None  # stamp of the latest image
+    _clocks: tuple[int, int] | None = None  # the clock and a steady one, last time [ns]
 
     @property
     def holding(self) -> bool:
         """Whether the arm holds its measured position."""
-        return bool(self.reason)
+        return self._hold is not None
 
-    def check(self, action: np.ndarray, stamp_ns: int, now_ns: int) -> str:
-        """Accept or refuse a command.
+    @property
+    def reason(self) -> str:
+        """Why the arm holds; empty if it does not."""
+        return "" if self._hold is None else self._hold.text
+
+    @property
+    def image_ns(self) -> int | None:
+        """Stamp of the latest camera image [ns]; None before the first."""
+        return self._image_ns
+
+    @property
+    def clocks_ns(self) -> tuple[int, int] | None:
+        """The clock and a steady one at the last `check_clock` [ns]; None before the first."""
+        return self._clocks
+
+    # --- commands ---------------------------------------------------------------------------
+
+    def check(self, action: object, stamp_ns: int, now_ns: int) -> Refusal | None:
+        """Accept or refuse a command; a refusal is counted.
 
         Args:
-            action: The requested step, shape (7,) expected.
-            stamp_ns: When it was issued.
-            now_ns: The time now, on the same clock.
+            action: The requested step; anything that should have shape (7,).
+            stamp_ns: When the command was issued [ns].
+            now_ns: The time now, on the same clock [ns].
 
         Returns:
-            Why it is refused (and counted); empty when it may be executed.
+            Why the command is refused; None if it may be executed.
         """
-        kind, refusal = self._refusal(
-            np.asarray(action, dtype=np.float64), (now_ns - stamp_ns) * 1e-9
-        )
-        if refusal:
-            self.rejected += 1
-            self.kinds[f"rejected: {kind}"] += 1
+        refusal = self._refusal(action, _seconds(now_ns - stamp_ns))
+        if refusal is None:
+            self._accepted_ns = now_ns
         else:
-            self._last_accepted_ns = now_ns
+            self.counts.count_refusal(refusal.kind)
         return refusal
 
-    def _refusal(self, action: np.ndarray, age: float) -> tuple[str, str]:
-        """Return of which kind a refusal is, and why; empty texts for a command that may be executed."""
-        if action.shape != (7,):
-            return "length", f"command has {action.size} numbers; it must have 7"
-        if not np.isfinite(action).all():
-            return "not finite", f"command is not finite: {action.tolist()}"
+    def _refusal(self, action: object, age: float) -> Refusal | None:
+        step = check_vector("the command", action, ACTION_LOW.shape)
+        if isinstance(step, Refusal):
+            return step
         if age > self.max_age:
-            return (
-                "late",
-                f"command is {age:.3f} s old; at most {self.max_age:g} s are allowed",
-            )
+            text = f"command is {age:.3f} s old; at most {self.max_age:g} s are allowed"
+            return Refusal(Kind.LATE, text)
         if age < -FUTURE_TOLERANCE:
-            return (
-                "early",
-                f"command is stamped {-age:.3f} s in the future: the sender's clock differs from the arm's",
+            text = (
+                f"command is stamped {-age:.3f} s in the future; at most "
+                f"{FUTURE_TOLERANCE:g} s are allowed: the sender's clock differs from the arm's"
             )
+            return Refusal(Kind.EARLY, text)
         if self.holding:
-            return "holding", f"arm is holding: {self.reason}"
-        return ("moving by itself", f"arm is {self.busy}") if self.busy else ("", "")
+            return Refusal(Kind.HOLDING, f"arm is holding: {self.reason}")
+        if self.busy:
+            return Refusal(Kind.MOVING, f"arm is {self.busy}")
+        return None
 
-    def judge(self, clipped: bool, rejected: bool, reasons: str) -> None:
-        """Count what the gate did to a command; the limits that shortened it are separated by commas."""
-        self.clipped += clipped
-        self.rejected += rejected
-        if rejected:
-            self.kinds["rejected: gate"] += 1
-        elif clipped:
-            self.kinds.update(f"clipped: {limit}" for limit in reasons.split(", "))
+    def count(self, result: StepResult) -> None:
+        """Count what the limits did to a command that `check` accepted."""
+        self.counts.count_step(result)
 
-    def silence(self, now_ns: int) -> str:
-        """Return why the arm must hold because nobody commands it any more; empty when all is well."""
-        if not self.episode or self.holding or self._last_accepted_ns is None:
-            return ""
-        pause = (now_ns - self._last_accepted_ns) * 1e-9
-        if pause <= self.max_silence:
-            return ""
-        return f"no command for {pause:.2f} s during an episode; at most {self.max_silence:g} s are allowed"
+    # --- timeouts ---------------------------------------------------------------------------
 
-    def pictured(self, stamp_ns: int) -> None:
-        """The camera has shown a picture of this stamp."""
-        self._pictured_ns = stamp_ns
+    def check_command_timeout(self, now_ns: int) -> Refusal | None:
+        """Return why the arm must hold for want of commands; None if it need not.
 
-    def blindness(self, now_ns: int) -> str:
-        """Return why the arm must hold because the camera shows nothing new; empty when all is well."""
-        if not self.episode or self.holding or self._pictured_ns is None:
-            return ""
-        age = (now_ns - self._pictured_ns) * 1e-9
-        if age <= self.max_blindness:
-            return ""
-        return f"the newest picture is {age:.2f} s old; at most {self.max_blindness:g} s are allowed during an episode"
+        Args:
+            now_ns: The time now [ns].
+        """
+        if not self.episode or self.holding or self._accepted_ns is None:
+            return None
+        pause = _seconds(now_ns - self._accepted_ns)
+        if pause <= self.command_timeout:
+            return None
+        text = (
+            f"no command for {pause:.2f} s during an episode; "
+            f"at most {self.command_timeout:g} s are allowed"
+        )
+        return Refusal(Kind.SILENCE, text)
 
-    def clock_jump(self, now_ns: int, steady_ns: int) -> str:
-        """Return by how much the clock that stamps messages has left a steady one since the last call, if it has."""
-        before, self._clocks = self._clocks, (now_ns, steady_ns)
+    def on_image(self, stamp_ns: int) -> None:
+        """Note the stamp of a camera image [ns]."""
+        self._image_ns = stamp_ns
+
+    def check_image_timeout(self, now_ns: int) -> Refusal | None:
+        """Return why the arm must hold for want of camera images; None if it need not.
+
+        Args:
+            now_ns: The time now, on the clock of the images' stamps [ns].
+        """
+        if not self.episode or self.holding or self._image_ns is None:
+            return None
+        age = _seconds(now_ns - self._image_ns)
+        if age <= self.image_timeout:
+            return None
+        text = (
+            f"the latest image is {age:.2f} s old; "
+            f"at most {self.image_timeout:g} s are allowed during an episode"
+        )
+        return Refusal(Kind.CAMERA, text)
+
+    def check_clock(self, now_ns: int, steady_ns: int) -> Refusal | None:
+        """Return that the clock jumped since the last call; None if it did not.
+
+        Args:
+            now_ns: The clock that stamps messages [ns].
+            steady_ns: A clock that nobody sets [ns].
+        """
+        before = self._clocks
+        self._clocks = (now_ns, steady_ns)
         if before is None:
-            return ""
-        jump = ((now_ns - before[0]) - (steady_ns - before[1])) * 1e-9
+            return None
+        jump = _seconds((now_ns - before[0]) - (steady_ns - before[1]))
         if abs(jump) <= CLOCK_TOLERANCE:
-            return ""
-        return f"the clock jumped by {jump:+.2f} s; is the time being set?"
+            return None
+        text = f"the clock jumped by {jump:+.2f} s; is the time being set?"
+        return Refusal(Kind.CLOCK, text)
 
-    def hold(self, reason: str, kind: str) -> bool:
-        """Remember that the arm holds; return whether it did not hold before (then the hold is counted)."""
+    # --- holding and moving -----------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Hold until `activate` and forget the episode: the node has just been configured.
+
+        Such a hold is not counted.
+        """
+        self._hold = Refusal(Kind.INACTIVE, Kind.INACTIVE.value)
+        self.busy = ""
+        self.episode = ""
+
+    def activate(self) -> None:
+        """Let commands pass, unless the arm holds for another reason than an inactive node."""
+        if self._hold is not None and self._hold.kind is Kind.INACTIVE:
+            self.enable()
+
+    def hold(self, reason: Refusal) -> bool:
+        """Remember why the arm holds, and count the hold.
+
+        A hold ends a motion that the arm makes by itself. The first reason of a hold stays.
+
+        Returns:
+            Whether the arm did not hold before.
+        """
         if self.holding:
             return False
-        self.reason, self.busy = reason, ""
-        self.held += 1
-        self.kinds[f"held: {kind}"] += 1
+        self._hold = reason
+        self.busy = ""
+        self.counts.count_hold(reason.kind)
         return True
 
     def enable(self) -> None:
         """Let commands pass again."""
-        self.reason = ""
-        self._last_accepted_ns = None
+        self._hold = None
+        self._accepted_ns = None
+
+    def begin_motion(self, text: str) -> None:
+        """Refuse commands while the arm moves by itself.
+
+        Args:
+            text: What the arm is doing, such as "moving to its start pose".
+        """
+        self.busy = text
+
+    def end_motion(self) -> None:
+        """Let commands pass again after a motion of the arm by itself."""
+        self.busy = ""
+
+    # --- episodes ---------------------------------------------------------------------------
 
     def start(self, episode: str) -> None:
-        """An episode begins: silence counts from its first command on."""
+        """Begin an episode; its command timeout runs from its first command on."""
         self.episode = episode
-        self._last_accepted_ns = None
+        self._accepted_ns = None
         if self.resume_on_start:
             self.enable()
 
     def end(self, episode: str) -> None:
-        """The episode is over; an end of another episode says nothing about the running one."""
+        """End an episode; the end of another episode does not end the running one."""
         if episode == self.episode:
             self.episode = ""
+
+
+def _seconds(nanoseconds: int) -> float:
+    return nanoseconds / 1e9

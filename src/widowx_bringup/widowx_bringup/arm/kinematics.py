@@ -1,13 +1,12 @@
-"""Where the gripper is, how to bring it elsewhere, and the rule from a step to a target pose.
+"""Forward and inverse kinematics of the wx250s, and the rule from a step to a target pose.
 
-Shared by the simulated and the real arm. Poses are 4x4 matrices T_base_eef: the frame
+The simulated and the real arm share them. A pose is a 4x4 matrix T_base_eef: the frame
 `ee_gripper_link` in `base_link` [m]. Euler angles are roll, pitch, yaw with R = Rz(yaw)
 Ry(pitch) Rx(roll) [rad].
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import mink
@@ -16,11 +15,16 @@ import numpy as np
 
 from ptr_common.rotation import rotation_from_rpy, rpy_from_rotation
 
+from .refusal import Kind, Refusal, check_vector
+
 DESCRIPTION = Path(__file__).parents[1] / "description"
+"""Folder of the arm's model, `wx250s.xml`."""
+
 EEF_SITE = "ee_gripper_link"
+"""Site of the model at the end effector."""
 
 DEFAULT_ROTATION = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
-"""End-effector orientation at which proprioception reads roll = pitch = yaw = 0: gripper straight down.
+"""Orientation at which proprioception reads roll = pitch = yaw = 0: gripper straight down.
 
 Source: BridgeData's robot stack.
 """
@@ -30,7 +34,8 @@ DEFAULT_ROTATION.flags.writeable = False
 def pose(R: np.ndarray, p: np.ndarray) -> np.ndarray:
     """Return the 4x4 pose of a rotation (3, 3) and a position (3,)."""
     T = np.eye(4)
-    T[:3, :3], T[:3, 3] = R, p
+    T[:3, :3] = R
+    T[:3, 3] = p
     return T
 
 
@@ -57,52 +62,61 @@ def step_target(
 
     Args:
         action: Step, shape (7,) or (6,): [m] and [rad] in base-frame axes.
-        measured: Measured pose.
-        previous: Previous commanded target pose; the measured one right after a reset.
+        measured: Measured pose, (4, 4).
+        previous: Previous commanded target pose, (4, 4); the measured one after a reset.
 
     Source: BridgeData's robot stack, without its clipping.
     """
     R_a = rotation_from_rpy(action[3:6])
     p = measured[:3, 3]
-    return pose(R_a @ previous[:3, :3], R_a @ (previous[:3, 3] - p) + p + action[:3])
+    position = R_a @ (previous[:3, 3] - p) + p + action[:3]
+    return pose(R_a @ previous[:3, :3], position)
 
 
 def step_between(
     target: np.ndarray, measured: np.ndarray, previous: np.ndarray
 ) -> np.ndarray:
-    """Return the step, shape (6,), for which `step_target` gives `target`: its inverse in the first argument."""
+    """Return the step, shape (6,), for which `step_target` gives `target`.
+
+    Args:
+        target: Target pose, (4, 4).
+        measured: Measured pose, (4, 4).
+        previous: Previous commanded target pose, (4, 4).
+    """
     R_a = target[:3, :3] @ previous[:3, :3].T
     p = measured[:3, 3]
     xyz = target[:3, 3] - p - R_a @ (previous[:3, 3] - p)
     return np.concatenate([xyz, rpy_from_rotation(R_a)])
 
 
-@dataclass(frozen=True)
-class IkResult:
-    """An answer of the inverse kinematics; the joints are to be used only if `success`."""
-
-    joints: np.ndarray  # (6,) [rad]
-    success: bool
-    position_error: float  # [m]
-    rotation_error: float  # [rad]
-
-
 class Kinematics:
-    """Forward and inverse kinematics of the wx250s, fingers left out. Not for two threads at once.
+    """Forward and inverse kinematics of the wx250s without its fingers. Not thread-safe.
 
     Args:
-        margin: Distance the inverse kinematics keeps from the joint limits [rad].
+        margin: Distance that the inverse kinematics keeps from the joint limits [rad].
     """
 
     POSITION_TOLERANCE = 1e-3
+    """Largest error of the position at which a pose counts as reached [m]."""
+
     ROTATION_TOLERANCE = 2e-3
+    """Largest error of the rotation at which a pose counts as reached [rad]."""
+
     ITERATIONS = 20
+    """Largest number of Gauss-Newton steps."""
+
+    CONVERGED = (1e-5, 1e-4)
+    """Errors below which the steps end [m, rad]."""
+
+    LONGEST_STEP = 0.5
+    """Largest change of a joint in one step [rad]; the linear model is wrong beyond it."""
 
     def __init__(self, margin: float = 0.02) -> None:
         self.model = _arm_model()
         self.joint_low = self.model.jnt_range[:, 0].copy()
         self.joint_high = self.model.jnt_range[:, 1].copy()
-        self._low, self._high = self.joint_low + margin, self.joint_high - margin
+        self._low = self.joint_low + margin
+        self._high = self.joint_high - margin
         self._configuration = mink.Configuration(self.model)
         self._task = mink.FrameTask(
             EEF_SITE, "site", position_cost=1.0, orientation_cost=0.2, lm_damping=1e-3
@@ -114,46 +128,53 @@ class Kinematics:
     def forward(self, joints: np.ndarray) -> np.ndarray:
         """Return T_base_eef of joints (6,) [rad]."""
         self._configuration.update(np.asarray(joints, dtype=float))
-        return self._configuration.get_transform_frame_to_world(
-            EEF_SITE, "site"
-        ).as_matrix()
+        transform = self._configuration.get_transform_frame_to_world(EEF_SITE, "site")
+        return transform.as_matrix()
 
-    def inverse(self, T_base_eef: np.ndarray, seed: np.ndarray) -> IkResult:
-        """Find joints within the limits that bring the end effector to a pose.
+    def inverse(self, T_base_eef: np.ndarray, seed: np.ndarray) -> np.ndarray | Refusal:
+        """Return joints, shape (6,) [rad], that bring the end effector to a pose.
 
         Args:
-            T_base_eef: Pose wanted.
-            seed: Joints to start from, shape (6,); the measured ones, so that the nearest
-                answer is found.
+            T_base_eef: Pose requested, (4, 4) [m].
+            seed: Joints to start from, (6,) [rad]: the measured ones, so that the nearest
+                solution is found.
 
         Returns:
-            The joints reached; never a success when an input is not finite or a limit
-            stands in the way.
+            Joints within the limits; a refusal if an input is not finite or no such joints
+            are found.
         """
-        seed = np.asarray(seed, dtype=float)
-        if not (np.isfinite(T_base_eef).all() and np.isfinite(seed).all()):
-            return IkResult(seed, False, np.inf, np.inf)
-        self._configuration.update(np.clip(seed, self._low, self._high))
-        self._task.set_target(mink.SE3.from_matrix(np.asarray(T_base_eef, dtype=float)))
-        error = self._task.compute_error(self._configuration)
+        target = check_vector("the target pose", T_base_eef, (4, 4))
+        if isinstance(target, Refusal):
+            return target
+        start = check_vector("the seed of the inverse kinematics", seed, (6,))
+        if isinstance(start, Refusal):
+            return start
+        self._configuration.update(np.clip(start, self._low, self._high))
+        self._task.set_target(mink.SE3.from_matrix(target))
+        position, rotation = self._error()
         for _ in range(self.ITERATIONS):
-            if np.linalg.norm(error[:3]) < 1e-5 and np.linalg.norm(error[3:]) < 1e-4:
+            if position < self.CONVERGED[0] and rotation < self.CONVERGED[1]:
                 break
-            error = self._descend()
-        joints = self._configuration.q.copy()
-        position, rotation = (
-            float(np.linalg.norm(error[:3])),
-            float(np.linalg.norm(error[3:])),
+            self._descend()
+            position, rotation = self._error()
+        joints = check_vector("the solution", self._configuration.q, (6,))
+        if isinstance(joints, Refusal):
+            return joints
+        if position <= self.POSITION_TOLERANCE and rotation <= self.ROTATION_TOLERANCE:
+            return joints
+        text = (
+            "no joints within the limits reach the target; the nearest ones found are "
+            f"{position:.3f} m and {rotation:.3f} rad away"
         )
-        success = (
-            position <= self.POSITION_TOLERANCE and rotation <= self.ROTATION_TOLERANCE
-        )
-        return IkResult(
-            joints, success and bool(np.isfinite(joints).all()), position, rotation
-        )
+        return Refusal(Kind.UNREACHABLE, text)
 
-    def _descend(self) -> np.ndarray:
-        """Take one Gauss-Newton step within the joint limits; return the error left."""
+    def _error(self) -> tuple[float, float]:
+        """Return the distance to the target pose [m] and the angle to it [rad]."""
+        error = self._task.compute_error(self._configuration)
+        return float(np.linalg.norm(error[:3])), float(np.linalg.norm(error[3:]))
+
+    def _descend(self) -> None:
+        """Take one Gauss-Newton step within the joint limits, if there is one."""
         try:
             step = mink.solve_ik(
                 self._configuration,
@@ -164,13 +185,10 @@ class Kinematics:
                 limits=[self._limit],
             )
         except mink.NoSolutionFound:
-            return self._task.compute_error(self._configuration)
-        # A long step leaves the region where the linear model holds.
-        step *= min(1.0, 0.5 / max(float(np.abs(step).max()), 1e-9))
-        self._configuration.update(
-            np.clip(self._configuration.q + step, self._low, self._high)
-        )
-        return self._task.compute_error(self._configuration)
+            return
+        step *= min(1.0, self.LONGEST_STEP / max(float(np.abs(step).max()), 1e-9))
+        joints = np.clip(self._configuration.q + step, self._low, self._high)
+        self._configuration.update(joints)
 
 
 def _arm_model() -> mujoco.MjModel:

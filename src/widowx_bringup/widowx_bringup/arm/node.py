@@ -1,34 +1,28 @@
-"""The arm on the ROS graph: executes commands, publishes its state, holds when something is wrong.
+"""The arm on the ROS graph: executes commands, publishes its state, holds at a fault.
 
-A lifecycle node, the same for the simulated and the real arm; only the `Arm` differs.
-Configured, it is connected and publishes the arm's state; active, it takes commands. No
-transition moves the arm.
+A lifecycle node, the same for the simulated and the real arm; only the `Arm` differs. The
+configured node is connected and publishes the arm's state; the active node takes commands.
+No transition moves the arm.
 """
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as TimedOut  # its own before Python 3.11
-from types import FrameType
 from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.publisher import Publisher
-from rclpy.task import Future as RosFuture
 from sensor_msgs.msg import CameraInfo, JointState
-from std_srvs.srv import Trigger
 
 from ptr_common import qos
-from ptr_common.action_space import BASE_FRAME, CONTROL_RATE
+from ptr_common.action_space import BASE_FRAME
 from ptr_common.errors import PtrError
 from ptr_common.managed_node import (
     Health,
-    ManagedNode,
     now_ns,
     parameter,
     run,
@@ -46,41 +40,28 @@ from ptr_common.topics import (
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
 
 from .controller import ArmSnapshot, EefController
+from .device_node import DeviceNode
 from .device_thread import DeviceThread
-from .guard import CommandGuard
-from .joint_path import JointPath
-from .kinematics import Kinematics, pose_from_proprio
-from .limits import Limits, gate_joints
-from .messages import joint_state_message, pose_message
-from .protocol import Arm, ArmError, JointTarget
+from .kinematics import Kinematics
+from .messages import executed_message, joint_state_message, state_message
+from .motions import ArmMotions
+from .parameters import declare_guard, declare_limits
+from .protocol import Arm, ArmError
+from .refusal import Kind, Refusal, StepResult
 
 STATE_RATE = 20.0
 """Rate of arm/state and joint_states [Hz]."""
 
 WATCH_PERIOD = 0.02
-"""The device is watched and regulated this often [s]."""
-
-START_POSE = (0.30, 0.0, 0.15, 0.0, 0.0, 0.0)
-"""Where `arm/go_to_start` brings the gripper, open: x, y, z [m], roll, pitch, yaw [rad]; BridgeData's start."""
-
-SLEEP_LIMIT = 20.0
-"""Longest time that going to the sleep pose may take at the end [s]."""
-
-ANSWER_LIMIT = 5.0
-"""Longest time that the device may take for a transition [s]."""
-
-STOPPABLE_AFTER = 1.0
-"""A Ctrl-C later than this [s] after the end has begun stops the arm."""
-
-INACTIVE = "not active"
-"""Why an arm holds whose node has been configured and not yet activated."""
-
-PAUSES = (0.05, 2.0)
-"""Ages and pauses [s] that may be chosen for the watchdogs: none of them switches one off."""
+"""Time from one look at the device to the next [s]; it is regulated in each."""
 
 
-class ArmNode(ManagedNode):
-    """ROS side of one arm. All device work and all of the guard happen in the device thread."""
+class ArmNode(DeviceNode):
+    """ROS side of one arm.
+
+    All work on the device and the guard happens in the device thread: callbacks hand it
+    jobs, so that every field of the guard and of the motions has one writer.
+    """
 
     def __init__(self, name: str, devices: Mapping[str, Device], **options: Any) -> None:
         """Declare the parameters; nothing is connected yet.
@@ -94,126 +75,78 @@ class ArmNode(ManagedNode):
             PtrError: If a parameter has an impossible value.
         """
         super().__init__(name, **options)
-        period = 1.0 / CONTROL_RATE
-        self.guard = CommandGuard(
-            max_age=parameter(
-                self, "max_command_age", period, "oldest command executed [s]", PAUSES
-            ),
-            max_silence=parameter(
-                self,
-                "max_command_silence",
-                1.8 * period,
-                "longest pause in an episode [s]",
-                PAUSES,
-            ),
-            max_blindness=parameter(
-                self, "max_image_age", 1.8 * period, "oldest newest picture [s]", PAUSES
-            ),
-            resume_on_start=parameter(
-                self,
-                "resume_on_start",
-                False,
-                "whether the START of an episode ends a hold",
-            ),
-        )
-        free = Limits()
-        self.limits = Limits(
-            np.asarray(
-                parameter(
-                    self,
-                    "workspace_low",
-                    free.workspace_low.tolist(),
-                    "lowest x, y, z of the gripper [m]",
-                )
-            ),
-            np.asarray(
-                parameter(
-                    self,
-                    "workspace_high",
-                    free.workspace_high.tolist(),
-                    "highest x, y, z [m]",
-                )
-            ),
-        )
+        self.guard = declare_guard(self)
+        self.limits = declare_limits(self)
         self.simulated_time = bool(self.get_parameter("use_sim_time").value)
         self._frame = parameter(
             self, "base_frame", BASE_FRAME, "frame of poses and commands"
         )
         self._camera = parameter(
-            self, "camera", "over_shoulder", "camera that the arm does not move without"
+            self, "camera", "over_shoulder", "camera without whose images the arm holds"
         )
-        device = parameter(
-            self, "device", next(iter(devices)), f"kind of arm: {', '.join(devices)}"
-        )
+        names = ", ".join(devices)
+        device = parameter(self, "device", next(iter(devices)), f"kind of arm: {names}")
         if device not in devices:
             raise ArmError(
-                f"device {device!r} is no kind of arm of {name}; there are: {', '.join(devices)}. "
+                f"device {device!r} is no kind of arm of {name}; there are: {names}. "
                 "The real arm is driven by `arm_node`, a simulated one by `simulation`"
             )
         self._make_device = devices[device]
-        self.arm: Arm  # these three once configured
+        self.arm: Arm  # these three, and the device thread, from `configure` on
         self.controller: EefController
-        self.device: DeviceThread
-        self._fault = ""
-        self._way: JointPath | None = None  # where the arm is on its way by itself
-        self._way_gripper = 1.0
-        self._pending: Future | None = None
-        self._joints: Publisher | None = None  # unless the arm's own driver publishes them
+        self.motions: ArmMotions
+        self._fault = ""  # this and the snapshot belong to the device thread
         self._snapshot: ArmSnapshot | None = None
+        self._pending: Future | None = None  # the last job of the timer
+        self._joints: Publisher | None = None  # None if the arm's driver publishes them
         self.publish_health(f"wx250s {device}")
 
-    # --- life cycle -----------------------------------------------------------------------------------------
+    # --- life cycle -------------------------------------------------------------------------
 
     def configure(self) -> None:
-        """Connect the arm and offer it, holding.
+        """Connect the arm, hold it, and offer the topics and services.
 
         Raises:
             ArmError: If the arm does not answer or reports a fault.
         """
-        self._fault, self._pending, self._snapshot, self._joints, self._way = (
-            "",
-            None,
-            None,
-            None,
-            None,
-        )
         self.arm, self.controller = self._make_device(self)
         try:
             self.arm.connect()
         except ArmError:
             self.arm.disconnect()
             raise
-        self.guard.reason, self.guard.busy, self.guard.episode = INACTIVE, "", ""
-        self.controller.reset()
-        self._create_interfaces()
+        self.motions = ArmMotions(self.controller, self.guard, WATCH_PERIOD)
         self.device = self.make_thread()
+        self.device.submit(self._reset_state)  # runs before every other job and tick
+        self._pending = None
+        self._create_interfaces()
         self.device.start()
 
+    def _reset_state(self) -> None:
+        self._fault = ""
+        self._snapshot = None
+        self.guard.reset()
+        self.controller.reset()
+
     def activate(self) -> None:
-        """Take commands, unless the arm holds for another reason than that the node was not active."""
-        self._do(lambda: self.guard.enable() if self.guard.reason == INACTIVE else None)
+        """Take commands, unless the arm holds for another reason than an inactive node."""
+        self.wait(self.device.submit(self.guard.activate))
 
     def deactivate(self) -> None:
-        """Hold; the arm stays held until it is enabled once the node is active again."""
-        self._do(lambda: self._hold("deactivated", "deactivated"))
+        """Hold; the arm stays held until it is enabled after the node is active again."""
+        reason = Refusal(Kind.DEACTIVATED, "deactivated")
+        self.wait(self.device.submit(lambda: self._hold(reason)))
 
     def cleanup(self) -> None:
-        """Let go of the arm where it is; its driver keeps holding it."""
+        """Disconnect; the arm stays where it is, held by its driver."""
         self.device.stop()
         self.arm.disconnect()
 
     def destroy_node(self) -> None:
-        """Bring an active arm to rest, stop the device thread and let go of the arm."""
+        """Bring an active arm to rest, stop the device thread and disconnect."""
         if self.active:
             self._rest()
         super().destroy_node()
-
-    def _do(self, job: Callable[[], object]) -> None:
-        """Do a short job in the device thread and wait for it."""
-        try:
-            self.device.submit(job).result(timeout=ANSWER_LIMIT)
-        except TimedOut:
-            raise ArmError(f"the device has not answered for {ANSWER_LIMIT:g} s") from None
 
     def make_thread(self) -> DeviceThread:
         """Return the thread that works on the device, not yet started."""
@@ -221,6 +154,7 @@ class ArmNode(ManagedNode):
 
     def _create_interfaces(self) -> None:
         self._state = self.create_publisher(ArmState, TOPIC_ARM_STATE, qos.STATE)
+        self._joints = None
         if not self.arm.features.publishes_joints:
             self._joints = self.create_publisher(JointState, TOPIC_JOINT_STATES, qos.STATE)
         self._executed = self.create_publisher(EefCommand, TOPIC_EXECUTED, qos.COMMANDS)
@@ -228,120 +162,59 @@ class ArmNode(ManagedNode):
         self.create_subscription(
             EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS
         )
-        self.create_subscription(
-            CameraInfo, camera_info_topic(self._camera), self.on_picture, qos.IMAGES
-        )
-        self.serve(
-            "arm/hold", lambda: self._hold("stopped by the operator (arm/hold)", "operator")
-        )
+        camera_info = camera_info_topic(self._camera)
+        self.create_subscription(CameraInfo, camera_info, self._on_image, qos.IMAGES)
+        self.serve("arm/hold", self._hold_for_operator)
         self.serve("arm/enable", self._enable)
-        self.serve("arm/go_to_start", self._go_to_start)
+        self.serve("arm/go_to_start", self.motions.go_to_start)
         if self.arm.features.sleep is not None:
-            self.serve("arm/go_to_sleep", self._go_to_sleep)
-        self.create_timer(1.0 / STATE_RATE, self._on_tick)
+            self.serve("arm/go_to_sleep", self.motions.go_to_sleep)
+        self.create_timer(1.0 / STATE_RATE, self._on_timer)
 
     def _rest(self) -> None:
-        """Go to the sleep pose, unless the arm holds: then whoever made it hold has a reason that it shall not move.
-
-        Ctrl-C makes it hold on its way; not at once, because `ros2 launch` passes on the
-        one that ended the node.
-        """
+        """Bring the arm to its sleep pose, unless it holds: then it must not move."""
         if self.arm.features.sleep is None or self.device.error is not None:
             return
-        began, hold = (
-            time.monotonic(),
-            lambda: self._hold("stopped on its way to the sleep pose (Ctrl-C)", "operator"),
-        )
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            if time.monotonic() - began > STOPPABLE_AFTER:
-                self.device.submit(hold)
-
-        before = signal.signal(signal.SIGINT, stop)
+        reason = Refusal(Kind.OPERATOR, "stopped on its way to the sleep pose (Ctrl-C)")
+        log = self.get_logger()
         try:
-            self.device.submit(self._go_to_sleep).result(timeout=SLEEP_LIMIT)
-            self.get_logger().info("going to the sleep pose; Ctrl-C stops it")
-            while self.guard.busy and time.monotonic() < began + SLEEP_LIMIT:
-                time.sleep(0.02)
-            problem = self.guard.reason or self.guard.busy
-        except (ArmError, TimedOut) as error:
-            problem = str(error) or "the device does not answer"
-        finally:
-            signal.signal(signal.SIGINT, before)
-        if problem:
-            self.get_logger().error(
-                f"not in the sleep pose ({problem}): support the arm before you end its driver"
+            self.motions.rest(self.device, lambda: self._hold(reason), log.info)
+        except ArmError as error:
+            log.error(
+                f"not in the sleep pose ({error}): support the arm before you end its driver"
             )
 
     def now_ns(self) -> int:
-        """Return the time on the clock that stamps commands and states."""
+        """Return the time on the clock that stamps commands and states [ns]."""
         return now_ns(self)
 
     def device_stamp_ns(self, stamp_ns: int) -> int:
-        """Return a stamp of the device on the clock of `now_ns`."""
+        """Return a stamp of the device on the clock of `now_ns` [ns]."""
         return stamp_ns
 
-    # --- callbacks: they only hand jobs to the device thread ------------------------------------------------
-
-    def serve(self, name: str, job: Callable[[], str]) -> None:
-        """Offer a Trigger service that does `job` in the device thread and answers with the text it returns."""
-
-        async def answer(
-            _: Trigger.Request, response: Trigger.Response
-        ) -> Trigger.Response:
-            response.success, response.message = await self.ask(job)
-            return response
-
-        self.create_service(Trigger, name, answer)
-
-    async def ask(self, job: Callable[[], str]) -> tuple[bool, str]:
-        """Do a job in the device thread without blocking the executor; return success and what to tell."""
-        done = RosFuture()
-
-        def finish(future: Future) -> None:
-            done.set_result(None)
-            if self.executor is not None:
-                self.executor.wake()
-
-        work = self.device.submit(job)
-        work.add_done_callback(finish)
-        await done
-        try:
-            return True, work.result()
-        except PtrError as error:
-            return False, str(error)
+    # --- callbacks: they only hand jobs to the device thread --------------------------------
 
     def _on_command(self, message: EefCommand) -> None:
-        self._submit(lambda: self._execute(message))
+        self.submit(lambda: self._execute(message))
 
     def _on_event(self, event: EpisodeEvent) -> None:
         if event.event == EpisodeEvent.START:
-            self._submit(lambda: self._start(event.episode_id))
+            self.submit(lambda: self._start(event.episode_id))
         else:
-            self._submit(lambda: self._end(event.episode_id))
+            self.submit(lambda: self._end(event.episode_id))
 
-    def on_picture(self, picture: CameraInfo) -> None:
-        """Take note of a picture of the camera."""
-        self.guard.pictured(to_ns(picture.header.stamp))
+    def _on_image(self, message: CameraInfo) -> None:
+        self.submit(lambda: self.note_image(to_ns(message.header.stamp)))
 
-    def _on_tick(self) -> None:
-        if (
-            self._pending is None or self._pending.done()
-        ):  # a slow device gets no second tick on top
-            self._pending = self._submit(self._step)
+    def _on_timer(self) -> None:
+        if self._pending is None or self._pending.done():  # one state at a time
+            self._pending = self.submit(self._publish_state)
 
-    def _submit(self, job: Callable[[], object]) -> Future:
-        future = self.device.submit(job)
-        future.add_done_callback(self._report)
-        return future
+    # --- jobs: they run in the device thread ------------------------------------------------
 
-    def _report(self, future: Future) -> None:
-        if (
-            error := future.exception()
-        ) is not None and self.context.ok():  # else it published during the shutdown
-            self.get_logger().error(f"{type(error).__name__}: {error}")
-
-    # --- jobs: they run in the device thread ----------------------------------------------------------------
+    def note_image(self, stamp_ns: int) -> None:
+        """Note that an image of the camera was published, with this stamp [ns]."""
+        self.guard.on_image(stamp_ns)
 
     def _start(self, episode: str) -> None:
         if not self.active:
@@ -362,178 +235,121 @@ class ArmNode(ManagedNode):
         self._check_publishers()
         action = np.asarray(request.action, dtype=np.float64)
         refusal = self.guard.check(action, to_ns(request.header.stamp), self.now_ns())
-        if refusal:
-            self.get_logger().warning(f"rejected: {refusal}", throttle_duration_sec=1.0)
-            if not np.isfinite(
-                action
-            ).all():  # whoever computes NaN once is not to be trusted with the next step
-                self._hold(refusal, "not finite")
+        if refusal is not None:
+            self.get_logger().warning(
+                f"rejected: {refusal.text}", throttle_duration_sec=1.0
+            )
+            if refusal.kind is Kind.NOT_FINITE:  # the sender's next step may be as wrong
+                self._hold(refusal)
             return
         try:
-            execution = self.controller.execute(action)
+            result = self.controller.execute(action)
         except ArmError as error:
             self._fail(error)
             return
-        self.guard.judge(execution.clipped, execution.rejected, execution.reason)
-        if execution.reason:
-            verdict = "rejected" if execution.rejected else "clipped"
-            self.get_logger().info(
-                f"{verdict}: {execution.reason}", throttle_duration_sec=1.0
-            )
-        self._publish_executed(request, execution.executed)
+        self.guard.count(result)
+        self._log_limits(result)
+        answer = executed_message(request, result.executed)
+        answer.header.stamp = to_stamp(self.now_ns())
+        answer.header.frame_id = self._frame
+        self._executed.publish(answer)
 
-    def _publish_executed(self, request: EefCommand, executed: np.ndarray) -> None:
-        message = EefCommand(
-            observation_stamp=request.observation_stamp,
-            source=request.source,
-            action=executed,
-        )
-        message.header.stamp = to_stamp(self.now_ns())
-        message.header.frame_id = self._frame
-        self._executed.publish(message)
+    def _log_limits(self, result: StepResult) -> None:
+        if result.rejected:
+            text = f"rejected: {result.reason}"
+        elif result.clipped:
+            text = f"clipped: {result.reason}"
+        else:
+            return
+        self.get_logger().info(text, throttle_duration_sec=1.0)
 
     def watch(self) -> None:
-        """Hold if nobody commands the arm any more, nobody sees it, or something is wrong with it."""
+        """Hold at a timeout of commands or images, at a jump of the clock, and at a fault."""
         now = self.now_ns()
-        if not self.simulated_time and (
-            jump := self.guard.clock_jump(now, time.monotonic_ns())
-        ):
-            self._hold(jump, "clock")
-        if reason := self.guard.silence(now):
-            self._hold(reason, "silence")
-        if reason := self.guard.blindness(now):
-            self._hold(reason, "camera")
+        if not self.simulated_time:
+            self._hold_if(self.guard.check_clock(now, time.monotonic_ns()))
+        self._hold_if(self.guard.check_command_timeout(now))
+        self._hold_if(self.guard.check_image_timeout(now))
         try:
             self.arm.watch()
             self._fault = ""
-            self._move_on()
+            self.motions.advance()
         except ArmError as error:
             self._fail(error)
 
-    def _step(self) -> None:
+    def _publish_state(self) -> None:
+        """Publish the state; where the arm does not answer, the last one with its old stamp."""
         self._check_publishers()
         try:
             self._snapshot = self.controller.state()
         except ArmError as error:
             self._fail(error)
-        if self._snapshot is not None:
-            self._publish_state(self._snapshot)
-
-    def _check_publishers(self) -> None:
-        if self.count_publishers(TOPIC_COMMAND) <= 1 or self.guard.holding:
+        if self._snapshot is None:
             return
-        senders = self.get_publishers_info_by_topic(TOPIC_COMMAND)
-        names = sorted(
-            f"{sender.node_namespace.rstrip('/')}/{sender.node_name}" for sender in senders
-        )
-        if len(names) > 1:
-            self._hold(
-                f"{len(names)} nodes publish {TOPIC_COMMAND}: {', '.join(names)}; stop all but one",
-                "two senders",
-            )
-
-    def _hold(self, reason: str, kind: str) -> str:
-        if self.guard.hold(reason, kind):
-            self.get_logger().error(f"holding: {reason}")
-        self.arm.hold()
-        return f"holding: {self.guard.reason}"
-
-    def _fail(self, error: ArmError) -> None:
-        self._fault = str(error)
-        if self.guard.hold(f"fault: {error}", "fault"):
-            self.get_logger().error(f"holding after a fault: {error}")
-            self.arm.hold()
-
-    def _enable(self) -> str:
-        if not self.active:
-            raise ArmError(
-                f"the node is not active: ros2 lifecycle set {self.get_fully_qualified_name()} activate"
-            )
-        self.arm.prepare()
-        self.guard.enable()
-        self.controller.reset()
-        return "enabled"
-
-    def _go_to_start(self) -> str:
-        solution = self.controller.kinematics.inverse(
-            pose_from_proprio(np.asarray(START_POSE)), self.controller.state().joints
-        )
-        if not solution.success:
-            raise ArmError(f"no joints within the limits reach the start pose {START_POSE}")
-        return self._set_out(solution.joints, 1.0, "moving to its start pose")
-
-    def _go_to_sleep(self) -> str:
-        assert self.arm.features.sleep is not None
-        return self._set_out(self.arm.features.sleep, None, "moving to its sleep pose")
-
-    def _set_out(self, goal: np.ndarray, gripper: float | None, what: str) -> str:
-        """Begin a way of the arm's own, the gripper opened so far (None: as it is); meanwhile commands are refused."""
-        if self.guard.holding:
-            raise ArmError(f"arm is holding: {self.guard.reason}; call arm/enable first")
-        reading = self.arm.read()
-        self._way = JointPath(reading.positions, goal, WATCH_PERIOD)
-        self._way_gripper = (
-            float(np.clip(reading.gripper, 0.0, 1.0)) if gripper is None else gripper
-        )
-        self.guard.busy = what
-        return what
-
-    def _move_on(self) -> None:
-        """Take the next part of the arm's own way; every part passes the gate."""
-        if not self.guard.busy or self._way is None:  # or a hold has ended it
-            return
-        measured = self.arm.read().positions
-        wanted = self._way.advance(measured)
-        if self._way.ended:
-            self.guard.busy = ""
-            self.controller.reset()
-        elif wanted is not None:
-            target = gate_joints(wanted, measured, self.controller.limits)
-            if target.positions is None:
-                raise ArmError(target.reason)
-            self.arm.send(JointTarget(target.positions, self._way_gripper))
-
-    def _publish_state(self, snapshot: ArmSnapshot) -> None:
-        state = ArmState(
-            joint_positions=snapshot.joints,
-            joint_velocities=snapshot.velocities,
-            eef_pose=pose_message(snapshot.T_base_eef),
-            proprio=snapshot.proprio,
-            status=self._status(),
-            reason=self._fault or self.guard.reason or self.guard.busy,
-            clipped=self.guard.clipped,
-            held=self.guard.held,
-            rejected=self.guard.rejected,
-        )
-        state.header.stamp = to_stamp(self.device_stamp_ns(snapshot.stamp_ns))
+        state = state_message(self._snapshot, self.guard, self._fault)
+        state.header.stamp = to_stamp(self.device_stamp_ns(self._snapshot.stamp_ns))
         state.header.frame_id = self._frame
         self._state.publish(state)
         if self._joints is not None:
             self._joints.publish(joint_state_message(state))
 
-    def _status(self) -> int:
-        if self._fault:
-            return ArmState.STATUS_FAULT
-        return ArmState.STATUS_HOLDING if self.guard.holding else ArmState.STATUS_OK
+    def _check_publishers(self) -> None:
+        """Hold if several nodes send commands."""
+        if self.count_publishers(TOPIC_COMMAND) <= 1 or self.guard.holding:
+            return
+        names: list[str] = []
+        for sender in self.get_publishers_info_by_topic(TOPIC_COMMAND):
+            names.append(f"{sender.node_namespace.rstrip('/')}/{sender.node_name}")
+        if len(names) > 1:
+            text = f"{len(names)} nodes publish {TOPIC_COMMAND}: {', '.join(sorted(names))}"
+            self._hold(Refusal(Kind.TWO_SENDERS, f"{text}; stop all but one"))
+
+    def _hold(self, reason: Refusal) -> str:
+        if self.guard.hold(reason):
+            self.get_logger().error(f"holding: {reason.text}")
+        self.arm.hold()
+        return f"holding: {self.guard.reason}"
+
+    def _hold_if(self, reason: Refusal | None) -> None:
+        if reason is not None:
+            self._hold(reason)
+
+    def _hold_for_operator(self) -> str:
+        return self._hold(Refusal(Kind.OPERATOR, "stopped by the operator (arm/hold)"))
+
+    def _fail(self, error: ArmError) -> None:
+        self._fault = str(error)
+        if self.guard.hold(Refusal(Kind.FAULT, f"fault: {error}")):
+            self.get_logger().error(f"holding after a fault: {error}")
+            self.arm.hold()
+
+    def _enable(self) -> str:
+        if not self.active:
+            name = self.get_fully_qualified_name()
+            raise ArmError(f"the node is not active: ros2 lifecycle set {name} activate")
+        self.arm.prepare()
+        self.guard.enable()
+        self.controller.reset()
+        return "enabled"
+
+    # --- diagnostics ------------------------------------------------------------------------
 
     def health(self) -> Health:
         """Return the entry of /diagnostics.
 
         Raises:
-            PtrError: If the device thread has ended; the node must not seem to be well
-            without it.
+            PtrError: If the device thread has ended; the node must not seem well without
+                it.
         """
         if self.device.error is not None:
             raise PtrError(
                 f"device thread ended: {self.device.error}"
             ) from self.device.error
-        guard = self.guard
-        totals = {"clipped": guard.clipped, "held": guard.held, "rejected": guard.rejected}
-        counts = {**totals, **guard.kinds, **self.arm.notes}
+        counts = {**self.guard.counts.values(), **self.arm.notes}
         if self._fault:
             return Health(DiagnosticStatus.ERROR, self._fault, counts)
-        if guard.holding:
-            return Health(DiagnosticStatus.WARN, f"holding: {guard.reason}", counts)
+        if self.guard.holding:
+            return Health(DiagnosticStatus.WARN, f"holding: {self.guard.reason}", counts)
         return Health(values=counts)
 
 
@@ -547,14 +363,14 @@ def _interbotix(node: ArmNode) -> tuple[Arm, EefController]:
         from widowx_bringup.arm.interbotix.connection import XsConnection
     except ImportError as error:
         raise ArmError(
-            f"Interbotix's packages are not installed here ({error}); docs/robot.md says how"
+            f"Interbotix's packages are not installed here ({error}); see docs/robot.md"
         ) from error
     arm = WidowXArm(XsConnection(node.get_namespace()), node.limits, lambda: now_ns(node))
     return arm, EefController(arm, Kinematics(), node.limits)
 
 
 DEVICES: dict[str, Device] = {"interbotix": _interbotix}
-"""Kinds of real arm; another one needs a function here and nothing else. The simulated arm is in simulation.py."""
+"""Kinds of real arm; another one needs a function here. The simulated arm is in sim/node.py."""
 
 
 def main() -> int:

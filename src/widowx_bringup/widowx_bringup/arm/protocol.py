@@ -1,4 +1,4 @@
-"""The arm, as the rest of the system sees it: a protocol, its value types and its errors."""
+"""The arm as the other modules see it: a protocol, its value types and its error."""
 
 from __future__ import annotations
 
@@ -10,69 +10,98 @@ import numpy as np
 from ptr_common.errors import PtrError
 
 MAX_AGE = 0.3
-"""Oldest joint reading that is acted on [s]: a hold for want of one comes within two control periods."""
+"""Maximum age of a joint reading that is used [s].
+
+With it, an arm without readings holds within two control periods.
+"""
 
 
 class ArmError(PtrError):
-    """The arm does not answer, reports a fault, or was asked for the impossible."""
+    """The arm does not answer, reports a fault, or was asked for something impossible."""
 
 
 @dataclass(frozen=True)
 class ArmFeatures:
-    """What an arm is, readable before it is connected."""
+    """Properties of an arm, readable before it is connected.
+
+    Attributes:
+        name: Name of the model.
+        joint_names: Names of the six joints in their order.
+        joint_low: Lowest joint targets, (6,) [rad].
+        joint_high: Highest joint targets, (6,) [rad].
+        joint_speed: Largest joint speeds, (6,) [rad/s].
+        publishes_joints: Whether the driver of the arm publishes joint_states.
+        sleep: Joints in which the arm rests without torque, (6,) [rad]; None if it can rest
+            in any.
+    """
 
     name: str
     joint_names: tuple[str, ...]
-    joint_low: np.ndarray  # (6,) [rad]
-    joint_high: np.ndarray  # (6,) [rad]
-    joint_speed: np.ndarray  # (6,) [rad/s]
-    publishes_joints: bool = False  # whether its own driver publishes joint_states
-    sleep: np.ndarray | None = (
-        None  # (6,) [rad] where it rests without torque; None: it rests anywhere
-    )
+    joint_low: np.ndarray
+    joint_high: np.ndarray
+    joint_speed: np.ndarray
+    publishes_joints: bool = False
+    sleep: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class JointReading:
-    """Joints as measured at one instant."""
+    """Joints measured at one instant.
+
+    Attributes:
+        stamp_ns: Time of the measurement [ns].
+        positions: Joint positions, (6,) [rad].
+        velocities: Joint velocities, (6,) [rad/s].
+        gripper: Opening, 0 closed .. 1 open, as measured (not clipped).
+    """
 
     stamp_ns: int
-    positions: np.ndarray  # (6,) [rad]
-    velocities: np.ndarray  # (6,) [rad/s]
-    gripper: float  # opening, 0 closed .. 1 open, as measured (not clipped)
+    positions: np.ndarray
+    velocities: np.ndarray
+    gripper: float
 
 
 @dataclass(frozen=True)
 class JointTarget:
-    """Where the joints shall go within one control period."""
+    """Joints to reach within one control period.
 
-    positions: np.ndarray  # (6,) [rad]
-    gripper: float  # opening, 0 closed .. 1 open
+    Attributes:
+        positions: Joint positions, (6,) [rad].
+        gripper: Opening, 0 closed .. 1 open.
+    """
+
+    positions: np.ndarray
+    gripper: float
 
 
 class Arm(Protocol):
-    """A WidowX 250 S, real or simulated."""
+    """A WidowX 250 S, real or simulated.
+
+    Attributes:
+        features: Properties of the arm.
+        notes: Remarkable values that are no faults, for /diagnostics.
+    """
 
     features: ArmFeatures
-    notes: dict[str, object]  # what is remarkable but no fault, for the diagnostics
+    notes: dict[str, object]
 
     def connect(self) -> None:
-        """Make ready to move: torque on, time profile 250/100 ms written and read back."""
+        """Make ready to move: switch the torque on, write the time profile and read it back."""
 
     def prepare(self) -> None:
-        """Make sure of that again, before an episode and after a hold; raises ArmError if there is a fault."""
+        """Make ready again, before an episode and after a hold; raises ArmError at a fault."""
 
     def watch(self) -> None:
-        """Do what must be done all the time, some 50 times a second; raises ArmError if something is wrong."""
+        """Regulate and look for faults, called 50 times a second; raises ArmError at a fault."""
 
     def disconnect(self) -> None:
-        """Let go of the device; a real arm is brought to its sleep pose first."""
+        """Release the device; its driver keeps holding a real arm where it is."""
 
     def read(self, max_age: float = MAX_AGE) -> JointReading:
-        """Return the newest reading; raises ArmError if it is older than `max_age` seconds."""
+        """Return the latest reading; raises ArmError if it is older than `max_age` seconds."""
 
     def send(self, target: JointTarget) -> JointTarget:
-        """Start moving to a target that the gate has passed; return the one really commanded."""
+        """Start moving to a target from the joint limiter; return the one really commanded."""
 
     def hold(self) -> None:
         """Stop at the measured position."""

@@ -25,6 +25,7 @@ from ptr_common.errors import PtrError
 from ptr_common.files import atomic_file
 from ptr_common.topics import image_topic
 from ptr_common.versions import versions
+from widowx_bringup.arm.counts import CommandCounts
 from widowx_bringup.graph.up import parse_values
 from widowx_bringup.sim.tasks import TARGET_TASK, parse_task, sample_layout
 
@@ -106,24 +107,24 @@ class InProcessRunner:
         """See `Runner`."""
         from widowx_bringup.sim.rollout import rollout as roll_out
 
-        policy, controller = self._policy, self._controller
+        policy, counts = self._policy, CommandCounts()
         policy.reset()
-        before = controller.clipped, controller.rejected
         self._world.reset(sample_layout(rollout.task, rollout.layout_seed))
         episode = roll_out(
             self._world,
-            controller,
+            self._controller,
             self._camera,
             lambda image, proprio: policy.act(image, proprio, rollout.task).action,
             max_steps=max_steps,
+            on_step=counts.count_step,
         )
         done = replace(
             rollout,
             success=episode.success,
             steps=len(episode.requested),
             duration=len(episode.requested) / CONTROL_RATE,
-            clipped=controller.clipped - before[0],
-            rejected=controller.rejected - before[1],
+            clipped=counts.clipped,
+            rejected=counts.rejected,
             reason="solved" if episode.success else f"not solved within {max_steps} steps",
         )
         return done, list(episode.frames)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, JointState
+from sensor_msgs.msg import JointState
 
 from ptr_common import qos
 from ptr_common.action_space import CONTROL_RATE
@@ -21,6 +21,7 @@ from widowx_bringup.arm.device_thread import DeviceThread
 from widowx_bringup.arm.kinematics import Kinematics
 from widowx_bringup.arm.node import WATCH_PERIOD, ArmNode
 from widowx_bringup.arm.protocol import Arm
+from widowx_bringup.arm.refusal import Refusal
 from widowx_bringup.camera.protocol import TOPIC_WORLD
 
 from .expert import Disturbance
@@ -118,14 +119,10 @@ class SimulationNode(ArmNode):
             return stamp_ns
         return stamp_ns + time.time_ns() - self.world.time_ns
 
-    def on_picture(self, picture: CameraInfo) -> None:
-        """Note an image of the camera, for which simulated time may be paused.
-
-        Args:
-            picture: Calibration message of the image, with the same stamp.
-        """
-        super().on_picture(picture)
-        self._lockstep.on_image(to_ns(picture.header.stamp))
+    def note_image(self, stamp_ns: int) -> None:
+        """Note that an image of the camera was published; the world may be waiting for it."""
+        super().note_image(stamp_ns)
+        self._lockstep.on_image(stamp_ns)
 
     async def _on_reset(
         self, request: ResetScene.Request, response: ResetScene.Response
@@ -178,9 +175,9 @@ class SimulationNode(ArmNode):
             image_ns = to_ns(request.observation_stamp) or self.world.time_ns
             self._lockstep.on_command(image_ns)
 
-    def _hold(self, reason: str, kind: str) -> str:
+    def _hold(self, reason: Refusal) -> str:
         self._lockstep.expect_no_command()
-        return super()._hold(reason, kind)
+        return super()._hold(reason)
 
     def _publish_world(self) -> None:
         """Publish the state of the world, from which the cameras render their images."""

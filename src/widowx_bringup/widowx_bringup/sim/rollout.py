@@ -10,6 +10,7 @@ from ptr_common.action_space import CONTROL_RATE
 from ptr_common.images import resize_area
 from ptr_training.data.episode import Episode
 from widowx_bringup.arm.controller import EefController
+from widowx_bringup.arm.refusal import StepResult
 from widowx_bringup.camera.protocol import Camera
 
 from .world import SimulatorError, World
@@ -31,6 +32,7 @@ def rollout(
     disturb: Disturb | None = None,
     image_size: tuple[int, int] | None = None,
     linger: int = 0,
+    on_step: Callable[[StepResult], None] | None = None,
 ) -> Episode:
     """Let a policy act in the scene that the world was reset to.
 
@@ -47,6 +49,7 @@ def rollout(
             None: those of the camera.
         linger: Steps after the first success; the last `linger + 1` transitions of a
             success then end in solved scenes.
+        on_step: Called with the result of each step, for counting.
 
     Returns:
         The episode, with the outcome `success` or `failure` of its last scene.
@@ -63,7 +66,9 @@ def rollout(
     solved = 0  # observations in a row that showed success
     steps.observe()
     while len(steps.requested) < max_steps and solved <= linger:
-        steps.act(act, disturb)
+        result = steps.act(act, disturb)
+        if on_step is not None:
+            on_step(result)
         world.advance(1 / CONTROL_RATE)
         steps.observe()
         solved = solved + 1 if world.success() else 0
@@ -98,13 +103,14 @@ class _Steps:
         self._proprio.append(self._controller.state().proprio.astype(np.float32))
         self._stamps.append(frame.stamp_ns)
 
-    def act(self, act: Act, disturb: Disturb | None) -> None:
-        """Request an action for the newest observation and execute it."""
+    def act(self, act: Act, disturb: Disturb | None) -> StepResult:
+        """Request an action for the newest observation, execute it and return its result."""
         action = np.asarray(act(self._images[-1], self._proprio[-1]), dtype=np.float32)
         self.requested.append(action)
         command = action if disturb is None else disturb(action)
-        executed = self._controller.execute(command).executed
-        self._executed.append(executed.astype(np.float32))
+        result = self._controller.execute(command)
+        self._executed.append(result.executed.astype(np.float32))
+        return result
 
     def to_episode(self, world: World) -> Episode:
         """Return the episode, with the outcome of the present scene."""

@@ -11,6 +11,7 @@ from ptr_common.errors import PtrError
 from widowx_bringup.arm.gripper import FINGER_OPEN, finger_of, opening_of
 from widowx_bringup.arm.kinematics import Kinematics, pose_from_proprio
 from widowx_bringup.arm.limits import Limits
+from widowx_bringup.arm.refusal import Refusal
 from widowx_bringup.arm.trapezoidal_profile import TrapezoidalProfile
 
 from .rendering import Renderer
@@ -129,12 +130,12 @@ class World:
         """Return the joints of the start pose, shape (6,) [rad]."""
         x, y, z, yaw = layout.start
         pose = pose_from_proprio(np.array([x, y, z, 0, 0, yaw]))
-        solution = self._kinematics.inverse(pose, _START_SEED)
-        if not solution.success:
+        joints = self._kinematics.inverse(pose, _START_SEED)
+        if isinstance(joints, Refusal):
             raise SimulatorError(
                 f"the arm cannot start at x {x:.3f} y {y:.3f} z {z:.3f} m, yaw {yaw:.3f} rad"
             )
-        return solution.joints
+        return joints
 
     def place_arm(self, joints: np.ndarray) -> None:
         """Put the arm at some joints, at rest and with the gripper open.

@@ -19,8 +19,7 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from xs_standin import OVERLOAD, SLEEP, XsStandIn  # noqa: E402
 
 from ptr_common.action_space import JOINT_NAMES  # noqa: E402
-from widowx_bringup.arm.interbotix import connection as xs_core  # noqa: E402
-from widowx_bringup.arm.interbotix import servos  # noqa: E402
+from widowx_bringup.arm.interbotix import connection, servos  # noqa: E402
 from widowx_bringup.arm.interbotix.arm import WidowXArm  # noqa: E402
 from widowx_bringup.arm.interbotix.connection import XsConnection  # noqa: E402
 from widowx_bringup.arm.limits import Limits  # noqa: E402
@@ -111,9 +110,15 @@ def test_a_target_is_reached_and_returned_as_published(rig: Rig) -> None:
 
 def test_no_number_that_is_none_reaches_the_servos(rig: Rig) -> None:
     before = len(rig.standin.commands)
-    for wrong in (np.full(6, np.nan), np.array([np.inf, 0, 0, 0, 0, 0]), np.zeros(5)):
-        with pytest.raises(ArmError, match="six finite numbers"):
-            rig.arm.send(JointTarget(wrong, 1.0))
+    wrong = (
+        (np.full(6, np.nan), "not finite"),
+        (np.array([np.inf, 0, 0, 0, 0, 0]), "not finite"),
+        (np.array([1e39, 0, 0, 0, 0, 0]), "not finite"),  # infinite in single precision
+        (np.zeros(5), r"shape \(5,\)"),
+    )
+    for positions, message in wrong:
+        with pytest.raises(ArmError, match=f"the joint target .*{message}"):
+            rig.arm.send(JointTarget(positions, 1.0))
     rig.watch_until(lambda: rig.arm.read())
     assert len(rig.standin.commands) == before
 
@@ -211,7 +216,7 @@ def test_a_wx250_is_not_taken_for_a_wx250s(
 def test_a_missing_driver_is_named_with_the_command_that_starts_it(
     ros: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(xs_core, "START_LIMIT", 0.2)
+    monkeypatch.setattr(connection, "START_LIMIT", 0.2)
     with pytest.raises(
         ArmError, match=r"nothing answers under /nobody .*robot_model:=wx250s"
     ):

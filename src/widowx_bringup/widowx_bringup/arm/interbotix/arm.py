@@ -20,7 +20,7 @@ from sensor_msgs.msg import JointState
 from ptr_common.action_space import JOINT_NAMES
 from ptr_common.managed_node import to_ns
 from widowx_bringup.arm.gripper import GripperRegulator, finger_of, opening_of
-from widowx_bringup.arm.limits import Limits, implausible
+from widowx_bringup.arm.limits import Limits, check_reading
 from widowx_bringup.arm.protocol import (
     MAX_AGE,
     ArmError,
@@ -28,6 +28,7 @@ from widowx_bringup.arm.protocol import (
     JointReading,
     JointTarget,
 )
+from widowx_bringup.arm.refusal import Refusal, check_vector
 from widowx_bringup.arm.trapezoidal_profile import TrapezoidalProfile
 
 from .connection import START, XsConnection
@@ -201,11 +202,11 @@ class WidowXArm:
             return
         self._seen = message
         state = _state(message)
-        self._doubt = (
-            implausible(state.reading.positions, self.limits)
-            if state
-            else "a joint state lacks joints"
-        )
+        self._doubt = "a joint state lacks joints of the arm" if state is None else ""
+        if state is not None:
+            joints = check_reading(state.reading.positions, self.limits)
+            if isinstance(joints, Refusal):
+                self._doubt = joints.text
         if state is None or self._doubt:
             self.implausible_states += 1
             self._doubts += 1
@@ -269,14 +270,11 @@ class WidowXArm:
 
     def _publish_joints(self, positions: np.ndarray) -> np.ndarray:
         goal = np.asarray(positions, np.float32)
-        if goal.shape != (6,) or not np.isfinite(goal).all():
-            raise ArmError(
-                f"a joint target must be six finite numbers; found {np.asarray(positions).tolist()}"
-            )
-        self._connection.core.pub_group.publish(
-            JointGroupCommand(name=GROUP, cmd=goal.tolist())
-        )
-        published = goal.astype(float)
+        published = check_vector("the joint target", goal, (6,))
+        if isinstance(published, Refusal):
+            raise ArmError(published.text)
+        command = JointGroupCommand(name=GROUP, cmd=goal.tolist())
+        self._connection.core.pub_group.publish(command)
         if self._profile is None:
             start = published if self._state is None else self._state.reading.positions
             self._profile = TrapezoidalProfile(
