@@ -76,9 +76,9 @@ def read_with_import(root: Path, size: int) -> None:
         io.StringIO()
     )  # no progress bars between the figures
     with tempfile.TemporaryDirectory(dir=root.parent) as folder, quiet:
-        card = {"image_height": size, "image_width": size}
+        info = {"image_height": size, "image_width": size}
         import_store(
-            Request("bridge-raw", (root,), Path(folder) / "store", card=card, workers=1)
+            Request("bridge-raw", (root,), Path(folder) / "store", info=info, workers=1)
         )
 
 

@@ -12,13 +12,14 @@ import pyarrow
 import pyarrow.parquet as parquet
 
 from ptr_training.data.episode import Episode
-from ptr_training.importers.base import ImportOptions, SourceEpisode, to_episode
+from ptr_training.importers.base import ImportOptions, SourceEpisode
 from ptr_training.importers.lerobot import find, read
+from ptr_training.importers.to_episode import to_episode
 
 DATA = "data/chunk-000/file-000.parquet"
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
 VIDEO = "videos/observation.images.side/chunk-000/file-000.mp4"
-PICTURES = "observation.images.image_0"
+IMAGES = "observation.images.image_0"
 FRONT = ImportOptions(camera="image_0")
 SIDE = ImportOptions(camera="side")
 
@@ -28,9 +29,9 @@ def read_first(root: Path, **options: Any) -> SourceEpisode:
     return read(find([root])[0], ImportOptions(**({"camera": "image_0"} | options)))
 
 
-def imported(foreign: SourceEpisode, options: ImportOptions = FRONT) -> Episode:
-    """Return an episode as a store holds it, its pictures in their own size."""
-    return to_episode(foreign, options, reference.SIZE)[0]
+def imported(source: SourceEpisode, options: ImportOptions = FRONT) -> Episode:
+    """Return an episode as a store holds it, its images in their own size."""
+    return to_episode(source, options, reference.SIZE)[0]
 
 
 def retell(root: Path, change: Callable[[dict[str, Any]], Any]) -> None:

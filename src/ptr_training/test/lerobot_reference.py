@@ -1,6 +1,6 @@
 """The data set in `importers/lerobot_0.6.1`: what is in it, and how LeRobot itself wrote it.
 
-It has a camera of pictures and one of videos, a state of BridgeData's eight dimensions, and
+It has a camera of images and one of videos, a state of BridgeData's eight dimensions, and
 three episodes. To write it again, in an environment with LeRobot: `python
 lerobot_reference.py FOLDER`.
 """
@@ -22,7 +22,7 @@ SUCCESS = [True, False, True]
 SIZE = (48, 64)
 
 
-def pictures(episode: int) -> np.ndarray:
+def images(episode: int) -> np.ndarray:
     """Return slopes of colour that move with time, shape (L, 48, 64, 3), uint8; a video hardly alters them."""
     row, column, time = np.mgrid[: SIZE[0], : SIZE[1], : LENGTHS[episode]]
     return (
@@ -49,18 +49,18 @@ def actions(episode: int) -> np.ndarray:
 def frames(episode: int) -> list[dict[str, Any]]:
     """Return what LeRobot is given, frame by frame."""
     last = LENGTHS[episode] - 1
-    columns = zip(pictures(episode), states(episode), actions(episode), strict=True)
+    columns = zip(images(episode), states(episode), actions(episode), strict=True)
     return [
         {
-            "observation.images.image_0": picture,
-            "observation.images.side": picture,
+            "observation.images.image_0": image,
+            "observation.images.side": image,
             "observation.state": state,
             "action": action,
             "next.reward": np.array([SUCCESS[episode] and number == last], np.float32),
             "next.done": np.array([number == last]),
             "task": TASKS[episode],
         }
-        for number, (picture, state, action) in enumerate(columns)
+        for number, (image, state, action) in enumerate(columns)
     ]
 
 
@@ -68,10 +68,10 @@ def write(root: Path) -> None:
     """Write the data set with LeRobot."""
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-    picture = {"shape": (*SIZE, 3), "names": ["height", "width", "rgb"]}
+    image = {"shape": (*SIZE, 3), "names": ["height", "width", "rgb"]}
     features = {
-        "observation.images.image_0": {"dtype": "image", **picture},
-        "observation.images.side": {"dtype": "video", **picture},
+        "observation.images.image_0": {"dtype": "image", **image},
+        "observation.images.side": {"dtype": "video", **image},
         "observation.state": {
             "dtype": "float32",
             "shape": (8,),

@@ -26,7 +26,7 @@ LENGTH = 24
 def make_episode(
     name: str, seed: int, length: int = LENGTH, task: str = "put a in b"
 ) -> Episode:
-    """An arm that follows smooth commands without lag, and pictures of its own noise."""
+    """An arm that follows smooth commands without lag, and images of its own noise."""
     rng = np.random.default_rng(seed)
     waves = np.sin(
         np.arange(length)[:, None] * rng.uniform(0.3, 0.6, 6) + rng.uniform(0, 6, 6)

@@ -6,13 +6,15 @@ import json
 import pickle
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from ptr_training.importers.base import ImportOptions
+from ptr_training.importers.import_store import Request
 from ptr_training.importers.rlds import masked_crc
 
 FOLDER = "bridge_data_v1/berkeley/toykitchen1/put_carrot_on_plate"
@@ -24,14 +26,15 @@ TOPICS = ("/D435/color/image_raw", "/blue/image_raw", "/wrist/image_raw")
 class Demonstration:
     """T actions between T + 1 observations of two cameras, different in everything."""
 
-    cameras: list[list[np.ndarray]]  # pictures (24, 32, 3)
+    cameras: list[list[np.ndarray]]  # images (24, 32, 3)
     states: np.ndarray  # (T + 1, 7)
     actions: np.ndarray  # (T, 7)
 
     @classmethod
     def make(cls, length: int = 5, seed: int = 0) -> Demonstration:
+        """Return a demonstration of `length` steps; the first action is zero."""
         rng = np.random.default_rng([seed, length])
-        cameras = [[_picture(rng) for _ in range(length + 1)] for _ in range(2)]
+        cameras = [[_image(rng) for _ in range(length + 1)] for _ in range(2)]
         actions = np.column_stack(
             [rng.uniform(-0.04, 0.04, (length, 6)), rng.uniform(0, 1, length)]
         )
@@ -39,7 +42,7 @@ class Demonstration:
         return cls(cameras, rng.normal(size=(length + 1, 7)), actions)
 
     def frames(self, size: int, camera: int = 0) -> np.ndarray:
-        """Return what a store must hold of the encoded pictures, (T + 1, size, size, 3)."""
+        """Return what a store must hold of the encoded images, (T + 1, size, size, 3)."""
         decoded = (
             cv2.imdecode(np.frombuffer(jpeg(each), np.uint8), cv2.IMREAD_COLOR)
             for each in self.cameras[camera]
@@ -52,13 +55,13 @@ class Demonstration:
         )
 
 
-def _picture(rng: np.random.Generator) -> np.ndarray:
+def _image(rng: np.random.Generator) -> np.ndarray:
     return np.kron(rng.integers(0, 256, (6, 8, 3)), np.ones((4, 4, 1))).astype(np.uint8)
 
 
-def jpeg(picture: np.ndarray) -> bytes:
-    """Return an RGB picture as a JPEG."""
-    return cv2.imencode(".jpg", picture[..., ::-1])[1].tobytes()
+def jpeg(image: np.ndarray) -> bytes:
+    """Return an RGB image as a JPEG."""
+    return cv2.imencode(".jpg", image[..., ::-1])[1].tobytes()
 
 
 class Payload:
@@ -82,10 +85,10 @@ def write_raw(
 ) -> Path:
     """Write a folder as the robot records it; return it."""
     folder = root / dated / "raw" / f"traj_group{number // 1000}" / f"traj{number}"
-    for camera, pictures in enumerate(demonstration.cameras):
+    for camera, images in enumerate(demonstration.cameras):
         (folder / f"images{camera}").mkdir(parents=True)
-        for step, picture in enumerate(pictures):
-            (folder / f"images{camera}" / f"im_{step}.jpg").write_bytes(jpeg(picture))
+        for step, image in enumerate(images):
+            (folder / f"images{camera}" / f"im_{step}.jpg").write_bytes(jpeg(image))
     stamps = [1627800000.5 + 0.2 * step for step in range(len(demonstration.states))]
     observations = {
         "full_state": demonstration.states,
@@ -159,10 +162,8 @@ def rlds_features(
         ],
         "episode_metadata/has_image_0": [0],
     }
-    for camera, pictures in enumerate(demonstration.cameras):
-        features[f"steps/observation/image_{camera}"] = [
-            jpeg(picture) for picture in pictures
-        ]
+    for camera, images in enumerate(demonstration.cameras):
+        features[f"steps/observation/image_{camera}"] = [jpeg(image) for image in images]
     if episode_id is not None:
         features["episode_metadata/episode_id"] = [episode_id]
     return features | more
@@ -220,3 +221,32 @@ def write_shard(file: Path, payloads: Iterable[bytes]) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(b"".join(map(framed, payloads)))
     return file
+
+
+def rlds_payloads(count: int, **more: list) -> list[bytes]:
+    """Return records of episodes of 3, 4, … steps."""
+    payloads = []
+    for number in range(count):
+        made = Demonstration.make(3 + number, seed=number)
+        payloads.append(example(rlds_features(made, number, **more)))
+    return payloads
+
+
+def import_request(tmp_path: Path, source: Path, **changes: Any) -> Request:
+    """Return a request to import RLDS in one process, as images of 8x8 pixels."""
+    info = {"image_height": 8, "image_width": 8}
+    out = tmp_path / "store"
+    return replace(
+        Request("rlds", (source,), out, ImportOptions(), info, workers=1), **changes
+    )
+
+
+def write_rlds(tmp_path: Path, count: int = 5) -> Path:
+    """Write a shard of `count` episodes; return it."""
+    shard = tmp_path / "prior" / "x.tfrecord-00000-of-00001"
+    return write_shard(shard, rlds_payloads(count))
+
+
+def folder_contents(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of all files in a folder by name."""
+    return {file.name: file.read_bytes() for file in folder.iterdir()}

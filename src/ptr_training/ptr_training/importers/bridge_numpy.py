@@ -1,17 +1,17 @@
-"""BridgeData as its first converters stored it: `<domain>/<task>/[NN/]{train,val}/out.npy`, a pickled list of episodes.
+"""BridgeData as its first converters stored it: pickled lists of episodes in `out.npy`.
 
-Each is a dictionary of `observations` and `next_observations` (lists of L dictionaries with
-`images0` … and `state`), `actions` (L), and in later files `language` and a `time_stamp` in
-each observation. `next_observations` holds the same frames one step later: each is taken
-once, the last one from there. The converters had already shifted for latency (see
-bridge_raw.py).
+The files are `<domain>/<task>/[NN/]{train,val}/out.npy`. Each episode is a dictionary of
+`observations` and `next_observations` (lists of L dictionaries with `images0` … and
+`state`), `actions` (L), and in later files `language` and a `time_stamp` in each
+observation. `next_observations` holds the same frames one step later: each is taken once,
+the last one from there. The converters had already shifted for latency (see bridge_raw.py).
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,28 +30,33 @@ from .base import (
     RecordStatus,
     SkipRecord,
     SourceEpisode,
-    nanoseconds,
-    natural,
-    seven,
+    as_nanoseconds,
+    natural_key,
+    rows_of_seven,
 )
+
+Observation = Mapping[str, Any]
 
 
 def find(paths: Sequence[Path]) -> list[Record]:
-    """Return the episodes of some files, or of all files `out.npy` below some folders.
+    """Return the episodes of files, or of all files `out.npy` below folders.
+
+    Args:
+        paths: Files or folders.
 
     Raises:
         TrainingError: If a path holds no such file.
     """
-    records = []
+    records: list[Record] = []
     for path in paths:
-        files = (
-            [path.resolve()]
-            if path.is_file()
-            else sorted(path.resolve().rglob("out.npy"), key=natural)
-        )
+        resolved = path.resolve()
+        files = [resolved]
+        if not path.is_file():
+            files = sorted(resolved.rglob("out.npy"), key=natural_key)
         if not files:
             raise TrainingError(f"{path} holds no out.npy")
-        records += [record for file in files for record in _records(file)]
+        for file in files:
+            records += _records(file)
     return records
 
 
@@ -61,10 +66,10 @@ def read(record: Record, options: ImportOptions) -> SourceEpisode:
     Raises:
         RecordError: If the file is damaged, or the lists of the episode do not fit
             together.
-        SkipRecord: If a filter excludes it or it lacks the camera.
+        SkipRecord: If a filter excludes the episode or it lacks the camera.
     """
-    place = BridgePath.of(record.path)
-    options.check_wanted(place.folder)
+    bridge_path = BridgePath.parse(record.path)
+    options.check_wanted(bridge_path.folder)
     stat = record.path.stat()
     episodes, digest = _load(record.path, stat.st_size, stat.st_mtime_ns)
     if isinstance(episodes, str):
@@ -72,42 +77,43 @@ def read(record: Record, options: ImportOptions) -> SourceEpisode:
     content = _mapping(episodes[record.number], "the episode")
     observations = _observations(content)
     camera = f"images{options.camera_number()}"
-    if any(camera not in each for each in observations):
+    if any(camera not in observation for observation in observations):
         raise SkipRecord(RecordStatus.NO_CAMERA, f"it has no {camera}")
-    stamps = [each["time_stamp"] for each in observations if "time_stamp" in each]
+    states = [observation.get("state") for observation in observations]
     return SourceEpisode(
-        id=f"{place.name}#{record.number}",
-        place=place,
+        id=f"{bridge_path.name}#{record.number}",
+        bridge_path=bridge_path,
         sha256=digest,
-        pictures=[_picture(each[camera], camera) for each in observations],
-        states=seven([each.get("state") for each in observations], "states"),
-        actions=seven(content["actions"], "actions"),
-        stamps_ns=nanoseconds(stamps, "time stamps"),
-        language=_language(content.get("language", ())),
+        images=[_image(observation[camera], camera) for observation in observations],
+        states=rows_of_seven(states, "states"),
+        actions=rows_of_seven(content["actions"], "actions"),
+        stamps_ns=_stamps_ns(observations),
+        language=_instructions(content.get("language", ())),
     )
 
 
-def _records(file: Path) -> list[Record]:
-    """Return the episodes of a file, as many as its header says; a damaged file counts as one."""
-    place = BridgePath.of(file)
+def _records(file: Path) -> Iterator[Record]:
+    """Yield as many episodes as the header of a file says; a damaged file counts as one."""
+    bridge_path = BridgePath.parse(file)
+    size = file.stat().st_size
     try:
         count = restricted_pickle.array_length(file)
     except restricted_pickle.PickleError:
         count = 1
-    return [
-        Record(file, f"{place.name}#{number}", number, size=file.stat().st_size)
-        for number in range(count)
-    ]
+    for number in range(count):
+        yield Record(file, f"{bridge_path.name}#{number}", number, size=size)
 
 
 @functools.lru_cache(maxsize=1)
-def _load(file: Path, size: int, changed_ns: int) -> tuple[np.ndarray | str, str]:
-    """Return the episodes of a file, or why it cannot be read, and its SHA-256; all of its episodes ask for them.
+def _load(file: Path, _size: int, _changed_ns: int) -> tuple[np.ndarray | str, str]:
+    """Return the episodes of a file, or why it cannot be read, and its SHA-256.
+
+    All episodes of a file ask for them in turn, so the last file is kept.
 
     Args:
         file: To read.
-        size: Of the file [bytes], and
-        changed_ns: when it was written: another one may have taken its place.
+        _size: Of the file [bytes].
+        _changed_ns: When it was written [ns]: another file may have taken its place.
     """
     try:
         with file.open("rb") as stream:
@@ -117,70 +123,90 @@ def _load(file: Path, size: int, changed_ns: int) -> tuple[np.ndarray | str, str
     return episodes.ravel(), sha256(file)
 
 
-def _observations(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _observations(content: Mapping[str, Any]) -> list[Observation]:
     """Return the L + 1 observations of an episode.
 
     Raises:
         RecordError: If something is missing, or an observation is not the one that the step
-        before led to.
+            before led to.
+        SkipRecord: If there is no observation.
     """
     for key in ("observations", "next_observations", "actions"):
         if key not in content:
             raise RecordError(
                 f"the episode lacks {key}; it has {', '.join(map(str, content))}"
             )
-    before, after = (
-        _mappings(content, key) for key in ("observations", "next_observations")
-    )
+    before = _mappings(content, "observations")
+    after = _mappings(content, "next_observations")
     if len(before) != len(after):
         raise RecordError(
-            f"{len(before)} observations, {len(after)} next_observations; there must be as many of both"
+            f"{len(before)} observations, {len(after)} next_observations; "
+            "there must be as many of both"
         )
     if not before:
         raise SkipRecord(RecordStatus.TOO_SHORT)
-    for step, (_, follows) in enumerate(pairwise(before)):
-        if not _same(after[step], follows):
+    for step, (_, successor) in enumerate(pairwise(before)):
+        if not _are_equal(after[step], successor):
             raise RecordError(f"next_observations[{step}] is not observations[{step + 1}]")
     return [*before, after[-1]]
 
 
-def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether two observations are equal; frames are mostly the very same object, which is quick to see."""
-    if one.keys() != other.keys():
+def _are_equal(first: Observation, second: Observation) -> bool:
+    """Return whether two observations are equal, quickly where they share their objects."""
+    if first.keys() != second.keys():
         return False
-    return all(
-        value is other[key] or np.array_equal(value, other[key])
-        for key, value in one.items()
-    )
+    return all(_is_equal(value, second[key]) for key, value in first.items())
+
+
+def _is_equal(first: Any, second: Any) -> bool:
+    return first is second or np.array_equal(first, second)
 
 
 def _mappings(content: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    if not isinstance(content[key], (list, tuple, np.ndarray)):
+    """Return a list of dictionaries; raises RecordError if it is anything else."""
+    values = content[key]
+    if not isinstance(values, (list, tuple, np.ndarray)):
         raise RecordError(
-            f"{key}: found {type(content[key]).__name__}, expected a list of dictionaries"
+            f"{key}: found {type(values).__name__}, expected a list of dictionaries"
         )
-    return [_mapping(each, key) for each in content[key]]
+    return [_mapping(value, key) for value in values]
 
 
-def _mapping(value: Any, what: str) -> Mapping[str, Any]:
+def _mapping(value: Any, name: str) -> Mapping[str, Any]:
+    """Return a dictionary; raises RecordError with its name if it is anything else."""
     if not isinstance(value, dict):
-        raise RecordError(f"{what}: found {type(value).__name__}, expected a dictionary")
+        raise RecordError(f"{name}: found {type(value).__name__}, expected a dictionary")
     return value
 
 
-def _language(lines: Any) -> tuple[str, ...]:
-    lines = lines if isinstance(lines, (list, tuple, np.ndarray)) else [lines]
-    return tuple(filter(None, (str(line).strip() for line in lines)))
+def _stamps_ns(observations: Sequence[Observation]) -> np.ndarray:
+    """Return the times of the observations that have one [ns], shape (n,)."""
+    stamps = []
+    for observation in observations:
+        if "time_stamp" in observation:
+            stamps.append(observation["time_stamp"])
+    return as_nanoseconds(stamps, "time stamps")
 
 
-def _picture(values: Any, camera: str) -> np.ndarray:
-    """Return a picture, shape (H, W, 3), uint8; the oldest files store it flattened, channels first."""
-    picture = np.asarray(values)
-    if picture.dtype != np.uint8:
+def _instructions(lines: Any) -> tuple[str, ...]:
+    """Return the instructions in a text or a list of texts, without empty ones."""
+    if not isinstance(lines, (list, tuple, np.ndarray)):
+        lines = [lines]
+    texts = [str(line).strip() for line in lines]
+    return tuple(filter(None, texts))
+
+
+def _image(values: Any, camera: str) -> np.ndarray:
+    """Return an image, shape (H, W, 3), uint8.
+
+    The oldest files store it flattened, with the channels first.
+    """
+    image = np.asarray(values)
+    if image.dtype != np.uint8:
         raise RecordError(
-            f"{camera} is {picture.dtype} {picture.shape}, no picture (the features of a network?)"
+            f"{camera} is {image.dtype} {image.shape}, no image (the features of a network?)"
         )
-    side = math.isqrt(picture.size // 3)
-    if picture.ndim == 1 and picture.size == 3 * side * side:
-        return picture.reshape(3, side, side).transpose(1, 2, 0)
-    return picture
+    side = math.isqrt(image.size // 3)
+    if image.ndim == 1 and image.size == 3 * side * side:
+        return image.reshape(3, side, side).transpose(1, 2, 0)
+    return image

@@ -17,22 +17,31 @@ FORMATS: dict[str, Callable[..., None]] = {"lerobot": lerobot_writer.write}
 def main(argv: list[str]) -> int:
     """Convert an episode store into a data set of another format (LeRobot)."""
     parser = argparse.ArgumentParser(prog="ptr convert", description=main.__doc__)
-    parser.add_argument("store", type=Path, metavar="STORE", help="episode store")
+    parser.add_argument("store", type=Path, metavar="STORE", help="episode store to read")
     parser.add_argument(
-        "--to", required=True, choices=sorted(FORMATS), help="format to write"
+        "--to", required=True, choices=sorted(FORMATS), help="format to write (required)"
     )
     parser.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="folder to make"
+        "--out", required=True, type=Path, metavar="DIR", help="folder to make (required)"
     )
     parser.add_argument(
-        "--video", action="store_true", help="pictures as mp4: smaller, not exact"
+        "--video",
+        action="store_true",
+        help="images as mp4: smaller, not exact [PNG, exact]",
     )
     arguments = parser.parse_args(argv)
     store = EpisodeStore.open(arguments.store)
     FORMATS[arguments.to](store, arguments.out, video=arguments.video)
-    size = sum(file.stat().st_size for file in arguments.out.rglob("*") if file.is_file())
+    size = _size_of(arguments.out)
+    images = "mp4, altered by it" if arguments.video else "PNG, exact"
     print(
-        f"{arguments.out}: {len(store)} episodes of {len(store.tasks)} tasks, {len(store.steps)} frames, "
-        f"{size / 1e6:.1f} MB; pictures as {'mp4, altered by it' if arguments.video else 'PNG, exact'}"
+        f"{arguments.out}: {len(store)} episodes of {len(store.tasks)} tasks, "
+        f"{len(store.steps)} frames, {size / 1e6:.1f} MB; images as {images}"
     )
     return 0
+
+
+def _size_of(folder: Path) -> int:
+    """Return the size of all files in a folder [bytes]."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return sum(file.stat().st_size for file in files)

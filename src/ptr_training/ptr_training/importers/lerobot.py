@@ -1,4 +1,4 @@
-"""Data sets in the LeRobot format, version v3.0: finding their episodes and reading them.
+"""Data sets in the LeRobot format, version v3.0: finds their episodes and reads them.
 
 Files, features and what `ptr convert` adds to them (lerobot_writer.py): `docs/design.md`,
 "LeRobot data sets".
@@ -6,14 +6,15 @@ Files, features and what `ptr convert` adds to them (lerobot_writer.py): `docs/d
 How frames become steps:
 
 - *Steps.* L frames are L observations and the L - 1 actions between them. The action of the
-  last frame is left out: where it led to was not recorded.
+  last frame is left out: no observation follows it.
 - *Time.* Data sets have a constant rate; only the control rate is read, because a step of
-  the arm means something else at another.
-- *Outcome.* Success if `next.success` is ever true; else, where `next.reward` is nothing
-  but 0 and 1, success if it is ever 1; else what the options say.
+  the arm has another meaning at another rate.
+- *Outcome.* Success if `next.success` is ever true; without it, where `next.reward` has only
+  the values 0 and 1, success if it is ever 1; without both, the outcome of the options.
 - A data set that `ptr convert` wrote gives back the store it was made of.
 
-A data set may come from anybody: whatever it names, no file outside its folder is opened.
+A data set may come from anybody: no file outside its folder is opened, even if it names
+one.
 """
 
 from __future__ import annotations
@@ -37,52 +38,50 @@ from .base import (
     RecordStatus,
     SkipRecord,
     SourceEpisode,
-    numbers,
-    seven,
+    as_floats,
+    rows_of_seven,
 )
-from .lerobot_meta import (
+from .lerobot_data_set import (
     ACTION,
     CARD,
     COMMANDS,
     EPISODES,
     INFO,
-    OWN,
-    OWN_KEYS,
     REWARD,
     STAMP,
     STATE,
+    STORE_KEYS,
+    STORE_PREFIX,
     SUCCESS,
     TASKS,
     DataSet,
     camera_name,
-    digest,
-    find_roots,
-    import_parquet,
-    open_data_set,
-    reading,
 )
-from .video import VideoPictures
+from .lerobot_files import digest, import_parquet, reading
+from .lerobot_meta import find_roots, open_data_set
+from .video import VideoImages
 
 if TYPE_CHECKING:
     import pyarrow
 
-ROWS_AT_A_TIME = 100
-"""Rows of a table that are in memory at a time, whatever its file says of its size."""
+ROWS_PER_BATCH = 100
+"""Rows of a table in memory at a time, for any size that its file claims to have."""
 
 
 def find(paths: Sequence[Path]) -> list[Record]:
-    """Return the episodes of data sets, and of those in folders of data sets, the latter by name.
+    """Return the episodes of data sets, and of those in folders of data sets, by name.
 
     Raises:
         TrainingError: If a path holds no data set, or one is damaged in `meta/`, of another
-        version or of another rate.
+            version or of another rate.
     """
-    data_sets = [open_data_set(root) for path in paths for root in find_roots(path)]
-    return [
-        Record(each.root, f"{each.name}/{number:06d}", number)
-        for each in data_sets
-        for number in sorted(each.episodes)
-    ]
+    records = []
+    for path in paths:
+        for root in find_roots(path):
+            data_set = open_data_set(root)
+            for number in sorted(data_set.episodes):
+                records.append(Record(root, f"{data_set.name}/{number:06d}", number))
+    return records
 
 
 def read(record: Record, options: ImportOptions) -> SourceEpisode:
@@ -92,86 +91,101 @@ def read(record: Record, options: ImportOptions) -> SourceEpisode:
         RecordError: If its files are missing, damaged or contradictory, or its actions
             cannot be steps.
         TrainingError: If the data set does not have the features needed.
-        SkipRecord: If a filter excludes it or it has no step.
+        SkipRecord: If a filter excludes the episode or it has no step.
     """
     data_set = open_data_set(record.path)
     options.check_wanted(data_set.name)
     camera = data_set.camera(options.camera)
-    state, action = (
-        data_set.pick(STATE, options.state),
-        data_set.pick(ACTION, options.action),
-    )
+    state = data_set.pick(STATE, options.state)
+    action = data_set.pick(ACTION, options.action)
     table = _rows(data_set, record.number, camera)
     task = _task(data_set, table)
     episode = SourceEpisode(
         id=record.label,
-        place=BridgePath(record.label, data_set.name, task=task),
+        bridge_path=BridgePath(record.label, data_set.name, task=task),
         sha256=digest(data_set.root, _files(data_set, record.number, camera)),
-        pictures=_pictures(data_set, record.number, camera, table),
+        images=_images(data_set, record.number, camera, table),
         states=_vectors(table, STATE, state),
         actions=_vectors(table, ACTION, action)[:-1],
         language=(task,),
         outcome=_outcome(table),
     )
-    if data_set.card:
-        return _as_it_was(episode, table, data_set.episodes[record.number])
+    if data_set.info:
+        return _as_in_store(episode, table, data_set.episodes[record.number])
     _check_steps(episode.actions)
     return episode
 
 
-def card(records: Sequence[Record], options: ImportOptions) -> dict[str, Any]:
-    """Return what data sets tell of the card of their store: all of it where `ptr convert` kept it, else the camera.
+# Metadata of the store
+# ---------------------------------------------------------------------------------------
+
+
+def info_fields(records: Sequence[Record], options: ImportOptions) -> dict[str, Any]:
+    """Return the fields of `DatasetInfo` that data sets contain.
+
+    These are all of them where `ptr convert` kept them, otherwise the camera.
 
     Raises:
-        TrainingError: If they do not tell the same.
+        TrainingError: If the data sets contradict each other.
     """
-    told = {
-        root: _told(open_data_set(root), options)
-        for root in dict.fromkeys(record.path for record in records)
-    }
-    (first, wanted), *others = told.items()
-    for root, other in others:
-        problem = ", ".join(
-            f"their {key} is {value!r} and {other[key]!r}"
-            for key, value in wanted.items()
-            if key != "sources" and other.get(key, value) != value
-        )
-        if wanted.keys() != other.keys():
-            problem = f"only one of them keeps the card of a store ({CARD})"
+    by_root: dict[Path, dict[str, Any]] = {}
+    for record in records:
+        if record.path not in by_root:
+            by_root[record.path] = _fields_of(open_data_set(record.path), options)
+    (first_root, first), *others = by_root.items()
+    for root, fields in others:
+        problem = _difference(first, fields)
         if problem:
             raise TrainingError(
-                f"{first} and {root} do not go into one store: {problem}; import them one by one"
+                f"{first_root} and {root} do not go into one store: {problem}; "
+                "import them one by one"
             )
-    return wanted | {
-        "sources": tuple(
-            source for each in told.values() for source in each.get("sources", ())
-        )
-    }
+    sources: list[dict[str, Any]] = []
+    for fields in by_root.values():
+        sources += fields.get("sources", ())
+    return first | {"sources": tuple(sources)}
 
 
-def _told(data_set: DataSet, options: ImportOptions) -> dict[str, Any]:
-    """Return what a data set tells of the card of its store."""
-    if data_set.card:
-        return {key: value for key, value in vars(data_set.card).items() if key != "name"}
-    return {"camera": camera_name(data_set.camera(options.camera))}
+def _fields_of(data_set: DataSet, options: ImportOptions) -> dict[str, Any]:
+    """Return the fields of `DatasetInfo` that a data set contains."""
+    if not data_set.info:
+        return {"camera": camera_name(data_set.camera(options.camera))}
+    fields = dict(vars(data_set.info))
+    del fields["name"]
+    return fields
+
+
+def _difference(first: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Return how the fields of two data sets contradict each other, "" if they do not."""
+    if first.keys() != other.keys():
+        return f"only one of them keeps the card of a store ({CARD})"
+    differences = []
+    for key, value in first.items():
+        if key != "sources" and other[key] != value:
+            differences.append(f"their {key} is {value!r} and {other[key]!r}")
+    return ", ".join(differences)
+
+
+# Table of frames
+# ---------------------------------------------------------------------------------------
 
 
 def _rows(data_set: DataSet, episode: int, camera: str) -> pyarrow.Table:
     """Return the frames of an episode, in order, with the columns that are needed."""
-    wanted = [STATE, ACTION, "frame_index", "task_index", "episode_index"]
-    wanted += [
-        key
-        for key in (REWARD, SUCCESS, STAMP, *COMMANDS.values())
-        if key in data_set.features
-    ]
-    wanted += [] if data_set.is_video(camera) else [camera]
-    name, length = data_set.data_file(episode), data_set.number(episode, "length")
-    table = _read_episode(data_set.root, name, episode, wanted, int(length))
-    if len(table) != length or not np.array_equal(
-        _scalars(table, "frame_index"), np.arange(len(table))
-    ):
+    columns = [STATE, ACTION, "frame_index", "task_index", "episode_index"]
+    for key in (REWARD, SUCCESS, STAMP, *COMMANDS.values()):
+        if key in data_set.features:
+            columns.append(key)
+    if not data_set.is_video(camera):
+        columns.append(camera)
+    name = data_set.data_file(episode)
+    length = data_set.number(episode, "length")
+    table = _read_episode(data_set.root, name, episode, columns, int(length))
+    numbers = _scalars(table, "frame_index")
+    if len(table) != length or not np.array_equal(numbers, np.arange(len(table))):
         raise RecordError(
-            f"{name} has {len(table)} frames of it, {EPISODES} says {length:g}, numbered from 0"
+            f"{name} has {len(table)} frames of it, {EPISODES} says {length:g}, "
+            "numbered from 0"
         )
     if length < 2:
         raise SkipRecord(RecordStatus.TOO_SHORT)
@@ -179,127 +193,155 @@ def _rows(data_set: DataSet, episode: int, camera: str) -> pyarrow.Table:
 
 
 def _read_episode(
-    root: Path, name: str, episode: int, wanted: Sequence[str], length: int
+    root: Path, name: str, episode: int, columns: Sequence[str], length: int
 ) -> pyarrow.Table:
-    """Return the rows of an episode, at most some more than `length` of them: what a file holds may have no end."""
+    """Return the rows of an episode.
+
+    A file may claim any number of rows, so reading stops soon after `length` of them.
+
+    Args:
+        root: Folder of the data set.
+        name: Path of the table below it.
+        episode: Number of the episode.
+        columns: To read.
+        length: Rows that the episode should have.
+    """
     with reading(name) as parquet:
         import pyarrow
 
-        footer, first, last = _groups(root, name, (root / name).stat().st_mtime_ns)
+        footer, first, last = _row_groups(root, name, (root / name).stat().st_mtime_ns)
         groups = np.flatnonzero((first <= episode) & (episode <= last)).tolist()
         parts: list[pyarrow.RecordBatch] = []
+        rows = 0
         with parquet.ParquetFile(root / name, metadata=footer) as file:
-            if missing := set(wanted) - set(file.schema_arrow.names):
+            missing = set(columns) - set(file.schema_arrow.names)
+            if missing:
                 raise RecordError(f"{name} lacks the columns {', '.join(sorted(missing))}")
-            for batch in file.iter_batches(
-                ROWS_AT_A_TIME, groups, wanted, use_threads=False
-            ):
-                parts.append(
-                    batch.filter(pyarrow.array(np.equal(batch["episode_index"], episode)))
-                )
-                if sum(map(len, parts)) > length:
+            batches = file.iter_batches(ROWS_PER_BATCH, groups, columns, use_threads=False)
+            for batch in batches:
+                is_wanted = np.equal(batch["episode_index"], episode)
+                part = batch.filter(pyarrow.array(is_wanted))
+                parts.append(part)
+                rows += len(part)
+                if rows > length:
                     break
-            return (
-                pyarrow.Table.from_batches(parts)
-                if parts
-                else file.read_row_groups([], wanted)
-            )
+            if not parts:
+                return file.read_row_groups([], columns)
+            return pyarrow.Table.from_batches(parts)
 
 
 @functools.lru_cache(maxsize=4)
-def _groups(
-    root: Path, name: str, _: int
+def _row_groups(
+    root: Path, name: str, _changed_ns: int
 ) -> tuple[pyarrow.parquet.FileMetaData, np.ndarray, np.ndarray]:
-    """Return a file's footer and the first and last episode of each group of rows; kept until the file changes.
+    """Return the footer of a file and the first and last episode of each group of rows.
 
-    LeRobot makes a group for each episode; reading the footer anew each time would take
-    longer than the episode.
+    LeRobot makes a group for each episode; to read the footer for each episode would take
+    longer than the episode. It is kept until the file changes.
     """
     footer = import_parquet().read_metadata(root / name)
     paths = [footer.schema.column(number).path for number in range(footer.num_columns)]
     if "episode_index" not in paths:
         raise RecordError(f"{name} lacks the columns episode_index")
     column = paths.index("episode_index")
-    told = [
-        footer.row_group(number).column(column).statistics
-        for number in range(footer.num_row_groups)
-    ]
-    bounds = [
-        (each.min, each.max) if each and each.has_min_max else (0, np.iinfo(int).max)
-        for each in told
-    ]
-    return footer, *np.array(bounds, int).reshape(-1, 2).T
+    bounds = np.zeros((footer.num_row_groups, 2), int)
+    bounds[:, 1] = np.iinfo(int).max  # for groups without statistics
+    for number in range(footer.num_row_groups):
+        statistics = footer.row_group(number).column(column).statistics
+        if statistics and statistics.has_min_max:
+            bounds[number] = statistics.min, statistics.max
+    first, last = bounds.T
+    return footer, first, last
 
 
 def _vectors(table: pyarrow.Table, key: str, indices: Sequence[int]) -> np.ndarray:
     """Return some dimensions of a feature, shape (rows, len(indices)), float32."""
-    values = numbers(table[key].to_pylist(), f"values of {key}")
+    values = as_floats(table[key].to_pylist(), f"values of {key}")
     if values.ndim != 2 or values.shape[1] <= max(indices):
         raise RecordError(
             f"the values of {key} have shape {values.shape}, which is not as {INFO} says"
         )
-    return seven(values[:, list(indices)], f"values of {key}")
+    return rows_of_seven(values[:, list(indices)], f"values of {key}")
 
 
 def _scalars(table: pyarrow.Table, key: str) -> np.ndarray:
     """Return a feature of one number or of a list of one, shape (rows,)."""
-    return np.array(
-        [
-            [*value, None][0] if isinstance(value, list) else value
-            for value in table[key].to_pylist()
-        ]
-    )
+    return np.array([_scalar(value) for value in table[key].to_pylist()])
 
 
-def _as_it_was(
+def _scalar(value: Any) -> Any:
+    """Return a value, or the first one of a list, None of an empty list."""
+    if not isinstance(value, list):
+        return value
+    return value[0] if value else None
+
+
+# Contents of an episode
+# ---------------------------------------------------------------------------------------
+
+
+def _as_in_store(
     episode: SourceEpisode, table: pyarrow.Table, row: Mapping[str, Any]
 ) -> SourceEpisode:
-    """Return an episode as it was in the store that `ptr convert` read, from its row in the table of episodes."""
-    told = {
-        name: _vectors(table, key, range(7))[:-1]
-        for name, key in COMMANDS.items()
-        if key in table.column_names
-    }
+    """Return an episode as it was in the store that `ptr convert` read.
+
+    Args:
+        episode: As the data set holds it.
+        table: Its frames.
+        row: Its row in the table of episodes.
+    """
+    commands = {"requested": episode.actions, "executed": episode.actions}
+    for name, key in COMMANDS.items():
+        if key in table.column_names:
+            commands[name] = _vectors(table, key, range(7))[:-1]
     stamps = _scalars(table, STAMP)
     if stamps.dtype != np.int64:
         raise RecordError(f"{STAMP} holds {stamps.dtype}, expected int64")
+    original = {key: row[STORE_PREFIX + key] for key in STORE_KEYS}
     return replace(
         episode,
-        id=row[f"{OWN}id"],
-        actions=told.get("requested", episode.actions),
-        executed=told.get("executed", episode.actions),
+        id=original.pop("id"),
+        actions=commands["requested"],
+        executed=commands["executed"],
         stamps_ns=stamps,
-        original={key: row[OWN + key] for key in OWN_KEYS if key != "id"}
-        | {"task": episode.place.task},
+        original=original | {"task": episode.bridge_path.task},
     )
 
 
 def _check_steps(actions: np.ndarray) -> None:
-    """Refuse actions that cannot be what they are taken for: poses, or steps scaled to -1 … 1."""
+    """Refuse actions that cannot be steps: poses, or steps scaled to -1 … 1.
+
+    Args:
+        actions: Shape (T, 7), see action_space.ACTION_NAMES.
+    """
     usual = float(np.median(np.abs(actions[:, :3]), axis=0).max())
     low, high = float(actions[:, 6].min()), float(actions[:, 6].max())
     if usual > ACTION_HIGH[:3].max() or low < -0.1 or high > 1.1:
         raise RecordError(
-            f"half of the actions are longer than {usual:.3g} m, the gripper's are {low:.3g} … {high:.3g}; "
-            f"they are poses, or scaled. An action must be a step in the base frame of at most {ACTION_HIGH[0]} m "
-            "and a gripper of 0 (closed) to 1 (open)"
+            f"half of the actions are longer than {usual:.3g} m, the gripper's are "
+            f"{low:.3g} … {high:.3g}; they are poses, or scaled. An action must be a step in "
+            f"the base frame of at most {ACTION_HIGH[0]} m and a gripper of 0 (closed) to 1 "
+            "(open)"
         )
 
 
 def _task(data_set: DataSet, table: pyarrow.Table) -> str:
+    """Return the one task of an episode."""
     numbers = dict.fromkeys(_scalars(table, "task_index").tolist())
-    if missing := [number for number in numbers if number not in data_set.tasks]:
-        raise RecordError(
-            f"task_index is {missing[0]}, {TASKS} lists {len(data_set.tasks)} tasks"
-        )
-    names = [data_set.tasks[number] for number in numbers]
+    names = []
+    for number in numbers:
+        if number not in data_set.tasks:
+            raise RecordError(
+                f"task_index is {number}, {TASKS} lists {len(data_set.tasks)} tasks"
+            )
+        names.append(data_set.tasks[number])
     if len(names) > 1:
         raise RecordError(f"it has several tasks, {', '.join(map(repr, names))}; split it")
     return names[0]
 
 
 def _outcome(table: pyarrow.Table) -> str:
-    """Return the outcome, "" if the frames do not tell it."""
+    """Return the outcome, "" if the frames do not contain it."""
     if SUCCESS in table.column_names:
         return "success" if _scalars(table, SUCCESS).any() else "failure"
     if REWARD in table.column_names:
@@ -309,29 +351,24 @@ def _outcome(table: pyarrow.Table) -> str:
     return ""
 
 
-def _pictures(
+def _images(
     data_set: DataSet, episode: int, camera: str, table: pyarrow.Table
 ) -> Sequence[Any]:
-    """Return the pictures, still encoded."""
+    """Return the images, still encoded."""
     if data_set.is_video(camera):
         file = data_set.root / data_set.video_file(episode, camera)
         start = data_set.number(episode, f"videos/{camera}/from_timestamp")
-        return VideoPictures(
-            file,
-            [start + number / CONTROL_RATE for number in range(len(table))],
-            CONTROL_RATE,
-        )
+        times = [start + number / CONTROL_RATE for number in range(len(table))]
+        return VideoImages(file, times, CONTROL_RATE)
     try:
         return [cell["bytes"] or b"" for cell in table[camera].to_pylist()]
     except (TypeError, KeyError) as error:
-        raise RecordError(f"{camera} holds no encoded pictures") from error
+        raise RecordError(f"{camera} holds no encoded images") from error
 
 
 def _files(data_set: DataSet, episode: int, camera: str) -> list[str]:
-    """Return the files that tell of an episode."""
+    """Return the files that an episode is read from."""
     files = [*data_set.files, data_set.data_file(episode)]
-    return (
-        [*files, data_set.video_file(episode, camera)]
-        if data_set.is_video(camera)
-        else files
-    )
+    if data_set.is_video(camera):
+        files.append(data_set.video_file(episode, camera))
+    return files

@@ -1,16 +1,16 @@
-"""Episode stores as LeRobot data sets, version v3.0; lerobot.py reads them back without loss.
+"""Episode stores as LeRobot data sets, version v3.0; lerobot.py reads them without loss.
 
-What LeRobot's own tools need and what is added for the way back: `docs/design.md`, "LeRobot
-data sets".
+What LeRobot's own tools need, and what is added for the way back: `docs/design.md`,
+"LeRobot data sets".
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import re
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,45 +20,49 @@ from tqdm import tqdm
 
 from ptr_common.action_space import ACTION_NAMES, PROPRIO_NAMES
 from ptr_common.files import atomic_folder
+from ptr_training.data.episode import Episode
 from ptr_training.data.store import EpisodeStore
 from ptr_training.errors import TrainingError
 
-from .lerobot_meta import (
+from .lerobot_data_set import (
     ACTION,
     CARD,
     COMMANDS,
     DONE,
     IMAGES,
     INFO,
-    OWN,
-    OWN_KEYS,
     REWARD,
     STAMP,
     STATE,
+    STORE_KEYS,
+    STORE_PREFIX,
     SUCCESS,
     TASKS,
     VERSION,
+)
+from .lerobot_files import (
+    DATA_MEGABYTES,
+    DATA_PATH,
+    EPISODES_PATH,
+    FILES_PER_CHUNK,
+    VIDEO_MEGABYTES,
+    VIDEO_PATH,
+    TableFiles,
+    VideoFiles,
     import_parquet,
 )
-from .video import VideoWriter
+from .lerobot_stats import feature_stats, image_stats, level_counts
 
 if TYPE_CHECKING:
     import pyarrow
-    from pyarrow.parquet import ParquetWriter
 
-FILE = "chunk-{chunk_index:03d}/file-{file_index:03d}"
-DATA_PATH = f"data/{FILE}.parquet"
-VIDEO_PATH = f"videos/{{video_key}}/{FILE}.mp4"
-EPISODES_PATH = f"meta/episodes/{FILE}.parquet"
-FILES_PER_CHUNK = 1000
-DATA_MEGABYTES, VIDEO_MEGABYTES = 100, 200  # largest files
-EPISODES_PER_GROUP = 1000  # rows of meta/episodes written at a time
-QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
-LEVELS = np.arange(256) / 255  # statistics of pictures are told on a scale of 0 to 1
+EPISODES_PER_GROUP = 1000
+"""Rows of the table of episodes that are written at a time."""
 
-Columns = dict[
-    str, np.ndarray
-]  # feature -> (N,) or (N, 7): its values in every row of the store
+Columns = dict[str, np.ndarray]
+"""Features by name, (N,) or (N, 7): their values in every row of the store."""
+
+_FOLDER_NAME = re.compile(r"(?!\.)[^/{}\0]+")
 
 
 def write(store: EpisodeStore, out: Path, *, video: bool = False) -> None:
@@ -67,77 +71,96 @@ def write(store: EpisodeStore, out: Path, *, video: bool = False) -> None:
     Equal stores give equal bytes with equal versions of PyArrow, OpenCV and PyAV.
 
     Args:
-        store: What to write; every observation becomes a frame.
+        store: To write; every observation becomes a frame.
         out: Folder to make; it appears only once complete.
-        video: Put the pictures into mp4 files, which alters them, instead of PNG inside the
+        video: Put the images into mp4 files, which alters them, instead of PNG inside the
             tables.
 
     Raises:
         TrainingError: If the control rate is not a whole number, pyarrow is not installed,
-            or `video` is wanted and the pictures' width or height is odd or PyAV is not
-            installed.
+            or with `video` if the width or height of the images is odd, the camera cannot
+            name a folder, or PyAV is not installed.
         PtrError: If `out` exists.
     """
     import_parquet()  # or say how to install it
     if store.card.rate != int(store.card.rate):
         raise TrainingError(
-            f"{store.path}: the rate is {store.card.rate} Hz; LeRobot data sets need a whole number"
+            f"{store.path}: the rate is {store.card.rate} Hz; "
+            "LeRobot data sets need a whole number"
+        )
+    if video and not _FOLDER_NAME.fullmatch(store.card.camera):
+        raise TrainingError(
+            f"{store.path}: the camera is {store.card.camera!r}; a video needs a name for "
+            "its folder, without / { } and not beginning with a dot"
         )
     with atomic_folder(out) as folder:
         (folder / "meta").mkdir()
-        tasks = {
-            task: number
-            for number, task in enumerate(
-                dict.fromkeys(entry.task for entry in store.entries)
-            )
-        }
+        tasks = _task_numbers(store)
         _write_tasks(folder / TASKS, list(tasks))
         columns = _columns(store, tasks)
-        shades = np.zeros((3, 256), np.int64)
-        _write_rows(folder, _write_episodes(store, folder, columns, shades, video=video))
-        stats = {_camera(store): _picture_stats(shades, len(store.frames))}
-        stats |= {key: _stats(values) for key, values in columns.items()}
+        counts = np.zeros((3, 256), np.int64)
+        _write_rows(folder, _write_episodes(store, folder, columns, counts, video=video))
+        stats = {_camera(store): image_stats(counts, len(store.frames))}
+        for key, values in columns.items():
+            stats[key] = feature_stats(values)
         _write_json(folder / "meta/stats.json", stats)
         features = _features(store, columns, video=video)
         _write_json(folder / INFO, _info(store, features, len(tasks), video=video))
         shutil.copyfile(store.path / "card.yaml", folder / CARD)
 
 
-def _columns(store: EpisodeStore, tasks: dict[str, int]) -> Columns:
-    """Return all features but the pictures, one row for each frame.
+def _camera(store: EpisodeStore) -> str:
+    """Return the feature of the images."""
+    return IMAGES + store.card.camera
 
-    The last frame of an episode has no action. Its row says to stay: no motion, gripper as
-    before; the outcome is told in the row before and again there, as LeRobot's own
-    recordings of episodes with a last observation do.
+
+def _task_numbers(store: EpisodeStore) -> dict[str, int]:
+    """Return the tasks with their numbers, in the order in which they occur."""
+    numbers: dict[str, int] = {}
+    for entry in store.entries:
+        numbers.setdefault(entry.task, len(numbers))
+    return numbers
+
+
+# Features
+# ---------------------------------------------------------------------------------------
+
+
+def _columns(store: EpisodeStore, tasks: Mapping[str, int]) -> Columns:
+    """Return all features except the images, one row for each frame.
+
+    The last frame of an episode has no action. Its row repeats the pose: no motion, gripper
+    as before; the outcome is in the row before and again there, as in LeRobot's own
+    recordings of episodes with a last observation.
     """
     steps = store.steps
     last = np.flatnonzero(steps["is_last"])
-    per_frame = np.repeat(
-        np.arange(len(store)), [entry.length + 1 for entry in store.entries]
-    )
     done = steps["is_last"].copy()
     done[last - 1] = True
     reward = steps["reward"].copy()
     reward[last] = reward[last - 1]
+    lengths = [entry.length + 1 for entry in store.entries]
+    successes = [entry.outcome == "success" for entry in store.entries]
+    numbers = [tasks[entry.task] for entry in store.entries]
     other = "requested" if store.card.command == "executed" else "executed"
     return {
         STATE: np.ascontiguousarray(steps["proprio"]),
-        ACTION: _staying_at(last, store.actions),
-        COMMANDS[other]: _staying_at(last, steps[other]),
+        ACTION: _with_last(last, store.actions),
+        COMMANDS[other]: _with_last(last, steps[other]),
         REWARD: reward,
         DONE: done,
-        SUCCESS: done
-        & np.array([entry.outcome == "success" for entry in store.entries])[per_frame],
+        SUCCESS: done & np.repeat(successes, lengths),
         STAMP: steps["stamp_ns"].copy(),
         "timestamp": (steps["step"] / store.card.rate).astype(np.float32),
         "frame_index": steps["step"].astype(np.int64),
         "episode_index": steps["episode"].astype(np.int64),
         "index": np.arange(len(steps)),
-        "task_index": np.array([tasks[entry.task] for entry in store.entries])[per_frame],
+        "task_index": np.repeat(numbers, lengths),
     }
 
 
-def _staying_at(last: np.ndarray, actions: np.ndarray) -> np.ndarray:
+def _with_last(last: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    """Return actions (N, 7) in which the rows `last` do not move the arm or the gripper."""
     actions = actions.copy()
     actions[last, :6] = 0
     actions[last, 6] = actions[last - 1, 6]
@@ -145,40 +168,53 @@ def _staying_at(last: np.ndarray, actions: np.ndarray) -> np.ndarray:
 
 
 def _features(store: EpisodeStore, columns: Columns, *, video: bool) -> dict[str, Any]:
-    names = {STATE: PROPRIO_NAMES, ACTION: ACTION_NAMES} | dict.fromkeys(
-        COMMANDS.values(), ACTION_NAMES
-    )
-    features = {
-        key: {
+    """Return the descriptions of all features, the images first."""
+    names = {STATE: PROPRIO_NAMES, ACTION: ACTION_NAMES}
+    for key in COMMANDS.values():
+        names[key] = ACTION_NAMES
+    features = {_camera(store): _image_feature(store, video=video)}
+    for key, values in columns.items():
+        features[key] = {
             "dtype": str(values.dtype),
             "shape": [*values.shape[1:]] or [1],
             "names": names.get(key),
         }
-        for key, values in columns.items()
-    }
+    return features
+
+
+def _image_feature(store: EpisodeStore, *, video: bool) -> dict[str, Any]:
+    """Return the description of the images."""
     height, width = store.card.image_height, store.card.image_width
-    picture: dict[str, Any] = {
+    feature: dict[str, Any] = {
+        "dtype": "video" if video else "image",
         "shape": [height, width, 3],
         "names": ["height", "width", "channels"],
     }
     if video:
-        facts = {
-            "height": height,
-            "width": width,
-            "codec": "h264",
-            "pix_fmt": "yuv420p",
-            "is_depth_map": False,
+        feature["info"] = {
+            "video.height": height,
+            "video.width": width,
+            "video.codec": "h264",
+            "video.pix_fmt": "yuv420p",
+            "video.is_depth_map": False,
+            "video.fps": int(store.card.rate),
+            "video.channels": 3,
+            "has_audio": False,
         }
-        facts |= {"fps": int(store.card.rate), "channels": 3}
-        picture["info"] = {f"video.{key}": value for key, value in facts.items()} | {
-            "has_audio": False
-        }
-    return {_camera(store): {"dtype": "video" if video else "image", **picture}, **features}
+    return feature
 
 
 def _info(
     store: EpisodeStore, features: dict[str, Any], tasks: int, *, video: bool
 ) -> dict[str, Any]:
+    """Return the contents of `INFO`.
+
+    Args:
+        store: To write.
+        features: Their descriptions.
+        tasks: Number of tasks.
+        video: Whether the images are in videos.
+    """
     return {
         "codebase_version": VERSION,
         "robot_type": "widowx",
@@ -196,44 +232,70 @@ def _info(
     }
 
 
+# Episodes
+# ---------------------------------------------------------------------------------------
+
+
 def _write_episodes(
-    store: EpisodeStore, folder: Path, columns: Columns, shades: np.ndarray, *, video: bool
+    store: EpisodeStore, folder: Path, columns: Columns, counts: np.ndarray, *, video: bool
 ) -> Iterator[dict[str, Any]]:
-    """Write the frames of all episodes, adding to `shades` (3, 256); yield the row of each in the table of episodes."""
+    """Write the frames of all episodes; yield the row of each in the table of episodes.
+
+    Args:
+        store: To write.
+        folder: Of the data set.
+        columns: All features except the images.
+        counts: Occurrences of the levels, shape (3, 256), to which the images are added.
+        video: Put the images into videos.
+    """
     camera = _camera(store)
+    rate = int(store.card.rate)
+    bar = tqdm(store, total=len(store), unit="episode", desc="convert")
     with (
-        _TableFiles(folder, DATA_PATH) as data,
-        _VideoFiles(folder, camera, int(store.card.rate)) as videos,
+        TableFiles(folder, DATA_PATH) as data,
+        VideoFiles(folder, camera, rate) as videos,
     ):
-        for number, episode in enumerate(
-            tqdm(store, total=len(store), unit="episode", desc="convert")
-        ):
+        for number, episode in enumerate(bar):
             start, length = store.entries[number].start, len(episode.frames)
-            values = {
-                key: column[start : start + length] for key, column in columns.items()
-            }
-            table, row = (
-                _table(values),
-                {"episode_index": number, "tasks": [episode.task], "length": length},
-            )
+            values: Columns = {}
+            for key, column in columns.items():
+                values[key] = column[start : start + length]
+            table = _table(values)
+            row = {"episode_index": number, "tasks": [episode.task], "length": length}
             if video:
                 row |= videos.add(episode.frames)
             else:
                 table = table.add_column(0, camera, [_encoded(episode.frames)])
-            row |= {f"data/{key}": place for key, place in data.add(table).items()}
+            for key, file_number in data.add(table).items():
+                row[f"data/{key}"] = file_number
             row |= {"dataset_from_index": start, "dataset_to_index": start + length}
-            row |= {OWN + key: getattr(episode, key) for key in OWN_KEYS}
-            counted = _shades(episode.frames)
-            shades += counted
-            stats = {camera: _picture_stats(counted, length)} | {
-                key: _stats(column) for key, column in values.items()
-            }
-            row |= {
-                f"stats/{key}/{name}": figure
-                for key, figures in stats.items()
-                for name, figure in figures.items()
-            }
-            yield row
+            row |= _store_fields(episode)
+            episode_counts = level_counts(episode.frames)
+            counts += episode_counts
+            yield row | _stats_columns(camera, episode_counts, values)
+
+
+def _store_fields(episode: Episode) -> dict[str, Any]:
+    """Return the columns that keep the fields of an episode for the way back."""
+    return {STORE_PREFIX + key: getattr(episode, key) for key in STORE_KEYS}
+
+
+def _stats_columns(camera: str, counts: np.ndarray, values: Columns) -> dict[str, Any]:
+    """Return the statistics of an episode as columns of the table of episodes.
+
+    Args:
+        camera: Feature of the images.
+        counts: Occurrences of their levels, shape (3, 256).
+        values: The other features.
+    """
+    stats = {camera: image_stats(counts, len(values[STATE]))}
+    for key, column in values.items():
+        stats[key] = feature_stats(column)
+    row = {}
+    for key, figures in stats.items():
+        for name, figure in figures.items():
+            row[f"stats/{key}/{name}"] = figure
+    return row
 
 
 def _write_rows(folder: Path, rows: Iterator[dict[str, Any]]) -> None:
@@ -241,200 +303,69 @@ def _write_rows(folder: Path, rows: Iterator[dict[str, Any]]) -> None:
     import pyarrow
 
     schema = None
-    with _TableFiles(folder, EPISODES_PATH) as files:
+    with TableFiles(folder, EPISODES_PATH) as files:
         while group := list(itertools.islice(rows, EPISODES_PER_GROUP)):
-            schema = (
-                schema or pyarrow.Table.from_pylist([group[0] | {f"{OWN}seed": 0}]).schema
-            )
-            files.add(pyarrow.Table.from_pylist(group, schema), told_as="meta/episodes/")
+            if schema is None:
+                # the seed of the first episode may be missing
+                with_seed = group[0] | {f"{STORE_PREFIX}seed": 0}
+                schema = pyarrow.Table.from_pylist([with_seed]).schema
+            table = pyarrow.Table.from_pylist(group, schema)
+            files.add(table, numbers_prefix="meta/episodes/")
 
 
 def _table(columns: Columns) -> pyarrow.Table:
+    """Return features as a table."""
     import pyarrow
 
-    return pyarrow.table(
-        {
-            key: pyarrow.FixedSizeListArray.from_arrays(values.ravel(), values.shape[1])
-            if values.ndim > 1
-            else values
-            for key, values in columns.items()
-        }
-    )
+    arrays: dict[str, Any] = {}
+    for key, values in columns.items():
+        arrays[key] = values
+        if values.ndim > 1:
+            arrays[key] = pyarrow.FixedSizeListArray.from_arrays(
+                values.ravel(), values.shape[1]
+            )
+    return pyarrow.table(arrays)
 
 
 def _encoded(frames: np.ndarray) -> pyarrow.Array:
-    """Return pictures as PNG, in the form of the `datasets` library."""
+    """Return images as PNG, in the form of the `datasets` library."""
     import pyarrow
 
-    pictures = (
-        cv2.imencode(".png", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1].tobytes()
-        for frame in frames
-    )
+    cells = []
+    for frame in frames:
+        _, png = cv2.imencode(".png", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        cells.append({"bytes": png.tobytes(), "path": None})
     kind = pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()})
-    return pyarrow.array([{"bytes": picture, "path": None} for picture in pictures], kind)
-
-
-class _Files(ExitStack):
-    """Files of limited size, numbered as the format has it; one is open at a time."""
-
-    def __init__(self, folder: Path, pattern: str, megabytes: int) -> None:
-        super().__init__()
-        self._folder = folder
-        self._pattern = pattern
-        self._limit = megabytes * 2**20
-        self._number = -1
-        self._used = 0  # bytes in the open file
-
-    @property
-    def place(self) -> dict[str, int]:
-        """Numbers of the open file."""
-        return {
-            "chunk_index": self._number // FILES_PER_CHUNK,
-            "file_index": self._number % FILES_PER_CHUNK,
-        }
-
-    def _begin_for(self, size: int) -> Path | None:
-        """Return the file to open before `size` more bytes are written; None if the open one has room."""
-        if self._number >= 0 and (not self._used or self._used + size <= self._limit):
-            return None
-        self.close()
-        self._number += 1
-        self._used = 0
-        file = self._folder / self._pattern.format(**self.place)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        return file
-
-
-class _TableFiles(_Files):
-    """Parquet files; each table added is a row group of its own, so that one can be read without the others."""
-
-    def __init__(self, folder: Path, pattern: str) -> None:
-        super().__init__(folder, pattern, DATA_MEGABYTES)
-        self._writer: ParquetWriter
-
-    def add(self, table: pyarrow.Table, told_as: str = "") -> dict[str, int]:
-        """Write a table, with columns of that prefix that say in which file, if there is one; return its numbers."""
-        file = self._begin_for(table.nbytes)
-        for key, number in self.place.items() if told_as else ():
-            table = table.append_column(told_as + key, [np.full(len(table), number)])
-        if file:
-            options = {
-                "use_dictionary": False,
-                "write_statistics": ["episode_index"],
-            }  # of pictures: only ballast
-            self._writer = self.enter_context(
-                import_parquet().ParquetWriter(file, table.schema, **options)
-            )
-        self._writer.write_table(table)
-        self._used += table.nbytes
-        return self.place
-
-
-class _VideoFiles(_Files):
-    """Videos of one camera, each of many episodes."""
-
-    def __init__(self, folder: Path, camera: str, rate: int) -> None:
-        super().__init__(folder, VIDEO_PATH.replace("{video_key}", camera), VIDEO_MEGABYTES)
-        self._camera = camera
-        self._rate = rate
-        self._writer: VideoWriter
-
-    def add(self, frames: np.ndarray) -> dict[str, Any]:
-        """Append the pictures of an episode; return where they are, for the table of episodes."""
-        if file := self._begin_for(frames.nbytes):  # encoded, they are smaller than that
-            self._writer = self.enter_context(
-                VideoWriter(file, self._rate, *frames.shape[1:3])
-            )
-        start = self._writer.pictures
-        for frame in frames:
-            self._writer.add(frame)
-        self._used = self._writer.size
-        times = {
-            "from_timestamp": start / self._rate,
-            "to_timestamp": self._writer.pictures / self._rate,
-        }
-        return {
-            f"videos/{self._camera}/{key}": value
-            for key, value in (self.place | times).items()
-        }
-
-
-def _stats(values: np.ndarray) -> dict[str, list]:
-    """Return the figures of a feature over frames.
-
-    Args:
-        values: Shape (n,) or (n, d).
-
-    Returns:
-        Lists of d figures each, in double precision; `count` is [n].
-    """
-    values = values.reshape(len(values), -1).astype(float)
-    figures = {
-        "min": values.min(0),
-        "max": values.max(0),
-        "mean": values.mean(0),
-        "std": values.std(0),
-    }
-    figures |= dict(
-        zip(QUANTILES, np.quantile(values, list(QUANTILES.values()), axis=0), strict=True)
-    )
-    return {name: figure.tolist() for name, figure in figures.items()} | {
-        "count": [len(values)]
-    }
-
-
-def _shades(frames: np.ndarray) -> np.ndarray:
-    """Return how often each shade occurs in each channel, shape (3, 256)."""
-    return np.stack(
-        [np.bincount(frames[..., channel].ravel(), minlength=256) for channel in range(3)]
-    )
-
-
-def _picture_stats(shades: np.ndarray, count: int) -> dict[str, list]:
-    """Return the figures of `count` pictures from their shades: lists of shape (3, 1, 1), on a scale of 0 to 1."""
-    share = shades / shades.sum(1, keepdims=True)
-    mean = share @ LEVELS
-    figures = {
-        "min": LEVELS[(shades > 0).argmax(1)],
-        "max": LEVELS[255 - (shades[:, ::-1] > 0).argmax(1)],
-        "mean": mean,
-        "std": np.sqrt((share * (LEVELS - mean[:, None]) ** 2).sum(1)),
-    }
-    up_to = share.cumsum(1)
-    figures |= {
-        name: LEVELS[(up_to >= quantile - 1e-9).argmax(1)]
-        for name, quantile in QUANTILES.items()
-    }
-    return {name: figure.reshape(3, 1, 1).tolist() for name, figure in figures.items()} | {
-        "count": [count]
-    }
+    return pyarrow.array(cells, kind)
 
 
 def _write_tasks(file: Path, tasks: list[str]) -> None:
-    """Write the table of tasks; pandas, with which LeRobot reads it, must find the names as its index."""
+    """Write the table of tasks; pandas, which LeRobot reads it with, needs the names as index."""
     import pyarrow
 
-    kinds = {"task_index": ("int64", "int64"), "task": ("unicode", "object")}
-    columns = [
-        {
-            "name": name,
-            "field_name": name,
-            "pandas_type": kind,
-            "numpy_type": stored,
-            "metadata": None,
-        }
-        for name, (kind, stored) in kinds.items()
-    ]
-    described = {"index_columns": ["task"], "column_indexes": [], "columns": columns}
+    described = {
+        "index_columns": ["task"],
+        "column_indexes": [],
+        "columns": [
+            _pandas_column("task_index", "int64", "int64"),
+            _pandas_column("task", "unicode", "object"),
+        ],
+    }
     table = pyarrow.table({"task_index": np.arange(len(tasks)), "task": tasks})
-    import_parquet().write_table(
-        table.replace_schema_metadata({"pandas": json.dumps(described)}), file
-    )
+    table = table.replace_schema_metadata({"pandas": json.dumps(described)})
+    import_parquet().write_table(table, file)
+
+
+def _pandas_column(name: str, pandas_type: str, numpy_type: str) -> dict[str, Any]:
+    """Return the description of a column in pandas' metadata of a table."""
+    return {
+        "name": name,
+        "field_name": name,
+        "pandas_type": pandas_type,
+        "numpy_type": numpy_type,
+        "metadata": None,
+    }
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def _camera(store: EpisodeStore) -> str:
-    return IMAGES + store.card.camera

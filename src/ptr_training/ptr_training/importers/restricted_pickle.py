@@ -1,9 +1,9 @@
-"""Reading pickles from the internet: numbers, text, containers and NumPy arrays come through, and nothing else.
+"""Reads pickles of unknown origin: only numbers, text, containers and NumPy arrays pass.
 
-A pickle is a program: it may name any function of any module and call it. Here the names it
-can use are the few below. Those of NumPy are answered by stand-ins, because the state of a
-genuine `numpy.dtype` could lie about memory. A hostile pickle can still waste time and
-memory: `pickle` itself grows its table of objects to any index that is named.
+A pickle is a program: it may name any function of any module and call it. Here it can use
+only the few names in `_KNOWN`. Stand-ins answer for those of NumPy, because the state of a
+genuine `numpy.dtype` could give a wrong size of memory. A hostile pickle can still waste
+time and memory: `pickle` itself grows its table of objects to any index that is named.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TYPE_CODE = re.compile(r"\?|[biufcO][0-9]{0,2}|[SU][1-9][0-9]{0,5}")
 
 
 class PickleError(TrainingError):
-    """A pickle is damaged or asks for something that data do not need."""
+    """A pickle is damaged or names something that data do not need."""
 
 
 def load(file: BinaryIO) -> Any:
@@ -33,13 +33,13 @@ def load(file: BinaryIO) -> Any:
 
     Raises:
         PickleError: If it is damaged or names anything but numbers, text, containers and
-        NumPy arrays.
+            NumPy arrays.
     """
     try:
         return _Unpickler(file).load()
     except PickleError:
         raise
-    except Exception as error:  # a damaged pickle raises whatever the opcode it met raises
+    except Exception as error:  # opcodes of a damaged pickle raise errors of any type
         raise PickleError(
             f"the pickle is damaged: {type(error).__name__}: {error}"
         ) from error
@@ -49,7 +49,7 @@ def array_length(path: Path) -> int:
     """Return the length of the array of an .npy file, from its header.
 
     Raises:
-        PickleError: If it is none, or says that it is longer than its file can be.
+        PickleError: If it is not an .npy file, or its array is longer than the file can be.
     """
     with path.open("rb") as file:
         shape, *_ = _npy_header(file)
@@ -60,10 +60,10 @@ def array_length(path: Path) -> int:
 
 
 def load_array(file: BinaryIO) -> np.ndarray:
-    """Return the array of an .npy file, whose objects may be anything that `load` lets through.
+    """Return the array of an .npy file; its objects may be anything that `load` returns.
 
     Raises:
-        PickleError: As `load`, or if it is no .npy file or truncated.
+        PickleError: As `load`, or if the file is not an .npy file or truncated.
     """
     shape, fortran, dtype = _npy_header(file)
     if dtype.hasobject:
@@ -80,28 +80,22 @@ def load_array(file: BinaryIO) -> np.ndarray:
 
 
 def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Return shape, whether in Fortran order, and type of the array of an .npy file."""
     try:
-        version = np.lib.format.read_magic(file)
-        read = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        return read(file)
-    except (
-        Exception
-    ) as error:  # a damaged header raises whatever its text happens to parse to
+        if np.lib.format.read_magic(file) == (1, 0):
+            return np.lib.format.read_array_header_1_0(file)
+        return np.lib.format.read_array_header_2_0(file)
+    except Exception as error:  # the text of a damaged header raises errors of any type
         raise PickleError(f"not an .npy file: {error}") from error
 
 
 class _Unpickler(pickle.Unpickler):
-    """Looks every name up in one table."""
+    """Looks up every name in one table."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a name in a pickle."""
-        module = module.replace("numpy._core.", "numpy.core.").replace(
-            "__builtin__", "builtins"
-        )
+        """Return the stand-in for a name in a pickle."""
+        module = module.replace("numpy._core.", "numpy.core.")
+        module = module.replace("__builtin__", "builtins")
         if (module, name) not in _KNOWN:
             _refuse(f"{module}.{name}")
         return _KNOWN[module, name]
@@ -119,27 +113,29 @@ class _DType:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, order, *structure = state
-        if any(each is not None for each in structure[:3]):
+        if any(part is not None for part in structure[:3]):
             _refuse("a structured array")
         self.genuine = self.genuine.newbyteorder(order)
 
 
 class _Array(np.ndarray):
-    """An array that takes its state only with a type made here, and bytes or a list to suit it."""
+    """An array that takes its state only with a type made here and data that suit it."""
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, data = state
         genuine = _genuine(dtype)
-        if not isinstance(data, list if genuine.hasobject else bytes):
+        container = list if genuine.hasobject else bytes
+        item_size = 1 if genuine.hasobject else genuine.itemsize
+        if not isinstance(data, container):
             _refuse(f"{type(data).__name__} as the data of a {genuine} array")
-        if len(data) != math.prod(shape) * (1 if genuine.hasobject else genuine.itemsize):
+        if len(data) != math.prod(shape) * item_size:
             _refuse(f"a {genuine} array of shape {shape}, with data of length {len(data)}")
         checked: Any = (1, shape, genuine, bool(fortran), data)
         super().__setstate__(checked)
 
 
-class _Stand:
-    """A function that a pickle can call, and nothing else: whatever it sets on a plain one would stay there."""
+class _StandIn:
+    """A function that a pickle can call but not change: attributes of a plain one would stay."""
 
     __slots__ = ("_function",)
     _function: Callable[..., Any]
@@ -180,24 +176,23 @@ def _encode(text: str, encoding: str) -> bytes:
 
 
 _KNOWN: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): _Stand(_empty),
-    ("numpy.core.multiarray", "scalar"): _Stand(_scalar),
-    ("numpy.core.numeric", "_frombuffer"): _Stand(_from_buffer),
-    ("numpy", "dtype"): _Stand(_dtype),
+    ("numpy.core.multiarray", "_reconstruct"): _StandIn(_empty),
+    ("numpy.core.multiarray", "scalar"): _StandIn(_scalar),
+    ("numpy.core.numeric", "_frombuffer"): _StandIn(_from_buffer),
+    ("numpy", "dtype"): _StandIn(_dtype),
     ("numpy", "ndarray"): "numpy.ndarray",  # only ever an argument of `_reconstruct`
-    ("_codecs", "encode"): _Stand(_encode),
-    (
-        "collections",
-        "OrderedDict",
-    ): OrderedDict,  # it and the next are written in C: nothing can be set on them
+    ("_codecs", "encode"): _StandIn(_encode),
+    # the next ones are written in C: no attribute of them can be set
+    ("collections", "OrderedDict"): OrderedDict,
     ("builtins", "complex"): complex,
     ("builtins", "frozenset"): frozenset,
     ("builtins", "set"): set,
 }
-"""What may be named, and what stands for it."""
+"""Module and name that a pickle may use -> the object that it gets."""
 
 
 def _genuine(dtype: Any) -> np.dtype:
+    """Return the NumPy type of a type made here; refuse any other."""
     if not isinstance(dtype, _DType):
         _refuse(f"{type(dtype).__name__} as the type of an array")
     return dtype.genuine

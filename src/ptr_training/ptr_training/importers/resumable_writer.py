@@ -1,10 +1,10 @@
-"""An episode writer that goes on where a run before it was ended, by whatever ended it.
+"""An episode writer that continues the work of an earlier run, however that one ended.
 
-Until the store is complete it lies in `.NAME.partial` beside it: `frames.npy`, `steps.part`
-(rows as in `steps.npy`) and `journal.jsonl`. The journal's first line says what the store
-is made of; each further one what was kept for good: entries of episodes, the running
-SHA-256 of the pixels and of the rows up to there, and a note of the caller's. Going on
-reads all of it again, up to the first line that does not hold, and cuts off what follows:
+Until the store is complete it is kept in `.NAME.partial` beside it: `frames.npy`,
+`steps.part` (rows as in `steps.npy`) and `journal.jsonl`. The first line of the journal
+holds the origin of the store; each further line holds what was kept: entries of episodes,
+the running SHA-256 of the pixels and of the rows up to there, and a note of the caller. The
+next run reads all of it again, up to the first line that is wrong, and cuts off the rest:
 nothing depends on the order in which the kernel wrote the files.
 """
 
@@ -34,29 +34,27 @@ from ptr_training.data.episode import (
 
 
 class ResumableWriter(EpisodeWriter):
-    """Writes a store that may take hours; `keep` makes what was added so far survive the process.
+    """Writes a store that may take hours; what `keep` was called for survives the process.
 
-    A run that ends early leaves its partial store behind if anything was kept; the next one
-    for the same store, made of the same, adopts it.
+    A run that ends early leaves its partial store behind if anything was kept; the next run
+    for the same store with the same origin continues it.
     """
 
     def __init__(
-        self, path: Path | str, card: DatasetInfo, made_of: Mapping[str, Any]
+        self, path: Path | str, info: DatasetInfo, origin: Mapping[str, Any]
     ) -> None:
         """Prepare a writer.
 
         Args:
             path: Folder to make.
-            card: As for `EpisodeWriter`.
-            made_of: Whatever decides the contents, by name, as JSON holds it. A partial
-                store made of something else is refused.
+            info: As for `EpisodeWriter`.
+            origin: Everything that decides the contents, by name, as JSON holds it. A
+                partial store of another origin is refused.
         """
-        super().__init__(path, card)
+        super().__init__(path, info)
         self.partial = self.path.with_name(f".{self.path.name}.partial")
-        self.kept: list[
-            Any
-        ] = []  # the notes given to `keep`, those of earlier runs included
-        self._made_of = json.loads(json.dumps(made_of))
+        self.kept: list[Any] = []  # notes given to `keep`, also by earlier runs
+        self._origin = json.loads(json.dumps(origin))
         self._rows_hash = hashlib.sha256()
         self._episodes_kept = 0
         self._worth_keeping = False
@@ -72,14 +70,18 @@ class ResumableWriter(EpisodeWriter):
             self.folder = stack.enter_context(self._partial_folder())
             self._frames = stack.enter_context(_open(self.folder / "frames.npy"))
             self._rows_file = stack.enter_context(_open(self.folder / "steps.part"))
-            self._adopt()
+            self._continue()
             self._stack = stack.pop_all()
         return self
 
     def keep(self, note: Any) -> None:
-        """Make what was added so far survive, with a note of what it came from, as JSON holds it."""
+        """Make what was added so far survive.
+
+        Args:
+            note: What it came from, as JSON holds it.
+        """
         new = slice(self._episodes_kept, len(self._episodes))
-        rows = b"".join(each.tobytes() for each in self._steps[new])
+        rows = b"".join(steps.tobytes() for steps in self._steps[new])
         self._rows_file.write(rows)
         self._rows_hash.update(rows)
         self._frames.flush()
@@ -92,11 +94,15 @@ class ResumableWriter(EpisodeWriter):
         self.kept.append(note)
 
     def _digests(self) -> list[str]:
+        """Return the SHA-256 of the pixels and of the rows up to here."""
         return [self._hash.hexdigest(), self._rows_hash.hexdigest()]
 
     @contextlib.contextmanager
     def _partial_folder(self) -> Iterator[Path]:
-        """Yield the partial store, locked; on success it takes its final name, else it stays if it is worth it."""
+        """Yield the partial store, locked; on success it takes its final name.
+
+        After an error it stays if anything was kept.
+        """
         self.partial.mkdir(parents=True, exist_ok=True)
         with _open(self.partial / "journal.jsonl") as self._journal:
             try:
@@ -110,53 +116,58 @@ class ResumableWriter(EpisodeWriter):
                 yield self.partial
                 self.partial.replace(self.path)
             except BaseException:
-                if self._worth_keeping:
-                    done = f"{len(self.kept)} records are kept in {self.partial}"
-                    print(f"{done}; the same command goes on from there", file=sys.stderr)
-                else:
-                    shutil.rmtree(self.partial, ignore_errors=True)
+                self._leave()
                 raise
 
+    def _leave(self) -> None:
+        """Name the partial store if anything was kept in it; else remove it."""
+        if not self._worth_keeping:
+            shutil.rmtree(self.partial, ignore_errors=True)
+            return
+        print(
+            f"{len(self.kept)} records are kept in {self.partial}; "
+            "the same command goes on from there",
+            file=sys.stderr,
+        )
+
     def _check_origin(self) -> None:
-        """Refuse a partial store that is made of something else; begin the journal where there is none."""
+        """Refuse a partial store of another origin; begin the journal where there is none."""
         try:
-            found = json.loads(self._journal.readline())["made of"]
+            old_origin = json.loads(self._journal.readline())["made of"]
         except (ValueError, KeyError, TypeError):
             self._journal.seek(0)
             self._journal.truncate()
-            self._journal.write(json.dumps({"made of": self._made_of}).encode() + b"\n")
+            self._journal.write(json.dumps({"made of": self._origin}).encode() + b"\n")
             return
         self._worth_keeping = True
-        for name in sorted(found.keys() | self._made_of.keys()):
-            old, new = found.get(name), self._made_of.get(name)
+        for name in sorted(old_origin.keys() | self._origin.keys()):
+            old, new = old_origin.get(name), self._origin.get(name)
             if old != new:
                 raise StoreError(
                     f"{self.partial} was begun with {name} {old!r}, now it is {new!r}; "
                     "give the same as before to go on, or remove that folder to start over"
                 )
 
-    def _adopt(self) -> None:
+    def _continue(self) -> None:
         """Take over what an earlier run kept, as far as it is whole."""
         self._frames.write(bytes(HEADER_BYTES))
         end = self._journal.tell()
         lines = self._journal.readlines()
-        for line in tqdm(
-            lines, unit="record", desc=f"check {self.partial.name}", disable=not lines
-        ):
-            if not self._adopt_line(line):
+        description = f"check {self.partial.name}"
+        for line in tqdm(lines, unit="record", desc=description, disable=not lines):
+            if not self._take_over(line):
                 break
             end += len(line)
-        pixels = self.card.image_height * self.card.image_width * 3
-        for file, size in (
-            (self._journal, end),
-            (self._frames, HEADER_BYTES + self._rows * pixels),
-            (self._rows_file, self._rows * STEP.itemsize),
-        ):
-            file.seek(size)
-            file.truncate()
+        _cut(self._journal, end)
+        _cut(self._frames, HEADER_BYTES + self._rows * self._frame_bytes)
+        _cut(self._rows_file, self._rows * STEP.itemsize)
 
-    def _adopt_line(self, text: bytes) -> bool:
-        """Take over what a line of the journal stands for; return whether it holds."""
+    @property
+    def _frame_bytes(self) -> int:
+        return self.card.image_height * self.card.image_width * 3
+
+    def _take_over(self, text: bytes) -> bool:
+        """Take over what a line of the journal describes; return whether the files hold it."""
         try:
             line = json.loads(text)
         except ValueError:
@@ -165,9 +176,7 @@ class ResumableWriter(EpisodeWriter):
             return False  # the process was killed while it wrote the line
         count = sum(entry["length"] + 1 for entry in line["episodes"])
         data = self._rows_file.read(count * STEP.itemsize)
-        pixels = self._frames.read(
-            count * self.card.image_height * self.card.image_width * 3
-        )
+        pixels = self._frames.read(count * self._frame_bytes)
         before = self._hash, self._rows_hash
         self._hash, self._rows_hash = self._hash.copy(), self._rows_hash.copy()
         self._hash.update(pixels)
@@ -192,7 +201,13 @@ class ResumableWriter(EpisodeWriter):
             (self.folder / name).unlink()
 
 
+def _cut(file: BinaryIO, size: int) -> None:
+    """Cut off what follows a number of bytes, and continue there."""
+    file.seek(size)
+    file.truncate()
+
+
 def _open(file: Path) -> BinaryIO:
-    """Open a file for reading and writing, made if there is none, at its beginning."""
+    """Open a file for reading and writing at its beginning; make it if it is missing."""
     file.touch()
     return file.open("r+b")

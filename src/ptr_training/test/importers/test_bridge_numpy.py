@@ -17,9 +17,9 @@ from ptr_training.importers.base import (
     RecordStatus,
     SkipRecord,
     SourceEpisode,
-    to_episode,
 )
 from ptr_training.importers.bridge_numpy import find, read
+from ptr_training.importers.to_episode import to_episode
 
 OPTIONS = ImportOptions()
 SIZE = (24, 24)
@@ -42,17 +42,15 @@ def test_file_becomes_the_episodes_it_was_made_from(tmp_path: Path) -> None:
         f"{FOLDER}/val/out.npy#1",
     ]
     for record, wanted in zip(records, made, strict=True):
-        foreign = read(record, OPTIONS)
-        episode, entry = to_episode(foreign, OPTIONS, SIZE)
+        source = read(record, OPTIONS)
+        episode, entry = to_episode(source, OPTIONS, SIZE)
         assert (episode.id, episode.source, episode.task) == (
             record.label,
             FOLDER,
             "put carrot on plate",
         )
         assert entry["sha256"] == sha256(file)
-        np.testing.assert_array_equal(
-            np.stack(foreign.pictures), np.stack(wanted.cameras[0])
-        )
+        np.testing.assert_array_equal(np.stack(source.images), np.stack(wanted.cameras[0]))
         np.testing.assert_array_equal(episode.requested, wanted.actions.astype(np.float32))
         np.testing.assert_array_equal(episode.proprio, wanted.states.astype(np.float32))
         assert np.diff(episode.stamps_ns).tolist() == [200_000_000] * len(episode)
@@ -67,7 +65,7 @@ def test_frames_stored_twice_are_taken_once(tmp_path: Path) -> None:
         for each in episode["next_observations"]
     ]
     np.testing.assert_array_equal(
-        np.stack(read_one(tmp_path, episode).pictures), np.stack(made.cameras[0])
+        np.stack(read_one(tmp_path, episode).images), np.stack(made.cameras[0])
     )
 
 
@@ -82,12 +80,12 @@ def test_next_observation_that_is_not_the_next_one_is_refused(tmp_path: Path) ->
         read_one(tmp_path, episode)
 
 
-def test_flattened_pictures_with_channels_first_are_turned_back(tmp_path: Path) -> None:
+def test_flattened_images_with_channels_first_are_turned_back(tmp_path: Path) -> None:
     made = Demonstration.make(length=3)
-    square = [picture[:, :24] for picture in made.cameras[0]]
-    made.cameras[0] = [picture.transpose(2, 0, 1).ravel() for picture in square]
+    square = [image[:, :24] for image in made.cameras[0]]
+    made.cameras[0] = [image.transpose(2, 0, 1).ravel() for image in square]
     np.testing.assert_array_equal(
-        np.stack(read_one(tmp_path, numpy_episode(made)).pictures), np.stack(square)
+        np.stack(read_one(tmp_path, numpy_episode(made)).images), np.stack(square)
     )
 
 
@@ -96,27 +94,27 @@ def test_time_stamps_and_instructions_of_later_files_are_read(tmp_path: Path) ->
     observations = [episode["observations"][0], *episode["next_observations"]]
     for number, observation in enumerate(observations):
         observation["time_stamp"] = 100 + 0.25 * number
-    foreign = read_one(tmp_path, episode)
-    assert foreign.stamps_ns.tolist() == [100_000_000_000, 100_250_000_000, 100_500_000_000]
-    assert foreign.language == ("put it", "there")
+    source = read_one(tmp_path, episode)
+    assert source.stamps_ns.tolist() == [100_000_000_000, 100_250_000_000, 100_500_000_000]
+    assert source.language == ("put it", "there")
     assert read_one(tmp_path, episode | {"language": [""]}).language == ()
 
 
 def test_camera_is_chosen_by_its_number(tmp_path: Path) -> None:
     made = Demonstration.make()
-    foreign = read_one(tmp_path, numpy_episode(made), camera="1")
-    np.testing.assert_array_equal(np.stack(foreign.pictures), np.stack(made.cameras[1]))
-    with pytest.raises(SkipRecord, match="no images2") as left_out:
+    source = read_one(tmp_path, numpy_episode(made), camera="1")
+    np.testing.assert_array_equal(np.stack(source.images), np.stack(made.cameras[1]))
+    with pytest.raises(SkipRecord, match="no images2") as skipped:
         read_one(tmp_path, numpy_episode(made), camera="2")
-    assert left_out.value.fate == RecordStatus.NO_CAMERA
+    assert skipped.value.status == RecordStatus.NO_CAMERA
     with pytest.raises(SkipRecord):
         read_one(tmp_path, numpy_episode(made), exclude=("toykitchen1",))
 
 
 def test_episode_without_a_transition_is_left_out(tmp_path: Path) -> None:
-    with pytest.raises(SkipRecord) as left_out:
+    with pytest.raises(SkipRecord) as skipped:
         read_one(tmp_path, {"observations": [], "next_observations": [], "actions": []})
-    assert left_out.value.fate == RecordStatus.TOO_SHORT
+    assert skipped.value.status == RecordStatus.TOO_SHORT
 
 
 def features(made: Demonstration) -> dict[str, Any]:
@@ -142,13 +140,13 @@ def features(made: Demonstration) -> dict[str, Any]:
         ),
         (
             numpy_episode(Demonstration.make()) | {"actions": [np.zeros(7)] * 4},
-            "6 pictures, 6 states, 4 actions",
+            "6 images, 6 states, 4 actions",
         ),
         (
             numpy_episode(Demonstration.make()) | {"actions": [np.zeros(6)] * 5},
             r"actions have shape \(5, 6\)",
         ),
-        (features(Demonstration.make()), r"images0 is float32 \(2048,\), no picture"),
+        (features(Demonstration.make()), r"images0 is float32 \(2048,\), no image"),
     ],
 )
 def test_damaged_episode_is_refused(tmp_path: Path, episode: Any, message: str) -> None:

@@ -17,9 +17,9 @@ from ptr_training.importers.base import (
     RecordStatus,
     SkipRecord,
     SourceEpisode,
-    to_episode,
 )
 from ptr_training.importers.bridge_raw import find, read
+from ptr_training.importers.to_episode import to_episode
 
 OPTIONS = ImportOptions()
 SIZE = (8, 8)
@@ -93,13 +93,13 @@ def test_cameras_are_found_by_topic_number_and_place(tmp_path: Path) -> None:
         config.write_text(
             json.dumps({"agent": {"env": ["Env", {"camera_topics": topics}]}})
         )
-        pictures = to_episode(read_one(tmp_path, camera=camera), OPTIONS, SIZE)[0].frames
-        np.testing.assert_array_equal(pictures, made.frames(8, number))
+        images = to_episode(read_one(tmp_path, camera=camera), OPTIONS, SIZE)[0].frames
+        np.testing.assert_array_equal(images, made.frames(8, number))
     config.unlink()
-    foreign = read_one(tmp_path)
-    assert foreign.notes == ("fixed camera not named by config.json, images0 taken",)
+    source = read_one(tmp_path)
+    assert source.notes == ("fixed camera not named by config.json, images0 taken",)
     np.testing.assert_array_equal(
-        to_episode(foreign, OPTIONS, SIZE)[0].frames, made.frames(8)
+        to_episode(source, OPTIONS, SIZE)[0].frames, made.frames(8)
     )
 
 
@@ -111,18 +111,18 @@ def test_recording_without_the_camera_is_left_out(
     tmp_path: Path, camera: str, message: str
 ) -> None:
     write_raw(tmp_path, Demonstration.make())
-    with pytest.raises(SkipRecord, match=message) as left_out:
+    with pytest.raises(SkipRecord, match=message) as skipped:
         read_one(tmp_path, camera=camera)
-    assert left_out.value.fate == RecordStatus.NO_CAMERA
+    assert skipped.value.status == RecordStatus.NO_CAMERA
 
 
 def test_bare_actions_and_several_instructions_are_read(tmp_path: Path) -> None:
     made = Demonstration.make()
     folder = write_raw(tmp_path, made, language="one \n\ntwo\nconfidence: 0.5\n")
     (folder / "policy_out.pkl").write_bytes(pickle.dumps(list(made.actions)))
-    foreign = read_one(tmp_path)
-    np.testing.assert_array_equal(foreign.actions, made.actions.astype(np.float32))
-    assert foreign.language == ("one", "two")
+    source = read_one(tmp_path)
+    np.testing.assert_array_equal(source.actions, made.actions.astype(np.float32))
+    assert source.language == ("one", "two")
 
 
 def test_recordings_are_found_from_any_folder_in_the_order_of_their_numbers(
@@ -156,9 +156,9 @@ def test_filters_see_the_folders_below_the_collection_only(tmp_path: Path) -> No
         {"exclude": ("kitchen1/put",)},
         {"include": ("sink", "drawer")},
     ):
-        with pytest.raises(SkipRecord) as left_out:
+        with pytest.raises(SkipRecord) as skipped:
             read_one(root, **options)
-        assert left_out.value.fate == RecordStatus.EXCLUDED
+        assert skipped.value.status == RecordStatus.EXCLUDED
 
 
 @pytest.mark.parametrize(
@@ -171,10 +171,10 @@ def test_filters_see_the_folders_below_the_collection_only(tmp_path: Path) -> No
         (
             "images0/im_5.jpg",
             None,
-            "5 pictures, 6 states, 6 time stamps, 5 actions; there must be one action less",
+            "5 images, 6 states, 6 time stamps, 5 actions; there must be one action less",
         ),
-        ("images0/im_3.jpg", b"", "picture 3 is empty"),
-        ("images0/im_3.jpg", b"no picture", "picture 3: compressed image"),
+        ("images0/im_3.jpg", b"", "image 3 is empty"),
+        ("images0/im_3.jpg", b"no image", "image 3: compressed image"),
         ("obs_dict.pkl", b"\x80\x04", "obs_dict.pkl: the pickle is damaged"),
         ("obs_dict.pkl", pickle.dumps({"state": 1}), "obs_dict.pkl holds no full_state"),
         (
@@ -221,7 +221,7 @@ def test_damaged_recording_is_refused(
         to_episode(read_one(tmp_path), OPTIONS, SIZE)
 
 
-def test_picture_with_a_huge_number_is_no_reason_to_count_up_to_it(tmp_path: Path) -> None:
+def test_image_with_a_huge_number_is_no_reason_to_count_up_to_it(tmp_path: Path) -> None:
     folder = write_raw(tmp_path, Demonstration.make()) / "images0"
     (folder / "im_5.jpg").rename(folder / f"im_{10**12}.jpg")
     with pytest.raises(RecordError, match=r"images0/im_5\.jpg is missing"):
@@ -232,7 +232,7 @@ def test_truncated_jpeg_is_refused_although_it_decodes(tmp_path: Path) -> None:
     file = write_raw(tmp_path, Demonstration.make()) / "images0/im_2.jpg"
     file.write_bytes(file.read_bytes()[:-30])
     with pytest.raises(
-        RecordError, match=r"picture 2 is truncated: \d+ bytes without the end of a JPEG"
+        RecordError, match=r"image 2 is truncated: \d+ bytes without the end of a JPEG"
     ):
         to_episode(read_one(tmp_path), OPTIONS, SIZE)
 

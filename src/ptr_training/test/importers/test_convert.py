@@ -37,7 +37,7 @@ def test_a_store_becomes_a_lerobot_data_set(
         )
         == 0
     )
-    assert "pictures as mp4, altered by it" in capsys.readouterr().out
+    assert "images as mp4, altered by it" in capsys.readouterr().out
 
 
 def test_a_store_converted_and_imported_is_the_same_store(

@@ -22,7 +22,7 @@ from altered_lerobot import (
     DATA,
     EPISODES,
     FRONT,
-    PICTURES,
+    IMAGES,
     SIDE,
     VIDEO,
     add_feature,
@@ -41,10 +41,10 @@ from ptr_training.importers.base import (
     RecordError,
     RecordStatus,
     SkipRecord,
-    to_episode,
 )
 from ptr_training.importers.import_store import Request, import_store
-from ptr_training.importers.lerobot import card, find, read
+from ptr_training.importers.lerobot import find, info_fields, read
+from ptr_training.importers.to_episode import to_episode
 
 
 def test_data_set_of_lerobot_is_read_as_it_was_given() -> None:
@@ -61,7 +61,7 @@ def test_data_set_of_lerobot_is_read_as_it_was_given() -> None:
             "",
             None,
         )
-        np.testing.assert_array_equal(episode.frames, reference.pictures(number))
+        np.testing.assert_array_equal(episode.frames, reference.images(number))
         np.testing.assert_array_equal(
             episode.proprio, reference.states(number)[:, [0, 1, 2, 3, 4, 5, 7]]
         )
@@ -72,11 +72,11 @@ def test_data_set_of_lerobot_is_read_as_it_was_given() -> None:
         )
 
 
-def test_videos_of_lerobot_show_each_episodes_pictures_in_order() -> None:
+def test_videos_of_lerobot_show_each_episodes_images_in_order() -> None:
     for number, record in enumerate(find([reference.FOLDER])):
         found, wanted = (
             imported(read(record, SIDE)).frames.astype(int),
-            reference.pictures(number),
+            reference.images(number),
         )
         differences = np.abs(found[:, None] - wanted[None]).mean((2, 3, 4))
         np.testing.assert_array_equal(differences.argmin(1), np.arange(len(wanted)))
@@ -84,7 +84,7 @@ def test_videos_of_lerobot_show_each_episodes_pictures_in_order() -> None:
 
 
 def test_a_store_is_made_of_it_and_tells_its_camera(tmp_path: Path) -> None:
-    options = ImportOptions(camera=PICTURES)
+    options = ImportOptions(camera=IMAGES)
     audit = import_store(
         Request(
             "lerobot", (reference.FOLDER,), tmp_path / "store", options, {"image_width": 16}
@@ -98,7 +98,7 @@ def test_a_store_is_made_of_it_and_tells_its_camera(tmp_path: Path) -> None:
     assert (made.image_height, made.image_width, made.command) == (128, 16, "requested")
     assert store.steps["reward"].sum() == 6
     np.testing.assert_array_equal(
-        store.frames[5], resize_area(reference.pictures(1)[0], (128, 16))
+        store.frames[5], resize_area(reference.images(1)[0], (128, 16))
     )
 
 
@@ -148,9 +148,9 @@ def test_tasks_are_named_by_the_data_set_and_renamed_by_the_map(task_from: str) 
 
 def test_data_sets_are_filtered_by_name(root: Path) -> None:
     assert read_first(root, include=("ref",))
-    with pytest.raises(SkipRecord) as left_out:
+    with pytest.raises(SkipRecord) as skipped:
         read_first(root, exclude=("ref",))
-    assert left_out.value.fate == RecordStatus.EXCLUDED
+    assert skipped.value.status == RecordStatus.EXCLUDED
 
 
 @pytest.mark.parametrize("name", [DATA, EPISODES, "meta/tasks.parquet", VIDEO])
@@ -207,7 +207,7 @@ def test_the_same_tables_written_otherwise_are_read_alike(
         one, other = read(found, FRONT), read(wanted, FRONT)
         np.testing.assert_array_equal(one.actions, other.actions)
         np.testing.assert_array_equal(one.states, other.states)
-        assert (one.pictures, one.language) == (other.pictures, other.language)
+        assert (one.images, one.language) == (other.images, other.language)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_values_that_are_not_as_described_are_refused(
         ("frame_index", "numbered from 0"),
         ("task_index", "task_index is x"),
         ("action", "values of action are no numbers"),
-        (PICTURES, f"{PICTURES} holds no encoded pictures"),
+        (IMAGES, f"{IMAGES} holds no encoded images"),
     ],
 )
 def test_text_in_the_place_of_something_else_is_refused(
@@ -356,32 +356,32 @@ def test_an_episode_of_one_frame_is_left_out(root: Path) -> None:
     parquet.write_table(table.slice(4), root / DATA)
     set_column(root / DATA, "frame_index", list(range(14)))
     set_column(root / EPISODES, "length", [1, 6, 7])
-    with pytest.raises(SkipRecord) as left_out:
+    with pytest.raises(SkipRecord) as skipped:
         read_first(root)
-    assert left_out.value.fate == RecordStatus.TOO_SHORT
+    assert skipped.value.status == RecordStatus.TOO_SHORT
 
 
-def test_a_damaged_picture_is_named_with_its_frame(root: Path) -> None:
-    cells = parquet.read_table(root / DATA)[PICTURES].to_pylist()
+def test_a_damaged_image_is_named_with_its_frame(root: Path) -> None:
+    cells = parquet.read_table(root / DATA)[IMAGES].to_pylist()
     cells[2]["bytes"] = cells[2]["bytes"][:40]
     cells[5 + 1] = {"bytes": None, "path": str(root / "meta/info.json")}
-    set_column(root / DATA, PICTURES, cells)
+    set_column(root / DATA, IMAGES, cells)
     records = find([root])
     for record, message in zip(
-        records, ("picture 2: compressed image", "picture 1 is empty"), strict=False
+        records, ("image 2: compressed image", "image 1 is empty"), strict=False
     ):
         with pytest.raises(RecordError, match=message):
             imported(read(record, FRONT))
 
 
 def test_a_camera_that_was_not_recorded_is_left_out(root: Path) -> None:
-    black = reference.pictures(0)[0] * 0
-    cells = parquet.read_table(root / DATA)[PICTURES].to_pylist()
+    black = reference.images(0)[0] * 0
+    cells = parquet.read_table(root / DATA)[IMAGES].to_pylist()
     cells[:5] = [{"bytes": cv2.imencode(".jpg", black)[1].tobytes(), "path": None}] * 5
-    set_column(root / DATA, PICTURES, cells)
-    with pytest.raises(SkipRecord, match="all its pictures are black") as left_out:
+    set_column(root / DATA, IMAGES, cells)
+    with pytest.raises(SkipRecord, match="all its images are black") as skipped:
         imported(read_first(root))
-    assert left_out.value.fate == RecordStatus.NO_CAMERA
+    assert skipped.value.status == RecordStatus.NO_CAMERA
 
 
 def test_data_sets_with_different_cameras_do_not_go_into_one_store(root: Path) -> None:
@@ -391,7 +391,7 @@ def test_data_sets_with_different_cameras_do_not_go_into_one_store(root: Path) -
     with pytest.raises(
         TrainingError, match="their camera is 'image_0' and 'side'; import them one by one"
     ):
-        card(find([root, other]), ImportOptions())
+        info_fields(find([root, other]), ImportOptions())
 
 
 def test_without_pyarrow_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,7 +119,7 @@ def test_depth_is_no_camera_and_the_only_camera_needs_no_name(root: Path) -> Non
         ),
     )
     np.testing.assert_array_equal(
-        imported(read_first(root, camera="")).frames, reference.pictures(0)
+        imported(read_first(root, camera="")).frames, reference.images(0)
     )
 
 

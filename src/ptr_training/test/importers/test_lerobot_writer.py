@@ -20,11 +20,12 @@ from ptr_common.errors import PtrError
 from ptr_training.data.episode import DatasetInfo, Episode, EpisodeWriter
 from ptr_training.data.store import EpisodeStore
 from ptr_training.errors import TrainingError
-from ptr_training.importers import lerobot_writer
-from ptr_training.importers.base import ImportOptions, to_episode
+from ptr_training.importers import lerobot_files, lerobot_writer
+from ptr_training.importers.base import ImportOptions
 from ptr_training.importers.import_store import Request, import_store
 from ptr_training.importers.lerobot import find, read
 from ptr_training.importers.lerobot_writer import write
+from ptr_training.importers.to_episode import to_episode
 
 CAMERA = "observation.images.front"
 CARD = DatasetInfo(
@@ -33,16 +34,16 @@ CARD = DatasetInfo(
 
 
 def make_episode(number: int, length: int, outcome: str = "success") -> Episode:
-    """Return an episode of smooth pictures, so that a video of them is close to them."""
+    """Return an episode of smooth images, so that a video of them is close to them."""
     rng = np.random.default_rng(number)
     row, column, time = np.mgrid[:32, :48, : length + 1]
-    pictures = np.stack(
+    images = np.stack(
         [5 * column + time, 7 * row, 30 * number + 10 * time], axis=-1
     ).transpose(2, 0, 1, 3)
     return Episode(
         id=f"e/{number}",
         task=["put ä in b", "open c"][number % 2],
-        frames=pictures.astype(np.uint8),
+        frames=images.astype(np.uint8),
         stamps_ns=1_700_000_000_123_456_789 + np.arange(length + 1) * 200_000_001,
         proprio=rng.normal(size=(length + 1, 7)),
         requested=rng.normal(size=(length, 7)),
@@ -117,7 +118,7 @@ def test_what_is_mended_in_other_data_comes_back_from_a_store_as_it_was(
         np.testing.assert_array_equal(getattr(back, name), wanted)
 
 
-def test_with_videos_all_but_the_pictures_comes_back_and_those_nearly(
+def test_with_videos_all_but_the_images_comes_back_and_those_nearly(
     make: Callable, tmp_path: Path
 ) -> None:
     store = make()
@@ -155,7 +156,7 @@ def test_what_the_user_chooses_counts_more_than_what_the_store_said(
         assert set(back.steps[name][:, 6]) == {0.0, 1.0}
 
 
-def test_a_card_that_asks_for_huge_pictures_is_refused(
+def test_a_card_that_asks_for_huge_images_is_refused(
     make: Callable, tmp_path: Path
 ) -> None:
     write(make(), tmp_path / "set")
@@ -286,10 +287,10 @@ def test_files_are_begun_anew_at_their_limit_and_chunks_as_well(
 ) -> None:
     store = make()
     write(store, tmp_path / "one", video=video)
-    monkeypatch.setattr(lerobot_writer, "DATA_MEGABYTES", 0.0005)
-    monkeypatch.setattr(lerobot_writer, "VIDEO_MEGABYTES", 0.0005)
+    monkeypatch.setattr(lerobot_files, "DATA_MEGABYTES", 0.0005)
+    monkeypatch.setattr(lerobot_files, "VIDEO_MEGABYTES", 0.0005)
     monkeypatch.setattr(lerobot_writer, "EPISODES_PER_GROUP", 1)
-    monkeypatch.setattr(lerobot_writer, "FILES_PER_CHUNK", 3)
+    monkeypatch.setattr(lerobot_files, "FILES_PER_CHUNK", 3)
     write(store, tmp_path / "many", video=video)
     names = [f"chunk-{number // 3:03d}/file-{number % 3:03d}" for number in range(4)]
     for part in ("data", "meta/episodes", *([f"videos/{CAMERA}"] if video else [])):
@@ -362,7 +363,7 @@ def test_a_rate_that_is_no_whole_number_is_refused(make: Callable, tmp_path: Pat
         write(make(rate=7.5), tmp_path / "set")
 
 
-def test_pictures_that_no_video_can_hold_are_refused(
+def test_images_that_no_video_can_hold_are_refused(
     tmp_path: Path, make_store: Callable[..., Path]
 ) -> None:
     path = make_store("odd", per_task=1)
@@ -395,8 +396,8 @@ def test_lerobot_itself_reads_what_is_written(
     assert (len(dataset), dataset.num_episodes) == (26, 4)
     for number, item in enumerate(dataset[index] for index in range(len(dataset))):
         step = store.steps[number]
-        picture = (item[CAMERA].permute(1, 2, 0) * 255).round().numpy()
-        assert np.abs(picture - store.frames[number]).mean() < (3 if video else 1e-9)
+        image = (item[CAMERA].permute(1, 2, 0) * 255).round().numpy()
+        assert np.abs(image - store.frames[number]).mean() < (3 if video else 1e-9)
         np.testing.assert_array_equal(item["observation.state"], step["proprio"])
         if not step["is_last"]:
             np.testing.assert_array_equal(item["action"], step["requested"])
