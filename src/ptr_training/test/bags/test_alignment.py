@@ -6,6 +6,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_alignment import (
+    EDGE,
+    FOREVER,
+    GAPS,
+    MS,
+    as_lists,
+    every,
+    make_commands,
+    plain_align,
+    plain_match,
+    recordings,
+)
 
 from ptr_training.bags.alignment import (
     MAX_AGE_NS,
@@ -17,28 +29,6 @@ from ptr_training.bags.alignment import (
     match_executed,
     newest,
 )
-
-FOREVER = 2**62
-MS = 1_000_000
-
-
-def make_commands(stamps: list[int], observed: list[int] | None = None) -> Commands:
-    """Commands whose action number k moves k mm along x, all executed at half size."""
-    requested = np.zeros((len(stamps), 7))
-    requested[:, 0] = np.arange(len(stamps)) / 1000
-    requested[:, 6] = np.arange(len(stamps)) % 2
-    executed = requested * np.array([0.5] * 6 + [1.0])
-    zeros = np.zeros(len(stamps), np.int64)
-    return Commands(
-        np.array(stamps),
-        zeros if observed is None else np.array(observed),
-        requested,
-        executed,
-    )
-
-
-def every(interval_ms: float, until_ms: int, start_ms: int = 0) -> np.ndarray:
-    return np.arange(start_ms, until_ms, interval_ms) * MS
 
 
 def test_each_command_at_the_control_rate_is_one_step() -> None:
@@ -154,7 +144,7 @@ def test_single_command_between_two_images_is_an_episode_of_one_step() -> None:
         align(make_commands([1000 * MS]), images, images, end_ns=1000 * MS)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     jitter=st.lists(st.integers(-60, 60), min_size=2, max_size=30),
     gaps=st.lists(st.integers(0, 3), min_size=30, max_size=30),
@@ -230,7 +220,7 @@ def test_what_was_not_executed_is_a_step_in_which_the_arm_stayed() -> None:
 angles = st.floats(-0.2, 0.2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(angles, angles, angles), min_size=1, max_size=6))
 def test_composed_rotation_equals_the_rotations_one_after_the_other(
     turns: list[tuple[float, float, float]],
@@ -257,3 +247,139 @@ def rotation(roll: float, pitch: float, yaw: float) -> np.ndarray:
 def test_composed_translation_is_the_sum_and_the_gripper_the_last() -> None:
     actions = np.array([[0.01, 0, 0.02, 0, 0, 0, 1.0], [0.01, -0.01, 0, 0, 0, 0, 0.3]])
     np.testing.assert_allclose(compose(actions), [0.02, -0.01, 0.02, 0, 0, 0, 0.3])
+
+
+def test_times_are_those_of_a_5_hz_controller() -> None:
+    assert PERIOD_NS == 200 * MS
+    assert MAX_AGE_NS == 400 * MS
+
+
+@settings(max_examples=300)
+@given(recordings())
+def test_steps_are_those_of_the_rule_in_plain_loops(
+    recording: tuple[Commands, list[int], list[int], int],
+) -> None:
+    commands, images, states, end = recording
+    try:
+        found: object = as_lists(
+            align(commands, np.array(images, np.int64), np.array(states, np.int64), end)
+        )
+    except AlignmentError:
+        found = None
+    expected = plain_align(commands, images, states, end) if images and states else None
+    assert found == expected
+
+
+@settings(max_examples=100)
+@given(recordings())
+def test_actions_are_made_of_the_commands_of_their_step(
+    recording: tuple[Commands, list[int], list[int], int],
+) -> None:
+    commands, images, states, end = recording
+    try:
+        steps = align(commands, np.array(images, np.int64), np.array(states, np.int64), end)
+    except AlignmentError:
+        return
+    executed = commands.executed.copy()
+    done = [row for row in range(len(executed)) if not np.isnan(executed[row, 0])]
+    for row in range(len(executed)):
+        if row not in done:
+            before = [other for other in done if other < row] or done[:1]
+            gripper = executed[before[-1], 6] if before else commands.requested[0, 6]
+            executed[row] = [0, 0, 0, 0, 0, 0, gripper]
+    for actions, values in (
+        (steps.requested, commands.requested),
+        (steps.executed, executed),
+    ):
+        gripper = values[steps.early[-1], 6] if len(steps.early) else values[0, 6]
+        for action, members in zip(actions, steps.members, strict=True):
+            gripper = values[members[-1], 6] if len(members) else gripper
+            expected = [*values[members, :6].sum(0), gripper]
+            np.testing.assert_allclose(action, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("gap", "steps"), [(300 * MS, 2), (300 * MS + 1, 3), (500 * MS, 3), (501 * MS, 4)]
+)
+def test_gap_of_more_than_one_and_a_half_periods_is_held(gap: int, steps: int) -> None:
+    commands = make_commands([1000 * MS, 1000 * MS + gap])
+    images = every(1, 3000).astype(np.int64)
+    assert len(align(commands, images, images, FOREVER)) == steps
+
+
+@pytest.mark.parametrize(("interval", "steps"), [(150 * MS, 5), (150 * MS - 1, 3)])
+def test_median_interval_under_three_quarters_of_a_period_makes_a_grid(
+    interval: int, steps: int
+) -> None:
+    commands = make_commands([1000 * MS + number * interval for number in range(5)])
+    images = every(1, 3000).astype(np.int64)
+    found = align(commands, images, images, FOREVER)
+    assert len(found) == steps
+    assert [len(member) for member in found.members] == (
+        [1] * 5 if steps == 5 else [2, 1, 2]
+    )
+
+
+@pytest.mark.parametrize("old", ["image", "arm state"])
+def test_observation_of_two_periods_is_the_oldest(old: str) -> None:
+    commands = make_commands([1000 * MS + number * PERIOD_NS for number in range(6)])
+    dense = every(10, 4000).astype(np.int64)
+    around_step_3 = (dense > 1100 * MS) & (dense <= 1600 * MS)
+    rest = dense[~around_step_3]
+    for stamp in (1600 * MS - MAX_AGE_NS, 1600 * MS - MAX_AGE_NS - 1):
+        sparse = np.sort(np.append(rest, stamp))
+        streams = (sparse, dense) if old == "image" else (dense, sparse)
+        if stamp == 1600 * MS - MAX_AGE_NS:
+            assert len(align(commands, *streams, FOREVER)) == 6
+        else:
+            with pytest.raises(
+                AlignmentError, match=f"step 3 the newest {old} is 0.40 s old"
+            ):
+                align(commands, *streams, FOREVER)
+
+
+def test_refusal_names_the_older_of_image_and_state() -> None:
+    commands = make_commands([1000 * MS + number * PERIOD_NS for number in range(10)])
+    dense = every(50, 4000).astype(np.int64)
+    long = dense[(dense < 1200 * MS) | (dense > 2200 * MS)]
+    short = dense[(dense < 1250 * MS) | (dense > 2200 * MS)]
+    with pytest.raises(AlignmentError, match=r"newest image is 0\.45 s old"):
+        align(commands, long, short, FOREVER)
+    with pytest.raises(AlignmentError, match=r"newest arm state is 0\.45 s old"):
+        align(commands, short, long, FOREVER)
+    with pytest.raises(AlignmentError, match=r"newest image is 0\.45 s old"):
+        align(commands, long, long, FOREVER)
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_executed_commands_are_matched_as_the_rule_says(data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 6))
+    stamps = [1000 * MS]
+    for _ in range(count - 1):
+        stamps.append(stamps[-1] + data.draw(GAPS) * MS)
+    images = st.sampled_from([0, 0, 11, 12, 13])
+    observed = [data.draw(images) for _ in stamps]
+    done = []
+    for stamp in stamps:
+        for _ in range(data.draw(st.integers(0, 2))):
+            delay = data.draw(st.sampled_from([0, 5, 5, 100, 200]))
+            done.append(stamp + delay * MS + data.draw(EDGE))
+    done.sort()
+    done_observed = [data.draw(images) for _ in done]
+    found = match_executed(
+        np.array(stamps),
+        np.array(observed),
+        np.array(done, np.int64),
+        np.array(done_observed, np.int64),
+    )
+    assert found.tolist() == plain_match(stamps, observed, done, done_observed)
+
+
+def test_steps_can_be_renumbered() -> None:
+    images = every(50, 4000).astype(np.int64)
+    steps = align(make_commands([1000 * MS, 1200 * MS]), images, images, FOREVER)
+    renumbered = steps.renumbered(np.arange(80) + 100, np.arange(80) + 500)
+    np.testing.assert_array_equal(renumbered.images, steps.images + 100)
+    np.testing.assert_array_equal(renumbered.states, steps.states + 500)
+    np.testing.assert_array_equal(renumbered.requested, steps.requested)

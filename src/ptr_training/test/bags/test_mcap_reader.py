@@ -88,7 +88,6 @@ def test_messages_channels_and_counts_are_those_written(
 
 @settings(
     max_examples=30,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
@@ -136,7 +135,6 @@ def test_truncated_file_is_refused_wherever_it_ends(tmp_path: Path, left: int) -
 
 @settings(
     max_examples=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(share=st.floats(0, 1))
