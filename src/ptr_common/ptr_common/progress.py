@@ -22,6 +22,7 @@ class LogProgress(tqdm):
         options.setdefault("maxinterval", 6 * LOG_INTERVAL)
         options.setdefault("bar_format", LINE)
         self._shown = -1  # count of the last line
+        self.disable = False
         super().__init__(*arguments, **options)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:

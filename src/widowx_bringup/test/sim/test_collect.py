@@ -77,7 +77,7 @@ def test_an_unknown_task_is_refused_before_anything_is_written(tmp_path: Path) -
 
 def test_a_typing_error_in_a_task_is_answered_with_the_nearest_task(tmp_path: Path) -> None:
     typed = "put the red cub on the white plate"
-    with pytest.raises(TaskError, match=f"did you mean {TASK}"):
+    with pytest.raises(TaskError, match=f"did you mean {TASK!r}"):
         main(["--tasks", typed, "--out", str(tmp_path / "store")])
 
 
