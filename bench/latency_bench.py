@@ -1,9 +1,9 @@
-"""Measure the policy node from image stamp to published command, over DDS, with untrained networks of real size.
+"""Measure the latency of the policy node over DDS, with untrained networks of real size.
 
     .venv/bin/python bench/latency_bench.py --seconds 60
 
-The node runs as its own process. This one plays the camera (640x480 rgb8 at 30 Hz) and the
-arm.
+Latency: from the stamp of an image to the published command. The node runs in another
+process; this one plays the camera (640x480 rgb8 at 30 Hz) and the arm.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 CAMERA = CameraSpec("bench", 640, 480)
 TASK = "put the red cube on the white plate"
 STATE_RATE = 20.0  # [Hz]
-SIZES = {"small": 64, "resnet34": 128}  # pixels of the picture each encoder is meant for
+SIZES = {"small": 64, "resnet34": 128}  # image size of each encoder [pixels]
 
 
 def untrained(encoder: str, agent: str, size: int) -> InferencePolicy:
-    """Return the networks of an agent whose pictures are `size` pixels square, before any training."""
+    """Return the untrained networks of an agent for images of `size` x `size` pixels."""
     import torch
 
     from ptr_training.agents import AGENTS
@@ -45,11 +45,11 @@ def untrained(encoder: str, agent: str, size: int) -> InferencePolicy:
     from ptr_training.training.config import Config
 
     low, high = tuple(ACTION_LOW.tolist()), tuple(ACTION_HIGH.tolist())
-    problem = DataSpec(
+    data_spec = DataSpec(
         8, size, size, low, high, (True,) * 7, (0.0,) * 7, (0.0,) * 7, (1.0,) * 7
     )
     config = Config(AGENTS[agent].Config(), agent, NetworkConfig(encoder=encoder))
-    return build_agent(config, problem, torch.device("cpu")).deployed().eval()
+    return build_agent(config, data_spec, torch.device("cpu")).deployed().eval()
 
 
 def make_bundle(
@@ -88,10 +88,10 @@ class Robot:
         self.arrivals: list[float] = []  # image stamp to arrival of the command here [s]
         self.states: list[PolicyState] = []
         self._image = Image()
-        picture = np.random.default_rng(1).integers(
+        pixels = np.random.default_rng(1).integers(
             0, 256, (CAMERA.height, CAMERA.width, 3), np.uint8
         )
-        fill_message(self._image, picture)
+        fill_message(self._image, pixels)
         self._images = node.create_publisher(Image, image_topic(CAMERA.name), qos.IMAGES)
         self._arms = node.create_publisher(ArmState, "arm/state", qos.STATE)
         self.events = node.create_publisher(EpisodeEvent, "episode/event", qos.EVENTS)
@@ -105,12 +105,12 @@ class Robot:
         node.create_subscription(EefCommand, "arm/command", take, qos.COMMANDS)
 
     def publish_image(self) -> None:
-        """Publish a picture taken now."""
+        """Publish an image stamped now."""
         self._image.header.stamp = self.node.get_clock().now().to_msg()
         self._images.publish(self._image)
 
     def publish_arm(self) -> None:
-        """Publish an arm state measured now."""
+        """Publish an arm state stamped now."""
         from ptr_msgs.msg import ArmState
 
         state = ArmState()
@@ -119,40 +119,39 @@ class Robot:
 
 
 def measure(robot: Robot, policy: Processes, seconds: float, rate: float) -> None:
-    """Publish pictures at `rate` [Hz] and arm states for some seconds, within an episode."""
+    """Publish images at `rate` [Hz] and arm states for some seconds, within an episode."""
     import rclpy
 
     from ptr_msgs.msg import EpisodeEvent
 
-    while (
-        robot.events.get_subscription_count() == 0 or not robot.states
-    ):  # the policy is active
+    # Until the policy is active.
+    while robot.events.get_subscription_count() == 0 or not robot.states:
         policy.check()
         rclpy.spin_once(robot.node, timeout_sec=0.1)
     start = EpisodeEvent(episode_id="bench", event=EpisodeEvent.START, task=TASK)
     start.header.stamp = robot.node.get_clock().now().to_msg()
     robot.events.publish(start)
-    begin, pictures, arms = time.monotonic(), 0, 0
+    begin, images, arms = time.monotonic(), 0, 0
     while (now := time.monotonic() - begin) < seconds:
         if now >= arms / STATE_RATE:
             robot.publish_arm()
             arms += 1
-        if now >= pictures / rate:
+        if now >= images / rate:
             robot.publish_image()
-            pictures += 1
-        due = min(arms / STATE_RATE, pictures / rate)
+            images += 1
+        due = min(arms / STATE_RATE, images / rate)
         rclpy.spin_once(robot.node, timeout_sec=max(0.0, due - (time.monotonic() - begin)))
     rclpy.spin_once(robot.node, timeout_sec=0.5)
 
 
 def summary(values: list[float]) -> str:
-    """Return median, 99th percentile and largest of some times [s] in milliseconds."""
+    """Return median, 99th percentile and largest of some times [s], in milliseconds."""
     p50, p99, worst = np.percentile(np.array(values) * 1e3, (50, 99, 100))
     return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {worst:.1f} ms"
 
 
 def main() -> int:
-    """Run the node against the played robot, with one encoder after the other, and print what was measured."""
+    """Measure the node with each encoder and print the latencies."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -161,7 +160,7 @@ def main() -> int:
     )
     parser.add_argument("--agent", choices=("cql", "bc"), default="cql")
     parser.add_argument(
-        "--size", type=int, help=f"pixels of the network's picture (default: {SIZES})"
+        "--size", type=int, help=f"image size of the network [pixels] (default: {SIZES})"
     )
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument(
@@ -192,7 +191,7 @@ def main() -> int:
 
 
 def run_node(arguments: argparse.Namespace, encoder: str, size: int) -> Robot:
-    """Run the policy node against a played robot for some seconds; return the robot with what it saw."""
+    """Run the policy node against a played robot; return the robot with its latencies."""
     import rclpy
 
     from ptr_policy_node.aot_compile import compile_bundle
@@ -202,13 +201,10 @@ def run_node(arguments: argparse.Namespace, encoder: str, size: int) -> Robot:
 
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder  # what is compiled goes with the bundle
-        bundle, form = (
-            Path(folder, "bundle"),
-            "torchscript" if arguments.backend == "torchscript" else "export",
-        )
-        make_bundle(
-            bundle, untrained(encoder, arguments.agent, size), arguments.agent, size, form
-        )
+        bundle = Path(folder, "bundle")
+        form = "torchscript" if arguments.backend == "torchscript" else "export"
+        networks = untrained(encoder, arguments.agent, size)
+        make_bundle(bundle, networks, arguments.agent, size, form)
         if arguments.backend == "aot":
             compile_bundle(read_bundle(bundle), arguments.precision)
         parameters: dict[str, Any] = {

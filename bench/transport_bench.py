@@ -52,8 +52,9 @@ def main() -> int:
         else (np.nan,) * 3
     )
     print(
-        f"{arguments.size} rgb8 at {arguments.rate:g} Hz for {arguments.seconds:g} s: received {received} of "
-        f"{transport.sent}; publish to callback p50 {p50:.2f} ms, p99 {p99:.2f} ms, max {worst:.2f} ms; "
+        f"{arguments.size} rgb8 at {arguments.rate:g} Hz for {arguments.seconds:g} s: "
+        f"received {received} of {transport.sent}; "
+        f"publish to callback p50 {p50:.2f} ms, p99 {p99:.2f} ms, max {worst:.2f} ms; "
         f"CPU a frame: publisher {transport.publisher_cpu * 1e3:.2f} ms, "
         f"subscriber {transport.subscriber_cpu * 1e3:.2f} ms"
     )

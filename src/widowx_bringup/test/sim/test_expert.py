@@ -1,56 +1,25 @@
+"""The scripted expert and the noise of its arm."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from scripted_rollouts import demonstrate
 
 from ptr_common.action_space import ACTION_HIGH, ACTION_LOW
-from ptr_training.data.episode import Episode
 from widowx_bringup.arm.controller import EefController
 from widowx_bringup.arm.kinematics import Kinematics
-from widowx_bringup.camera.protocol import CameraFeatures, Frame
-from widowx_bringup.sim.expert import Disturbance, Expert
-from widowx_bringup.sim.rollout import rollout
+from widowx_bringup.sim.expert import LONGEST_STEP, Disturbance, Expert
 from widowx_bringup.sim.simulated_devices import SimulatedArm
 from widowx_bringup.sim.tasks import TARGET_TASK, TASKS, parse_task, sample_layout
-from widowx_bringup.sim.world import SimulatorError, World
+from widowx_bringup.sim.world import World
 
-
-class NumberedCamera:
-    """Pictures that are told apart without drawing anything."""
-
-    def __init__(self, world: World) -> None:
-        self.features = CameraFeatures("numbered", 4, 4, 30.0)
-        self._world = world
-        self._count = 0
-
-    def connect(self) -> None: ...
-    def disconnect(self) -> None: ...
-
-    def read_latest(self, max_age: float = 0.2) -> Frame:
-        self._count += 1
-        return Frame(self._world.time_ns, np.full((4, 4, 3), self._count % 256, np.uint8))
+REQUESTED = np.array([LONGEST_STEP, 0, 0, 0, 0, 0.1, 1.0])
 
 
 @pytest.fixture(scope="module")
 def world() -> World:
     return World()
-
-
-def demonstrate(
-    world: World, task: str, seed: int, noise: float, max_steps: int = 60, linger: int = 2
-) -> Episode:
-    world.reset(sample_layout(task, seed))
-    expert = Expert(world, parse_task(task))
-    control = EefController(SimulatedArm(world), Kinematics())
-    return rollout(
-        world,
-        control,
-        NumberedCamera(world),
-        lambda _, proprio: expert.act(proprio),
-        disturb=Disturbance(np.random.default_rng(seed), noise),
-        max_steps=max_steps,
-        linger=linger,
-    )
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -107,36 +76,42 @@ def test_the_expert_goes_back_for_an_object_that_was_taken_from_its_fingers(
     assert world.success()
 
 
-def test_a_rollout_keeps_observations_and_steps_in_step(world: World) -> None:
-    episode = demonstrate(world, TARGET_TASK, 2, noise=0.0)
-    T = len(episode)
-    assert episode.frames.shape == (T + 1, 4, 4, 3)
-    assert episode.proprio.shape == (T + 1, 7)
-    assert episode.executed.shape == (T, 7)
-    assert (np.diff(episode.stamps_ns) == 200_000_000).all()
-    assert episode.frames[:, 0, 0, 0].tolist() == list(range(1, T + 2))
-    assert (episode.task, episode.seed, episode.outcome) == (TARGET_TASK, 2, "success")
+# --- noise ----------------------------------------------------------------------------------
 
 
-def test_the_last_transitions_of_a_success_end_in_solved_scenes(world: World) -> None:
-    short = demonstrate(world, TARGET_TASK, 2, noise=0.0, linger=0)
-    assert len(demonstrate(world, TARGET_TASK, 2, noise=0.0, linger=2)) == len(short) + 2
+def test_without_noise_every_action_is_executed_as_requested() -> None:
+    disturb = Disturbance(np.random.default_rng(0), noise=0.0, burst=1.0)
+    for _ in range(20):
+        np.testing.assert_array_equal(disturb(REQUESTED), REQUESTED)
 
 
-def test_a_rollout_that_runs_out_of_steps_is_a_failure(world: World) -> None:
-    episode = demonstrate(world, TARGET_TASK, 2, noise=0.0, max_steps=5)
-    assert len(episode) == 5
-    assert episode.outcome == "failure"
+def test_noise_has_the_std_asked_for_and_less_for_short_steps() -> None:
+    disturb = Disturbance(np.random.default_rng(0), noise=0.1, burst=0.0)
+    requested = REQUESTED / 2  # far from the bounds
+    still = np.array([0, 0, 0, 0, 0, 0, 1.0])
+    moving = np.array([disturb(requested) for _ in range(2000)]) - requested
+    resting = np.array([disturb(still) for _ in range(2000)]) - still
+    std = 0.1 * LONGEST_STEP
+    np.testing.assert_allclose(moving[:, :3].std(axis=0), (0.25 + 0.75 / 2) * std, rtol=0.1)
+    np.testing.assert_allclose(resting[:, :3].std(axis=0), 0.25 * std, rtol=0.1)
+    assert (moving[:, [3, 4, 6]] == 0).all()
 
 
-def test_a_rollout_needs_a_scene() -> None:
-    world = World()
-    control = EefController(SimulatedArm(world), Kinematics())
-    with pytest.raises(SimulatorError, match=r"World\.reset"):
-        rollout(
-            world,
-            control,
-            NumberedCamera(world),
-            lambda image, proprio: np.zeros(7),
-            max_steps=3,
-        )
+def test_an_executed_action_is_within_the_bounds() -> None:
+    disturb = Disturbance(np.random.default_rng(0), noise=1.0)
+    actions = np.array([disturb(REQUESTED) for _ in range(500)])
+    assert (actions >= ACTION_LOW).all()
+    assert (actions <= ACTION_HIGH).all()
+
+
+def test_a_burst_repeats_one_random_step_two_to_five_times() -> None:
+    disturb = Disturbance(np.random.default_rng(0), noise=0.1, burst=1.0)
+    actions = [tuple(disturb(REQUESTED)) for _ in range(400)]
+    lengths = []
+    for number, action in enumerate(actions):
+        if number and action == actions[number - 1]:
+            lengths[-1] += 1
+        else:
+            lengths.append(1)
+    assert set(lengths[:-1]) == {2, 3, 4, 5}
+    assert 0.5 < np.mean([action[6] == 0.0 for action in actions]) < 0.9

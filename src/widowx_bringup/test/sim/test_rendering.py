@@ -1,3 +1,5 @@
+"""Off-screen rendering: images of the scene, and machines that cannot render."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -6,7 +8,6 @@ import pytest
 from ptr_common.images import resize_area
 from widowx_bringup.sim import rendering
 from widowx_bringup.sim.rendering import RenderingError
-from widowx_bringup.sim.simulated_devices import SimulatedCamera
 from widowx_bringup.sim.tasks import OBJECTS, TARGET_TASK, Layout, sample_layout
 from widowx_bringup.sim.world import SimulatorError, World
 
@@ -59,15 +60,6 @@ def test_every_object_is_distinct_by_colour_in_the_small_image(world: World) -> 
             assert np.abs(colours[first] - colours[second]).max() > 40, (
                 f"{first} looks like {second}"
             )
-
-
-def test_the_camera_stamps_its_image_with_simulated_time(world: World) -> None:
-    world.reset(sample_layout(TARGET_TASK, 1))
-    camera = SimulatedCamera(world, CAMERA, 64, 48, rate=30.0)
-    camera.connect()
-    frame = camera.read_latest()
-    assert frame.stamp_ns == world.time_ns
-    assert frame.image.shape == (camera.features.height, camera.features.width, 3)
 
 
 def test_an_unknown_camera_is_refused_with_the_known_ones(world: World) -> None:

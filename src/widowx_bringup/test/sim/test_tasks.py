@@ -33,14 +33,15 @@ def test_a_task_is_named_after_what_it_does() -> None:
 
 def test_an_unknown_task_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        TaskError, match=r"unknown task 'tidy up'; known are: put the red cube on the white"
+        TaskError,
+        match=r"unknown task 'tidy up'; known are: 'put the red cube on the white",
     ):
         parse_task("tidy up")
 
 
 def test_a_typing_error_is_answered_with_the_nearest_task() -> None:
     with pytest.raises(
-        TaskError, match="did you mean put the yellow cube on the white plate"
+        TaskError, match="did you mean 'put the yellow cube on the white plate'"
     ):
         parse_task("put the yelow cube on the white plate")
 

@@ -1,3 +1,5 @@
+"""The simulated world: scenes, states, time and success."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -7,8 +9,7 @@ import pytest
 
 from widowx_bringup.arm.controller import EefController
 from widowx_bringup.arm.kinematics import Kinematics
-from widowx_bringup.arm.limits import Limits
-from widowx_bringup.arm.protocol import Arm, JointTarget
+from widowx_bringup.arm.protocol import JointTarget
 from widowx_bringup.sim.simulated_devices import SimulatedArm
 from widowx_bringup.sim.tasks import (
     CONTAINERS,
@@ -45,59 +46,6 @@ def place_on_plate(world: World, height: float = 0.0) -> None:
     container = CONTAINERS[TASK.container]
     lift = container.floor + OBJECTS[TASK.object].half_size[2] + height
     put(world, world.container_position(TASK.container) + np.array([0, 0, lift]))
-
-
-# --- arm ----------------------------------------------------------------------------------
-
-
-def test_the_simulated_arm_reaches_a_target_within_a_control_period_or_two(
-    scene: World,
-) -> None:
-    arm: Arm = SimulatedArm(scene)
-    start = arm.read().positions
-    target = start + np.array([0.1, -0.05, 0.1, 0.0, -0.1, 0.2])
-    arm.send(JointTarget(target, 1.0))
-    scene.advance(0.6)
-    np.testing.assert_allclose(arm.read().positions, target, atol=0.01)
-
-
-def test_hold_stops_the_arm_on_its_way(scene: World) -> None:
-    arm = SimulatedArm(scene)
-    arm.send(JointTarget(arm.read().positions + np.array([0.4, 0, 0, 0, 0, 0]), 1.0))
-    scene.advance(0.12)
-    arm.hold()
-    held = arm.read().positions
-    scene.advance(0.5)
-    assert np.abs(arm.read().positions - held).max() < 0.05
-    assert np.abs(arm.read().velocities).max() < 0.01
-
-
-def test_the_empty_gripper_reads_a_fifth_when_closed_and_one_when_open(
-    scene: World,
-) -> None:
-    arm = SimulatedArm(scene)
-    assert arm.read().gripper == pytest.approx(1.0, abs=0.02)
-    arm.send(JointTarget(arm.read().positions, 0.0))
-    scene.advance(1.5)
-    assert arm.read().gripper == pytest.approx(0.2, abs=0.03)
-
-
-def test_the_gripper_needs_a_realistic_time_to_close(scene: World) -> None:
-    arm = SimulatedArm(scene)
-    arm.send(JointTarget(arm.read().positions, 0.0))
-    scene.advance(0.1)
-    assert arm.read().gripper > 0.6
-
-
-def test_ten_full_steps_sideways_follow_the_commanded_path(scene: World) -> None:
-    control = EefController(SimulatedArm(scene), Kinematics(), Limits())
-    for _ in range(5):
-        control.execute(np.array([0, 0.02, 0, 0, 0, 0, 1.0]))
-        scene.advance(0.2)
-    target = control.target
-    assert target is not None
-    lag = np.linalg.norm(control.state().T_base_eef[:3, 3] - target[:3, 3])
-    assert lag < 0.01
 
 
 # --- scene --------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ def _parser() -> VerbParser:
         "--seed",
         type=seed,
         default=0,
-        help="seed of all episodes, whatever the number of workers",
+        help="seed of all episodes; the number of workers changes nothing (default: 0)",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the new store")
     parser.add_argument(

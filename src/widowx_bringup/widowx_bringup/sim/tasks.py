@@ -151,7 +151,7 @@ def parse_task(name: str) -> Task:
         TaskError: If no task has that name.
     """
     if name not in TASKS:
-        raise TaskError(f"unknown task {name!r}; {did_you_mean(name, TASKS)}")
+        raise TaskError(f"unknown task {name!r}; {did_you_mean(name, TASKS, quote=True)}")
     return TASKS[name]
 
 
