@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def source_of(node: NodeSpec) -> Path:
 
 
 def declared_parameters(source: Path) -> set[str]:
-    """Return the names in the calls `parameter(node, "name", …)` of a module and of the rooms' modules it imports."""
+    """Return the names in the calls `parameter(node, "name", …)`, of imported modules too."""
     names = set()
     for node in ast.walk(ast.parse(source.read_text())):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "parameter":
@@ -132,6 +133,43 @@ def test_replay_has_no_arm_and_sends_commands_elsewhere() -> None:
     nodes = {node.executable: node for node in nodes_of("replay")}
     assert set(nodes) == {"bag_player", "policy_node"}
     assert dict(nodes["policy_node"].remappings)["arm/command"] == "replay/command"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A bundle that knows two tasks, one of them under another name as well."""
+    info = {
+        "tasks": ["open the door", "stir"],
+        "aliases": {"shut the door": "open the door"},
+    }
+    (tmp_path / "bundle.json").write_text(json.dumps(info))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["eval", "replay"])
+def test_a_task_that_the_bundle_does_not_know_is_refused_with_those_it_knows(
+    bundle: Path, name: str
+) -> None:
+    with pytest.raises(
+        GraphError,
+        match=r"no task 'open the dor'; did you mean open the door\? There are: open the door, "
+        "stir, shut the door",
+    ):
+        nodes_of(name, policy=str(bundle), task="open the dor")
+    for task in ("stir", "shut the door", ""):
+        assert nodes_of(name, policy=str(bundle), task=task)
+
+
+def test_the_policy_node_itself_refuses_what_is_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "bundle.json").write_text("[]")
+    assert nodes_of("eval", policy=str(tmp_path), task="stir")
+    assert nodes_of("eval", policy="nowhere", task="stir")
+
+
+def test_the_task_of_a_policy_that_is_configured_later_may_be_set_later(
+    bundle: Path,
+) -> None:
+    assert nodes_of("eval", policy=str(bundle), task="fold", autostart="false")
 
 
 def test_recording_can_be_left_out() -> None:

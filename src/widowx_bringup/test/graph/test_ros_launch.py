@@ -1,4 +1,4 @@
-"""Launch files start the nodes of the graphs; stand-ins take the place of `launch` and `launch_ros`."""
+"""Launch files start the nodes of the graphs; `launch` and `launch_ros` are stand-ins."""
 
 from __future__ import annotations
 

@@ -38,6 +38,13 @@ def test_every_option_has_a_help_text() -> None:
     assert all(action.help for action in up._parser()._actions)
 
 
+def test_without_a_graph_only_the_graph_is_demanded(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        up.main([])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith("arguments are required: graph\n")
+
+
 def test_lines_of_the_help_text_fit_a_terminal() -> None:
     assert max(map(len, up._parser().format_help().splitlines())) <= 100
 

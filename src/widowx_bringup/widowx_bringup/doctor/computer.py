@@ -227,9 +227,8 @@ def check_gpu(torch: Any, proc: Path = Path("/proc")) -> CheckResult:
         proc: Folder in which the kernel lists NVIDIA's driver.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # PyTorch's about an old driver; the result says more
+        # PyTorch warns of an old driver; the result says more.
+        warnings.simplefilter("ignore")
         usable = torch.cuda.is_available()
 
     file = proc / "driver/nvidia/version"

@@ -7,6 +7,7 @@ values of one node are in `config/*.yaml`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -132,14 +133,33 @@ def _state_publisher(values: Mapping[str, str]) -> list[NodeSpec]:
 def _policy(
     values: Mapping[str, str], remappings: tuple[tuple[str, str], ...] = ()
 ) -> NodeSpec:
+    bundle = Path(values["policy"]).absolute()
+    autostart = values.get("autostart", "true") == "true"
+    if values["task"] and autostart:
+        _check_task(bundle, values["task"])
     parameters = {
-        "bundle": str(Path(values["policy"]).absolute()),
+        "bundle": str(bundle),
         **camera_parameters(values),
         "camera_latency": latency(values),
         "task": values["task"],
-        "autostart": values.get("autostart", "true") == "true",
+        "autostart": autostart,
     }
     return NodeSpec(POLICY, "policy_node", "policy.yaml", parameters, remappings)
+
+
+def _check_task(bundle: Path, task: str) -> None:
+    """Refuse a task that a bundle does not know; the policy node refuses what is no bundle.
+
+    Raises:
+        GraphError: If the task is unknown.
+    """
+    try:
+        info = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+        known = [*info["tasks"], *info.get("aliases", {})]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return
+    if task not in known:
+        raise GraphError(f"{bundle} has no task {task!r}; {did_you_mean(task, known)}")
 
 
 def _recorder(values: Mapping[str, str]) -> NodeSpec:

@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "values",
         nargs="*",
+        default=[],
         metavar="name:=value",
         help="arguments of the graph, listed below (default: those listed)",
     )
@@ -87,7 +88,9 @@ def _describe_argument(argument: Argument) -> list[str]:
     default = f"default {argument.default!r}"
     if argument.default is None:
         default = "required"
-    choices = f"; {' or '.join(argument.choices)}" if argument.choices else ""
+    choices = ""
+    if len(argument.choices) > 1:
+        choices = f"; one of: {', '.join(argument.choices)}"
     first_indent = f"  {argument.name}".ljust(len(HELP_INDENT))
     return textwrap.wrap(
         f"{argument.description} ({default}{choices})",

@@ -17,6 +17,11 @@ from widowx_bringup.graph.spec import Argument
 
 from .mapping import FASTEST, SLOWEST, SPEED
 
+DESCRIPTION = """\
+Move the arm with the keyboard of this terminal, beside a running graph
+(`ptr up record teleop:=none`, or teleop_record.launch.py);
+or watch a policy move it (`ptr up eval`, or ptr_eval.launch.py)."""
+
 WATCH_HELP = """\
   SPACE  STOP the arm (e: go on)     h  start pose     1  begin a rollout
   2  it succeeded     3  it failed     4  discard it     q  quit
@@ -33,9 +38,7 @@ HELP = """\
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ptr teleop",
-        description="Move the arm with the keyboard of this terminal, beside a running graph "
-        "(`ptr up record teleop:=none`, or teleop_record.launch.py); or watch a policy move it "
-        "(`ptr up eval`, ptr_eval.launch.py).",
+        description=DESCRIPTION,
         epilog=f"{HELP}\nwith --watch:\n{WATCH_HELP}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -105,9 +105,8 @@ class TeleopNode(Node):
         self.demonstrations: list[Demonstration] = []
         self.episode = ""
         self._input = TeleopInput()
-        self._steps: list[
-            tuple[np.ndarray, np.ndarray]
-        ] = []  # proprio and action, (7,) each
+        # Proprioception and action, (7,) each, of the running episode.
+        self._steps: list[tuple[np.ndarray, np.ndarray]] = []
         self._state: ArmState | None = None
         self._last_refusal = ""  # reason of the newest state, if the arm holds
         self._restart = ""  # "called" or "moving" on the way to the start pose of AGAIN
