@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptr_common.errors import PtrError
+from ptr_common.suggestions import did_you_mean
 
 
 class TaskError(PtrError):
@@ -121,7 +122,7 @@ def parse_task(name: str) -> Task:
     """
     if name not in TASKS:
         raise TaskError(
-            f"unknown task {name!r}; the simulator knows: {', '.join(map(repr, TASKS))}"
+            f"unknown task {name!r}; {did_you_mean(name, TASKS, quote=True)}"
         )
     return TASKS[name]
 
