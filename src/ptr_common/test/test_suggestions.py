@@ -16,3 +16,8 @@ def test_without_a_near_name_all_are_listed_in_their_order() -> None:
 
 def test_no_names_are_named_as_none() -> None:
     assert did_you_mean("x", []) == "known are: none"
+
+
+def test_names_of_several_words_are_quoted_and_still_found() -> None:
+    clause = did_you_mean("teh", ["the", "a cup"], quote=True)
+    assert clause == "did you mean 'the'? Known are: 'the', 'a cup'"

@@ -1,4 +1,5 @@
-"""Runs an exported PTR policy on a robot; also home of the contracts every part shares.
+"""Runs an exported PTR policy on a robot.
 
-`spec`, `files`, `images` and `bundle` need neither ROS nor torch to import.
+`bundle` is the format, `policy` a loaded bundle, `policy_node` its ROS node. Only the node
+imports ROS; PyTorch is imported when a bundle is loaded.
 """

@@ -1,4 +1,4 @@
-"""The ways to run a bundle; `BACKENDS` is the only list of them."""
+"""Backends that run the programs of a bundle; `BACKENDS` lists them."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 PARAMETERS = "parameters backend and precision of the policy node, config/policy.yaml"
+"""Where a user chooses a backend, for error messages."""
 
 
 class Backend(ABC):
-    """Runs a bundle.
+    """Runs the programs of a bundle, with a batch size of 1.
 
     Attributes:
         form: The form of bundle it runs, see `bundle.FORMS`.
-        precisions: Those it can run in.
-        act: (image, proprio, task) to (action, std), as `docs/design.md` describes them,
-            batch size 1.
-        q: (image, proprio, task, action) to both Q values. It may be called in another
-        thread than `act`.
+        precisions: The precisions it supports.
+        act: (image, proprio, task) to (action, std), as `docs/design.md` describes them.
+        q: (image, proprio, task, action) to both Q values, shape (1, 2). It may be called in
+            another thread than `act`.
     """
 
     form: ClassVar[str]
@@ -56,9 +56,7 @@ class TorchScript(Backend):
                 io.BytesIO(bundle.files["policy.pt"]), map_location="cpu"
             ).eval()
             for weights in module.parameters():
-                if (
-                    weights.dim() == 4
-                ):  # convolutions: a third faster in a ResNet-34, with the same results
+                if weights.dim() == 4:  # convolutions: a third faster in a ResNet-34
                     weights.data = weights.data.contiguous(
                         memory_format=torch.channels_last
                     )
@@ -91,7 +89,9 @@ class Compiled(Backend):
         import torch
 
         def run(runner: Any, inputs: tuple[Tensor, ...]) -> list[Tensor]:
-            torch.set_num_threads(threads)  # OpenMP keeps a number for each calling thread
+            torch.set_num_threads(
+                threads
+            )  # OpenMP keeps one number for each calling thread
             outputs: list[Tensor] = runner.run(list(inputs))
             return outputs
 
@@ -101,12 +101,13 @@ class Compiled(Backend):
 
 
 class OpenVino(Backend):
-    """Exported programs, converted when loaded, which takes some seconds, and run by OpenVINO."""
+    """Exported programs, run by OpenVINO; converting them takes some seconds at load time."""
 
     form = "export"
 
     def __init__(self, bundle: Bundle, precision: str, threads: int) -> None:
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it would report each use online
+        # Without this, OpenVINO would report each use to its maker.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         try:
             openvino = importlib.import_module("openvino")
         except ImportError as error:
@@ -121,9 +122,8 @@ class OpenVino(Backend):
 
         def load(program: ExportedProgram) -> Any:
             model = openvino.convert_model(program)
-            return (
-                openvino.Core().compile_model(model, "CPU", options).create_infer_request()
-            )
+            compiled = openvino.Core().compile_model(model, "CPU", options)
+            return compiled.create_infer_request()
 
         act, q = (load(program) for program in read_programs(bundle))
         self.act = lambda *inputs: self._run(act, inputs)
@@ -133,13 +133,16 @@ class OpenVino(Backend):
     def _run(request: Any, inputs: tuple[Tensor, ...]) -> list[Tensor]:
         import torch
 
-        values = dict(zip(("image", "proprio", "task", "action"), inputs, strict=False))
-        wanted = {
-            name for each in request.model_inputs for name in each.names
-        }  # those that an output follows from
-        results = request.infer(
-            {name: value.numpy() for name, value in values.items() if name in wanted}
-        )
+        needed: set[str] = set()  # OpenVINO drops inputs on which no output depends
+        for model_input in request.model_inputs:
+            needed |= model_input.names
+        arrays = {}
+        for name, value in zip(
+            ("image", "proprio", "task", "action"), inputs, strict=False
+        ):
+            if name in needed:
+                arrays[name] = value.numpy()
+        results = request.infer(arrays)
         return [
             torch.from_numpy(results[output].copy()) for output in request.model_outputs
         ]
@@ -156,18 +159,18 @@ BACKENDS: dict[str, type[Backend]] = {
 def open_backend(
     name: str, bundle: Bundle, precision: str, threads: int
 ) -> tuple[str, Backend]:
-    """Return a backend that has loaded a bundle, and its name.
+    """Return the name of a backend, and the backend after it has loaded a bundle.
 
     Args:
         name: One of `BACKENDS`, or `auto`: `aot` if the bundle has been compiled for this
-            machine, else what needs nothing but PyTorch.
+            machine, otherwise the backend that needs only PyTorch.
         bundle: A bundle whose files have been checked.
         precision: One of `bundle.PRECISIONS`.
         threads: CPU threads.
 
     Raises:
         BundleError: If there is no such backend, it cannot run this bundle, or this machine
-        lacks what it needs.
+            lacks something that it needs.
     """
     import torch
 
@@ -179,28 +182,33 @@ def open_backend(
             f"backend is {name!r}; it must be one of auto, {', '.join(BACKENDS)} ({PARAMETERS})"
         )
     backend = BACKENDS[name]
+    _check_fit(name, backend, bundle, precision)
+    return name, backend(bundle, precision, threads)
+
+
+def _check_fit(name: str, backend: type[Backend], bundle: Bundle, precision: str) -> None:
+    """Check that a backend runs a bundle of this form in this precision on this CPU."""
     if backend.form != bundle.form:
-        fitting = ", ".join(
-            each for each, kind in BACKENDS.items() if kind.form == bundle.form
-        )
+        fitting = [other for other, kind in BACKENDS.items() if kind.form == bundle.form]
         raise BundleError(
-            f"{bundle.path}: backend {name!r} runs bundles of the form {backend.form!r}, this one is {bundle.form!r}: "
-            f"choose {fitting} ({PARAMETERS}), or make it with `ptr bundle --format {backend.form}`"
+            f"{bundle.path}: backend {name!r} runs bundles of the form {backend.form!r}, "
+            f"this one is {bundle.form!r}: choose {', '.join(fitting)} ({PARAMETERS}), "
+            f"or make the bundle again with `ptr bundle --format {backend.form}`"
         )
     if precision not in backend.precisions:
+        allowed = " or ".join(backend.precisions)
         raise BundleError(
-            f"precision is {precision!r}; {name} runs in {' or '.join(backend.precisions)} ({PARAMETERS})"
+            f"precision is {precision!r}; {name} runs in {allowed} ({PARAMETERS})"
         )
     if precision == "bfloat16" and not _has_bfloat16():
         raise BundleError(
-            f"precision is 'bfloat16', which this CPU has no arithmetic for; use float32 ({PARAMETERS})"
+            "precision is 'bfloat16', which this CPU has no arithmetic for; "
+            f"use float32 ({PARAMETERS})"
         )
-    return name, backend(bundle, precision, threads)
 
 
 def _has_bfloat16() -> bool:
     import torch
 
-    return any(
-        has for name, has in torch.cpu.get_capabilities().items() if name.endswith("bf16")
-    )
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities[name] for name in capabilities if name.endswith("bf16"))

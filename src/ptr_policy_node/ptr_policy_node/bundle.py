@@ -1,9 +1,9 @@
-"""The bundle: a deployed policy with everything that must fit before it may move an arm.
+"""The format of bundles: a policy with all that is checked before it may move an arm.
 
-A folder of programs (`act.pt2` and `q.pt2` of torch.export, or `policy.pt` of TorchScript),
-`bundle.json` and `golden.npz`; the format is fixed in `docs/design.md`. What runs the
-programs is chosen when the bundle is loaded (`backends.py`). Nothing here needs ROS, and
-PyTorch is imported only then.
+A bundle is a folder of programs (`act.pt2` and `q.pt2` of torch.export, or `policy.pt` of
+TorchScript), `bundle.json` and `golden.npz`; `docs/design.md` describes the format. The
+backend that runs the programs is chosen when the bundle is loaded (`backends.py`). This module
+needs neither ROS nor PyTorch.
 """
 
 from __future__ import annotations
@@ -29,14 +29,19 @@ from ptr_common.files import atomic_folder, sha256
 from ptr_common.images import RESIZE_NAME
 
 FORMAT_VERSION = 1
+"""Version of the format, in `bundle.json`."""
+
 FORMS = {"export": ("act.pt2", "q.pt2"), "torchscript": ("policy.pt",)}
-"""The programs of a bundle, by form. A bundle has one: the weights, most of its size, are in each."""
+"""Files of the programs, by form. A bundle has one form, because each one holds all weights."""
 
 GRIPPER_SENSE = "0 closed, 1 open"
-GOLDEN_NAMES = ("image", "proprio", "task", "resized", "action", "q")
+"""Meaning of the action's last dimension."""
 
+GOLDEN_NAMES = ("image", "proprio", "task", "resized", "action", "q")
+"""Arrays of `golden.npz`; `write_bundle` describes them."""
 
 PRECISIONS = ("float32", "bfloat16")
+"""Types in which a policy may be computed."""
 
 
 class BundleError(PtrError):
@@ -45,24 +50,24 @@ class BundleError(PtrError):
 
 @dataclass(frozen=True)
 class CameraSpec:
-    """The camera a policy learnt from."""
+    """The camera that recorded the training data."""
 
     name: str
-    width: int
-    height: int
+    width: int  # [pixels]
+    height: int  # [pixels]
 
 
 @dataclass(frozen=True)
 class BundleInfo:
-    """What `bundle.json` says about a policy."""
+    """The description of a policy in `bundle.json`."""
 
     agent: str
     camera: CameraSpec
-    image_height: int
-    image_width: int
+    image_height: int  # of the network's image [pixels]
+    image_width: int  # [pixels]
     rate: float  # [Hz]
     tasks: tuple[str, ...]  # position = task id
-    command: str  # which command was learnt from: requested or executed
+    command: str  # commands of the training data: requested or executed
     data: Mapping[str, Any]  # training data with SHA-256
     checkpoint: Mapping[str, Any]  # run and step
     code_version: str
@@ -73,13 +78,15 @@ class BundleInfo:
     frame: str = BASE_FRAME
     gripper: str = GRIPPER_SENSE
     proprio_names: tuple[str, ...] = PROPRIO_NAMES
-    history: int = 1  # observations that the policy looks at; before an episode's first one, that one is repeated
+    history: int = (
+        1  # observations that the policy sees; the first of an episode is repeated
+    )
     aliases: Mapping[str, str] = field(
         default_factory=dict
-    )  # re-targeted tasks: new name to the one whose id it has
+    )  # re-targeted tasks: new to known
 
     def to_json(self) -> dict[str, Any]:
-        """Return the contents of `bundle.json`, less the hashes."""
+        """Return the contents of `bundle.json` without the hashes."""
         return {
             "format_version": FORMAT_VERSION,
             "agent": self.agent,
@@ -113,7 +120,12 @@ class BundleInfo:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> BundleInfo:
-        """Return what `to_json` described; raises KeyError or TypeError if something is missing."""
+        """Return the description that `to_json` wrote.
+
+        Raises:
+            KeyError: If a value is missing.
+            TypeError: If a value has another type.
+        """
         action, image = values["action"], values["image"]
         return cls(
             agent=values["agent"],
@@ -139,13 +151,13 @@ class BundleInfo:
 
     @property
     def window(self) -> tuple[int, ...]:
-        """The dimension that images and proprio have beside those of a single observation: (T,), or none."""
+        """The leading dimension of images and proprio: (T,) with a history, () without."""
         return (self.history,) if self.history > 1 else ()
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle as read: its files are those that were written."""
+    """A bundle whose files match their checksums."""
 
     path: Path
     info: BundleInfo
@@ -166,12 +178,12 @@ def write_bundle(
 
     Args:
         path: Folder to make.
-        info: What the policy needs and where it came from.
-        programs: The files of one of `FORMS`.
-        golden: `image` (G, H, W, 3) uint8 of camera size, `proprio` (G, 7), `task` (G,),
-            and the `resized`, `action` (G, 7) and `q` (G, 2) that follow from them. With a
-            history of T, `proprio` is (G, T, 7), `resized` (G, T, h, w, 3), and `image` the
-            newest.
+        info: Description of the policy.
+        programs: The files of one of `FORMS`, by name.
+        golden: Inputs `image` (G, H, W, 3) uint8 of camera size, `proprio` (G, 7) and `task`
+            (G,), and the `resized` (G, h, w, 3), `action` (G, 7) and `q` (G, 2) computed from
+            them. With a history of T, `proprio` is (G, T, 7), `resized` (G, T, h, w, 3), and
+            `image` is the latest one.
         overwrite: Replace an existing folder.
     """
     with atomic_folder(path, overwrite=overwrite) as folder:
@@ -179,14 +191,16 @@ def write_bundle(
             (folder / name).write_bytes(content)
         arrays: dict[str, Any] = {name: golden[name] for name in GOLDEN_NAMES}
         np.savez_compressed(folder / "golden.npz", **arrays)
-        hashes = {name: sha256(folder / name) for name in (*programs, "golden.npz")}
+        hashes = {}
+        for name in (*programs, "golden.npz"):
+            hashes[name] = sha256(folder / name)
         text = json.dumps({**info.to_json(), "sha256": hashes}, indent=1) + "\n"
         (folder / "bundle.json").write_text(text)
     return _bundle_id(text.encode())
 
 
 def read_info(path: Path | str) -> BundleInfo:
-    """Return what a bundle says of itself, without loading or checking the policy.
+    """Return the description in a bundle, without reading its programs.
 
     Raises:
         BundleError: If the folder is not a complete bundle of this version.
@@ -195,22 +209,26 @@ def read_info(path: Path | str) -> BundleInfo:
 
 
 def read_bundle(path: Path | str) -> Bundle:
-    """Read a bundle's files and compare them with their checksums; nothing is loaded.
+    """Return a bundle whose files match their checksums; no program is loaded.
 
     Raises:
         BundleError: If the folder is not a complete bundle of this version, or a file was
-        altered.
+            altered.
     """
     path = Path(path)
     info, hashes, bundle_id = _read_json(path)
-    form = next(form for form, names in FORMS.items() if names[0] in hashes)
-    return Bundle(
-        path,
-        info,
-        bundle_id,
-        form,
-        {name: _read_file(path / name, hashes[name]) for name in hashes},
-    )
+    files = {}
+    for name, expected in hashes.items():
+        files[name] = _read_file(path / name, expected)
+    return Bundle(path, info, bundle_id, _form_of(files), files)
+
+
+def _form_of(names: Iterable[str]) -> str:
+    """Return the form whose programs are among these files."""
+    for form, programs in FORMS.items():
+        if set(programs) <= set(names):
+            return form
+    raise BundleError(f"files {', '.join(names)} are of no known form of bundle")
 
 
 def _read_json(path: Path) -> tuple[BundleInfo, dict[str, str], str]:
@@ -225,16 +243,18 @@ def _read_json(path: Path) -> tuple[BundleInfo, dict[str, str], str]:
     version = values.get("format_version") if isinstance(values, dict) else None
     if version != FORMAT_VERSION:
         raise BundleError(
-            f"{path}: format version is {version!r}, expected {FORMAT_VERSION}; export the bundle again"
+            f"{path}: format version is {version!r}, expected {FORMAT_VERSION}; "
+            "export the bundle again with `ptr bundle`"
         )
     try:
         info, hashes = BundleInfo.from_json(values), dict(values["sha256"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{file} is incomplete: {error}") from error
-    forms = [{*names, "golden.npz"} for names in FORMS.values()]
-    if set(hashes) not in forms:
+    complete = [{*names, "golden.npz"} for names in FORMS.values()]
+    if set(hashes) not in complete:
         raise BundleError(
-            f"{file}: sha256 names {', '.join(hashes)}; expected {' or '.join(map(str, forms))}"
+            f"{file}: sha256 names {', '.join(hashes)}; "
+            f"expected {' or '.join(map(str, complete))}"
         )
     _check_present(path, hashes)
     return info, hashes, _bundle_id(content)
@@ -256,6 +276,7 @@ def _read_file(file: Path, expected: str) -> bytes:
     content = file.read_bytes()
     if (found := hashlib.sha256(content).hexdigest()) != expected:
         raise BundleError(
-            f"{file}: checksum is {found[:12]}…, expected {str(expected)[:12]}…; copy it again"
+            f"{file}: checksum is {found[:12]}…, expected {str(expected)[:12]}…; "
+            "copy the bundle again"
         )
     return content

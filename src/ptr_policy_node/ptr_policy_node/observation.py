@@ -1,4 +1,7 @@
-"""What a policy acts on, and when: the newest picture and arm state, and the steps' schedule. ROS is not imported."""
+"""What a policy acts on, and when: the latest image, the arm state that belongs to it, the steps.
+
+ROS is not imported.
+"""
 
 from __future__ import annotations
 
@@ -10,46 +13,53 @@ import numpy as np
 from ptr_common.errors import PtrError
 
 STATES_KEPT = 128
-"""Arm states that wait for their picture: more than `MAX_CAMERA_LATENCY` of them at 100 Hz."""
+"""Arm states kept for pairing: at 100 Hz they span more than `MAX_CAMERA_LATENCY`."""
 
 
 class StepSchedule:
-    """Says on which pictures a control step falls.
+    """Chooses the images on which a control step falls.
 
-    Steps fall due at a fixed rate. Each is taken on the picture nearest to its due time
-    rather than by a timer of its
-    own: the command then answers a picture that has just been taken, and the rate is the
-    camera's clock, which is also the one that training data were aligned to. However
-    pictures come, two steps are at least half a period apart.
+    Steps fall due at a fixed rate. Each is taken on the image nearest to its due time, not by a
+    timer. The command then answers an image that has just been taken, and the rate follows the
+    camera's clock, to which training data were aligned as well. Two steps are at least half a
+    period apart, however irregular the images are.
 
     Args:
         rate: Control rate [Hz].
+
+    Attributes:
+        period_ns: Time between two steps [ns].
     """
 
     def __init__(self, rate: float) -> None:
         self.period_ns = round(1e9 / rate)
         self._due_ns: int | None = None
-        self._previous_ns = 0  # stamp of the last picture
-        self._step_ns = 0  # stamp of the last picture that a step fell on
+        self._previous_ns = 0  # stamp of the previous image
+        self._step_ns = 0  # stamp of the image of the previous step
 
     def restart(self) -> None:
-        """Let the next picture be the first step's."""
+        """Let the next image be that of the first step."""
         self._due_ns = None
 
     def take(self, stamp_ns: int) -> bool:
-        """Return whether a step falls on the picture of this stamp; missed steps are not made up for."""
+        """Return whether a step falls on the image of this stamp [ns].
+
+        Missed steps are not made up for.
+        """
         if self._due_ns is None:
-            self._due_ns = self._previous_ns = stamp_ns
+            self._due_ns = stamp_ns
+            self._previous_ns = stamp_ns
             self._step_ns = stamp_ns - self.period_ns
-        interval, self._previous_ns = stamp_ns - self._previous_ns, stamp_ns
-        early = min(
-            interval // 2, self.period_ns // 10
-        )  # nearer to the due time than the next picture will be
-        if (
-            stamp_ns < self._due_ns - early
-            or stamp_ns - self._step_ns < self.period_ns // 2
-        ):
+        interval = stamp_ns - self._previous_ns
+        self._previous_ns = stamp_ns
+
+        # So early, an image is nearer to the due time than the next one will be.
+        early = min(interval // 2, self.period_ns // 10)
+        is_due = stamp_ns >= self._due_ns - early
+        is_apart = stamp_ns - self._step_ns >= self.period_ns // 2
+        if not is_due or not is_apart:
             return False
+
         self._step_ns = stamp_ns
         self._due_ns += self.period_ns
         if self._due_ns <= stamp_ns:
@@ -58,112 +68,124 @@ class StepSchedule:
 
 
 @dataclass(frozen=True)
-class ArmInput:
-    """What the policy needs of an arm state."""
+class ArmObservation:
+    """The part of an arm state that a policy needs."""
 
     stamp_ns: int
-    proprio: np.ndarray  # (7,)
-    problem: str = ""  # why the arm does not take commands; empty when it does
+    proprio: np.ndarray  # (7,) see action_space.PROPRIO_NAMES
+    problem: str = ""  # why the arm does not take commands; empty if it does
 
 
 @dataclass
-class Inputs:
-    """The newest picture's stamp and the arm states, and whether they are good enough to act on.
+class ObservationBuffer:
+    """The stamp of the latest image, the latest arm states, and whether they may be acted on.
 
-    A camera whose stamps are late shows an earlier moment than they say. The age of a
-    picture then counts from that moment, and it is paired with the arm state of that
-    moment, as in the data that the policy learnt from.
+    With a camera latency, an image shows the moment of its exposure, which is earlier than its
+    stamp. Its age counts from the exposure, and the arm state of the exposure is paired with
+    it, as in the training data.
 
     Attributes:
-        max_image_age: Oldest picture that may be acted on, from when it was seen [s].
-        max_state_age: Oldest arm state that may be acted on [s].
-        camera_latency: By how much the picture's stamp is later than when it was seen [s].
+        max_image_age: Maximum time since the exposure of an image that is acted on [s].
+        max_state_age: Maximum age of an arm state that is acted on [s].
+        camera_latency: Stamp of an image minus its time of exposure [s].
+        image_ns: Stamp of the latest image; None before the first one of an episode.
+        start_ns: Stamp of the start of the episode.
     """
 
     max_image_age: float
     max_state_age: float
     camera_latency: float = 0.0
-    image_ns: int | None = None  # stamp of the newest picture
+    image_ns: int | None = None
     start_ns: int = 0
-    _states: deque[ArmInput] = field(default_factory=lambda: deque(maxlen=STATES_KEPT))
+    _states: deque[ArmObservation] = field(
+        default_factory=lambda: deque(maxlen=STATES_KEPT)
+    )
 
     def __post_init__(self) -> None:
         if self.camera_latency and self.camera_latency >= self.max_image_age:
             raise PtrError(
-                f"camera_latency is {self.camera_latency:g} s: no picture would be younger than max_image_age, "
-                f"{self.max_image_age:g} s; use a faster camera, or raise max_image_age in config/policy.yaml"
+                f"camera_latency is {self.camera_latency:g} s: no image would be younger than "
+                f"max_image_age, {self.max_image_age:g} s; use a faster camera, or raise "
+                "max_image_age in config/policy.yaml"
             )
         self._latency_ns = round(self.camera_latency * 1e9)
 
     def start(self, start_ns: int) -> None:
-        """An episode begins: what was seen before it no longer counts."""
+        """Begin an episode; earlier images no longer count."""
         self.start_ns = start_ns
         self.image_ns = None
 
-    def hear(self, arm: ArmInput) -> None:
-        """A new arm state has come."""
+    def add_arm(self, arm: ArmObservation) -> None:
+        """Add the latest arm state."""
         self._states.append(arm)
 
     @property
-    def arm(self) -> ArmInput | None:
-        """The newest arm state."""
+    def arm(self) -> ArmObservation | None:
+        """The latest arm state."""
         return self._states[-1] if self._states else None
 
     @property
-    def seen_ns(self) -> int | None:
-        """When the newest picture was seen."""
+    def exposure_ns(self) -> int | None:
+        """Time of exposure of the latest image [ns]."""
         return None if self.image_ns is None else self.image_ns - self._latency_ns
 
     @property
-    def before_start(self) -> bool:
-        """Whether no picture was seen since the episode began."""
-        return self.seen_ns is None or self.seen_ns < self.start_ns
+    def is_before_start(self) -> bool:
+        """Whether no image has been exposed since the episode began."""
+        return self.exposure_ns is None or self.exposure_ns < self.start_ns
 
     @property
-    def arm_seen(self) -> ArmInput | None:
-        """The arm state that belongs to the newest picture: the newest that is not later than when it was seen.
+    def arm_at_exposure(self) -> ArmObservation | None:
+        """The arm state that belongs to the latest image.
 
-        Where stamps are not late it is simply the newest: then it is later by the picture's
-        way at most.
+        It is the latest one that is not later than the exposure. Without camera latency it is
+        the latest of all, which is later at most by the time that the image took to arrive.
         """
-        seen_ns = self.seen_ns
-        if not self._latency_ns or seen_ns is None:
+        exposure_ns = self.exposure_ns
+        if not self._latency_ns or exposure_ns is None:
             return self.arm
-        return next(
-            (state for state in reversed(self._states) if state.stamp_ns <= seen_ns), None
-        )
+        for state in reversed(self._states):
+            if state.stamp_ns <= exposure_ns:
+                return state
+        return None
 
     def problem(self, now_ns: int) -> str:
-        """Return which input is missing, late or unusable; empty when the policy may act."""
+        """Return which input is missing, late or unusable; empty if the policy may act.
+
+        Args:
+            now_ns: Present time of the node's clock [ns].
+        """
         return self._image_problem(now_ns) or self._arm_problem(now_ns)
 
     def _image_problem(self, now_ns: int) -> str:
-        if self.seen_ns is None or self.before_start:
+        if self.exposure_ns is None or self.is_before_start:
             return "no image since the episode began"
-        return _late("image", now_ns - self.seen_ns, self.max_image_age)
+        return _late("image", now_ns - self.exposure_ns, self.max_image_age)
 
     def _arm_problem(self, now_ns: int) -> str:
         if self.arm is None:
             return "no arm state yet"
-        if problem := self.arm.problem or _late(
-            "arm state", now_ns - self.arm.stamp_ns, self.max_state_age
-        ):
-            return problem
-        return self._pairing_problem()
+        if self.arm.problem:
+            return self.arm.problem
+        age_ns = now_ns - self.arm.stamp_ns
+        return _late("arm state", age_ns, self.max_state_age) or self._pairing_problem()
 
     def _pairing_problem(self) -> str:
-        arm, seen_ns = self.arm_seen, self.seen_ns
+        arm, exposure_ns = self.arm_at_exposure, self.exposure_ns
         if arm is None:
-            return "no arm state from when the image was seen"
+            return "no arm state from the time of the image's exposure"
         if not np.isfinite(arm.proprio).all():
             return f"arm state is not finite: {arm.proprio.tolist()}"
-        if not self._latency_ns or seen_ns is None:
+        if not self._latency_ns or exposure_ns is None:
             return ""
-        return _late("arm state of the image", seen_ns - arm.stamp_ns, self.max_state_age)
+        return _late(
+            "arm state of the image", exposure_ns - arm.stamp_ns, self.max_state_age
+        )
 
 
-def _late(what: str, age_ns: int, limit: float) -> str:
+def _late(name: str, age_ns: int, limit: float) -> str:
+    """Return a sentence if an input is older than its limit [s]; empty if it is not."""
     age = age_ns * 1e-9
-    return (
-        f"{what} is {age:.3f} s old; at most {limit:g} s are allowed" if age > limit else ""
-    )
+    if age > limit:
+        return f"{name} is {age:.3f} s old; at most {limit:g} s are allowed"
+    return ""

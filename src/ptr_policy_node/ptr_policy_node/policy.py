@@ -22,6 +22,7 @@ from ptr_common.action_space import (
     PROPRIO_NAMES,
 )
 from ptr_common.images import RESIZE_NAME, resize_area
+from ptr_common.suggestions import did_you_mean
 
 from .backends import Backend, open_backend
 from .bundle import (
@@ -34,40 +35,33 @@ from .bundle import (
     read_bundle,
 )
 
-PIXEL_TOLERANCE = 1  # resized images may differ by rounding between versions of OpenCV
+PIXEL_TOLERANCE = 1
+"""Largest difference of a resized pixel; versions of OpenCV round differently."""
 
 
 class Tolerance(NamedTuple):
-    """How far a computer may be from the golden outputs."""
+    """Largest differences from the golden outputs."""
 
-    action: float  # of a dimension's range
+    action: float  # relative to the range of a dimension
     q: float  # absolute, and relative where |Q| > 1
 
 
 TOLERANCES = {
-    "float32": Tolerance(1e-4, 1e-3),  # other CPUs sum in another order
-    "bfloat16": Tolerance(
-        1e-2, 5e-2
-    ),  # twice what trained networks were found to differ by
+    "float32": Tolerance(1e-4, 1e-3),  # CPUs sum in different orders
+    "bfloat16": Tolerance(1e-2, 5e-2),  # twice the error measured on trained networks
 }
+"""Tolerance of each precision."""
 
 
 @dataclass(frozen=True)
 class PolicyOutput:
-    """What a policy wants to do."""
+    """An action of the policy, without its value; `Policy.q_values` computes that."""
 
-    action: np.ndarray  # (7,) robot units, see spec.ACTION_NAMES
+    action: np.ndarray  # (7,) robot units, see action_space.ACTION_NAMES
     std: np.ndarray  # (7,) same units; NaN for a deterministic policy
-    q: np.ndarray  # (2,) value of the action by both critics; NaN without critic
-
-
-@dataclass(frozen=True)
-class Choice:
-    """An action before its value is known: it can be sent at once, and judged afterwards."""
-
-    action: np.ndarray  # (7,) robot units
-    std: np.ndarray  # (7,) same units
-    inputs: tuple[Any, ...]  # what the action follows from, as tensors
+    inputs: tuple[
+        Any, ...
+    ]  # the tensors (image, proprio, task) that the action follows from
 
 
 def load_bundle(
@@ -79,25 +73,23 @@ def load_bundle(
     backend: str = "auto",
     precision: str = "float32",
 ) -> Policy:
-    """Load a bundle after checking everything that must fit.
+    """Load a bundle after checking it against this code, the robot and this computer.
 
     Args:
         path: The bundle's folder.
-        camera: The camera that will be used; None: not known yet (`Policy.act` still checks
-            the size).
-        rate: Control rate of the robot [Hz]; None: whatever the bundle wants.
+        camera: The robot's camera; None: not known yet. `Policy.act` checks the size anyway.
+        rate: Control rate of the robot [Hz]; None: that of the bundle.
         threads: CPU threads of PyTorch in this process.
         backend: What runs the bundle: one of `backends.BACKENDS`, or `auto`.
         precision: One of `PRECISIONS`.
 
     Raises:
-        BundleError: For the first thing that does not fit, with the value found and the
-        value expected.
+        BundleError: For the first mismatch, with the value found and the value expected.
     """
     bundle = read_bundle(path)
     _check_contract(bundle.path, bundle.info, camera, rate)
-    name, opened = open_backend(backend, bundle, precision, threads)
-    policy = Policy(bundle.info, bundle.bundle_id, opened, f"{name} {precision}")
+    name, programs = open_backend(backend, bundle, precision, threads)
+    policy = Policy(bundle.info, bundle.bundle_id, programs, f"{name} {precision}")
     _check_golden(bundle, policy, TOLERANCES[precision])
     return policy
 
@@ -105,93 +97,65 @@ def load_bundle(
 class Policy:
     """A checked policy, ready to act; made by `load_bundle`.
 
-    Attributes:
-        info: What the bundle says of itself.
+    Args:
+        info: The description in the bundle.
         bundle_id: The bundle's id.
-        execution: Backend and precision that run it, such as "export float32".
+        programs: The loaded backend.
+        backend: Its name and precision.
+
+    Attributes:
+        info: The description in the bundle.
+        bundle_id: The bundle's id.
+        backend: Name and precision of the backend, for example "export float32".
     """
 
     def __init__(
-        self, info: BundleInfo, bundle_id: str, backend: Backend, execution: str
+        self, info: BundleInfo, bundle_id: str, programs: Backend, backend: str
     ) -> None:
         import torch
 
         self.info = info
         self.bundle_id = bundle_id
-        self.execution = execution
-        self._backend = backend
+        self.backend = backend
+        self._programs = programs
         self._torch = torch
-        self._seen: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=info.history)
+        self._history: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=info.history)
 
     def reset(self) -> None:
-        """Forget what was seen: an episode begins."""
-        self._seen.clear()
+        """Forget earlier observations; call it when an episode begins."""
+        self._history.clear()
 
     def act(self, image: np.ndarray, proprio: np.ndarray, task: str) -> PolicyOutput:
-        """Return the policy's action and its value; see `choose`."""
-        return self._judged(self.choose(image, proprio, task))
-
-    def choose(self, image: np.ndarray, proprio: np.ndarray, task: str) -> Choice:
-        """Return the policy's action; `value` tells its value, which takes as long again.
+        """Return the policy's action.
 
         Args:
             image: RGB image of the bundle's camera, shape (H, W, 3), uint8.
-            proprio: Measured state, shape (7,), see spec.PROPRIO_NAMES.
+            proprio: Measured state, shape (7,), see action_space.PROPRIO_NAMES.
             task: One of `info.tasks`, or an alias.
 
         Raises:
             BundleError: If the image has another size or type, the state is not finite, the
                 task is unknown, or the policy's action is not finite.
         """
-        camera = self.info.camera
-        if image.shape != (camera.height, camera.width, 3) or image.dtype != np.uint8:
-            raise BundleError(
-                f"image is {image.dtype} {image.shape}, the bundle expects uint8 ({camera.height}, {camera.width}, 3) "
-                f"of camera {camera.name!r}"
-            )
+        self._check_image(image)
         if np.shape(proprio) != (7,) or not np.isfinite(proprio).all():
             raise BundleError(f"proprio is {np.asarray(proprio)}, expected 7 finite values")
         resized = resize_area(image, (self.info.image_height, self.info.image_width))
-        choice = self._choose_on(
-            *self._observed(resized, np.asarray(proprio, np.float32)), self.task_id(task)
-        )
-        if not np.isfinite(choice.action).all():
-            raise BundleError(f"the policy's action is not finite: {choice.action}")
-        return choice
-
-    def value(self, choice: Choice) -> np.ndarray:
-        """Return what both critics think of a chosen action, shape (2,); NaN without critic."""
-        torch = self._torch
-        with torch.inference_mode():
-            q = self._backend.q(*choice.inputs, torch.from_numpy(choice.action)[None])
-        return np.asarray(q[0].numpy())
-
-    def task_id(self, task: str) -> int:
-        """Return the id of a task; raises BundleError listing those the policy knows."""
-        known = self.info.aliases.get(task, task)
-        if known not in self.info.tasks:
-            there = ", ".join(map(repr, [*self.info.tasks, *self.info.aliases]))
-            raise BundleError(f"unknown task {task!r}; this bundle knows: {there}")
-        return self.info.tasks.index(known)
+        task_id = self.task_id(task)
+        images, states = self._with_history(resized, np.asarray(proprio, np.float32))
+        output = self.act_on(images, states, task_id)
+        if not np.isfinite(output.action).all():
+            raise BundleError(f"the policy's action is not finite: {output.action}")
+        return output
 
     def act_on(self, resized: np.ndarray, proprio: np.ndarray, task: int) -> PolicyOutput:
-        """Return the backend's raw outputs for one image already resized, or for a window of them (T, h, w, 3)."""
-        return self._judged(self._choose_on(resized, proprio, task))
+        """Return the backend's action on resized images, without checks and without history.
 
-    def _observed(
-        self, resized: np.ndarray, proprio: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return what the policy looks at, with earlier observations if it wants them."""
-        if not self.info.window:
-            return resized, proprio
-        self._seen.append((resized, proprio))
-        missing = self.info.history - len(self._seen)
-        seen = [self._seen[0]] * missing + list(self._seen)
-        return np.stack([image for image, _ in seen]), np.stack(
-            [state for _, state in seen]
-        )
-
-    def _choose_on(self, resized: np.ndarray, proprio: np.ndarray, task: int) -> Choice:
+        Args:
+            resized: Resized image, shape (h, w, 3), uint8; with a history of T (T, h, w, 3).
+            proprio: Measured state, shape (7,); with a history of T (T, 7).
+            task: Task id.
+        """
         torch = self._torch
         with torch.inference_mode():
             inputs = (
@@ -199,18 +163,66 @@ class Policy:
                 torch.from_numpy(np.asarray(proprio, np.float32))[None],
                 torch.tensor([task]),
             )
-            action, std = self._backend.act(*inputs)
-        return Choice(action[0].numpy(), std[0].numpy(), inputs)
+            action, std = self._programs.act(*inputs)
+        return PolicyOutput(action[0].numpy(), std[0].numpy(), inputs)
 
-    def _judged(self, choice: Choice) -> PolicyOutput:
-        return PolicyOutput(choice.action, choice.std, self.value(choice))
+    def q_values(self, output: PolicyOutput) -> np.ndarray:
+        """Return the values of an action by both critics, shape (2,); NaN without critic.
+
+        It takes about as long as `act`, and may run in another thread.
+        """
+        torch = self._torch
+        with torch.inference_mode():
+            action = torch.from_numpy(output.action)[None]
+            q = self._programs.q(*output.inputs, action)
+        return np.asarray(q[0].numpy())
+
+    def task_id(self, task: str) -> int:
+        """Return the id of a task.
+
+        Raises:
+            BundleError: If the policy does not know the task; the message lists those it knows.
+        """
+        name = self.info.aliases.get(task, task)
+        if name not in self.info.tasks:
+            known = [*self.info.tasks, *self.info.aliases]
+            raise BundleError(
+                f"unknown task {task!r}; {did_you_mean(task, known, quote=True)}"
+            )
+        return self.info.tasks.index(name)
+
+    def _check_image(self, image: np.ndarray) -> None:
+        camera = self.info.camera
+        shape = (camera.height, camera.width, 3)
+        if image.shape != shape or image.dtype != np.uint8:
+            raise BundleError(
+                f"image is {image.dtype} {image.shape}, "
+                f"the bundle expects uint8 {shape} of camera {camera.name!r}"
+            )
+
+    def _with_history(
+        self, resized: np.ndarray, proprio: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return image and state; for a policy with a history, stacked on the earlier ones.
+
+        Before the first observation of an episode, the first one is repeated.
+        """
+        if not self.info.window:
+            return resized, proprio
+        self._history.append((resized, proprio))
+        missing = self.info.history - len(self._history)
+        images, states = [], []
+        for earlier_image, earlier_state in [self._history[0]] * missing + [*self._history]:
+            images.append(earlier_image)
+            states.append(earlier_state)
+        return np.stack(images), np.stack(states)
 
 
 def _check_contract(
     path: Path, info: BundleInfo, camera: CameraSpec | None, rate: float | None
 ) -> None:
-    """Compare the bundle with the constants of this code and with the robot's devices."""
-    ours: dict[str, tuple[object, object]] = {
+    """Compare a bundle with the constants of this code and with the robot's devices."""
+    pairs: dict[str, tuple[object, object]] = {
         "action names": (info.action_names, ACTION_NAMES),
         "action low": (info.action_low, tuple(ACTION_LOW.tolist())),
         "action high": (info.action_high, tuple(ACTION_HIGH.tolist())),
@@ -220,59 +232,70 @@ def _check_contract(
         "image pipeline": (info.resize, RESIZE_NAME),
     }
     if camera is not None:
-        ours["camera name"] = (info.camera.name, camera.name)
-        ours["camera size"] = (
-            (info.camera.width, info.camera.height),
-            (camera.width, camera.height),
-        )
+        size = (camera.width, camera.height)
+        pairs["camera name"] = (info.camera.name, camera.name)
+        pairs["camera size"] = ((info.camera.width, info.camera.height), size)
     if rate is not None:
-        ours["rate"] = (info.rate, rate)
-    for what, (found, expected) in ours.items():
+        pairs["rate"] = (info.rate, rate)
+    for name, (found, expected) in pairs.items():
         if found != expected:
             raise BundleError(
-                f"{path}: {what} is {found!r} in the bundle, {expected!r} here"
+                f"{path}: {name} is {found!r} in the bundle, {expected!r} here"
             )
 
 
 def _check_golden(bundle: Bundle, policy: Policy, tolerance: Tolerance) -> None:
-    """Recompute the golden outputs; this also warms the programs up."""
+    """Recompute the golden outputs and compare them; this also warms the programs up."""
+    golden = _read_golden(bundle)
+    for index in range(len(golden["image"])):
+        expected = {name: golden[name][index] for name in GOLDEN_NAMES}
+        for name, (found, allowed) in _differences(policy, expected, tolerance).items():
+            if not found <= allowed:
+                raise BundleError(
+                    f"{bundle.path}: golden {name} {index} differs by {found:.3g}, "
+                    f"at most {allowed:.3g} is expected: this computer does not reproduce the "
+                    f"policy ({policy.backend})"
+                )
+
+
+def _read_golden(bundle: Bundle) -> dict[str, np.ndarray]:
+    """Return the golden arrays by name; see `bundle.write_bundle` for their shapes."""
+    path = bundle.path / "golden.npz"
     try:
         with np.load(io.BytesIO(bundle.files["golden.npz"]), allow_pickle=False) as file:
             golden = {name: file[name] for name in GOLDEN_NAMES}
     except (ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BundleError(
-            f"{bundle.path / 'golden.npz'} is truncated or incomplete: {error}"
-        ) from error
+        raise BundleError(f"{path} is truncated or incomplete: {error}") from error
     if len(golden["image"]) == 0:
-        raise BundleError(f"{bundle.path / 'golden.npz'} holds no golden image")
-    span = np.subtract(policy.info.action_high, policy.info.action_low)
-    size = (policy.info.image_height, policy.info.image_width)
-    for index, image in enumerate(golden["image"]):
-        expected = {name: golden[name][index] for name in GOLDEN_NAMES}
-        decision = policy.act_on(
-            expected["resized"], expected["proprio"], int(expected["task"])
-        )
-        newest = expected["resized"].reshape(-1, *size, 3)[-1]
-        pixels = np.abs(resize_area(image, size).astype(int) - newest).max()
-        scale = max(1.0, float(np.nanmax(np.abs(expected["q"]), initial=0.0)))
-        differences = {
-            "resized image": (pixels, PIXEL_TOLERANCE),
-            "action": (
-                np.abs((decision.action - expected["action"]) / span).max(),
-                tolerance.action,
-            ),
-            "Q": (_difference(decision.q, expected["q"]), tolerance.q * scale),
-        }
-        for what, (found, allowed) in differences.items():
-            if not found <= allowed:
-                raise BundleError(
-                    f"{bundle.path}: golden {what} {index} differs by {found:.3g}, at most {allowed:.3g} is expected: "
-                    f"this computer does not reproduce the policy ({policy.execution})"
-                )
+        raise BundleError(f"{path} holds no golden image")
+    return golden
 
 
-def _difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """Return the largest difference; NaN is equal to NaN and nothing else."""
+def _differences(
+    policy: Policy, expected: dict[str, np.ndarray], tolerance: Tolerance
+) -> dict[str, tuple[float, float]]:
+    """Return difference and largest difference allowed of each output on one golden image."""
+    info = policy.info
+    size = (info.image_height, info.image_width)
+    newest = expected["resized"].reshape(-1, *size, 3)[-1]
+    pixels = np.abs(resize_area(expected["image"], size).astype(int) - newest).max()
+
+    task = int(expected["task"])
+    output = policy.act_on(expected["resized"], expected["proprio"], task)
+    span = np.subtract(info.action_high, info.action_low)
+    action = np.abs((output.action - expected["action"]) / span).max()
+
+    q = _largest_difference(policy.q_values(output), expected["q"])
+    scale = max(1.0, float(np.nanmax(np.abs(expected["q"]), initial=0.0)))
+    return {
+        "resized image": (pixels, PIXEL_TOLERANCE),
+        "action": (action, tolerance.action),
+        "Q": (q, tolerance.q * scale),
+    }
+
+
+def _largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """Return the largest difference of two arrays; infinity where only one of them is NaN."""
     if np.isnan(found).tolist() != np.isnan(expected).tolist():
         return float("inf")
     return float(np.nanmax(np.abs(found - expected), initial=0.0))

@@ -1,8 +1,8 @@
-"""The deployed policy on the ROS graph: picture and arm state in, one command per control step out.
+"""The ROS node of the policy: images and arm states in, one command per control step out.
 
-A lifecycle node. It loads and checks its bundle when configured (PyTorch is not imported
-before), and commands only while it is active, an episode is running, and picture and arm
-state are fresh.
+It is a lifecycle node. It loads and checks its bundle when it is configured; PyTorch is not
+imported before. It commands only while it is active, an episode runs, and image and arm state
+are fresh.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ from ptr_common.topics import (
 )
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState
 
-from .observation import ArmInput, Inputs, StepSchedule
+from .observation import ArmObservation, ObservationBuffer, StepSchedule
 
 if TYPE_CHECKING:
-    from .policy import Choice, Policy
+    from .policy import Policy, PolicyOutput
 
-LATENESS = (0.01, 2.0)
-"""Ages [s] that may be set as the oldest acted on: none of them is a way to switch the check off."""
+MAX_AGES = (0.01, 2.0)
+"""Range of the maximum ages [s]; no value in it switches the check off."""
 
 
 class PolicyNode(ManagedNode):
@@ -57,61 +57,39 @@ class PolicyNode(ManagedNode):
 
     def __init__(self, **options: Any) -> None:
         super().__init__("policy_node", **options)
-        parameter(self, "bundle", "", "folder of the bundle", settable=True)
-        parameter(
-            self,
-            "camera",
-            "over_shoulder",
-            "camera the policy looks through",
-            settable=True,
-        )
-        parameter(self, "width", 640, "its picture width [pixels]", PIXELS, settable=True)
-        parameter(self, "height", 480, "its picture height [pixels]", PIXELS, settable=True)
-        parameter(
-            self, "task", "", "task where the START of an episode names none", settable=True
-        )
-        parameter(
-            self,
-            "backend",
-            "auto",
-            "what runs the bundle: auto, or one of backends.BACKENDS",
-            settable=True,
-        )
-        parameter(
-            self,
-            "precision",
-            "float32",
-            "what it computes in: float32 or bfloat16",
-            settable=True,
-        )
-        parameter(self, "threads", 1, "CPU threads of PyTorch", (1, 256), settable=True)
-        latency = "by how much the camera's stamps are late [s]"
-        parameter(
-            self, "camera_latency", 0.0, latency, (0.0, MAX_CAMERA_LATENCY), settable=True
-        )
-        parameter(
-            self,
-            "max_image_age",
-            0.2,
-            "oldest picture acted on, from when it was seen [s]",
-            LATENESS,
-        )
-        parameter(self, "max_state_age", 0.2, "oldest arm state acted on [s]", LATENESS)
-        self._inputs: Inputs  # once configured
+        self._declare_parameters()
+        self._observations: ObservationBuffer  # made by `configure`
         self._schedule = StepSchedule(CONTROL_RATE)
         self._policy: Policy | None = None
         self._episode = ""  # id; empty while idle
         self._task = ""
         self._refusal = ""  # why the running episode cannot be acted on
-        self._stepped_ns = 0
+        self._reported_ns = 0  # time of the latest policy state
         self._last = PolicyState()
-        self._judged: Future[None] | None = (
-            None  # the step whose Q values are being computed
-        )
-        self._judging = ThreadPoolExecutor(
-            max_workers=1, thread_name_prefix="critic", initializer=_step_back
+        self._q_future: Future[None] | None = None  # the step whose Q values are computed
+        self._critics = ThreadPoolExecutor(
+            max_workers=1, thread_name_prefix="critic", initializer=_lower_priority
         )
         self.publish_health("policy")
+
+    def _declare_parameters(self) -> None:
+        settable: dict[str, tuple[Any, str, tuple[float, float] | None]] = {
+            "bundle": ("", "folder of the bundle", None),
+            "camera": ("over_shoulder", "camera of the policy", None),
+            "width": (640, "image width of the camera [pixels]", PIXELS),
+            "height": (480, "image height of the camera [pixels]", PIXELS),
+            "task": ("", "task of an episode whose START names none", None),
+            "backend": ("auto", "backend of the bundle: auto, or one of BACKENDS", None),
+            "precision": ("float32", "type of convolutions: float32 or bfloat16", None),
+            "threads": (1, "CPU threads of PyTorch", (1, 256)),
+            "camera_latency": (0.0, "camera latency [s]", (0.0, MAX_CAMERA_LATENCY)),
+        }
+        for name, (default, description, within) in settable.items():
+            parameter(self, name, default, description, within, settable=True)
+        age = "maximum time since the exposure of an image that is acted on [s]"
+        parameter(self, "max_image_age", 0.2, age, MAX_AGES)
+        age = "maximum age of an arm state that is acted on [s]"
+        parameter(self, "max_state_age", 0.2, age, MAX_AGES)
 
     # --- life cycle ---
 
@@ -119,14 +97,17 @@ class PolicyNode(ManagedNode):
         """Load and check the bundle.
 
         Raises:
-            PtrError: If the bundle is refused, or the camera is too late for it; the
-            message says why.
+            PtrError: If the bundle is refused, or the camera latency is too large for
+                max_image_age; the message says why.
         """
         from .bundle import CameraSpec
         from .policy import load_bundle
 
-        names = ("max_image_age", "max_state_age", "camera_latency")
-        self._inputs = Inputs(**{name: self.value(name) for name in names})
+        self._observations = ObservationBuffer(
+            max_image_age=self.value("max_image_age"),
+            max_state_age=self.value("max_state_age"),
+            camera_latency=self.value("camera_latency"),
+        )
         policy = load_bundle(
             Path(self.value("bundle")),
             camera=CameraSpec(
@@ -139,10 +120,11 @@ class PolicyNode(ManagedNode):
         )
         if task := self.value("task"):
             policy.task_id(task)
-        self._policy, self._refusal = policy, ""
+        self._policy = policy
+        self._refusal = ""
         self._connect()
         self.get_logger().info(
-            f"bundle {policy.bundle_id}: {policy.info.agent}, checked; runs by {policy.execution}"
+            f"bundle {policy.bundle_id}: {policy.info.agent}, checked; runs by {policy.backend}"
         )
 
     def _connect(self) -> None:
@@ -152,26 +134,25 @@ class PolicyNode(ManagedNode):
         self.create_subscription(
             EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS
         )
-        # Serialised: a picture is decoded only when a step falls on it.
-        image = image_topic(self.value("camera"))
-        self.create_subscription(Image, image, self._on_image, qos.NEWEST_IMAGE, raw=True)
+        # Serialised, because an image is decoded only if a step falls on it.
+        topic = image_topic(self.value("camera"))
+        self.create_subscription(Image, topic, self._on_image, qos.NEWEST_IMAGE, raw=True)
         self.create_timer(1.0 / CONTROL_RATE, self._on_tick)
 
     def deactivate(self) -> None:
-        """Publish nothing any more; a running episode is not resumed."""
+        """Stop publishing; a running episode is not resumed."""
         self._episode = ""
 
     def cleanup(self) -> None:
-        """Forget the bundle."""
-        self._judging.submit(
-            bool
-        ).result()  # what was judged last is published before its publisher goes
+        """Unload the bundle."""
+        # The last Q values are published before their publisher is destroyed.
+        self._critics.submit(bool).result()
         self._policy = None
 
     def destroy_node(self) -> None:
-        """Let the last values be computed."""
+        """Wait until the last Q values are computed."""
         super().destroy_node()
-        self._judging.shutdown()
+        self._critics.shutdown()
 
     # --- callbacks ---
 
@@ -187,8 +168,8 @@ class PolicyNode(ManagedNode):
         assert self._policy is not None
         self._episode = event.episode_id
         self._task = event.task or self.value("task")
-        self._stepped_ns = to_ns(event.header.stamp)
-        self._inputs.start(self._stepped_ns)
+        self._reported_ns = to_ns(event.header.stamp)
+        self._observations.start(self._reported_ns)
         self._schedule.restart()
         self._policy.reset()
         try:
@@ -199,90 +180,96 @@ class PolicyNode(ManagedNode):
             self.get_logger().error(self._refusal)
 
     def _on_arm(self, state: ArmState) -> None:
-        problem = (
-            ""
-            if state.status == ArmState.STATUS_OK
-            else f"arm does not take commands: {state.reason}"
-        )
-        self._inputs.hear(
-            ArmInput(to_ns(state.header.stamp), np.asarray(state.proprio), problem)
+        problem = ""
+        if state.status != ArmState.STATUS_OK:
+            problem = f"arm does not take commands: {state.reason}"
+        self._observations.add_arm(
+            ArmObservation(to_ns(state.header.stamp), np.asarray(state.proprio), problem)
         )
 
     def _on_image(self, buffer: bytes) -> None:
-        """Take a step if one falls on this picture."""
+        """Take a step if one falls on this serialised image."""
         stamp_ns = stamp_of(buffer)
-        self._inputs.image_ns = stamp_ns
-        if not self.active or not self._episode or self._inputs.before_start:
+        self._observations.image_ns = stamp_ns
+        if not self.active or not self._episode or self._observations.is_before_start:
             return
         if not self._schedule.take(stamp_ns):
             return
-        if problem := self._refusal or self._inputs.problem(now_ns(self)):
-            self._wait(problem)
+        if problem := self._refusal or self._observations.problem(now_ns(self)):
+            self._publish_waiting(problem)
         else:
             self._step(RawImage.from_cdr(buffer))
 
     def _on_tick(self) -> None:
-        """Say once per control period what the node is doing when no step falls on a picture."""
+        """Publish the state once per control period in which no step falls on an image."""
         now = now_ns(self)
-        if not self.active or now - self._stepped_ns < 1.5 * self._schedule.period_ns:
+        if not self.active or now - self._reported_ns < 1.5 * self._schedule.period_ns:
             return
         if self._episode:
-            self._wait(self._refusal or self._inputs.problem(now) or "no new image")
+            problem = self._refusal or self._observations.problem(now)
+            self._publish_waiting(problem or "no new image")
         else:
             self._publish_state(self._new_state(PolicyState.STATUS_IDLE))
 
+    # --- steps ---
+
     def _step(self, image: RawImage) -> None:
         assert self._policy is not None
-        arm = self._inputs.arm_seen
+        arm = self._observations.arm_at_exposure
         assert arm is not None
-        choice = self._policy.choose(image.rgb(), arm.proprio, self._task)
+        output = self._policy.act(image.rgb(), arm.proprio, self._task)
         sent_ns = now_ns(self)
+        self._publish_command(output.action, image.stamp_ns, sent_ns)
+        state = self._new_state(PolicyState.STATUS_ACTING)
+        state.policy_std = output.std.astype(np.float64)
+        state.latency = (sent_ns - image.stamp_ns) * 1e-9
+        if self._q_future is not None and not self._q_future.done():
+            self._publish_state(state)  # a slow computer: this step's Q values stay NaN
+            return
+        self._q_future = self._critics.submit(
+            self._publish_q_values, self._policy, output, state
+        )
+        self._q_future.add_done_callback(self._log_q_error)
+
+    def _publish_command(self, action: np.ndarray, image_ns: int, sent_ns: int) -> None:
         command = EefCommand(
-            action=choice.action.astype(np.float64),
+            action=action.astype(np.float64),
             source=EefCommand.SOURCE_POLICY,
-            observation_stamp=to_stamp(image.stamp_ns),
+            observation_stamp=to_stamp(image_ns),
         )
         command.header.stamp = to_stamp(sent_ns)
         command.header.frame_id = BASE_FRAME
         self._commands.publish(command)
-        state = self._new_state(PolicyState.STATUS_ACTING)
-        state.policy_std = choice.std.astype(np.float64)
-        state.latency = (sent_ns - image.stamp_ns) * 1e-9
-        if (
-            self._judged is not None and not self._judged.done()
-        ):  # a slow computer: this step's Q values stay NaN
-            self._publish_state(state)
-            return
-        self._judged = self._judging.submit(self._judge, self._policy, choice, state)
-        self._judged.add_done_callback(self._report)
 
-    def _judge(self, policy: Policy, choice: Choice, state: PolicyState) -> None:
-        """Publish what the critics think; in a thread of its own, so that no command waits for it."""
-        state.q_values = policy.value(choice).astype(np.float64)
+    def _publish_q_values(
+        self, policy: Policy, output: PolicyOutput, state: PolicyState
+    ) -> None:
+        """Complete and publish a policy state; in a second thread, so that no command waits."""
+        state.q_values = policy.q_values(output).astype(np.float64)
         if self.active:
             self._publish_state(state)
 
-    def _report(self, judged: Future[None]) -> None:
-        if (error := judged.exception()) is not None:
+    def _log_q_error(self, future: Future[None]) -> None:
+        if (error := future.exception()) is not None:
             self.get_logger().error(f"Q values: {error}")
 
-    def _wait(self, reason: str) -> None:
+    def _publish_waiting(self, reason: str) -> None:
         self._publish_state(self._new_state(PolicyState.STATUS_WAITING, reason))
 
     def _new_state(self, status: int, reason: str = "") -> PolicyState:
         assert self._policy is not None
-        self._stepped_ns = now_ns(self)
+        self._reported_ns = now_ns(self)
         state = PolicyState(
             q_values=np.full(2, np.nan),
             policy_std=np.full(7, np.nan),
             latency=np.nan,
             bundle_id=self._policy.bundle_id,
-            execution=self._policy.execution,
+            execution=self._policy.backend,
             task=self._task,
             status=status,
             reason=reason,
         )
-        state.header.stamp = to_stamp(self._stepped_ns)
+        state.header.stamp = to_stamp(self._reported_ns)
         return state
 
     def _publish_state(self, state: PolicyState) -> None:
@@ -293,7 +280,7 @@ class PolicyNode(ManagedNode):
         """Return the entry of /diagnostics."""
         values = {
             "bundle": self._policy.bundle_id if self._policy else "",
-            "execution": self._policy.execution if self._policy else "",
+            "execution": self._policy.backend if self._policy else "",
             "episode": self._episode,
             "latency": f"{self._last.latency:.3f}",
         }
@@ -304,8 +291,8 @@ class PolicyNode(ManagedNode):
         return Health(message="active" if self.active else "not active", values=values)
 
 
-def _step_back() -> None:
-    """Let the other threads of this process go first when cores are scarce."""
+def _lower_priority() -> None:
+    """Give the other threads of this process precedence when cores are scarce."""
     os.setpriority(
         os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + 5
     )

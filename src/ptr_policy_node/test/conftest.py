@@ -1,3 +1,5 @@
+"""Fixtures of compiled bundles; one is compiled for all tests."""
+
 from __future__ import annotations
 
 import os

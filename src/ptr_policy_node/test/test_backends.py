@@ -39,12 +39,12 @@ def policy(request: pytest.FixtureRequest, tmp_path: Path) -> Policy:
         path = tmp_path / "bundle"
         write(path, form=BACKENDS[name].form)
     policy = load_bundle(path, backend=name, precision=precision)
-    assert policy.execution == f"{name} {precision}"
+    assert policy.backend == f"{name} {precision}"
     return policy
 
 
 def test_every_backend_acts_and_judges_as_the_network(policy: Policy) -> None:
-    tolerance = TOLERANCES[policy.execution.split()[1]]
+    tolerance = TOLERANCES[policy.backend.split()[1]]
     image = np.random.default_rng(2).integers(0, 256, (8, 8, 3), np.uint8)
     proprio = np.linspace(-1, 1, 7, dtype=np.float32)
     inputs = (
@@ -55,25 +55,25 @@ def test_every_backend_acts_and_judges_as_the_network(policy: Policy) -> None:
     with torch.inference_mode():
         action, _ = Toy().act(*inputs)
         q = Toy().q(*inputs, action)[0]
-    decision = policy.act_on(image, proprio, 1)
-    np.testing.assert_allclose(decision.action, action[0], atol=tolerance.action * 0.1)
-    np.testing.assert_allclose(decision.q, q, atol=tolerance.q)
-    assert decision.action.dtype == decision.q.dtype == np.float32
-    np.testing.assert_array_equal(decision.std, np.zeros(7))
+    output = policy.act_on(image, proprio, 1)
+    values = policy.q_values(output)
+    np.testing.assert_allclose(output.action, action[0], atol=tolerance.action * 0.1)
+    np.testing.assert_allclose(values, q, atol=tolerance.q)
+    assert output.action.dtype == values.dtype == np.float32
+    np.testing.assert_array_equal(output.std, np.zeros(7))
 
 
-def test_a_choice_is_judged_in_another_thread_and_outlives_the_next(policy: Policy) -> None:
+def test_an_output_is_judged_in_another_thread_and_outlives_the_next(
+    policy: Policy,
+) -> None:
     images = np.random.default_rng(3).integers(0, 256, (2, 24, 32, 3), np.uint8)
-    first, second = (
-        policy.choose(image, np.full(7, 0.5 + index), "a")
-        for index, image in enumerate(images)
-    )
+    first = policy.act(images[0], np.full(7, 0.5), "a")
+    second = policy.act(images[1], np.full(7, 1.5), "a")
     with ThreadPoolExecutor(1) as executor:
-        values = [executor.submit(policy.value, each).result() for each in (first, second)]
-    for choice, value in zip((first, second), values, strict=True):
-        np.testing.assert_allclose(
-            value, [choice.action.sum(), choice.action.sum() - 1], atol=1e-2
-        )
+        for output in (first, second):
+            values = executor.submit(policy.q_values, output).result()
+            expected = [output.action.sum(), output.action.sum() - 1]
+            np.testing.assert_allclose(values, expected, atol=1e-2)
     assert not np.allclose(first.action, second.action, atol=1e-3)
 
 
@@ -148,11 +148,11 @@ def test_auto_takes_the_bundles_own_form_until_it_is_compiled(
 ) -> None:
     for form in ("export", "torchscript"):
         write(tmp_path / form, form=form)
-        assert load_bundle(tmp_path / form).execution == f"{form} float32"
+        assert load_bundle(tmp_path / form).backend == f"{form} float32"
 
 
 def test_auto_takes_what_is_compiled(compiled_bundle: Path) -> None:
-    assert load_bundle(compiled_bundle).execution == "aot float32"
+    assert load_bundle(compiled_bundle).backend == "aot float32"
 
 
 def test_missing_openvino_is_named_with_what_installs_it(

@@ -1,4 +1,4 @@
-"""Exported programs: what may be in an archive. Each of the refused ones would load or run something else."""
+"""Exported programs: what an archive may hold. A refused one would load or run more than that."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_text_that_the_loader_would_evaluate_is_refused(
     )
 
 
-def test_program_for_another_picture_is_refused(tmp_path: Path) -> None:
+def test_program_for_another_image_is_refused(tmp_path: Path) -> None:
     refused(
         tmp_path / "bundle",
         programs(Toy(), "export", size=16)["act.pt2"],

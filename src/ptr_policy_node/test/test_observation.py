@@ -1,4 +1,4 @@
-"""The policy's inputs and its schedule, without ROS."""
+"""The policy's buffer and its schedule, without ROS."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptr_common.errors import PtrError
-from ptr_policy_node.observation import ArmInput, Inputs, StepSchedule
+from ptr_policy_node.observation import ArmObservation, ObservationBuffer, StepSchedule
 
 SECOND = 1_000_000_000
 
@@ -18,7 +18,7 @@ def taken(schedule: StepSchedule, stamps: list[int]) -> list[int]:
 
 
 @pytest.mark.parametrize("rate", [5, 10, 15, 30, 60])
-def test_steps_fall_on_pictures_one_period_apart(rate: int) -> None:
+def test_steps_fall_on_images_one_period_apart(rate: int) -> None:
     stamps = [round(k * SECOND / rate) for k in range(10 * rate)]
     steps = taken(StepSchedule(5.0), stamps)
     assert len(steps) == 50
@@ -53,7 +53,7 @@ def test_steps_never_follow_each_other_too_closely(pauses: list[float]) -> None:
     assert np.diff(steps).min(initial=SECOND) >= SECOND // 10
 
 
-def test_restart_takes_the_next_picture() -> None:
+def test_restart_takes_the_next_image() -> None:
     schedule = StepSchedule(5.0)
     assert schedule.take(0)
     assert not schedule.take(1000)
@@ -61,145 +61,152 @@ def test_restart_takes_the_next_picture() -> None:
     assert schedule.take(2000)
 
 
-def complete_inputs() -> Inputs:
-    inputs = Inputs(max_image_age=0.2, max_state_age=0.2)
-    inputs.start(SECOND)
-    inputs.image_ns = 2 * SECOND
-    inputs.hear(ArmInput(2 * SECOND, np.zeros(7)))
-    return inputs
+def complete_buffer() -> ObservationBuffer:
+    buffer = ObservationBuffer(max_image_age=0.2, max_state_age=0.2)
+    buffer.start(SECOND)
+    buffer.image_ns = 2 * SECOND
+    buffer.add_arm(ArmObservation(2 * SECOND, np.zeros(7)))
+    return buffer
 
 
 def test_fresh_inputs_are_complete() -> None:
-    assert complete_inputs().problem(2 * SECOND + SECOND // 10) == ""
+    assert complete_buffer().problem(2 * SECOND + SECOND // 10) == ""
 
 
 def test_late_image_is_named() -> None:
-    inputs = complete_inputs()
-    inputs.hear(ArmInput(3 * SECOND, np.zeros(7)))
-    assert inputs.problem(3 * SECOND) == "image is 1.000 s old; at most 0.2 s are allowed"
+    buffer = complete_buffer()
+    buffer.add_arm(ArmObservation(3 * SECOND, np.zeros(7)))
+    assert buffer.problem(3 * SECOND) == "image is 1.000 s old; at most 0.2 s are allowed"
 
 
 def test_late_arm_state_is_named() -> None:
-    inputs = complete_inputs()
-    inputs.image_ns = 3 * SECOND
+    buffer = complete_buffer()
+    buffer.image_ns = 3 * SECOND
     assert (
-        inputs.problem(3 * SECOND) == "arm state is 1.000 s old; at most 0.2 s are allowed"
+        buffer.problem(3 * SECOND) == "arm state is 1.000 s old; at most 0.2 s are allowed"
     )
 
 
 def test_image_from_before_the_episode_does_not_count() -> None:
-    inputs = complete_inputs()
-    inputs.image_ns = SECOND - 1
-    assert "no image since the episode began" in inputs.problem(SECOND)
+    buffer = complete_buffer()
+    buffer.image_ns = SECOND - 1
+    assert "no image since the episode began" in buffer.problem(SECOND)
 
 
 def test_missing_arm_state_is_named() -> None:
-    inputs = Inputs(max_image_age=0.2, max_state_age=0.2)
-    inputs.image_ns = 2 * SECOND
-    assert inputs.problem(2 * SECOND) == "no arm state yet"
+    buffer = ObservationBuffer(max_image_age=0.2, max_state_age=0.2)
+    buffer.image_ns = 2 * SECOND
+    assert buffer.problem(2 * SECOND) == "no arm state yet"
 
 
 def test_arm_state_that_is_not_finite_is_refused() -> None:
-    inputs = complete_inputs()
-    inputs.hear(ArmInput(2 * SECOND, np.array([np.nan] + [0.0] * 6)))
-    assert "not finite" in inputs.problem(2 * SECOND)
+    buffer = complete_buffer()
+    buffer.add_arm(ArmObservation(2 * SECOND, np.array([np.nan] + [0.0] * 6)))
+    assert "not finite" in buffer.problem(2 * SECOND)
 
 
 def test_holding_arm_is_not_commanded() -> None:
-    inputs = complete_inputs()
-    inputs.hear(
-        ArmInput(
+    buffer = complete_buffer()
+    buffer.add_arm(
+        ArmObservation(
             2 * SECOND, np.zeros(7), "arm does not take commands: stopped by the operator"
         )
     )
-    assert "stopped by the operator" in inputs.problem(2 * SECOND)
+    assert "stopped by the operator" in buffer.problem(2 * SECOND)
 
 
-def inputs_of(latency: float, picture_ms: int, states_ms: range) -> Inputs:
-    """Inputs of a camera of some latency: a picture of this stamp, arm states whose proprio is their stamp [ms]."""
-    inputs = Inputs(max_image_age=0.2, max_state_age=0.2, camera_latency=latency)
+def buffer_of(latency: float, image_ms: int, states_ms: range) -> ObservationBuffer:
+    """Return a buffer with one image, and arm states whose proprio is their stamp [ms]."""
+    buffer = ObservationBuffer(max_image_age=0.2, max_state_age=0.2, camera_latency=latency)
     for ms in states_ms:
-        inputs.hear(ArmInput(ms * 1_000_000, np.full(7, ms)))
-    inputs.image_ns = picture_ms * 1_000_000
-    return inputs
+        buffer.add_arm(ArmObservation(ms * 1_000_000, np.full(7, ms)))
+    buffer.image_ns = image_ms * 1_000_000
+    return buffer
 
 
-def paired(inputs: Inputs) -> int | None:
-    return None if inputs.arm_seen is None else int(inputs.arm_seen.proprio[0])
+def paired(buffer: ObservationBuffer) -> int | None:
+    return (
+        None if buffer.arm_at_exposure is None else int(buffer.arm_at_exposure.proprio[0])
+    )
 
 
-def test_picture_is_paired_with_the_arm_state_of_when_it_was_seen() -> None:
+def test_image_is_paired_with_the_arm_state_of_its_exposure() -> None:
     states = range(0, 2000, 50)
-    assert paired(inputs_of(0.1, 1920, states)) == 1800
-    assert paired(inputs_of(0.07, 1920, states)) == 1850
-    assert paired(inputs_of(0.0699, 1920, states)) == 1850
+    assert paired(buffer_of(0.1, 1920, states)) == 1800
+    assert paired(buffer_of(0.07, 1920, states)) == 1850
+    assert paired(buffer_of(0.0699, 1920, states)) == 1850
 
 
-def test_picture_whose_stamp_is_true_is_paired_with_the_newest_arm_state() -> None:
-    assert paired(inputs_of(0.0, 1920, range(0, 2000, 50))) == 1950
+def test_image_whose_stamp_is_true_is_paired_with_the_newest_arm_state() -> None:
+    assert paired(buffer_of(0.0, 1920, range(0, 2000, 50))) == 1950
 
 
-def test_arm_state_from_after_the_picture_was_seen_does_not_stand_in_for_the_right_one() -> (
+def test_arm_state_from_after_the_image_was_exposed_does_not_stand_in_for_the_right_one() -> (
     None
 ):
-    inputs = inputs_of(0.1, 1920, range(1850, 2000, 50))
-    assert paired(inputs) is None
-    assert inputs.problem(1_960_000_000) == "no arm state from when the image was seen"
-
-
-def test_a_hole_in_the_arm_states_where_the_picture_was_seen_is_named() -> None:
-    inputs = inputs_of(0.1, 1920, range(1500, 2000, 400))
-    assert paired(inputs) == 1500
+    buffer = buffer_of(0.1, 1920, range(1850, 2000, 50))
+    assert paired(buffer) is None
     assert (
-        inputs.problem(1_960_000_000)
+        buffer.problem(1_960_000_000)
+        == "no arm state from the time of the image's exposure"
+    )
+
+
+def test_a_hole_in_the_arm_states_where_the_image_was_exposed_is_named() -> None:
+    buffer = buffer_of(0.1, 1920, range(1500, 2000, 400))
+    assert paired(buffer) == 1500
+    assert (
+        buffer.problem(1_960_000_000)
         == "arm state of the image is 0.320 s old; at most 0.2 s are allowed"
     )
 
 
-def test_age_of_a_picture_counts_from_when_it_was_seen() -> None:
-    inputs = inputs_of(0.1, 1920, range(0, 2000, 50))
-    assert inputs.problem(2_010_000_000) == ""
+def test_age_of_a_image_counts_from_its_exposure() -> None:
+    buffer = buffer_of(0.1, 1920, range(0, 2000, 50))
+    assert buffer.problem(2_010_000_000) == ""
     assert (
-        inputs.problem(2_030_000_000) == "image is 0.210 s old; at most 0.2 s are allowed"
+        buffer.problem(2_030_000_000) == "image is 0.210 s old; at most 0.2 s are allowed"
     )
 
 
-def test_picture_seen_before_the_episode_does_not_count_although_it_is_stamped_later() -> (
+def test_image_exposed_before_the_episode_does_not_count_although_it_is_stamped_later() -> (
     None
 ):
-    inputs = inputs_of(0.1, 1920, range(0, 2000, 50))
-    inputs.start_ns = 1_830_000_000
-    assert "no image since the episode began" in inputs.problem(1_930_000_000)
-    inputs.start_ns = 1_820_000_000
-    assert inputs.problem(1_930_000_000) == ""
+    buffer = buffer_of(0.1, 1920, range(0, 2000, 50))
+    buffer.start_ns = 1_830_000_000
+    assert "no image since the episode began" in buffer.problem(1_930_000_000)
+    buffer.start_ns = 1_820_000_000
+    assert buffer.problem(1_930_000_000) == ""
 
 
-def test_latency_that_no_picture_could_be_young_enough_for_is_refused() -> None:
+def test_latency_that_no_image_could_be_young_enough_for_is_refused() -> None:
     with pytest.raises(
         PtrError,
-        match=r"camera_latency is 0.25 s: no picture would be younger than max_image_age, 0.2 s",
+        match=r"camera_latency is 0.25 s: no image would be younger than max_image_age, 0.2 s",
     ):
-        Inputs(max_image_age=0.2, max_state_age=0.2, camera_latency=0.25)
+        ObservationBuffer(max_image_age=0.2, max_state_age=0.2, camera_latency=0.25)
 
 
 @given(st.floats(0.0, 0.19), st.integers(0, 300), st.floats(0.0, 1.0))
 def test_the_pair_is_what_the_exporter_would_take(
     latency: float, late_ms: int, phase: float
 ) -> None:
-    """`alignment.newest` on stamps from which the latency is taken off, whatever states came after it."""
+    """As `alignment.newest` on stamps minus the latency, whatever states came afterwards."""
     stamps = [round((k * 50 + 50 * phase) * 1e6) for k in range(60)]
     image_ns = 2_000_000_000
-    inputs = Inputs(max_image_age=0.2, max_state_age=0.2, camera_latency=latency)
+    buffer = ObservationBuffer(max_image_age=0.2, max_state_age=0.2, camera_latency=latency)
     for stamp in stamps:
         if stamp <= image_ns + late_ms * 1_000_000:
-            inputs.hear(ArmInput(stamp, np.full(7, stamp)))
-    inputs.image_ns = image_ns
-    seen_ns = image_ns - round(latency * 1e9)
+            buffer.add_arm(ArmObservation(stamp, np.full(7, stamp)))
+    buffer.image_ns = image_ns
+    exposure_ns = image_ns - round(latency * 1e9)
     wanted = (
-        inputs.arm
-        if seen_ns == image_ns
-        else ArmInput(stamps[np.searchsorted(stamps, seen_ns, "right") - 1], np.zeros(7))
+        buffer.arm
+        if exposure_ns == image_ns
+        else ArmObservation(
+            stamps[np.searchsorted(stamps, exposure_ns, "right") - 1], np.zeros(7)
+        )
     )
-    assert inputs.arm_seen is not None
+    assert buffer.arm_at_exposure is not None
     assert wanted is not None
-    assert inputs.arm_seen.stamp_ns == wanted.stamp_ns
+    assert buffer.arm_at_exposure.stamp_ns == wanted.stamp_ns

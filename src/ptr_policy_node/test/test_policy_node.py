@@ -41,7 +41,7 @@ SECOND = 1_000_000_000
 
 
 class Brightness(torch.nn.Module):
-    """Moves by the picture's brightness, so that a test can tell which picture was acted on."""
+    """Moves by the image's brightness, so that a test can tell which image was acted on."""
 
     @torch.jit.export
     def act(
@@ -207,7 +207,7 @@ def test_acts_between_start_and_end_only(rig: Rig) -> None:
     assert len(rig.commands) == sent
 
 
-def test_every_command_answers_another_picture(rig: Rig) -> None:
+def test_every_command_answers_another_image(rig: Rig) -> None:
     rig.start()
     rig.event(EpisodeEvent.START)
     fed: list[int] = []
@@ -250,7 +250,7 @@ def test_policy_state_tells_values_latency_and_bundle(rig: Rig, bundle: Path) ->
     assert state.task == TASK
 
 
-def test_late_picture_is_acted_on_with_the_arm_state_of_when_it_was_seen(
+def test_late_image_is_acted_on_with_the_arm_state_of_when_it_was_seen(
     bundle: Path,
 ) -> None:
     """The toy policy keeps the gripper's opening, here the state's age: 0.1 for each 50 ms."""
@@ -264,7 +264,7 @@ def test_late_picture_is_acted_on_with_the_arm_state_of_when_it_was_seen(
             state = ArmState(proprio=np.array([0.0] * 6 + [number / 10]))
             state.header.stamp = to_stamp(now - number * 50_000_000)
             rig.arms.publish(state)
-        rig.until(lambda: rig.node._episode and len(rig.node._inputs._states) == 6)
+        rig.until(lambda: rig.node._episode and len(rig.node._observations._states) == 6)
         image = Image()
         fill_message(image, np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8))
         image.header.stamp = to_stamp(now - 20_000_000)
@@ -278,14 +278,14 @@ def test_late_picture_is_acted_on_with_the_arm_state_of_when_it_was_seen(
         rclpy.shutdown()
 
 
-def test_camera_too_late_for_the_oldest_picture_acted_on_is_refused(bundle: Path) -> None:
+def test_camera_too_late_for_the_oldest_image_acted_on_is_refused(bundle: Path) -> None:
     camera = ("camera:=front", "width:=64", "height:=48")
     result = run_node(
         "autostart:=true", f"bundle:={bundle}", *camera, "camera_latency:=0.3"
     )
     assert result.returncode == 2
     assert (
-        "camera_latency is 0.3 s: no picture would be younger than max_image_age, 0.2 s"
+        "camera_latency is 0.3 s: no image would be younger than max_image_age, 0.2 s"
         in result.stderr
     )
     result = run_node(
@@ -340,7 +340,7 @@ def test_unknown_task_is_refused_with_the_known_ones(rig: Rig) -> None:
     assert rig.commands == []
 
 
-def test_picture_of_another_size_ends_the_node(rig: Rig) -> None:
+def test_image_of_another_size_ends_the_node(rig: Rig) -> None:
     rig.start()
     rig.event(EpisodeEvent.START)
     image = Image()
@@ -365,10 +365,10 @@ def test_deactivate_stops_publishing(rig: Rig) -> None:
     rig.event(EpisodeEvent.START)
     rig.feed_until(lambda: rig.commands and len(rig.states) >= len(rig.commands))
     rig.node.trigger_deactivate()
-    sent, told = len(rig.commands), len(rig.states)
+    sent, reported = len(rig.commands), len(rig.states)
     deadline = time.monotonic() + 0.6  # three control periods
     rig.feed_until(lambda: time.monotonic() > deadline)
-    assert (len(rig.commands), len(rig.states)) == (sent, told)
+    assert (len(rig.commands), len(rig.states)) == (sent, reported)
 
 
 def test_cleanup_forgets_the_bundle_and_configure_loads_it_again(rig: Rig) -> None:
@@ -433,7 +433,8 @@ def test_unknown_parameter_is_refused() -> None:
 
 def test_torch_is_not_imported_before_the_node_is_configured() -> None:
     code = (
-        "import sys, rclpy; from ptr_policy_node.policy_node import PolicyNode; rclpy.init(); PolicyNode(); "
+        "import sys, rclpy; from ptr_policy_node.policy_node import PolicyNode; "
+        "rclpy.init(); PolicyNode(); "
         "assert 'torch' not in sys.modules; assert 'ptr_training' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import copy
 import functools
 import io
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ptr_common.files import sha256
 from ptr_common.images import resize_area
 from ptr_policy_node.bundle import BundleInfo, CameraSpec, write_bundle
 
 torch.set_num_threads(1)  # the networks are tiny: threads would only wait for each other
 CAMERA = CameraSpec("front", 32, 24)
-SIZE = 8  # of the policy's picture
+SIZE = 8  # of the policy's image
 INFO = BundleInfo(
     agent="cql",
     camera=CAMERA,
@@ -32,7 +35,7 @@ INFO = BundleInfo(
 
 
 class Toy(nn.Module):
-    """Acts by proprioception, by task, and by the picture's brightness, which a convolution averages."""
+    """Acts by proprioception, task and brightness of the image, averaged by a convolution."""
 
     def __init__(self, gain: float = 0.01) -> None:
         super().__init__()
@@ -69,7 +72,7 @@ def programs(module: nn.Module, form: str, size: int = SIZE) -> dict[str, bytes]
 
 
 def archive(module: nn.Module, method: str, inputs: tuple[Tensor, ...]) -> bytes:
-    """Return the archive of one method, of core operators without notes about where they come from."""
+    """Return the archive of one method, of core operators without notes on their origin."""
     module = copy.copy(module)
     module.forward = getattr(module, method)
     program = torch.export.export(module, inputs).run_decompositions()
@@ -89,7 +92,7 @@ def golden(module: nn.Module | None = None) -> dict[str, np.ndarray]:
     image = rng.integers(0, 256, (2, CAMERA.height, CAMERA.width, 3), np.uint8)
     values = {
         "image": image,
-        "resized": np.stack([resize_area(each, (SIZE, SIZE)) for each in image]),
+        "resized": np.stack([resize_area(single, (SIZE, SIZE)) for single in image]),
         "proprio": rng.normal(size=(2, 7)).astype(np.float32),
         "task": np.array([0, 1]),
     }
@@ -108,4 +111,18 @@ def write(
 
 @functools.cache
 def toy_programs(form: str) -> dict[str, bytes]:
+    """Return the files of the toy policy in a form; made once."""
     return programs(Toy(), form)
+
+
+def edit(path: Path, **changes: Any) -> None:
+    """Change `bundle.json`, hashes included, so that only the check in question can fail."""
+    values = json.loads((path / "bundle.json").read_text())
+    for key, value in changes.items():
+        *sections, last = key.split("__")
+        place = values
+        for section in sections:
+            place = place[section]
+        place[last] = value
+    values["sha256"] = {name: sha256(path / name) for name in values["sha256"]}
+    (path / "bundle.json").write_text(json.dumps(values))

@@ -53,7 +53,7 @@ def run(
 def test_bundle_acts_as_the_agent(run: Path, tmp_path: Path, form: str) -> None:
     main([str(run), "--out", str(tmp_path / "bundle"), "--format", form])
     policy = load_bundle(tmp_path / "bundle", camera=CameraSpec("front", 48, 32), rate=5.0)
-    assert policy.execution == f"{form} float32"
+    assert policy.backend == f"{form} float32"
     module = (
         restore_agent(load_checkpoint(find_checkpoint(run)), torch.device("cpu"))
         .deployed()
@@ -62,7 +62,7 @@ def test_bundle_acts_as_the_agent(run: Path, tmp_path: Path, form: str) -> None:
     rng = np.random.default_rng(0)
     for _ in range(3):
         image, proprio = rng.integers(0, 256, (32, 48, 3), np.uint8), rng.normal(size=7)
-        decision = policy.act(image, proprio, "new")
+        output = policy.act(image, proprio, "new")
         inputs = (
             torch.from_numpy(resize_area(image, (16, 16)))[None],
             torch.tensor(proprio)[None].float(),
@@ -70,10 +70,11 @@ def test_bundle_acts_as_the_agent(run: Path, tmp_path: Path, form: str) -> None:
         with torch.no_grad():
             action, std = module.act(*inputs, torch.tensor([0]))
             q = module.q(*inputs, torch.tensor([0]), action)
-        np.testing.assert_allclose(decision.action, action[0], atol=1e-5)
-        np.testing.assert_allclose(decision.std, std[0], atol=1e-5)
-        np.testing.assert_allclose(decision.q, q[0], atol=1e-5)
-        assert np.isnan(decision.q).all() == (run.name == "bc")
+        np.testing.assert_allclose(output.action, action[0], atol=1e-5)
+        np.testing.assert_allclose(output.std, std[0], atol=1e-5)
+        values = policy.q_values(output)
+        np.testing.assert_allclose(values, q[0], atol=1e-5)
+        assert np.isnan(values).all() == (run.name == "bc")
 
 
 DEPLOYED = {
@@ -171,9 +172,7 @@ def test_retargeted_task_acts_under_the_known_id(
     main([str(tmp_path / "fine"), "--out", str(tmp_path / "bundle")])
     policy = load_bundle(tmp_path / "bundle")
     assert policy.task_id("renamed") == policy.task_id("new") == 0
-    with pytest.raises(
-        PtrError, match="unknown task 'x'; this bundle knows: 'new', 'renamed'"
-    ):
+    with pytest.raises(PtrError, match="unknown task 'x'; known are: 'new', 'renamed'"):
         policy.task_id("x")
 
 

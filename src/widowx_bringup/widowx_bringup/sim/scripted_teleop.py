@@ -28,7 +28,7 @@ from ptr_common.topics import (
     camera_info_topic,
 )
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
-from ptr_policy_node.observation import ArmInput, Inputs, StepSchedule
+from ptr_policy_node.observation import ArmObservation, ObservationBuffer, StepSchedule
 from widowx_bringup.camera.protocol import TOPIC_WORLD
 
 from .expert import Expert
@@ -56,7 +56,7 @@ class ScriptedTeleop(Node):
         self._expert: Expert | None = None
         self._episode = ""  # id of the newest episode
         self._states: OrderedDict[int, JointState] = OrderedDict()  # newest ones by stamp
-        self._inputs = Inputs(max_image_age=0.2, max_state_age=0.2)
+        self._inputs = ObservationBuffer(max_image_age=0.2, max_state_age=0.2)
         self._schedule = StepSchedule(CONTROL_RATE)
         self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
         camera = parameter(
@@ -97,8 +97,8 @@ class ScriptedTeleop(Node):
 
     def _on_arm(self, state: ArmState) -> None:
         problem = "" if state.status == ArmState.STATUS_OK else f"arm: {state.reason}"
-        self._inputs.hear(
-            ArmInput(to_ns(state.header.stamp), np.asarray(state.proprio), problem)
+        self._inputs.add_arm(
+            ArmObservation(to_ns(state.header.stamp), np.asarray(state.proprio), problem)
         )
 
     def _on_world(self, message: JointState) -> None:
