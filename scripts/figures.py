@@ -51,10 +51,8 @@ class Figures:
                 self._add_comprehension(node, place)
             if isinstance(node, FUNCTION):
                 self._add_function(node, place)
-            if isinstance(node, (*FUNCTION, ast.ClassDef)) and not node.name.startswith(
-                "_"
-            ):
-                self._add_public(node, place)
+        for node in _public(ast.parse(text)):
+            self._add_public(node, f"{file.relative_to(ROOT)}:{node.lineno}")
 
     def _add_comprehension(self, node: ast.AST, place: str) -> None:
         self.comprehensions += 1
@@ -79,6 +77,17 @@ class Figures:
         self.public += 1
         if ast.get_docstring(node) is None:
             self.undocumented.append(f"{place} {node.name}")
+
+
+def _public(
+    scope: ast.Module | ast.ClassDef,
+) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+    """Yield the public functions and classes of a module, and the public methods of those classes."""
+    for node in scope.body:
+        if isinstance(node, (*FUNCTION, ast.ClassDef)) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from _public(node)
 
 
 def _is_typed(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
