@@ -62,8 +62,13 @@ def test_images_that_all_arrive_in_time_are_ok() -> None:
     result = judge()
     assert (result.level, result.remedy) == ("ok", "")
     assert result.values == {
-        "sent": 90, "lost": 0, "shared_memory": True, "other_nodes": [], "median": 0.001, "p99": 0.001
-    }  # fmt: skip
+        "sent": 90,
+        "lost": 0,
+        "shared_memory": True,
+        "other_nodes": [],
+        "median": 0.001,
+        "p99": 0.001,
+    }
 
 
 @pytest.mark.parametrize(

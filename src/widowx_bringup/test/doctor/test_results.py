@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ptr_common.errors import PtrError
 from widowx_bringup.doctor.results import (
     Check,
     CheckResult,
+    Line,
     count,
     load,
     missing,
@@ -77,6 +79,40 @@ def test_a_check_that_breaks_is_a_failure_and_the_next_one_follows(
     printed = capsys.readouterr().out
     assert "ZeroDivisionError: by nothing" in printed
     assert "Traceback" not in printed
+
+
+def test_a_missing_package_is_named_with_what_to_do() -> None:
+    def needs_package() -> CheckResult:
+        return CheckResult("ok", importlib.import_module("no_such_package").__name__)
+
+    (line,) = run_checks([Check("things", "package", needs_package)])
+    assert (line.result.level, line.result.found) == (
+        "fail",
+        "no_such_package is not installed",
+    )
+    assert "make setup" in line.result.remedy
+
+
+def test_the_file_keeps_its_keys(tmp_path: Path) -> None:
+    line = Line("things", "disk", 0.5, CheckResult("ok", "fast", "", {"rate": 3e8}))
+    save([line], tmp_path / "found.json", robot=True)
+    assert json.loads((tmp_path / "found.json").read_text()) == {
+        "format_version": 1,
+        "robot": True,
+        "lines": [
+            {
+                "group": "things",
+                "name": "disk",
+                "seconds": 0.5,
+                "finding": {
+                    "level": "ok",
+                    "found": "fast",
+                    "remedy": "",
+                    "values": {"rate": 3e8},
+                },
+            }
+        ],
+    }
 
 
 def test_what_is_missing_fails_only_where_it_is_needed() -> None:

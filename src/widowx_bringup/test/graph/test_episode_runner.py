@@ -40,6 +40,9 @@ class Connection:
     def now_ns(self) -> int:
         return self._time_ns
 
+    def restart_count(self) -> None:
+        self.executed = 0
+
     def arm_state(self) -> ArmState:
         return self.state
 

@@ -16,15 +16,10 @@ from pathlib import Path
 
 from widowx_bringup.graph.processes import describe_status
 
-from .results import CheckResult, missing
+from .results import SETUP, CheckResult, missing
 
 TRIED = ("humble", "jazzy")
 """Distributions that this system was tried with."""
-
-SETUP = (
-    "run `make setup`; on a robot PC, source /opt/ros/…/setup.bash "
-    "and the workspace's install/setup.bash"
-)
 
 FOREIGN_REMEDY = (
     "open a shell that sources nothing of /opt/ros (see ~/.bashrc), or use the workspace "

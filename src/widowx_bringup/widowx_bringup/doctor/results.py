@@ -20,6 +20,12 @@ FORMAT_VERSION = 1
 COLOURS = {"ok": "32", "none": "2", "warn": "33", "fail": "31;1"}
 """Levels, mildest first, with their terminal colour codes; `none`: absent, and not needed."""
 
+SETUP = (
+    "run `make setup`; on a robot PC, source /opt/ros/…/setup.bash "
+    "and the workspace's install/setup.bash"
+)
+"""Remedy for a missing package."""
+
 INDENT = " " * 24
 
 
@@ -92,6 +98,8 @@ def run_checks(checks: Iterable[Check]) -> Iterator[Line]:
             result = check.run()
         except PtrError as error:
             result = CheckResult("fail", str(error))
+        except ModuleNotFoundError as error:
+            result = CheckResult("fail", f"{error.name} is not installed", SETUP)
         except Exception as error:  # any defect of this computer has to be reported
             result = CheckResult(
                 "fail",

@@ -50,7 +50,7 @@ class GraphConnection:
 
     Attributes:
         values: The graph's arguments.
-        executed: Commands executed since it was last set to 0.
+        executed: Commands executed since `restart_count`.
     """
 
     def __init__(
@@ -158,6 +158,11 @@ class GraphConnection:
         """Return the newest state of the arm, an `ArmState`."""
         return self._newest[TOPIC_ARM_STATE]
 
+    def restart_count(self) -> None:
+        """Count executed commands from 0 again."""
+        with self._changed:
+            self.executed = 0
+
     def publish_event(self, episode_id: str, event: int, task: str, text: str) -> None:
         """Publish an `EpisodeEvent` with the time of the graph's clock.
 
@@ -231,7 +236,8 @@ class GraphConnection:
             fresh: Whether messages that arrived before the call do not count.
         """
         if fresh:
-            self._newest.pop(topic, None)
+            with self._changed:
+                self._newest.pop(topic, None)
         arrived = functools.partial(self._newest.__contains__, topic)
         self.wait(arrived, timeout, f"nothing arrives on {topic}")
 

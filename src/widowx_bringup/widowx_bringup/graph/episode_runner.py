@@ -88,7 +88,7 @@ class EpisodeRunner:
         graph = self._graph
         episode_id = str(uuid.uuid4())
         start_ns = graph.now_ns()
-        graph.executed = 0
+        graph.restart_count()
         graph.publish_event(episode_id, EpisodeEvent.START, task, f"seed {seed}")
         event = EpisodeEvent.DISCARD  # if an exception ends the episode
         reason = ""

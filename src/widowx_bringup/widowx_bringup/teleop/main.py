@@ -130,7 +130,7 @@ def main(argv: list[str]) -> int:
         from .node import TeleopNode
     except ImportError as error:
         raise PtrError(
-            f"ptr teleop needs ROS 2 ({error}); run `make setup` or source ROS 2"
+            f"ROS 2 is not installed here ({error}); run `make setup` or source ROS 2"
         ) from error
 
     values = {
