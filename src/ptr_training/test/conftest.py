@@ -116,29 +116,39 @@ def preset(tmp_path: Path, preset_values: dict[str, Any]) -> str:
     return str(path)
 
 
+def write_toy_store(
+    path: Path, tasks: tuple[str, ...] = ("a", "b"), per_task: int = 3, **changes: object
+) -> Path:
+    """Write a toy store and return its folder.
+
+    Args:
+        path: The folder.
+        tasks: Names of its tasks.
+        per_task: Episodes of each task.
+        changes: Changed fields of its `DatasetInfo`.
+    """
+    values = {
+        "camera": "front",
+        "camera_width": 48,
+        "camera_height": 32,
+        "image_height": SIZE,
+        "image_width": SIZE,
+    }
+    info = DatasetInfo(path.name, **(values | changes))  # type: ignore[arg-type]
+    with EpisodeWriter(path, info) as writer:
+        for number in range(per_task * len(tasks)):
+            task = tasks[number % len(tasks)]
+            seed = hash_free_seed(path.name, number)
+            writer.add(toy_episode(f"{task}-{number}", task, seed))
+    return path
+
+
 @pytest.fixture
 def make_store(tmp_path: Path) -> MakeStore:
-    """Return a function that writes a toy store and returns its folder."""
+    """Return a function that writes a toy store of a name; see `write_toy_store`."""
 
-    def make(
-        name: str, tasks: tuple[str, ...] = ("a", "b"), per_task: int = 3, **changes: object
-    ) -> Path:
-        values = {
-            "camera": "front",
-            "camera_width": 48,
-            "camera_height": 32,
-            "image_height": SIZE,
-            "image_width": SIZE,
-        }
-        with EpisodeWriter(
-            tmp_path / name, DatasetInfo(name, **(values | changes))
-        ) as writer:  # type: ignore[arg-type]
-            for number in range(per_task * len(tasks)):
-                task = tasks[number % len(tasks)]
-                writer.add(
-                    toy_episode(f"{task}-{number}", task, hash_free_seed(name, number))
-                )
-        return tmp_path / name
+    def make(name: str, *arguments: Any, **changes: Any) -> Path:
+        return write_toy_store(tmp_path / name, *arguments, **changes)
 
     return make
 

@@ -1,0 +1,267 @@
+"""The rules of selection: rank correlation, scores of a checkpoint, and the choice at its boundaries."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ptr_training.deploy.selection_rules import (
+    RULES,
+    Score,
+    Selection,
+    Trend,
+    applies,
+    choose,
+    score,
+    spearman,
+)
+
+NAN = float("nan")
+
+
+def make_score(step: int, trend: float = 0.0, **changes: float) -> Score:
+    """Return a score whose critic has had enough updates, its mean correlation `trend`."""
+    values = {"standard_error": 0.0, "rising": 0.5, "error": 1.0, "td_error": 1.0}
+    return Score(step, trend, **{**values, "critic_steps": 100, **changes})  # type: ignore[arg-type]
+
+
+def make_trend(
+    q: list[float], other: list[float] | None = None, **changes: object
+) -> Trend:
+    """Return a demonstration with the Q values of both heads; the second one repeats the first."""
+    heads = np.stack([q, q if other is None else other], axis=1)
+    values = {"error": np.zeros(len(q)), "td_error": np.zeros(len(q)), **changes}
+    return Trend("a", heads, **values)  # type: ignore[arg-type]
+
+
+# Rank correlation
+
+
+def test_correlation_is_one_for_any_rising_sequence() -> None:
+    assert spearman(np.array([0.0, 0.1, 5.0, 900.0])) == pytest.approx(1.0)
+    assert spearman(-np.arange(5.0)) == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize("values", [[1.0] * 5, [3.0, 3.0], [7.0]])
+def test_correlation_of_a_constant_sequence_is_zero(values: list[float]) -> None:
+    assert spearman(np.array(values)) == 0.0
+
+
+def test_correlation_with_a_missing_value_is_nan() -> None:
+    assert math.isnan(spearman(np.array([1.0, NAN, 3.0])))
+
+
+def test_correlation_is_that_of_the_textbook() -> None:
+    # no ties: 1 - 6 sum d^2 / (n (n^2 - 1)), ranks 2 1 4 3 against 1 2 3 4
+    expected = 1 - 6 * 4 / (4 * 15)
+    assert spearman(np.array([20.0, 10.0, 40.0, 30.0])) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "ranks"),
+    [
+        ([1.0, 1.0, 2.0], [1.5, 1.5, 3.0]),
+        ([5.0, 2.0, 2.0, 2.0, 9.0], [4.0, 2.0, 2.0, 2.0, 5.0]),
+        ([3.0, 1.0, 3.0, 1.0, 0.0], [4.5, 2.5, 4.5, 2.5, 1.0]),
+    ],
+)
+def test_equal_values_share_their_mean_rank(
+    values: list[float], ranks: list[float]
+) -> None:
+    expected = np.corrcoef(ranks, np.arange(len(ranks)))[0, 1]
+    assert spearman(np.array(values)) == pytest.approx(expected)
+
+
+@given(st.lists(st.integers(-50, 50), min_size=2, max_size=30))
+def test_correlation_keeps_to_its_bounds_and_turns_with_time(values: list[int]) -> None:
+    sequence = np.array(values, float)
+    forwards, backwards = spearman(sequence), spearman(sequence[::-1])
+    assert -1.0 - 1e-12 <= forwards <= 1.0 + 1e-12
+    assert backwards == pytest.approx(-forwards, abs=1e-12)
+
+
+# Scores
+
+
+def test_score_takes_the_smaller_head() -> None:
+    falling = make_trend([0.0, 1.0, 2.0, 3.0], [0.0, -1.0, -2.0, -3.0])
+    result = score(5, [falling])
+    assert result.step == 5
+    assert result.spearman == pytest.approx(-1.0)
+    assert result.rising == 0.0
+
+
+def test_correlation_of_a_checkpoint_is_the_mean_over_demonstrations() -> None:
+    rising, flat = make_trend([0.0, 1.0, 2.0]), make_trend([4.0, 4.0, 4.0])
+    assert score(1, [rising, flat]).spearman == pytest.approx(0.5)
+
+
+def test_errors_are_means_over_the_time_steps_of_all_demonstrations() -> None:
+    short = make_trend([1.0], error=np.array([4.0]), td_error=np.array([8.0]))
+    long = make_trend([1.0, 2.0, 3.0], error=np.zeros(3), td_error=np.full(3, 4.0))
+    result = score(1, [short, long])
+    assert (result.error, result.td_error) == (1.0, 5.0)
+
+
+def test_rising_counts_the_steps_of_all_demonstrations_at_which_q_rises() -> None:
+    # steps: up, equal, up | down: of four two rise
+    trends = [make_trend([1.0, 2.0, 2.0, 3.0]), make_trend([5.0, 4.0])]
+    assert score(1, trends).rising == pytest.approx(0.5)
+
+
+def test_standard_error_is_that_of_the_mean_over_demonstrations() -> None:
+    both = [make_trend([0.0, 1.0, 2.0]), make_trend([2.0, 1.0, 0.0])]
+    expected = np.std([1.0, -1.0], ddof=1) / np.sqrt(2)
+    assert score(1, both).standard_error == pytest.approx(expected)
+    assert score(1, both[:1]).standard_error == 0.0
+    assert score(1, [make_trend([2.0, 2.0])]).standard_error == 0.0
+
+
+def test_a_missing_q_value_makes_the_rising_fraction_unknown() -> None:
+    trends = [make_trend([1.0, 2.0]), make_trend([1.0, NAN])]
+    assert math.isnan(score(1, trends).rising)
+
+
+def test_critic_steps_are_recorded_and_zero_unless_given() -> None:
+    assert score(1, [make_trend([1.0, 2.0])], 70).critic_steps == 70
+    assert score(1, [make_trend([1.0, 2.0])]).critic_steps == 0
+    assert Score(1, 0.0, 0.0, 0.0, 0.0).critic_steps == 0
+
+
+def test_an_agent_without_critic_has_an_error_and_no_trend() -> None:
+    missing = np.full(3, NAN)
+    for count in (1, 2):
+        trend = make_trend([NAN] * 3, error=np.full(3, 2.0), td_error=missing)
+        result = score(1, [trend] * count)
+        assert result.error == 2.0
+        missing_values = (
+            result.spearman,
+            result.standard_error,
+            result.rising,
+            result.td_error,
+        )
+        assert all(map(math.isnan, missing_values))
+    assert math.isnan(Score(1, 0.0, 0.0, 0.0, 0.0).td_error)
+
+
+# Which rules apply
+
+
+def test_rules_of_a_critic_apply_only_to_agents_that_have_one() -> None:
+    with_critic = [make_score(1)]
+    assert all(applies(rule, with_critic) for rule in RULES)
+    no_q, no_td = [make_score(1, NAN)], [make_score(1, td_error=NAN)]
+    assert [applies(rule, no_q) for rule in RULES] == [False, True, True]
+    assert [applies(rule, no_td) for rule in RULES] == [True, True, False]
+
+
+def test_the_first_checkpoint_says_whether_there_is_a_critic() -> None:
+    scores = [make_score(1), make_score(2, NAN, td_error=NAN)]
+    assert all(applies(rule, scores) for rule in RULES)
+
+
+# Choices
+
+
+def test_every_rule_has_its_own_choice() -> None:
+    scores = [
+        make_score(1, 0.2, error=0.1, td_error=3.0),
+        make_score(2, 0.9, error=0.4, td_error=2.0),
+        make_score(3, 0.7, error=0.2, td_error=1.0),
+    ]
+    steps = {rule: choose(scores, rule).step for rule in RULES}
+    assert steps == {"q_trend": 2, "error": 1, "td_error": 3}
+
+
+def test_of_trends_that_cannot_be_told_apart_the_latest_is_chosen() -> None:
+    best = make_score(1, 0.9, standard_error=0.1)
+    close = make_score(2, 0.81, standard_error=0.3)
+    far = make_score(3, 0.79, standard_error=0.3)
+    assert choose([best, close, far], "q_trend").step == 2
+
+
+def test_a_trend_exactly_one_standard_error_below_the_best_is_close_enough() -> None:
+    best = make_score(1, 0.75, standard_error=0.25)
+    assert choose([best, make_score(2, 0.5)], "q_trend").step == 2
+    below = math.nextafter(0.5, 0.0)
+    assert choose([best, make_score(2, below)], "q_trend").step == 1
+
+
+def test_the_standard_error_of_the_best_decides_and_not_that_of_another() -> None:
+    best = make_score(1, 0.9, standard_error=0.0)
+    other = make_score(2, 0.8, standard_error=0.5)
+    assert choose([best, other], "q_trend").step == 1
+
+
+def test_an_earlier_checkpoint_within_the_error_does_not_replace_the_best() -> None:
+    scores = [make_score(1, 0.85), make_score(2, 0.9, standard_error=0.1), make_score(3)]
+    assert choose(scores, "q_trend").step == 2
+
+
+@pytest.mark.parametrize("rule", ["error", "td_error"])
+def test_of_equal_errors_the_earliest_is_chosen(rule: str) -> None:
+    scores = [make_score(1, **{rule: 2.0}), make_score(2), make_score(3)]
+    assert choose(scores, rule).step == 2
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_step_0_is_chosen_only_if_there_is_no_other(rule: str) -> None:
+    perfect = make_score(0, 1.0, error=0.0, td_error=0.0)
+    assert choose([perfect, make_score(1, 0.2)], rule).step == 1
+    assert choose([perfect], rule).step == 0
+
+
+@pytest.mark.parametrize("rule", ["q_trend", "td_error"])
+def test_a_critic_with_less_than_half_the_updates_is_no_candidate(rule: str) -> None:
+    early = make_score(1, 0.9, td_error=0.0, critic_steps=49)
+    last = make_score(2, 0.4, td_error=0.1, critic_steps=100)
+    assert choose([early, last], rule).step == 2
+    half = replace(early, critic_steps=50)
+    assert choose([half, last], rule).step == 1
+
+
+def test_the_updates_are_compared_with_those_of_the_last_checkpoint() -> None:
+    scores = [
+        make_score(1, 0.9, critic_steps=20),
+        make_score(2, 0.5, critic_steps=30),
+        make_score(3, 0.4, critic_steps=40),
+    ]
+    assert choose(scores, "q_trend").step == 1
+
+
+def test_the_error_ignores_how_often_a_critic_was_updated() -> None:
+    early = make_score(1, error=0.0, critic_steps=0)
+    assert choose([early, make_score(2)], "error").step == 1
+
+
+# Selection
+
+
+def test_the_deciding_rule_gives_the_best_and_a_note_names_the_others() -> None:
+    scores = [make_score(step) for step in (1, 2, 3)]
+    choices = {"q_trend": scores[1], "error": scores[0], "td_error": scores[2]}
+    selection = Selection(scores, choices, "q_trend")
+    assert selection.best is scores[1]
+    assert selection.note == (
+        "the rules disagree: q_trend takes step 2 (error: step 1, td_error: step 3); "
+        "look at q_trend.png"
+    )
+
+
+def test_a_single_rule_that_disagrees_is_noted() -> None:
+    one, two = make_score(1), make_score(2)
+    choices = {"q_trend": one, "error": one, "td_error": two}
+    assert "error takes step 1 (q_trend: step 1, td_error: step 2)" in (
+        Selection([one, two], choices, "error").note
+    )
+
+
+def test_rules_that_agree_need_no_note() -> None:
+    only = make_score(1)
+    assert Selection([only], dict.fromkeys(RULES, only), "error").note == ""
+    assert Selection([only], {"error": only}, "error").note == ""
