@@ -9,7 +9,8 @@ from pathlib import Path
 
 from .graphs import GRAPHS, environment, find_graph
 from .processes import Processes, describe_status
-from .spec import Argument, GraphError
+from .spec import Argument
+from .values import parse_values
 
 
 def main(argv: list[str]) -> int:
@@ -39,18 +40,6 @@ def main(argv: list[str]) -> int:
             file=sys.stderr,
         )
         return status if status >= 0 else 128 - status
-
-
-def parse_values(words: list[str]) -> dict[str, str]:
-    """Return the mapping of words `name:=value`.
-
-    Raises:
-        GraphError: If a word has no `:=`.
-    """
-    for word in words:
-        if ":=" not in word:
-            raise GraphError(f"{word!r} is no argument; write name:=value")
-    return dict(word.split(":=", 1) for word in words)
 
 
 def _overview() -> str:
