@@ -57,6 +57,7 @@ def whole_number(
         bounds = f"{noun} from {smallest} to {largest}"
 
     def parse(text: str) -> int:
+        """Return the number, or raise ArgumentTypeError with the range."""
         try:
             value = int(text)
         except ValueError:

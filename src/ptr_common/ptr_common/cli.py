@@ -100,6 +100,7 @@ def _unwind_on_terminate() -> None:
     """Let SIGTERM and SIGHUP unwind a verb as Ctrl-C does, so that it removes unfinished files."""
 
     def leave(number: int, _: FrameType | None) -> NoReturn:
+        """End with the exit status of a process that a signal ended."""
         sys.exit(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -47,6 +47,7 @@ def _stop_at_parsing() -> Iterator[None]:
     """Have every parser raise `_ParserFoundError` where it would parse."""
 
     def stop(parser: argparse.ArgumentParser, *_: object, **__: object) -> NoReturn:
+        """Take the place of a method that parses."""
         raise _ParserFoundError(parser)
 
     originals = {}

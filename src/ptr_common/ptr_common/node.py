@@ -117,6 +117,7 @@ def publish_diagnostics(
     publisher = node.create_publisher(DiagnosticArray, TOPIC_DIAGNOSTICS, qos.STATE)
 
     def publish() -> None:
+        """Publish the present state."""
         entry = health()
         values = []
         for key, value in entry.values.items():

@@ -89,6 +89,7 @@ class Compiled(Backend):
         import torch
 
         def run(runner: Any, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+            """Run a library in the calling thread."""
             torch.set_num_threads(
                 threads
             )  # OpenMP keeps one number for each calling thread
@@ -121,6 +122,7 @@ class OpenVino(Backend):
         }
 
         def load(program: ExportedProgram) -> Any:
+            """Return a request that runs a program."""
             model = openvino.convert_model(program)
             compiled = openvino.Core().compile_model(model, "CPU", options)
             return compiled.create_infer_request()

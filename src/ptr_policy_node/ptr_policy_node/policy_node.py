@@ -73,19 +73,22 @@ class PolicyNode(ManagedNode):
         self.publish_health("policy")
 
     def _declare_parameters(self) -> None:
-        settable: dict[str, tuple[Any, str, tuple[float, float] | None]] = {
-            "bundle": ("", "folder of the bundle", None),
-            "camera": ("over_shoulder", "camera of the policy", None),
-            "width": (640, "image width of the camera [pixels]", PIXELS),
-            "height": (480, "image height of the camera [pixels]", PIXELS),
-            "task": ("", "task of an episode whose START names none", None),
-            "backend": ("auto", "backend of the bundle: auto, or one of BACKENDS", None),
-            "precision": ("float32", "type of convolutions: float32 or bfloat16", None),
-            "threads": (1, "CPU threads of PyTorch", (1, 256)),
-            "camera_latency": (0.0, "camera latency [s]", (0.0, MAX_CAMERA_LATENCY)),
-        }
-        for name, (default, description, within) in settable.items():
-            parameter(self, name, default, description, within, settable=True)
+        latency = (0.0, MAX_CAMERA_LATENCY)
+        parameter(self, "bundle", "", "folder of the bundle", settable=True)
+        parameter(self, "camera", "over_shoulder", "camera of the policy", settable=True)
+        width = "image width of the camera [pixels]"
+        parameter(self, "width", 640, width, PIXELS, settable=True)
+        height = "image height of the camera [pixels]"
+        parameter(self, "height", 480, height, PIXELS, settable=True)
+        task = "task of an episode whose START names none"
+        parameter(self, "task", "", task, settable=True)
+        backend = "backend of the bundle: auto, or one of BACKENDS"
+        parameter(self, "backend", "auto", backend, settable=True)
+        precision = "type of convolutions: float32 or bfloat16"
+        parameter(self, "precision", "float32", precision, settable=True)
+        threads = "CPU threads of PyTorch"
+        parameter(self, "threads", 1, threads, (1, 256), settable=True)
+        parameter(self, "camera_latency", 0.0, "camera latency [s]", latency, settable=True)
         age = "maximum time since the exposure of an image that is acted on [s]"
         parameter(self, "max_image_age", 0.2, age, MAX_AGES)
         age = "maximum age of an arm state that is acted on [s]"

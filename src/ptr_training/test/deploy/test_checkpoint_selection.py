@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import write_toy_store
 
+from conftest import write_toy_store
 from ptr_training.data.store import EpisodeStore
 from ptr_training.deploy.checkpoint_selection import evaluate, held_out, main, select
 from ptr_training.deploy.selection_rules import RULES

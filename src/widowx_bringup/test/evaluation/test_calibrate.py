@@ -1,4 +1,4 @@
-"""`ptr calibrate camera`: over real DDS with the simulated graph; and with an arm and a camera that misbehave."""
+"""`ptr calibrate camera`: with the simulated graph, and with an arm and a camera that misbehave."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from widowx_bringup.camera.calibrations import (  # noqa: E402
     read_calibration,
 )
 from widowx_bringup.camera.latency import LatencyError  # noqa: E402
-from widowx_bringup.evaluation import calibrate, record  # noqa: E402
-from widowx_bringup.evaluation.calibrate import Calibrator  # noqa: E402
+from widowx_bringup.evaluation import calibrate, calibrator, record  # noqa: E402
+from widowx_bringup.evaluation.calibrator import Calibrator  # noqa: E402
 from widowx_bringup.sim.world import World  # noqa: E402
 
 SMALL = ["width:=64", "height:=48", "real_time_factor:=4"]
@@ -76,7 +76,7 @@ def test_a_refused_calibration_stores_nothing(
 ) -> None:
     """The arm is told not to move: what the graph shows then is real, and tells nothing."""
     monkeypatch.setattr(
-        calibrate, "motion", lambda gripper: np.tile([0.0] * 6 + [gripper], (30, 1))
+        calibrator, "motion", lambda gripper: np.tile([0.0] * 6 + [gripper], (30, 1))
     )
     files = [
         "--out",
@@ -100,7 +100,7 @@ def test_arguments_of_the_simulated_graph_are_refused_without_it() -> None:
 def test_exported_picture_and_proprio_of_a_late_camera_show_the_same_moment(
     tmp_path: Path,
 ) -> None:
-    """A bag of the simulated graph holds the true world of every stamp: each step's picture is compared with it."""
+    """A bag of the simulated graph holds the true world of every stamp, which is rendered again."""
     late = ["camera_rate:=10", "camera_delay:=1", "camera_latency:=0.1"]
     assert (
         record.main(
@@ -226,7 +226,7 @@ class Robot:
 
 @pytest.fixture
 def robot(ros: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Robot]:
-    monkeypatch.setattr(calibrate, "PAUSE_LIMIT", 0.5)
+    monkeypatch.setattr(calibrator, "PAUSE_LIMIT", 0.5)
     with contextlib.closing(Robot()) as robot:
         yield robot
 
@@ -247,7 +247,7 @@ def test_commands_answer_pictures_in_an_episode_that_is_discarded(
     robot: Robot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        calibrate, "motion", lambda gripper: np.tile([0.01] * 6 + [gripper], (4, 1))
+        calibrator, "motion", lambda gripper: np.tile([0.01] * 6 + [gripper], (4, 1))
     )
     recording = record_with(robot)
     assert robot.events == [EpisodeEvent.START, EpisodeEvent.DISCARD]
@@ -283,7 +283,7 @@ def test_an_arm_that_begins_to_hold_ends_the_calibration_with_its_reason(
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("shows", "no new picture on /camera/front/image_raw for 0.5 s"),
+        ("shows", "no new image on /camera/front/image_raw for 0.5 s"),
         ("speaks", "no arm state for 0.5 s"),
     ],
 )
@@ -322,11 +322,11 @@ def test_an_arm_that_does_not_go_to_its_start_pose_is_not_calibrated_with(
 def test_without_a_graph_it_says_what_is_missing(
     robot: Robot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibrate, "START_LIMIT", 0.3)
+    monkeypatch.setattr(calibrator, "START_LIMIT", 0.3)
     robot.shows = False
     with pytest.raises(
         CalibrationError,
-        match=r"no picture on /camera/front/image_raw for 0.3 s; is a graph running",
+        match=r"no image on /camera/front/image_raw for 0.3 s; is a graph running",
     ):
         record_with(robot)
 
@@ -335,7 +335,7 @@ def test_what_the_driver_reads_is_asked_of_it(robot: Robot) -> None:
     robot.node.declare_parameter("video_device", "/dev/v4l/by-id/usb-x")
     node = Calibrator("front", robot.live)
     try:
-        node._wait(lambda: node._picture_ns, 10.0, "no picture")
+        node._wait(lambda: node._image_ns, 10.0, "no image")
         assert node.device() == "/dev/v4l/by-id/usb-x"
     finally:
         node.destroy_node()

@@ -1,3 +1,5 @@
+"""`ptr demo`: stages that fail, runs that go on, and a stop that leaves nothing behind."""
+
 from __future__ import annotations
 
 import asyncio
@@ -13,50 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from widowx_bringup.evaluation import demo
-from widowx_bringup.evaluation.demo import (
-    PLANS,
-    DemoError,
-    Stage,
-    build_stages,
-    load_or_start,
-    run_stage,
-)
+from widowx_bringup.evaluation.demo import DemoError, load_or_start, main, run_stage
+from widowx_bringup.evaluation.demo_stages import Stage
 from widowx_bringup.graph.run_ptr import CommandError
+from widowx_bringup.sim.tasks import TaskError
 
 
-def verb(commands: list[list[str]]) -> list[str]:
-    return [command[0] for command in commands]
-
-
-def test_the_loop_runs_from_prior_data_to_evaluation(tmp_path):
-    stages = build_stages(tmp_path, "put the red cube on the blue plate", 0, PLANS["full"])
-    ptr, bc, target_only = stages[3].chains
-    assert verb(ptr) == verb(bc) == ["pretrain", "finetune", "select", "bundle"]
-    assert verb(target_only) == ["finetune", "select", "bundle"]
-    assert [verb(stage.chains[0])[0] for stage in stages] == [
-        "collect",
-        "record",
-        "export",
-        "pretrain",
-        "evaluate",
-    ]
-
-
-def test_every_method_takes_the_same_number_of_gradient_steps(tmp_path):
-    plan = PLANS["full"]
-    chains = build_stages(tmp_path, "t", 0, plan)[3].chains
-    steps: dict[str, int] = {}
-    for command in (
-        command for chain in chains for command in chain if "--steps" in command
-    ):
-        method = Path(command[command.index("--out") + 1]).parent.name
-        steps[method] = steps.get(method, 0) + int(command[command.index("--steps") + 1])
-    assert set(steps) == set(demo.METHODS)
-    assert set(steps.values()) == {plan.pretrain_steps + plan.finetune_steps}
-
-
-def test_a_failing_command_ends_the_stage_and_stops_the_other_chain(tmp_path):
+def test_a_failing_command_ends_the_stage_and_stops_the_other_chain(tmp_path: Path) -> None:
     stage = Stage("both", [[["no-such-verb"]], [["no-such-verb"], ["never-reached"]]])
     with pytest.raises(CommandError, match="no-such-verb"):
         asyncio.run(run_stage(stage, tmp_path))
@@ -65,14 +30,14 @@ def test_a_failing_command_ends_the_stage_and_stops_the_other_chain(tmp_path):
     )
 
 
-def test_a_foreign_folder_is_left_alone(tmp_path):
+def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(DemoError, match="other files"):
         load_or_start(tmp_path, "smoke", "t", 0)
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
-def test_an_interrupted_run_goes_on_and_a_finished_one_starts_anew(tmp_path):
+def test_an_interrupted_run_goes_on_and_a_finished_one_starts_anew(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     first = load_or_start(out, "smoke", "t", 0)
     first.stages[0].done, first.stages[0].seconds = True, 7.0
@@ -88,7 +53,7 @@ def test_an_interrupted_run_goes_on_and_a_finished_one_starts_anew(tmp_path):
     assert not (out / "old.txt").exists()
 
 
-def test_another_plan_does_not_resume(tmp_path):
+def test_another_plan_does_not_resume(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     first = load_or_start(out, "smoke", "t", 0)
     first.stages[0].done = True
@@ -123,8 +88,8 @@ def wait_until(condition: Callable[[], bool]) -> None:
     ],
 )
 def test_stopped_demonstration_leaves_no_process_and_no_half_store(
-    tmp_path, number, status
-):
+    tmp_path: Path, number: int, status: int
+) -> None:
     out = tmp_path / "demo"
     command = [
         sys.executable,
@@ -148,3 +113,19 @@ def test_stopped_demonstration_leaves_no_process_and_no_half_store(
     ]
     if number != signal.SIGKILL:
         assert not list(out.glob(".prior.*"))
+
+
+def test_a_wrong_task_is_refused_before_anything_is_set_up(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    with pytest.raises(TaskError, match="did you mean 'put the yellow cube on the white"):
+        main(["--task", "put the yelow cube on the white plate", "--out", str(out)])
+    assert not out.exists()
+
+
+def test_importing_the_demonstration_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, widowx_bringup.evaluation.demo; "
+        "heavy = {'torch', 'mujoco', 'rclpy', 'matplotlib'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

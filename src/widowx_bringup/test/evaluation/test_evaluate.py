@@ -1,7 +1,10 @@
+"""`ptr evaluate`: scenes, interrupted evaluations, and what is refused."""
+
 from __future__ import annotations
 
+import contextlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,28 +13,26 @@ import pytest
 from widowx_bringup.evaluation import evaluate as module
 from widowx_bringup.evaluation.evaluate import (
     EvaluationError,
-    Method,
-    Plan,
+    EvaluationPlan,
     evaluate,
     main,
     parse_method,
 )
 from widowx_bringup.evaluation.results import Rollout, read_results
+from widowx_bringup.evaluation.runners import Method
 from widowx_bringup.sim.tasks import TARGET_TASK, TaskError
 
-PLAN = Plan(TARGET_TASK, rollouts=3, seed=5, max_steps=4, over_ros=False)
+PLAN = EvaluationPlan(TARGET_TASK, rollouts=3, seed=5, max_steps=4, over_ros=False)
 
 
 @dataclass
 class Lottery:
-    """Stands at the edge, in place of simulator and policy: every rollout wins whose seed is even."""
+    """Takes the place of simulator and policy: a rollout succeeds if its seed is even."""
 
     seen: list[tuple[str, int]]
     breaks_at: int = -1
 
     def run(self, rollout: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
-        from dataclasses import replace
-
         if rollout.rollout == self.breaks_at:
             raise KeyboardInterrupt
         self.seen.append((rollout.method, rollout.layout_seed))
@@ -43,10 +44,10 @@ class Lottery:
 
 @pytest.fixture
 def lottery(monkeypatch: pytest.MonkeyPatch) -> Lottery:
-    import contextlib
-
     runner = Lottery([])
-    monkeypatch.setattr(module, "open_runner", lambda *_: contextlib.nullcontext(runner))
+    monkeypatch.setattr(
+        module, "open_runner", lambda *_, **__: contextlib.nullcontext(runner)
+    )
     return runner
 
 
@@ -55,10 +56,9 @@ METHODS = [Method("ptr", Path("a")), Method("bc", Path("b"))]
 
 def test_every_method_sees_the_same_scenes(lottery: Lottery, tmp_path: Path) -> None:
     rollouts = evaluate(METHODS, PLAN, tmp_path, {})
-    ptr, bc = (
-        [seed for method, seed in lottery.seen if method == name] for name in ("ptr", "bc")
-    )
-    assert ptr == bc == PLAN.layout_seeds()
+    for name in ("ptr", "bc"):
+        seeds = [seed for method, seed in lottery.seen if method == name]
+        assert seeds == PLAN.layout_seeds()
     assert read_results(tmp_path) == rollouts
     assert all((tmp_path / rollout.strip).is_file() for rollout in rollouts)
     scenes = json.loads((tmp_path / "scenes.json").read_text())["scenes"]
@@ -66,10 +66,12 @@ def test_every_method_sees_the_same_scenes(lottery: Lottery, tmp_path: Path) -> 
 
 
 def test_more_rollouts_begin_with_the_same_scenes() -> None:
-    few, many = (Plan(TARGET_TASK, count, 5, 4, True).layout_seeds() for count in (3, 10))
+    few, many = (
+        EvaluationPlan(TARGET_TASK, count, 5, 4, True).layout_seeds() for count in (3, 10)
+    )
     assert many[:3] == few
     assert len(set(many)) == 10
-    assert Plan(TARGET_TASK, 3, 6, 4, True).layout_seeds() != few
+    assert EvaluationPlan(TARGET_TASK, 3, 6, 4, True).layout_seeds() != few
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_was(
@@ -89,7 +91,7 @@ def test_another_plan_in_the_same_folder_is_refused(
 ) -> None:
     evaluate(METHODS, PLAN, tmp_path, {})
     with pytest.raises(EvaluationError, match="holds an evaluation of"):
-        evaluate(METHODS, Plan(TARGET_TASK, 3, 99, 4, False), tmp_path, {})
+        evaluate(METHODS, EvaluationPlan(TARGET_TASK, 3, 99, 4, False), tmp_path, {})
 
 
 def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:

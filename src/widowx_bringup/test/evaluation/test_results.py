@@ -1,24 +1,23 @@
+"""Results of rollouts: intervals, summaries, files."""
+
 from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from widowx_bringup.evaluation.results import (
-    STRIP_HEIGHT,
     ResultsError,
     Rollout,
-    film_strip,
     read_results,
     summarise,
     table,
     wilson_interval,
-    write_film_strip,
     write_results,
 )
 
@@ -41,14 +40,14 @@ def rollout(method: str, index: int, success: bool) -> Rollout:
     )
 
 
-def test_wilson_interval_agrees_with_published_values():
+def test_wilson_interval_agrees_with_published_values() -> None:
     # Newcombe 1998, table I, method 3: 81/263 and 15/148
     np.testing.assert_allclose(wilson_interval(81, 263), (0.2553, 0.3662), atol=5e-5)
     np.testing.assert_allclose(wilson_interval(15, 148), (0.0624, 0.1605), atol=5e-5)
 
 
 @given(st.integers(0, 200), st.integers(0, 200))
-def test_wilson_interval_holds_the_observed_rate(a: int, b: int):
+def test_wilson_interval_holds_the_observed_rate(a: int, b: int) -> None:
     successes, trials = min(a, b), max(a, b)
     low, high = wilson_interval(successes, trials)
     assert 0 <= low <= high <= 1
@@ -56,7 +55,7 @@ def test_wilson_interval_holds_the_observed_rate(a: int, b: int):
         assert low <= successes / trials <= high
 
 
-def test_summary_counts_each_method_apart():
+def test_summary_counts_each_method_apart() -> None:
     rows = [rollout("ptr", 0, True), rollout("bc", 0, False), rollout("ptr", 1, False)]
     ptr, bc = summarise(rows)
     assert (ptr.method, ptr.successes, ptr.rollouts, ptr.rate) == ("ptr", 1, 2, 0.5)
@@ -66,7 +65,7 @@ def test_summary_counts_each_method_apart():
     assert "1/2" in table([ptr, bc])
 
 
-def test_results_survive_a_round_trip(tmp_path):
+def test_results_survive_a_round_trip(tmp_path: Path) -> None:
     rows = [rollout("ptr", 0, True), rollout("bc", 0, False)]
     write_results(tmp_path, rows, {"task": "put a in b"})
     assert read_results(tmp_path) == rows
@@ -75,20 +74,19 @@ def test_results_survive_a_round_trip(tmp_path):
     assert summary["about"]["task"] == "put a in b"
 
 
-def test_foreign_table_is_refused(tmp_path):
+def test_foreign_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "results.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ResultsError, match="columns"):
         read_results(tmp_path)
 
 
-def test_no_table_is_no_rollouts(tmp_path):
+def test_no_table_is_no_rollouts(tmp_path: Path) -> None:
     assert read_results(tmp_path) == []
 
 
-def test_film_strip_shows_first_and_last_frame(tmp_path):
-    frames = [np.full((240, 320, 3), value, np.uint8) for value in (10, 90, 200)]
-    strip = film_strip(frames, count=3)
-    assert strip.shape == (STRIP_HEIGHT, 3 * 160, 3)
-    assert (strip[0, 0, 0], strip[0, 160, 0], strip[0, -1, 0]) == (10, 90, 200)
-    write_film_strip(tmp_path / "strip.jpg", frames)
-    assert cv2.imread(str(tmp_path / "strip.jpg")).shape[0] == STRIP_HEIGHT
+def test_the_table_has_a_line_for_each_method_and_a_dash_without_success() -> None:
+    rows = [rollout("ptr", 0, True), rollout("target-only", 0, False)]
+    header, ptr, alone = table(summarise(rows)).splitlines()
+    assert header.split()[:3] == ["method", "success", "rate"]
+    assert ptr.split() == ["ptr", "1/1", "100%", "21%", "…", "100%", "20.0", "1", "0", "2"]
+    assert alone.split()[6] == "–"

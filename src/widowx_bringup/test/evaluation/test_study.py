@@ -1,4 +1,4 @@
-"""Studies: plans, the commands of a row, rows that build on others, rows that fail, and going on."""
+"""Studies: the commands of a row, rows that build on others, rows that fail, and going on."""
 
 from __future__ import annotations
 
@@ -9,14 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from widowx_bringup.evaluation.study import (
-    Plan,
-    Study,
-    StudyError,
-    load_plan,
-    main,
-    with_needs,
-)
+from widowx_bringup.evaluation.study import Study, main
+from widowx_bringup.evaluation.study_plan import StudyPlan, load_plan
 from widowx_bringup.sim import collect, rendering
 from widowx_bringup.sim.rendering import RenderingError
 from widowx_bringup.sim.tasks import TARGET_TASK
@@ -31,7 +25,7 @@ FEW = [
 ]
 
 
-def study_of(plan: Plan, out: Path = Path("out")) -> Study:
+def study_of(plan: StudyPlan, out: Path = Path("out")) -> Study:
     return Study(
         plan, Path("prior"), Path("target"), TASK, out, rollouts=1, max_steps=2, seed=0
     )
@@ -39,37 +33,13 @@ def study_of(plan: Plan, out: Path = Path("out")) -> Study:
 
 def commands(name: str, plan: str = "paper") -> list[str]:
     study = study_of(load_plan(plan))
-    return [" ".join(each) for each in study.commands(study.plan.rows[name])]
-
-
-@pytest.mark.parametrize("name", ["paper", "demo"])
-def test_plans_name_presets_and_settings_that_exist(name: str) -> None:
-    from ptr_training.training.config import load_config
-
-    plan = load_plan(name)
-    for row in plan.rows.values():
-        settings = [text for text in row.settings if "{" not in text]
-        if (
-            "agent.name=awbc" not in settings
-        ):  # takes the place of another agent when fine-tuning
-            load_config(row.preset, settings)
-    assert set(plan.bases) <= {"ptr", "bc"}
+    return [" ".join(command) for command in study.commands(study.plan.rows[name])]
 
 
 def test_a_row_pre_trains_fine_tunes_selects_bundles_and_evaluates() -> None:
     verbs = [command.split()[0] for command in commands("ptr")]
     assert verbs == ["pretrain", "finetune", "select", "bundle", "evaluate"]
     assert "--base ptr=demo_ptr" in commands("reward_last_1", "demo")[0]
-
-
-def test_a_plan_like_another_keeps_its_rows_and_bases(tmp_path: Path) -> None:
-    path = tmp_path / "mine.yaml"
-    path.write_text("like: demo\nrows: {r3m_bc: {settings: [network.weights=r3m.pt]}}")
-    plan, demo = load_plan(str(path)), load_plan("demo")
-    assert plan.bases == demo.bases
-    assert plan.rows["r3m_bc"].settings == ("network.weights=r3m.pt",)
-    assert plan.rows["r3m_bc"].preset == demo.rows["r3m_bc"].preset
-    assert plan.rows["macaw"] == demo.rows["macaw"]
 
 
 def test_zero_shot_deploys_the_pre_training_of_another_row() -> None:
@@ -85,46 +55,11 @@ def test_joint_training_begins_from_scratch_with_prior_data() -> None:
     assert "--prior" not in commands("target_only")[0]
 
 
-def test_rows_come_after_those_they_build_on() -> None:
-    plan = load_plan("paper")
-    assert [row.name for row in with_needs(plan, ["awbc"])] == ["bc", "ptr", "awbc"]
+def test_a_row_names_the_runs_of_those_it_builds_on() -> None:
     assert "agent.critic=out/ptr/finetune" in commands("awbc")[0]
     assert "--from out/bc/pretrain" in commands("awbc")[0]
     assert "network.weights=out/mae/pretrain" in commands("mae_bc")[0]
     assert "--retarget" in commands("macaw_retarget")[0]
-    with pytest.raises(StudyError, match="there is no row 'x'; rows are ptr, bc"):
-        with_needs(plan, ["x"])
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("rows: [1]", "it needs a section `rows`"),
-        (
-            "rows: {a: {title: A, preset: ptr, stage: [pretrain]}}",
-            "unknown key 'stage'; did you mean stages",
-        ),
-        ("rows: {a: {title: A}}", "row a needs a title and a preset"),
-        (
-            "rows: {a: {title: A, preset: ptr, stages: [train]}}",
-            r"has stages \['train'\]; allowed are pretrain",
-        ),
-        (
-            "rows: {a: {title: A, preset: ptr, pretrained: b}}",
-            "row a builds on b, which is no row",
-        ),
-    ],
-)
-def test_mistakes_in_a_plan_are_refused(tmp_path: Path, text: str, message: str) -> None:
-    file = tmp_path / "plan.yaml"
-    file.write_text(text)
-    with pytest.raises(StudyError, match=message):
-        load_plan(str(file))
-
-
-def test_unknown_plan_names_those_there_are() -> None:
-    with pytest.raises(StudyError, match=r"no plan 'mine'; .*: demo, paper"):
-        load_plan("mine")
 
 
 @pytest.fixture
@@ -150,7 +85,7 @@ def stores(tmp_path: Path) -> list[str]:
 
 
 def test_a_study_trains_evaluates_and_goes_on(
-    tmp_path: Path, stores: list[str], capfd
+    tmp_path: Path, stores: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     rows = {
         "ptr": {
@@ -186,10 +121,8 @@ def test_a_study_trains_evaluates_and_goes_on(
     assert "failed: builds on broken, which failed" in printed
     results = {row["name"]: row for row in csv.DictReader((out / "study.csv").open())}
     assert [results[name]["rollouts"] for name in rows] == ["1", "1", "", ""]
-    assert {
-        row["name"]: row["step"]
-        for row in json.loads((out / "study.json").read_text())["rows"]
-    }["ptr"] == 2
+    rows_written = json.loads((out / "study.json").read_text())["rows"]
+    assert [row["step"] for row in rows_written if row["name"] == "ptr"] == [2]
     assert (out / "study.png").read_bytes().startswith(b"\x89PNG")
     assert main([*arguments, "--only", "zero"]) == 0  # all there: nothing runs again
     assert "$ ptr" not in capfd.readouterr().out

@@ -152,7 +152,7 @@ def test_a_task_that_the_bundle_does_not_know_is_refused_with_those_it_knows(
 ) -> None:
     with pytest.raises(
         GraphError,
-        match=r"no task 'open the dor'; did you mean open the door\? There are: open the door, "
+        match=r"no task 'open the dor'; did you mean open the door\? Known are: open the door, "
         "stir, shut the door",
     ):
         nodes_of(name, policy=str(bundle), task="open the dor")
@@ -260,8 +260,8 @@ def test_a_persons_demonstrations_in_simulation_are_not_disturbed() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("evla", r"no graph 'evla'; did you mean eval\? There are: eval, record, replay"),
-        ("nonsense", "no graph 'nonsense'; there are: eval, record, replay"),
+        ("evla", r"no graph 'evla'; did you mean eval\? Known are: eval, record, replay"),
+        ("nonsense", "no graph 'nonsense'; known are: eval, record, replay"),
     ],
 )
 def test_an_unknown_graph_is_refused_with_the_known_ones(name: str, message: str) -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ptr_common.suggestions import did_you_mean
 from ptr_common.topics import TOPIC_COMMAND, TOPIC_EXECUTED
 from widowx_bringup.arm import urdf
 
@@ -44,7 +45,7 @@ from .cameras import (
     simulated_cameras,
 )
 from .environment import config_folder
-from .spec import BRINGUP, POLICY, Graph, GraphError, NodeSpec, did_you_mean
+from .spec import BRINGUP, POLICY, Graph, GraphError, NodeSpec
 
 DRIVER_GRACE = 45.0
 """Longest time in which Interbotix's driver ends [s]; the arm goes to its sleep pose first."""

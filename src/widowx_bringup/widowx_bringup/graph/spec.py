@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ptr_common.errors import PtrError
+from ptr_common.suggestions import did_you_mean
 
 BRINGUP, POLICY = "widowx_bringup", "ptr_policy_node"
 """Names of the two packages whose nodes are ours."""
@@ -18,22 +18,6 @@ BOOLEAN = ("true", "false")
 
 class GraphError(PtrError):
     """The graph does not exist, or an argument has an impossible value."""
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the part of a message that helps after a typing error.
-
-    Args:
-        name: The name that does not exist.
-        known: All names that exist.
-
-    Returns:
-        The most similar name, if one is similar, and all names.
-    """
-    names = list(known)
-    nearest = difflib.get_close_matches(name, names, 1)
-    hint = f"did you mean {nearest[0]}? There" if nearest else "there"
-    return f"{hint} are: {', '.join(names)}"
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ import argparse
 import sys
 import textwrap
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from .environment import environment
 from .graphs import GRAPHS, find_graph
 from .processes import Processes, describe_status
-from .spec import Argument, Graph, GraphError
+from .spec import Argument, Graph
+from .values import parse_values
 
 HELP_WIDTH = 98
 """Columns of the list of arguments in the help text."""
@@ -59,21 +59,6 @@ def _parser() -> argparse.ArgumentParser:
         "--log", type=Path, help="folder for the nodes' logs (default: runs/log/<time>)"
     )
     return parser
-
-
-def parse_values(words: Sequence[str]) -> dict[str, str]:
-    """Return the values of words `name:=value` by their names.
-
-    Raises:
-        GraphError: If a word has no `:=`.
-    """
-    values: dict[str, str] = {}
-    for word in words:
-        name, separator, value = word.partition(":=")
-        if not separator:
-            raise GraphError(f"{word!r} is no argument; write name:=value")
-        values[name] = value
-    return values
 
 
 def _describe_graph(graph: Graph) -> str:

@@ -1,3 +1,5 @@
+"""The page about a demonstration: its parts, escaped names, runs without results."""
+
 from __future__ import annotations
 
 import json
@@ -9,8 +11,9 @@ import pytest
 import yaml
 
 from widowx_bringup.evaluation.demo import PLANS, load_or_start
-from widowx_bringup.evaluation.report import ReportError, write_report
-from widowx_bringup.evaluation.results import Rollout, write_film_strip, write_results
+from widowx_bringup.evaluation.film_strip import write_film_strip
+from widowx_bringup.evaluation.report_page import ReportError, write_report
+from widowx_bringup.evaluation.results import Rollout, write_results
 
 TASK = "put the <red> cube on the blue plate"
 
@@ -29,7 +32,7 @@ def finished_run(out: Path, preset: str) -> Path:
     return out
 
 
-def test_report_is_one_file_with_table_strips_and_timings(tmp_path):
+def test_report_is_one_file_with_table_strips_and_timings(tmp_path: Path) -> None:
     page = write_report(finished_run(tmp_path / "run", "full")).read_text()
     assert "1/1" in page
     assert page.count("data:image/jpeg;base64,") == 2
@@ -39,7 +42,7 @@ def test_report_is_one_file_with_table_strips_and_timings(tmp_path):
     )  # nothing is loaded from elsewhere
 
 
-def test_report_names_the_losses_and_the_choices(tmp_path):
+def test_report_names_the_losses_and_the_choices(tmp_path: Path) -> None:
     out = finished_run(tmp_path / "run", "full")
     choice = {"step": 300, "rule": "smallest of all", "demonstrations": 4}
     for method, agent in (
@@ -63,22 +66,39 @@ def test_report_names_the_losses_and_the_choices(tmp_path):
     assert page.count("data:image/png;base64,") == 2
 
 
-def test_names_are_escaped(tmp_path):
+def test_names_are_escaped(tmp_path: Path) -> None:
     page = write_report(finished_run(tmp_path / "run", "full")).read_text()
     assert "&lt;red&gt;" in page
     assert "<red>" not in page
 
 
-def test_smoke_report_claims_nothing_about_success(tmp_path):
+def test_smoke_report_claims_nothing_about_success(tmp_path: Path) -> None:
     page = write_report(finished_run(tmp_path / "run", "smoke")).read_text()
     assert str(PLANS["smoke"].demonstrations) in page
     assert "say nothing about the methods" in page
 
 
-def test_unfinished_run_has_no_report(tmp_path):
+def test_unfinished_run_has_no_report(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=r"demo\.json"):
         write_report(tmp_path)
     (tmp_path / "demo.json").write_text(json.dumps({}))
     with pytest.raises(ReportError, match="no results"):
         write_report(tmp_path)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_every_command_and_version_of_the_run_is_on_the_page(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run", "full")
+    page = write_report(run).read_text()
+    record = json.loads((run / "demo.json").read_text())
+    commands = sum(len(chain) for stage in record["stages"] for chain in stage["chains"])
+    assert page.count("<code>ptr ") == commands
+    for name, version in record["versions"].items():
+        assert f"<tr><td>{name}</td><td>{version}</td></tr>" in page
+
+
+def test_a_method_that_never_succeeds_has_a_dash_for_its_steps(tmp_path: Path) -> None:
+    page = write_report(finished_run(tmp_path / "run", "full")).read_text()
+    assert '<td class="number">20.0</td>' in page
+    assert '<td class="number">–</td>' in page
+    assert "nan" not in page

@@ -1,0 +1,244 @@
+"""The page about a demonstration run: success, training, Q-trend, film strips, timings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ptr_common.errors import PtrError
+from ptr_common.files import atomic_file
+from ptr_common.html_page import data_uri, render_page
+
+from .results import Rollout, Summary, by_method, read_results, summarise
+
+RECORD = "demo.json"
+"""Record of a demonstration run, in its folder."""
+
+TITLE = "PTR on a simulated WidowX 250: one new task from a few demonstrations"
+
+STYLE = """
+h2 { margin-top: 2.2rem; border-bottom: 1px solid #d5dbe1 }
+code { padding: .1rem .3rem; border-radius: 3px; overflow-wrap: anywhere }
+figure { margin: .4rem 0 } figcaption { font-size: .85rem; color: #51606f }
+.won img { border-left: 8px solid #2a9d5c } .lost img { border-left: 8px solid #cf4b3f }
+.note { background: #fff6e0; border-left: 4px solid #e0a100; padding: .6rem 1rem }
+"""
+
+TEMPLATE = """
+<p>Task: <b>{{ record.task }}</b>; its object occurs in none of the prior tasks.
+Prior data: {{ plan.episodes_per_task }} scripted episodes for each prior task. Target data:
+{{ plan.demonstrations }} demonstrations to train on and {{ plan.held_out }} held out to choose
+the checkpoint, recorded as ROS 2 bags and exported. Rollouts ran over a ROS 2 graph
+(simulation, camera, policy and recorder nodes), from {{ scenes }} start scenes drawn once and
+used for every method; the simulator judged success (placed, released, stable).</p>
+{% if record.preset != "full" %}
+<p class="note">Preset <b>{{ record.preset }}</b>: the whole path with next to no training.
+Its success rates say nothing about the methods.</p>
+{% endif %}
+
+<h2>Success on the new task</h2>
+<table>
+<tr><th>method</th><th class="number">successes</th><th class="number">rate</th>
+<th>95 % interval (Wilson)</th><th class="number">mean steps to success</th>
+<th class="number">clipped</th><th class="number">held</th><th class="number">rejected</th></tr>
+{% for row in summaries %}
+<tr><td>{{ row.method }}</td><td class="number">{{ row.successes }}/{{ row.rollouts }}</td>
+<td class="number">{{ "{:.0%}".format(row.rate) }}</td>
+<td>{{ "{:.0%} – {:.0%}".format(row.low, row.high) }}</td>
+<td class="number">{{ "{:.1f}".format(row.mean_steps) if row.successes else "–" }}</td>
+<td class="number">{{ row.clipped }}</td><td class="number">{{ row.held }}</td>
+<td class="number">{{ row.rejected }}</td></tr>
+{% endfor %}
+</table>
+<svg width="{{ chart.width }}" height="{{ chart.height }}" role="img">
+{% for bar in chart.bars %}
+<text x="0" y="{{ bar.middle + 5 }}" font-size="14">{{ bar.method }}</text>
+<rect x="{{ chart.left }}" y="{{ bar.top }}" width="{{ bar.length }}" height="24"
+ fill="{{ bar.colour }}"/>
+<path d="M{{ bar.low }} {{ bar.middle }}H{{ bar.high }}" stroke="#1d2733" stroke-width="2"/>
+{% endfor %}
+{% for tick in chart.ticks %}
+<text x="{{ tick.x }}" y="{{ chart.height - 8 }}" font-size="12">{{ tick.label }}</text>
+{% endfor %}
+</svg>
+<p>Intervals this wide separate methods only when they do not overlap;
+<code>docs/performance.md</code> gives the figures on more scenes and seeds.</p>
+
+<h2>What was trained</h2>
+<p>Every method took {{ plan.pretrain_steps + plan.finetune_steps }} gradient steps in all.</p>
+{% for run in runs %}
+<details><summary><b>{{ run.method }}</b>: {{ run.summary }}</summary>
+<pre>{{ run.config }}</pre></details>
+{% endfor %}
+
+<h2>Choice of the checkpoint</h2>
+{% for run in runs %}
+{% for plot in run.plots %}
+<h3>{{ run.method }}</h3>
+<figure><img alt="{{ plot.stem }}" src="{{ data_uri(plot) }}">
+<figcaption>{{ run.choice }}</figcaption></figure>
+{% endfor %}
+{% endfor %}
+
+<h2>Rollouts</h2>
+<p>Eight frames each, first to last; green: solved, red: not.</p>
+{% for method, rows in rollouts.items() %}
+<details open><summary><b>{{ method }}</b></summary>
+{% for row in rows %}
+<figure class="{{ "won" if row.success else "lost" }}">
+<img alt="{{ method }}_{{ row.rollout }}" src="{{ data_uri(folder / "evaluation" / row.strip) }}">
+<figcaption>scene {{ row.rollout }} (seed {{ row.layout_seed }}), {{ row.steps }} steps:
+{{ row.reason }}</figcaption></figure>
+{% endfor %}
+</details>
+{% endfor %}
+
+<h2>Time taken</h2>
+<table>
+<tr><th>stage</th><th class="number">wall time</th><th>commands</th></tr>
+{% for stage in record.stages %}
+<tr><td>{{ stage.name }}</td><td class="number">{{ "{:.0f} s".format(stage.seconds) }}</td>
+<td>
+{% for chain in stage.chains %}
+{% for command in chain %}
+<code>ptr {{ " ".join(command) }}</code><br>
+{% endfor %}
+{% endfor %}
+</td></tr>
+{% endfor %}
+<tr><td><b>total</b></td>
+<td class="number"><b>{{ "{:.0f} s".format(total) }}</b></td><td></td></tr>
+</table>
+
+<h2>Versions</h2>
+<table>
+{% for name, version in record.versions.items() %}
+<tr><td>{{ name }}</td><td>{{ version }}</td></tr>
+{% endfor %}
+</table>
+"""
+
+COLOURS = ("#2f6fb2", "#7a8794", "#c08a2c", "#5a9e6f")
+"""Colours of the bars, in turn."""
+
+CHART_LEFT = 120
+"""Left end of the bars [pixels]; the names stand before it."""
+
+CHART_SCALE = 600.0
+"""Length of a bar of 100 % [pixels]."""
+
+BAR_DISTANCE = 34
+"""Distance of the tops of two bars [pixels]."""
+
+
+class ReportError(PtrError):
+    """The folder does not hold a finished demonstration run."""
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """The training of one method: its configuration, and the choice of its checkpoint."""
+
+    method: str
+    summary: str  # of the agent's losses
+    config: str  # config.yaml
+    choice: str  # sentence about the chosen checkpoint
+    plots: list[Path]
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` into the folder of a demonstration run and return its path.
+
+    Raises:
+        ReportError: If the folder holds no record of a run or no results.
+    """
+    record_path = folder / RECORD
+    if not record_path.exists():
+        raise ReportError(
+            f"{folder} holds no {RECORD}; give the --out folder of `ptr demo`"
+        )
+    record = json.loads(record_path.read_text())
+    rollouts = read_results(folder / "evaluation")
+    if not rollouts:
+        raise ReportError(
+            f"{folder / 'evaluation'} holds no results; "
+            "run `ptr evaluate` or `ptr demo` to its end"
+        )
+    page = _render(folder, record, rollouts)
+    with atomic_file(folder / "report.html") as path:
+        path.write_text(page, encoding="utf-8")
+    return folder / "report.html"
+
+
+def _render(folder: Path, record: Mapping[str, Any], rollouts: Sequence[Rollout]) -> str:
+    summaries = summarise(rollouts)
+    groups = by_method(rollouts)
+    runs = []
+    for method in groups:
+        run = folder / method / "finetune"
+        if run.is_dir():
+            runs.append(_read_run(method, run))
+    return render_page(
+        TITLE,
+        TEMPLATE,
+        style=STYLE,
+        folder=folder,
+        record=record,
+        plan=record["plan"],
+        scenes=len({rollout.rollout for rollout in rollouts}),
+        summaries=summaries,
+        chart=_chart(summaries),
+        runs=runs,
+        rollouts=groups,
+        total=sum(stage["seconds"] for stage in record["stages"]),
+        data_uri=data_uri,
+    )
+
+
+def _read_run(method: str, run: Path) -> TrainedRun:
+    """Return what the folder of a fine-tuning says of its training and of the choice."""
+    from ptr_training.training.config import from_dict  # deferred: it imports PyTorch
+
+    config = (run / "config.yaml").read_text()
+    summary = from_dict(yaml.safe_load(config)).agent.summary
+    choice = json.loads((run / "select" / "choice.json").read_text())
+    sentence = (
+        f"Chosen: step {choice['step']}, the {choice['rule']}, "
+        f"on {choice['demonstrations']} demonstrations."
+    )
+    plots = sorted((run / "select").glob("*.png"))
+    return TrainedRun(method, summary, config, sentence, plots)
+
+
+def _chart(summaries: Sequence[Summary]) -> dict[str, Any]:
+    """Return places and sizes [pixels] of a bar for each method, with its interval."""
+    bars = []
+    for index, summary in enumerate(summaries):
+        top = index * BAR_DISTANCE + 6
+        bars.append(
+            {
+                "method": summary.method,
+                "top": top,
+                "middle": top + 12,
+                "length": f"{summary.rate * CHART_SCALE:.1f}",
+                "low": f"{CHART_LEFT + summary.low * CHART_SCALE:.1f}",
+                "high": f"{CHART_LEFT + summary.high * CHART_SCALE:.1f}",
+                "colour": COLOURS[index % len(COLOURS)],
+            }
+        )
+    ticks = []
+    for percent in (0, 25, 50, 75, 100):
+        x = CHART_LEFT + percent / 100 * CHART_SCALE - 10
+        ticks.append({"x": f"{x:.0f}", "label": f"{percent}%"})
+    return {
+        "left": CHART_LEFT,
+        "width": f"{CHART_LEFT + CHART_SCALE + 40:.0f}",
+        "height": len(summaries) * BAR_DISTANCE + 30,
+        "bars": bars,
+        "ticks": ticks,
+    }

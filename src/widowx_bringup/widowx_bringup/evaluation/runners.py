@@ -1,0 +1,162 @@
+"""Runners of evaluation rollouts: over a ROS graph, or in this process without ROS."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from ptr_common.action_space import CONTROL_RATE
+from widowx_bringup.arm.counts import CommandCounts
+from widowx_bringup.sim.tasks import sample_layout
+
+from .film_strip import read_images
+from .results import Rollout
+
+if TYPE_CHECKING:
+    from widowx_bringup.graph.episode_runner import EpisodeRunner
+
+
+@dataclass(frozen=True)
+class Method:
+    """A policy under evaluation."""
+
+    name: str
+    bundle: Path
+
+
+class Runner(Protocol):
+    """Carries out one rollout after the other with one policy."""
+
+    def run(self, rollout: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
+        """Carry out one rollout.
+
+        Args:
+            rollout: The rollout without its outcome.
+            max_steps: Longest rollout [control steps].
+
+        Returns:
+            The rollout with its outcome, and RGB images for the film strip, each (H, W, 3)
+            uint8.
+        """
+
+
+class InProcessRunner:
+    """Simulated arm, camera and policy in this process.
+
+    Args:
+        bundle: Folder of the policy.
+    """
+
+    def __init__(self, bundle: Path) -> None:
+        from ptr_policy_node.policy import load_bundle
+        from widowx_bringup.arm.controller import EefController
+        from widowx_bringup.arm.kinematics import Kinematics
+        from widowx_bringup.sim.simulated_devices import SimulatedArm, SimulatedCamera
+        from widowx_bringup.sim.world import World
+
+        # The software renderer must not start threads of its own.
+        os.environ.setdefault("LP_NUM_THREADS", "0")
+        self._policy = load_bundle(bundle, rate=CONTROL_RATE)
+        camera = self._policy.info.camera
+        self._world = World()
+        self._controller = EefController(SimulatedArm(self._world), Kinematics())
+        self._camera = SimulatedCamera(
+            self._world, camera.name, camera.width, camera.height, rate=30.0
+        )
+
+    def run(self, rollout: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
+        """Carry out one rollout; see `Runner`."""
+        from widowx_bringup.sim.rollout import rollout as roll_out
+
+        policy, counts = self._policy, CommandCounts()
+        policy.reset()
+        self._world.reset(sample_layout(rollout.task, rollout.layout_seed))
+        episode = roll_out(
+            self._world,
+            self._controller,
+            self._camera,
+            lambda image, proprio: policy.act(image, proprio, rollout.task).action,
+            max_steps=max_steps,
+            on_step=counts.count_step,
+        )
+        steps = len(episode.requested)
+        reason = "solved" if episode.success else f"not solved within {max_steps} steps"
+        done = replace(
+            rollout,
+            success=episode.success,
+            steps=steps,
+            duration=steps / CONTROL_RATE,
+            clipped=counts.clipped,
+            rejected=counts.rejected,
+            reason=reason,
+        )
+        return done, list(episode.frames)
+
+
+class GraphRunner:
+    """Rollouts on a running graph of nodes, each recorded as a bag.
+
+    Args:
+        session: The graph.
+        out: Folder of the results; bag paths are relative to it.
+    """
+
+    def __init__(self, session: EpisodeRunner, out: Path) -> None:
+        self._session = session
+        self._out = out
+
+    def run(self, rollout: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
+        """Carry out one rollout; see `Runner`."""
+        before = self._session.counters()
+        result = self._session.run_episode(rollout.task, rollout.layout_seed, max_steps)
+        clipped, held, rejected = np.subtract(self._session.counters(), before).tolist()
+        assert result.bag is not None  # the session records and keeps failures
+        done = replace(
+            rollout,
+            success=result.success,
+            steps=result.steps,
+            duration=result.duration,
+            clipped=clipped,
+            held=held,
+            rejected=rejected,
+            reason=result.reason,
+            bag=str(result.bag.relative_to(self._out)),
+        )
+        return done, read_images(result.bag, self._session.values["camera"])
+
+
+@contextlib.contextmanager
+def open_runner(
+    method: Method, out: Path, arguments: Mapping[str, str], *, over_ros: bool
+) -> Iterator[Runner]:
+    """Yield the runner of one method; its nodes are started before and ended afterwards.
+
+    Args:
+        method: The policy.
+        out: Folder of the results.
+        arguments: Further arguments of the graph, over ROS.
+        over_ros: Run a graph of nodes; otherwise run in this process.
+    """
+    if not over_ros:
+        yield InProcessRunner(method.bundle)
+        return
+    from ptr_policy_node.bundle import read_info
+    from widowx_bringup.graph.session import open_session
+
+    camera = read_info(method.bundle).camera
+    values = {
+        "policy": str(method.bundle),
+        "camera": camera.name,
+        "width": str(camera.width),
+        "height": str(camera.height),
+        **arguments,
+        "bag_directory": str(out / "bags" / method.name),
+    }
+    with open_session("eval", values, out / "log" / method.name) as session:
+        yield GraphRunner(session, out)

@@ -1,0 +1,99 @@
+"""Results of a study: a table for the terminal, JSON, CSV and a plot."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ptr_common.files import atomic_file
+from ptr_common.text_table import text_table
+
+from .results import Summary
+
+HEADER = ("method", "success", "rate", "95 % (Wilson)", "step", "minutes", "paper")
+
+COLUMNS = ("name", "title", "source", "minutes", "step", "problem")
+"""Columns of study.csv that an outcome has by itself."""
+
+COUNTS = ("successes", "rollouts", "rate", "low", "high")
+"""Columns of study.csv that are empty without an evaluation."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of a row."""
+
+    name: str
+    title: str
+    source: str  # place in the paper
+    minutes: float  # training, selection and evaluation, beside other rows
+    problem: str  # why it failed; empty if it did not
+    step: int | None  # of the checkpoint deployed
+    summary: Summary | None  # None for a row that is not evaluated
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """Return the results as a table for a terminal; failures follow below it."""
+    rows = []
+    failures = []
+    for outcome in outcomes:
+        summary = outcome.summary
+        success, rate, interval = "–", "", ""
+        if summary:
+            success = f"{summary.successes}/{summary.rollouts}"
+            rate = f"{summary.rate:.0%}"
+            interval = f"{summary.low:.0%} … {summary.high:4.0%}"
+        step = "–" if outcome.step is None else outcome.step
+        minutes = f"{outcome.minutes:.1f}"
+        rows.append((outcome.title, success, rate, interval, step, minutes, outcome.source))
+        if outcome.problem:
+            failures.append(f"{outcome.title} failed: {outcome.problem}")
+    return "\n".join([text_table(HEADER, rows, align="lrrrrrl"), *failures])
+
+
+def write(out: Path, outcomes: Sequence[Outcome], about: Mapping[str, Any]) -> None:
+    """Write `study.json`, `study.csv` and `study.png`."""
+    rows = [asdict(outcome) for outcome in outcomes]
+    with atomic_file(out / "study.json") as path:
+        path.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    _write_csv(out / "study.csv", outcomes)
+    _plot(out / "study.png", outcomes)
+
+
+def _write_csv(file: Path, outcomes: Sequence[Outcome]) -> None:
+    with atomic_file(file) as path, path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([*COLUMNS, *COUNTS])
+        for outcome in outcomes:
+            cells = [getattr(outcome, name) for name in COLUMNS]
+            for name in COUNTS:
+                cells.append(getattr(outcome.summary, name) if outcome.summary else "")
+            writer.writerow(cells)
+
+
+def _plot(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """Draw a bar with its interval for each row that was evaluated."""
+    from matplotlib.figure import Figure
+
+    evaluated = [outcome for outcome in outcomes if outcome.summary]
+    height = 0.6 + 0.28 * max(1, len(evaluated))
+    figure = Figure(figsize=(7.0, height), layout="constrained")
+    axes = figure.subplots()
+    for place, outcome in enumerate(evaluated):
+        summary = outcome.summary
+        assert summary is not None
+        colour = "tab:blue" if outcome.name == "ptr" else "0.7"
+        axes.barh(place, summary.rate, color=colour, height=0.7)
+        axes.plot([summary.low, summary.high], [place, place], color="black", lw=1.2)
+        counts = f"{summary.successes}/{summary.rollouts}"
+        axes.text(1.02, place, counts, va="center", fontsize=8)
+    titles = [outcome.title for outcome in evaluated]
+    axes.set_yticks(range(len(evaluated)), titles, fontsize=8)
+    axes.set(xlim=(0, 1), xlabel="success rate, 95 % Wilson interval")
+    axes.invert_yaxis()
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
