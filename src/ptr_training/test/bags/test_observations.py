@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +111,47 @@ def test_wrong_encoding_names_bag_topic_and_message(tmp_path: Path, script: Scri
         match=r"bag: /camera/front/image_raw, message 0: .*'16UC1'.*rgb8, bgr8, mono8",
     ):
         read_episodes(write(tmp_path / "bag", script), READ)
+
+
+def test_images_of_two_sizes_are_refused_with_the_messages(tmp_path: Path) -> None:
+    script = Script()
+    script.episode(10**18, steps=4)
+    images = [message for message in script.messages if message.topic.endswith("image_raw")]
+    other = images[6].value  # of the second step
+    pixels = np.zeros((12, 16, 3), np.uint8)
+    images[6].value = make(
+        "sensor_msgs/msg/Image", other.header, 12, 16, "rgb8", 0, 48, pixels.reshape(-1)
+    )
+    with pytest.raises(
+        BagError,
+        match="message 0 is 32x24, message 6 is 16x12 pixels; a bag must keep one camera size",
+    ):
+        read_episodes(write(tmp_path / "bag", script), READ)
+
+
+def test_image_of_several_steps_is_the_frame_of_each(tmp_path: Path) -> None:
+    script = Script()
+    script.episode(10**18, steps=4)
+    removed = range(7, 13)  # the third step sees the image of the second
+    images = [message for message in script.messages if message.topic.endswith("image_raw")]
+    gone = [images[number] for number in removed]
+    script.messages = [
+        message
+        for message in script.messages
+        if all(message is not other for other in gone)
+    ]
+    [episode] = read_episodes(write(tmp_path / "bag", script), READ).episodes
+    np.testing.assert_array_equal(episode.frames[1], episode.frames[2])
+    np.testing.assert_array_equal(episode.frames[1], resize_area(picture(6), (8, 8)))
+    np.testing.assert_array_equal(episode.frames[3], resize_area(picture(18), (8, 8)))
+
+
+def test_threads_decode_the_same_frames(tmp_path: Path) -> None:
+    script = Script()
+    script.episode(10**18, steps=60)
+    bag = write(tmp_path / "bag", script)
+    one, three = (
+        read_episodes(bag, replace(READ, threads=threads)).episodes[0] for threads in (1, 3)
+    )
+    np.testing.assert_array_equal(one.frames, three.frames)
+    assert len(one.frames) == 61
