@@ -1,4 +1,4 @@
-"""Bags made to measure, message by message; written by the rosbags library, in every storage it knows."""
+"""Bags made message by message and written by the rosbags library, in each of its storages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ptr export`: the store, the audit and the command. What becomes of the messages of one bag is in test_bags.py."""
+"""`ptr export`: the store, the audit, the command and what it refuses."""
 
 from __future__ import annotations
 
@@ -224,3 +224,50 @@ def process_group_lives(number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--image-size", "7"), "--image-size is 7; allowed are 8 to 1024 pixels"),
+        (("--image-size", "1025"), "--image-size is 1025; allowed are 8 to 1024 pixels"),
+        (("--image-size", "-64"), "--image-size is -64; allowed are 8 to 1024 pixels"),
+        (("--workers", "-1"), "--workers is -1; allowed are 0"),
+        (("--camera-latency", "nan"), "camera_latency is nan; allowed are 0 to 1 s"),
+        (("--camera-latency", "-0.1"), "camera_latency is -0.1; allowed are 0 to 1 s"),
+    ],
+)
+def test_wrong_values_are_refused_with_the_allowed_ones(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, str],
+    message: str,
+) -> None:
+    bags = make_bags(tmp_path / "bags", 1)
+    store = str(tmp_path / "store")
+    assert cli.main(["export", str(bags), "--out", store, *options]) == 2
+    assert f"ptr export: {message}" in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("size", ["8", "1024"])
+def test_smallest_and_largest_images_are_made(tmp_path: Path, size: str) -> None:
+    bags, store = make_bags(tmp_path / "bags", 1), str(tmp_path / "store")
+    assert cli.main(["export", str(bags), "--out", store, "--image-size", size]) == 0
+    assert EpisodeStore.open(store).info.image_width == int(size)
+
+
+def test_table_counts_messages_and_episodes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = Script()
+    script.episode(10**15, steps=4, name="kept")
+    script.episode(2 * 10**15, steps=5, name="dropped", end=DISCARD)
+    write(tmp_path / "bag", script)
+    store = str(tmp_path / "store")
+    assert cli.main(["export", str(tmp_path / "bag"), "--out", store]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["topic", "messages", "used", "dropped"]
+    assert lines[1].split() == ["/arm/command", "9", "4", "5", "discarded"]
+    assert "1 bags, 1 episodes (1 success), 4 steps, 0 of them held" in lines[-2]
+    assert lines[-1] == "dropped episode dropped of bag: discarded by the operator"

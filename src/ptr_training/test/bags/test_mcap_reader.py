@@ -1,4 +1,4 @@
-"""MCAP through a memory map: same messages as the reference library, and no damage goes unnoticed."""
+"""MCAP through a memory map: messages of the reference library, and damage that is found."""
 
 from __future__ import annotations
 

@@ -1,57 +1,47 @@
-"""Replay: scaling, mixing, successors, splits, and data that do not fit together."""
+"""Replay: mixing, sampling over stores and tasks, and batches fetched ahead."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from ptr_common.action_space import ACTION_HIGH, ACTION_LOW
 from ptr_training.data.batch import Batch, Sampling
 from ptr_training.data.distributed import DistributedContext
-from ptr_training.data.episode import DatasetInfo, Episode, EpisodeWriter
-from ptr_training.data.normalization import (
-    check_alike,
-    check_compatible,
-    fit_spec,
-    normalize_actions,
-    split_episodes,
-)
 from ptr_training.data.replay import Replay
 from ptr_training.data.store import EpisodeStore
 from ptr_training.data.task_ids import TaskIds
-from ptr_training.data.transitions import Transitions, episode_batch
+from ptr_training.data.transitions import Transitions
 from ptr_training.errors import TrainingError
 
-
-def opened(path: Path) -> EpisodeStore:
-    return EpisodeStore.open(path)
+MakeStore = Callable[..., Path]
 
 
-def test_actions_are_scaled_as_in_the_official_code() -> None:
-    action = np.array([0, 0, 0, 0, 0, 0, 1.0])
-    np.testing.assert_allclose(
-        normalize_actions(action, ACTION_LOW, ACTION_HIGH), [0, 0, 0, 0, 0, 0, 0.99]
+def replay_of(
+    path: Path, sampling: Sampling, batch_size: int = 12, **changes: Any
+) -> Replay:
+    part = Transitions(
+        EpisodeStore.open(path), TaskIds.for_tasks(["a", "b", "c"], 0), **changes
     )
-    assert normalize_actions(np.zeros(7), ACTION_LOW, ACTION_HIGH)[6] == pytest.approx(
-        -0.99
-    )
+    return Replay([part], [], mix=1.0, batch_size=batch_size, seed=0, sampling=sampling)
 
 
 @pytest.mark.parametrize(("mix", "n_prior"), [(0.9, 57), (1.0, 64), (0.0, 0), (0.5, 32)])
 def test_mixing_ratio_is_rounded_on_the_whole_batch(
-    make_store, mix: float, n_prior: int
+    make_store: MakeStore, mix: float, n_prior: int
 ) -> None:
-    registry = TaskIds.for_tasks(["a", "b", "new"], 0)
+    task_ids = TaskIds.for_tasks(["a", "b", "new"], 0)
     prior, target = (
-        opened(make_store("prior")),
-        opened(make_store("target", tasks=("new",))),
+        EpisodeStore.open(make_store("prior")),
+        EpisodeStore.open(make_store("target", tasks=("new",))),
     )
     replay = Replay(
-        [Transitions(prior, registry)],
-        [Transitions(target, registry)],
+        [Transitions(prior, task_ids)],
+        [Transitions(target, task_ids)],
         mix=mix,
         batch_size=64,
         seed=0,
@@ -61,31 +51,14 @@ def test_mixing_ratio_is_rounded_on_the_whole_batch(
     assert len(batch.images) == len(batch.actions) == 64
 
 
-def test_next_observation_is_the_row_after(make_store) -> None:
-    store = opened(make_store("s"))
-    transitions = Transitions(store, TaskIds.for_tasks(["a", "b"], 0))
-    assert len(transitions) == sum(entry.length for entry in store.entries)
-    replay = Replay([transitions], [], mix=1.0, batch_size=1, seed=0)
-    batch = replay.gather(np.zeros(len(transitions), int), np.arange(len(transitions)))
-    position = 0
-    for entry, episode in zip(store.entries, store, strict=True):
-        part = slice(position, position + entry.length)
-        np.testing.assert_array_equal(batch.images[part], episode.frames[:-1])
-        np.testing.assert_array_equal(batch.next_images[part], episode.frames[1:])
-        np.testing.assert_allclose(batch.next_proprio[part], episode.proprio[1:])
-        assert batch.rewards[part].tolist() == [0] * (entry.length - 3) + [1] * 3
-        assert set(batch.task[part].tolist()) == {"ab".index(entry.task)}
-        position += entry.length
-
-
-def test_sampling_covers_every_store_evenly_by_transitions(make_store) -> None:
+def test_sampling_covers_every_store_evenly_by_transitions(make_store: MakeStore) -> None:
     stores = [
-        opened(make_store("one", tasks=("a",), per_task=1)),
-        opened(make_store("two", tasks=("b",), per_task=3)),
+        EpisodeStore.open(make_store("one", tasks=("a",), per_task=1)),
+        EpisodeStore.open(make_store("two", tasks=("b",), per_task=3)),
     ]
-    registry = TaskIds.for_tasks(["a", "b"], 0)
+    task_ids = TaskIds.for_tasks(["a", "b"], 0)
     replay = Replay(
-        [Transitions(each, registry) for each in stores],
+        [Transitions(each, task_ids) for each in stores],
         [],
         mix=1.0,
         batch_size=4000,
@@ -96,91 +69,17 @@ def test_sampling_covers_every_store_evenly_by_transitions(make_store) -> None:
     )
 
 
-def test_mixing_without_prior_data_is_refused(make_store) -> None:
-    target = Transitions(opened(make_store("t")), TaskIds.for_tasks(["a", "b"], 0))
+def test_mixing_without_prior_data_is_refused(make_store: MakeStore) -> None:
+    target = Transitions(
+        EpisodeStore.open(make_store("t")), TaskIds.for_tasks(["a", "b"], 0)
+    )
     with pytest.raises(TrainingError, match=r"mix 0.5 asks for 32 prior transitions"):
         Replay([], [target], mix=0.5, batch_size=64, seed=0)
 
 
-def test_only_successes_are_learnt_from(tmp_path: Path, make_store) -> None:
-    first = opened(make_store("s", tasks=("a",), per_task=2))
-    failed = [Episode(**{**vars(each), "outcome": "failure"}) for each in first]
-    with EpisodeWriter(tmp_path / "failed", first.card) as writer:
-        for each in failed:
-            writer.add(each)
-    with pytest.raises(TrainingError, match="no successful episode"):
-        Transitions(opened(tmp_path / "failed"), TaskIds.for_tasks(["a"], 0))
-
-
-def test_constant_action_dimensions_are_found(make_store) -> None:
-    problem = fit_spec([opened(make_store("s"))], 4, min_action_std=0.05)
-    assert problem.action_active == (True, True, False, False, False, False, True)
-    assert problem.action_rest[2:6] == (0.0, 0.0, 0.0, 0.0)
-
-
-def test_demonstrations_that_move_a_constant_dimension_are_refused(
-    tmp_path: Path, make_store
+def test_batches_of_tasks_hold_equal_shares_one_after_the_other(
+    make_store: MakeStore,
 ) -> None:
-    store = opened(make_store("s"))
-    problem = fit_spec([store], 4, min_action_std=0.05)
-    check_compatible(problem, store.card, store)
-    with EpisodeWriter(tmp_path / "turning", store.card) as writer:
-        for each in store:
-            actions = each.executed.copy()
-            actions[:, 5] = np.linspace(-0.2, 0.2, len(each))
-            writer.add(Episode(**{**vars(each), "executed": actions}))
-    with pytest.raises(TrainingError, match="varies dyaw"):
-        check_compatible(problem, store.card, opened(tmp_path / "turning"))
-
-
-def test_split_is_reproducible_and_disjoint(make_store) -> None:
-    store = opened(make_store("s", tasks=("a",), per_task=9))
-    train, holdout = split_episodes(store, 3, seed=1)
-    assert (len(train), len(holdout)) == (6, 3)
-    assert sorted(train + holdout) == list(range(9))
-    assert split_episodes(store, 3, seed=1) == (train, holdout)
-    assert split_episodes(store, 3, seed=2) != (train, holdout)
-
-
-@pytest.mark.parametrize("holdout", [0, 3, 4])
-def test_too_few_demonstrations_are_refused(make_store, holdout: int) -> None:
-    with pytest.raises(
-        TrainingError, match=f"3 successful demonstrations and {holdout} are to be held out"
-    ):
-        split_episodes(opened(make_store("s", tasks=("a",))), holdout, seed=0)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("camera", "other"), ("rate", 10.0), ("command", "requested")]
-)
-def test_stores_that_differ_are_refused(make_store, name: str, value: object) -> None:
-    stores = [opened(make_store("one")), opened(make_store("two", **{name: value}))]
-    with pytest.raises(TrainingError, match=f"two has {name} {value!r}"):
-        check_alike(stores)
-    assert check_alike(stores[:1]) == DatasetInfo(**vars(stores[0].card))
-
-
-def replay_of(
-    path: Path, sampling: Sampling, batch_size: int = 12, **changes: object
-) -> Replay:
-    part = Transitions(opened(path), TaskIds.for_tasks(["a", "b", "c"], 0), **changes)  # type: ignore[arg-type]
-    return Replay([part], [], mix=1.0, batch_size=batch_size, seed=0, sampling=sampling)
-
-
-def test_history_repeats_the_first_observation_and_ends_with_s(make_store) -> None:
-    replay = replay_of(make_store("s"), Sampling(history=3))
-    part = replay.parts[0]
-    batch = replay.gather(np.zeros(8, int), np.arange(8))  # the first episode
-    episode = next(iter(part.store))
-    assert batch.images.shape[:2] == batch.actions.shape[:2] == (8, 3)
-    for t in range(8):
-        window = np.maximum([t - 2, t - 1, t], 0)
-        np.testing.assert_array_equal(batch.images[t], episode.frames[window])
-        np.testing.assert_array_equal(batch.next_images[t], episode.frames[window + 1])
-        np.testing.assert_array_equal(batch.proprio[t], episode.proprio[window])
-
-
-def test_batches_of_tasks_hold_equal_shares_one_after_the_other(make_store) -> None:
     replay = replay_of(make_store("s", tasks=("a", "b", "c")), Sampling(tasks=3))
     task = replay.sample().task.view(3, 4)
     assert (task == task[:, :1]).all()
@@ -191,7 +90,7 @@ def test_batches_of_tasks_hold_equal_shares_one_after_the_other(make_store) -> N
         replay_of(make_store("t"), Sampling(tasks=3), batch_size=10).sample()
 
 
-def test_next_images_that_are_not_needed_are_left_out(make_store) -> None:
+def test_next_images_that_are_not_needed_are_left_out(make_store: MakeStore) -> None:
     assert (
         len(
             replay_of(make_store("s"), Sampling(next_observations=False))
@@ -202,15 +101,7 @@ def test_next_images_that_are_not_needed_are_left_out(make_store) -> None:
     )
 
 
-def test_rewarded_steps_may_differ_from_the_store(make_store) -> None:
-    replay = replay_of(make_store("s"), Sampling(), rewarded_steps=1, target=True)
-    batch = replay.gather(np.zeros(8, int), np.arange(8))
-    assert batch.rewards.tolist() == batch.last.tolist() == [0] * 7 + [1]
-    assert batch.steps_to_reward.tolist() == list(range(7, -1, -1))
-    assert batch.target.tolist() == [1] * 8
-
-
-def test_frames_on_a_device_give_the_same_batches(make_store) -> None:
+def test_frames_on_a_device_give_the_same_batches(make_store: MakeStore) -> None:
     path = make_store("s")
     for sampling in (Sampling(), Sampling(history=2), Sampling(next_observations=False)):
         mapped, resident = replay_of(path, sampling), replay_of(path, sampling)
@@ -233,7 +124,7 @@ def _first(replay: Replay) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_batches_fetched_ahead_are_those_that_would_have_been_drawn(
-    make_store, monkeypatch
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Batch, "pinned", lambda batch: batch)  # there may be no GPU
     path, cpu = make_store("s"), torch.device("cpu")
@@ -248,23 +139,165 @@ def test_batches_fetched_ahead_are_those_that_would_have_been_drawn(
         )  # what a checkpoint must hold to go on with the next batch
 
 
-def test_one_episode_as_a_batch_is_what_the_store_gives(make_store) -> None:
-    store, registry = opened(make_store("s")), TaskIds.for_tasks(["a", "b"], 0)
-    replay = Replay([Transitions(store, registry)], [], mix=1.0, batch_size=1, seed=0)
-    expected = replay.gather(np.zeros(8, int), np.arange(8))
-    found = episode_batch(next(iter(store)), store.card, registry, store.card.last_n)
-    for name in set(Batch.__dataclass_fields__) - {"target"}:
+def transitions_of(path: Path, **changes: Any) -> Transitions:
+    return Transitions(
+        EpisodeStore.open(path), TaskIds.for_tasks(["a", "b", "c"], 0), **changes
+    )
+
+
+@pytest.mark.parametrize(
+    ("mix", "size", "n_prior"), [(0.29, 100, 29), (0.7, 10, 7), (0.3, 4, 1)]
+)
+def test_prior_share_is_not_lost_to_rounding(
+    make_store: MakeStore, mix: float, size: int, n_prior: int
+) -> None:
+    prior = transitions_of(make_store("prior"))
+    target = transitions_of(make_store("target"), target=True)
+    batch = Replay([prior], [target], mix=mix, batch_size=size, seed=0).sample()
+    assert batch.target.tolist() == [0] * n_prior + [1] * (size - n_prior)
+
+
+def test_every_transition_of_every_part_is_drawn(make_store: MakeStore) -> None:
+    prior = [transitions_of(make_store(name, per_task=1)) for name in ("p", "q", "r")]
+    target = [transitions_of(make_store(name, per_task=1)) for name in ("t", "u")]
+    replay = Replay(prior, target, mix=0.6, batch_size=2000, seed=0)
+    part, index = replay.draw()
+    assert part.shape == index.shape == (2000,)
+    assert (np.diff(part) >= 0).all()  # rows of a part together, the prior ones first
+    assert (part[:1200] < 3).all()
+    assert (part[1200:] >= 3).all()
+    for number in range(5):
+        assert set(index[part == number].tolist()) == set(range(16))
+
+
+def test_rows_come_from_the_part_and_position_drawn(make_store: MakeStore) -> None:
+    stores = [make_store("p", per_task=1), make_store("q", tasks=("b", "c"), per_task=2)]
+    parts = [transitions_of(path) for path in stores]
+    replay = Replay(parts[:1], parts[1:], mix=0.5, batch_size=8, seed=3)
+    part, index = np.array([0, 0, 1, 1, 0]), np.array([15, 0, 31, 0, 7])
+    batch = replay.gather(part, index)
+    for row, (number, position) in enumerate(zip(part, index, strict=True)):
+        store, store_row = parts[number].store, parts[number].rows[position]
+        np.testing.assert_array_equal(batch.images[row], store.frames[store_row])
+        np.testing.assert_array_equal(batch.next_images[row], store.frames[store_row + 1])
+        np.testing.assert_array_equal(batch.actions[row], parts[number].actions[position])
         np.testing.assert_array_equal(
-            getattr(found, name), getattr(expected, name), err_msg=name
+            batch.next_proprio[row], store.steps["proprio"][store_row + 1]
         )
+        assert batch.task[row] == parts[number].task[position]
 
 
-def test_values_that_are_not_finite_are_refused_with_episode_and_step(make_store) -> None:
-    store = opened(make_store("s"))
-    store.steps["proprio"][store.entries[1].start + 4, 2] = np.nan
-    with pytest.raises(
-        TrainingError,
-        match=r"s: episode b-1, step 4: proprio is \[.*nan.*`ptr review .* --bad b-1`",
-    ):
-        Transitions(store, TaskIds.for_tasks(["a", "b"], 0))
-    Transitions(store, TaskIds.for_tasks(["a", "b"], 0), [0, 2])  # the others are fine
+def test_tasks_are_drawn_from_all_parts(make_store: MakeStore) -> None:
+    stores = [make_store("p", per_task=1), make_store("q", tasks=("b", "c"), per_task=1)]
+    parts = [transitions_of(path) for path in stores]
+    sampling = Sampling(tasks=2)
+    replay = Replay(parts, [], mix=1.0, batch_size=400, seed=0, sampling=sampling)
+    seen: dict[int, set[tuple[int, int]]] = {}
+    for _ in range(8):
+        part, index = replay.draw()
+        batch = replay.gather(part, index)
+        first, second = (
+            batch.task[:200].unique().tolist(),
+            batch.task[200:].unique().tolist(),
+        )
+        assert len(first) == len(second) == 1
+        assert first != second  # two different ones, since there are three
+        for task, where in zip(
+            batch.task.tolist(), zip(part, index, strict=True), strict=True
+        ):
+            seen.setdefault(task, set()).add((int(where[0]), int(where[1])))
+    assert seen[0] == {(0, position) for position in range(8)}
+    assert seen[1] == {(part, position) for part, position in seen[1] if part in (0, 1)}
+    assert {task: len(places) for task, places in seen.items()} == {0: 8, 1: 16, 2: 8}
+
+
+def test_too_few_tasks_are_repeated_only_after_all_were_drawn(
+    make_store: MakeStore,
+) -> None:
+    replay = replay_of(make_store("s", tasks=("a", "b")), Sampling(tasks=5), batch_size=20)
+    for _ in range(10):
+        task = replay.sample().task.view(5, 4)[:, 0].tolist()
+        assert sorted(task[:2]) == sorted(task[2:4]) == [0, 1]
+
+
+def test_equal_seeds_give_equal_batches(make_store: MakeStore) -> None:
+    path = make_store("s")
+    parts = [transitions_of(path)]
+    draws = []
+    for seed in (1, 1, 2):
+        replay = Replay(parts, [], mix=1.0, batch_size=32, seed=seed)
+        draws.append(replay.draw()[1].tolist())
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_each_process_gets_its_rows_of_the_batch(make_store: MakeStore) -> None:
+    path = make_store("s")
+    whole = replay_of(path, Sampling()).sample()
+    for rank in range(3):
+        own = replay_of(path, Sampling()).sample(DistributedContext(rank, 3))
+        rows = slice(4 * rank, 4 * rank + 4)
+        for name in Batch.__dataclass_fields__:
+            assert torch.equal(getattr(own, name), getattr(whole, name)[rows]), name
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+def test_batches_are_shared_by_the_processes(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    monkeypatch.setattr(Batch, "pinned", lambda batch: batch)  # there may be no GPU
+    path, cpu = make_store("s"), torch.device("cpu")
+    reference = replay_of(path, Sampling())
+    replay = replay_of(path, Sampling())
+    batches = replay.batches(cpu, DistributedContext(1, 2), ahead)
+    for number in range(3):
+        expected = reference.sample(DistributedContext(1, 2))
+        batch, state = next(batches)
+        assert torch.equal(batch.images, expected.images)
+        assert torch.equal(state, reference.generator.get_state())
+        if not number:
+            drawn_ahead = replay_of(path, Sampling())
+            for _ in range(ahead + 1):
+                drawn_ahead.draw()
+            assert torch.equal(
+                replay.generator.get_state(), drawn_ahead.generator.get_state()
+            )
+    batches.close()
+
+
+def test_size_of_the_frames_counts_each_store_once(make_store: MakeStore) -> None:
+    store = EpisodeStore.open(make_store("s"))
+    task_ids = TaskIds.for_tasks(["a", "b", "c"], 0)
+    parts = [Transitions(store, task_ids, [0]), Transitions(store, task_ids, [1])]
+    other = transitions_of(make_store("t", per_task=1))
+    replay = Replay([*parts, other], [], mix=1.0, batch_size=4, seed=0)
+    assert replay.bytes == (6 * 9 + 2 * 9) * 16 * 16 * 3
+
+
+def test_frames_are_resident_once_all_parts_are(make_store: MakeStore) -> None:
+    parts = [transitions_of(make_store(name)) for name in ("s", "t")]
+    replay = Replay(parts, [], mix=1.0, batch_size=4, seed=0)
+    assert not replay.resident
+    parts[0].to_device(torch.device("cpu"))
+    assert not replay.resident
+    parts[1].to_device(torch.device("cpu"))
+    assert replay.resident
+
+
+def test_resident_frames_of_several_parts_are_gathered_in_order(
+    make_store: MakeStore,
+) -> None:
+    paths = [make_store("p", per_task=1), make_store("q", per_task=1)]
+    batches = []
+    for to_device in (False, True):
+        replay = Replay(
+            [transitions_of(paths[0])],
+            [transitions_of(paths[1])],
+            mix=0.5,
+            batch_size=40,
+            seed=0,
+        )
+        if to_device:
+            replay.to_device(torch.device("cpu"))
+        batches.append(replay.sample())
+    assert torch.equal(batches[0].images, batches[1].images)
+    assert torch.equal(batches[0].next_images, batches[1].next_images)

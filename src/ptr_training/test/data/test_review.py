@@ -1,4 +1,4 @@
-"""Marks of reviewers: what every reader of a store then sees, that it can be taken back, and what is refused."""
+"""`ptr review`: effect of marks on every reader, taking them back, and refusals."""
 
 from __future__ import annotations
 
@@ -242,7 +242,10 @@ def write_table(path: Path, text: str, encoding: str = "utf-8") -> Path:
 
 def test_table_filled_in_by_hand_is_taken(store: Path, tmp_path: Path) -> None:
     mark(store, "--bad", "b-5", *REASON)
-    text = 'id;task;verdict;reason\na-0;a;Bad;dark\nb-1;b;trim 1:5;"late; slow"\na-2;a;;\nb-3;b;good;\nb-5;b;clear;\n'
+    text = (
+        "id;task;verdict;reason\na-0;a;Bad;dark\n"
+        'b-1;b;trim 1:5;"late; slow"\na-2;a;;\nb-3;b;good;\nb-5;b;clear;\n'
+    )
     mark(
         store,
         "--from",
@@ -289,6 +292,18 @@ def test_wrong_table_is_refused_and_no_mark_is_made(
     with pytest.raises(StoreError, match=message):
         mark(store, "--from", str(write_table(tmp_path / "t.csv", text)))
     assert not (store / "review.yaml").exists()
+
+
+def test_table_that_is_no_csv_and_endless_numbers_are_refused(
+    store: Path, tmp_path: Path
+) -> None:
+    cell = "x" * 200_000
+    with pytest.raises(StoreError, match=r"t\.csv cannot be read \(field larger"):
+        read_table(write_table(tmp_path / "t.csv", f"id,verdict\na-0,{cell}\n"))
+    with pytest.raises(StoreError, match=r"trim of a-0 is '9+.*'; it must be FIRST:LAST"):
+        mark(store, "--trim", "a-0", "9" * 5000 + ":3", *REASON)
+    with pytest.raises(StoreError, match="cannot be read"):
+        read_table(tmp_path)
 
 
 def test_table_in_another_encoding_is_refused(tmp_path: Path) -> None:
