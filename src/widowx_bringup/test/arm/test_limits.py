@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import numpy as np
@@ -228,6 +229,26 @@ def test_whatever_is_asked_of_the_limiter_the_answer_is_safe(
         assert np.isfinite(result.value).all()
         assert (result.value >= LIMITS.joint_low).all()
         assert (result.value <= LIMITS.joint_high).all()
+
+
+def test_a_change_of_exactly_a_billionth_is_none() -> None:
+    tiny = 1e-9
+    high = LIMITS.joint_high.copy()
+    high[0] = 0.0
+    target = np.zeros(6)
+    target[0] = tiny
+    limits = Limits(joint_high=high)
+    assert passed(limit_joints(target, np.zeros(6), limits)).clipped == ()
+    action = np.zeros(7)
+    action[6] = -tiny
+    assert passed(clip_action(action)).clipped == ()
+    limits = Limits(workspace_low=np.zeros(3))
+    assert clip_workspace(at(np.array([0.2, 0.1, -tiny])), limits).clipped == ()
+
+
+def test_limits_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        LIMITS.joint_speed = 10.0  # type: ignore[misc]
 
 
 # --- readings -------------------------------------------------------------------------------
