@@ -1,10 +1,9 @@
-"""How long from a fault to the hold: random faults in the midst of episodes, the arm node over the stand-in for xs_sdk.
+"""Measure the time from a random fault during an episode to the hold of the arm.
 
-The stand-in (src/widowx_bringup/test/xs_standin.py) runs in a process of its own; the arm
-node, and a probe that plays camera and policy, run here. Counted is the time from the
-injection until the node has decided to hold; the hold is published at once after. A control
-period is 0.2 s. A service that hangs is counted from the moment on at which the driver
-falls silent over it.
+The stand-in for xs_sdk (src/widowx_bringup/test/xs_standin.py) runs in a separate process;
+the arm node, and a probe that plays camera and policy, run here. The time ends when the node
+has decided to hold; it publishes the hold at once. A control period is 0.2 s. The time of a
+service that hangs begins when the driver falls silent over it.
 
     python bench/fault_bench.py --injections 200
 """
@@ -19,7 +18,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,13 +39,18 @@ from tqdm import tqdm
 from ptr_common import qos
 from ptr_common.action_space import JOINT_NAMES
 from ptr_common.managed_node import now_ns, to_stamp
+from ptr_common.text_table import text_table
 from ptr_msgs.msg import EefCommand, EpisodeEvent
 from widowx_bringup.arm.node import DEVICES, ArmNode
 
 NAMESPACE = "wx250s"
 STANDIN = Path(__file__).parents[1] / "src/widowx_bringup/test/xs_standin.py"
 TWO_PERIODS = 0.4
+"""Two control periods [s]."""
+
 LIMIT = 10.0
+"""Longest wait for a condition [s]."""
+
 OF_DRIVER = (
     "read_failure",
     "unplugged",
@@ -70,7 +74,7 @@ class Probe(Node):
         self.rng = np.random.default_rng(0)
         self.commands = self.create_publisher(EefCommand, "arm/command", qos.COMMANDS)
         self.events = self.create_publisher(EpisodeEvent, "episode/event", qos.EVENTS)
-        self.pictures = self.create_publisher(
+        self.images = self.create_publisher(
             CameraInfo, "camera/over_shoulder/camera_info", qos.IMAGES
         )
         self.faults = self.create_publisher(String, "standin/fault", 10)
@@ -95,9 +99,9 @@ class Probe(Node):
 
     def _show(self) -> None:
         if self.seeing:
-            picture = CameraInfo()
-            picture.header.stamp = to_stamp(now_ns(self))
-            self.pictures.publish(picture)
+            image = CameraInfo()
+            image.header.stamp = to_stamp(now_ns(self))
+            self.images.publish(image)
 
 
 def _spin(node: Node) -> None:
@@ -120,14 +124,13 @@ def _until(condition: Callable[[], object], limit: float = LIMIT) -> bool:
 
 
 def _mended(arm: ArmNode, probe: Probe) -> None:
-    """End the fault and bring the arm back to work; the servos of the stand-in are told anew what they are."""
+    """End the fault, reset the servos of the stand-in, and enable the arm."""
     arm.__dict__.pop("now_ns", None)
     probe.seeing = probe.acting = True
     probe.faults.publish(String(data="mended"))
-    looked = arm.guard.clocks_ns
-    _until(
-        lambda: arm.guard.clocks_ns is not looked
-    )  # a clock that is set back has jumped once more
+    before = arm.guard.clocks_ns
+    # A clock that is set back has jumped once more.
+    _until(lambda: arm.guard.clocks_ns is not before)
     while True:
         _until(functools.partial(_rests, arm))
         future = probe.enable.call_async(Trigger.Request())
@@ -174,14 +177,15 @@ def _runs(arm: ArmNode, episode: str) -> bool:
 
 
 def _sees(arm: ArmNode) -> bool:
-    newest = arm.guard.image_ns
-    return newest is not None and abs(time.time_ns() - newest) < 100_000_000
+    latest = arm.guard.image_ns
+    return latest is not None and abs(time.time_ns() - latest) < 100_000_000
 
 
 def _measure(
     arm: ArmNode, probe: Probe, injections: int, seed: int
 ) -> dict[str, list[float]]:
-    rng, times = np.random.default_rng(seed), defaultdict[str, list[float]](list)
+    rng = np.random.default_rng(seed)
+    times = defaultdict[str, list[float]](list)
     for number in tqdm(range(injections), unit="fault"):
         _mended(arm, probe)
         _until(functools.partial(_sees, arm))
@@ -189,7 +193,7 @@ def _measure(
             EpisodeEvent(episode_id=str(number), event=EpisodeEvent.START, task="t")
         )
         _until(functools.partial(_runs, arm, str(number)))
-        time.sleep(rng.uniform(0.5, 1.5))  # the moment of a fault is drawn by lot
+        time.sleep(rng.uniform(0.5, 1.5))  # the moment of a fault is random
         if arm.guard.holding:
             raise SystemExit(f"the arm holds without a fault: {arm.guard.reason}")
         fault = str(rng.choice([*OF_DRIVER, *OF_OTHERS]))
@@ -231,18 +235,27 @@ def main() -> None:
         rclpy.try_shutdown()
         standin.terminate()
         standin.wait()
-    print(
-        f"{'fault':<14} {'number':>6} {'median':>8} {'longest':>8}  beyond two control periods"
-    )
-    for fault, each in sorted(times.items()):
-        beyond = sum(one > TWO_PERIODS for one in each)
-        print(
-            f"{fault:<14} {len(each):>6} {np.median(each):>6.2f} s {max(each):>6.2f} s  {beyond or ''}"
-        )
-    every = [one for each in times.values() for one in each]
-    print(
-        f"{len(every)} faults, {sum(np.isinf(every))} missed, {sum(one > TWO_PERIODS for one in every)} beyond"
-    )
+    print(_table(times))
+
+
+def _table(times: Mapping[str, Sequence[float]]) -> str:
+    """Return the times of each fault as a table with a line of totals."""
+    header = ("fault", "number", "median [s]", "longest [s]", "beyond two control periods")
+    rows = []
+    every: list[float] = []
+    for fault, of_fault in sorted(times.items()):
+        every += of_fault
+        median, longest = f"{np.median(of_fault):.2f}", f"{max(of_fault):.2f}"
+        beyond = _beyond(of_fault) or ""
+        rows.append((fault, len(of_fault), median, longest, beyond))
+    missed = int(np.isinf(every).sum())
+    totals = f"{len(every)} faults, {missed} missed, {_beyond(every)} beyond"
+    return f"{text_table(header, rows)}\n{totals}"
+
+
+def _beyond(times: Sequence[float]) -> int:
+    """Return how many times are longer than two control periods."""
+    return int((np.asarray(times) > TWO_PERIODS).sum())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import numpy as np
@@ -133,6 +133,8 @@ def test_the_state_is_the_reading_and_its_pose() -> None:
     pose = KINEMATICS.forward(START)
     np.testing.assert_array_equal(state.T_base_eef, pose)
     np.testing.assert_array_equal(state.proprio, proprio_from_pose(pose, 0.4))
+    with pytest.raises(FrozenInstanceError):
+        state.stamp_ns = 1  # type: ignore[misc]
 
 
 # --- clipping -------------------------------------------------------------------------------
@@ -369,6 +371,17 @@ def test_clipped_joints_may_lead_a_millimetre_further_out_of_the_workspace(
     else:
         assert Kind.JOINT_SPEED in result.clipped
         assert len(arm.targets) == 1
+
+
+def test_clipped_joints_may_lead_exactly_a_millimetre_out_of_the_workspace() -> None:
+    limits = Limits(
+        workspace_low=np.array([0.1, -0.25, -0.2]),
+        workspace_high=np.array([0.45, 0.25, 0.0]),
+    )
+    heights = [-0.05, STRAY_TOLERANCE, STRAY_TOLERANCE]
+    arm = make_arm()
+    control = EefController(arm, FixedKinematics(START + 0.6, heights), limits)
+    assert not control.execute(step()).rejected
 
 
 def test_joints_that_are_not_clipped_may_lead_anywhere_the_target_is() -> None:

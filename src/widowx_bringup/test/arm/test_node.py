@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +18,7 @@ rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
-from sensor_msgs.msg import JointState  # noqa: E402
+from sensor_msgs.msg import CameraInfo, JointState  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
 from ptr_common import qos  # noqa: E402
@@ -23,7 +26,10 @@ from ptr_common.errors import PtrError  # noqa: E402
 from ptr_common.managed_node import to_stamp  # noqa: E402
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent  # noqa: E402
 from ptr_msgs.srv import ResetScene  # noqa: E402
-from widowx_bringup.arm.motions import START_POSE  # noqa: E402
+from widowx_bringup.arm.controller import EefController  # noqa: E402
+from widowx_bringup.arm.counts import CommandCounts  # noqa: E402
+from widowx_bringup.arm.guard import CommandGuard  # noqa: E402
+from widowx_bringup.arm.motions import START_POSE, ArmMotions  # noqa: E402
 from widowx_bringup.arm.protocol import ArmError, JointReading  # noqa: E402
 from widowx_bringup.sim.node import SimulationNode  # noqa: E402
 from widowx_bringup.sim.tasks import TARGET_TASK  # noqa: E402
@@ -325,6 +331,87 @@ def test_arm_can_be_cleaned_up_and_configured_again(rig: Rig) -> None:
     assert rig.call(Trigger, "arm/enable").success
     rig.command()
     rig.until(lambda: rig.executed)
+
+
+def thread_of_each_write(
+    monkeypatch: pytest.MonkeyPatch, *classes: type
+) -> dict[str, set[str]]:
+    """Return what is filled from now on: the threads that write each field of some classes.
+
+    Writes of constructors are left out.
+    """
+    writers: dict[str, set[str]] = defaultdict(set)
+
+    def watched_setattr(self: object, name: str, value: object) -> None:
+        if sys._getframe(1).f_code.co_name != "__init__":
+            field = f"{type(self).__name__}.{name}"
+            writers[field].add(threading.current_thread().name)
+        object.__setattr__(self, name, value)
+
+    for each_class in classes:
+        monkeypatch.setattr(each_class, "__setattr__", watched_setattr)
+    return writers
+
+
+def test_only_the_device_thread_writes_guard_counts_motions_and_controller(
+    ros: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writers = thread_of_each_write(
+        monkeypatch, CommandGuard, CommandCounts, ArmMotions, EefController
+    )
+    with contextlib.closing(Rig()) as rig:
+        images = rig.probe.create_publisher(
+            CameraInfo, "camera/over_shoulder/camera_info", qos.IMAGES
+        )
+        rig.until(images.get_subscription_count)
+        image = CameraInfo()
+        image.header.stamp = to_stamp(time.time_ns())
+        images.publish(image)
+        rig.until(lambda: rig.node.guard.image_ns)
+        rig.command_and_wait((1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+        rig.command_and_wait(age=1.0)
+        rig.start()
+        rig.until(lambda: rig.node.guard.holding)  # neither images nor commands come
+        rig.events.publish(EpisodeEvent(episode_id="e", event=EpisodeEvent.STOP))
+        rig.until(lambda: not rig.node.guard.episode)
+        assert rig.call(Trigger, "arm/enable").success
+        assert rig.call(Trigger, "arm/go_to_start").success
+        assert rig.call(Trigger, "arm/hold").success
+        rig.node.trigger_deactivate()
+        rig.node.trigger_cleanup()
+        rig.node.start()
+        rig.until(lambda: not rig.node.guard.holding)
+    written = set(writers)
+    assert {
+        "CommandGuard._image_ns",
+        "CommandGuard._accepted_ns",
+        "CommandGuard._hold",
+        "CommandGuard.busy",
+        "CommandGuard.episode",
+        "CommandCounts.clipped",
+        "CommandCounts.held",
+        "CommandCounts.rejected",
+        "ArmMotions._path",
+        "EefController._target",
+    } <= written
+    assert set().union(*writers.values()) == {"device"}
+
+
+def test_an_image_is_noted_in_the_device_thread_before_the_next_look(rig: Rig) -> None:
+    threads: list[str] = []
+    note = rig.node.guard.on_image
+
+    def watched_note(stamp_ns: int) -> None:
+        threads.append(threading.current_thread().name)
+        note(stamp_ns)
+
+    rig.node.guard.on_image = watched_note
+    image = CameraInfo()
+    image.header.stamp = to_stamp(7 * SECOND)
+    rig.node._on_image(image)
+    rig.node.device.submit(lambda: None).result(timeout=5.0)
+    assert threads == ["device"]
+    assert rig.node.guard.image_ns == 7 * SECOND
 
 
 def test_broken_world_ends_the_node(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The arm node as it drives the real arm, over real DDS, with the stand-in for xs_sdk in place of the driver."""
+"""The arm node with the real arm, over real DDS, with a stand-in for xs_sdk as the driver."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STEP = (0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 
 class Rig:
-    """Stand-in and arm node, each spinning in a thread of its own as in a process of its own, and a probe."""
+    """Stand-in, arm node and a probe, each spinning in a separate thread."""
 
     def __init__(self) -> None:
         self.standin = XsStandIn(UP, namespace=NAMESPACE)
@@ -53,7 +53,7 @@ class Rig:
         self.probe = rclpy.create_node("probe", namespace=NAMESPACE)
         self.commands = self.probe.create_publisher(EefCommand, "arm/command", qos.COMMANDS)
         self.events = self.probe.create_publisher(EpisodeEvent, "episode/event", qos.EVENTS)
-        self.pictures = self.probe.create_publisher(
+        self.images = self.probe.create_publisher(
             CameraInfo, "camera/over_shoulder/camera_info", qos.IMAGES
         )
         self.states: list[ArmState] = []
@@ -109,9 +109,9 @@ class Rig:
 
     def show(self) -> None:
         if self.seeing:
-            picture = CameraInfo()
-            picture.header.stamp = to_stamp(now_ns(self.probe))
-            self.pictures.publish(picture)
+            image = CameraInfo()
+            image.header.stamp = to_stamp(now_ns(self.probe))
+            self.images.publish(image)
 
     def until(self, condition: Callable[[], object], limit: float = 20.0) -> None:
         deadline = time.monotonic() + limit
@@ -120,7 +120,7 @@ class Rig:
             time.sleep(0.005)
 
     def run_episode(self) -> None:
-        """Begin an episode in which a policy acts on pictures, and wait until it moves the arm."""
+        """Begin an episode with a policy that acts on images, and wait until it moves the arm."""
         self.seeing = True
         self.until(lambda: self.node.guard.image_ns)
         self.events.publish(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 
-from widowx_bringup.arm.refusal import Kind, Refusal, StepResult, check_vector
+from widowx_bringup.arm.refusal import Kind, LimitResult, Refusal, StepResult, check_vector
 
 
 def refusal_of(vector: object, shape: tuple[int, ...] = (3,)) -> Refusal:
@@ -75,6 +76,20 @@ def test_the_reason_of_a_step_is_its_refusal_or_its_limits() -> None:
     refused = StepResult(executed, refusal=Refusal(Kind.UNREACHABLE, "too far"))
     assert refused.reason == "too far"
     assert refused.rejected
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        Refusal(Kind.LATE, "late"),
+        LimitResult(np.zeros(3)),
+        StepResult(np.zeros(7)),
+    ],
+)
+def test_results_cannot_be_changed(result: Any) -> None:
+    for field in dataclasses.fields(result):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(result, field.name, None)
 
 
 def test_each_kind_has_its_own_name() -> None:

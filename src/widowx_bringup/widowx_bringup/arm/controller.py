@@ -171,8 +171,7 @@ class EefController:
         """Send nothing, and start the next step from the measured pose."""
         self._rebase = True
         gripper = reading.gripper if self._gripper is None else self._gripper
-        if np.isfinite(gripper):
-            gripper = float(np.clip(gripper, 0.0, 1.0))
-        else:
+        if not np.isfinite(gripper):
             gripper = 0.0
+        gripper = float(np.clip(gripper, 0.0, 1.0))
         return StepResult(np.append(np.zeros(6), gripper), refusal=refusal)

@@ -27,7 +27,11 @@ class CommandCounts:
     kinds: Counter[str] = field(default_factory=Counter)
 
     def count_refusal(self, kind: Kind) -> None:
-        """Count a command that the guard refused."""
+        """Count a command that the guard refused.
+
+        Args:
+            kind: Why it was refused.
+        """
         self.rejected += 1
         self.kinds[f"rejected: {kind.value}"] += 1
 
@@ -47,7 +51,11 @@ class CommandCounts:
             self.kinds[f"clipped: {kind.value}"] += 1
 
     def count_hold(self, kind: Kind) -> None:
-        """Count that the arm began to hold."""
+        """Count that the arm began to hold.
+
+        Args:
+            kind: Why it holds.
+        """
         self.held += 1
         self.kinds[f"held: {kind.value}"] += 1
 

@@ -29,18 +29,26 @@ class DeviceNode(ManagedNode):
     device: DeviceThread
 
     def submit(self, job: Callable[[], object]) -> Future:
-        """Hand a job to the device thread; an exception of the job is logged."""
+        """Hand a job to the device thread; an exception of the job is logged.
+
+        Args:
+            job: Called in the device thread.
+        """
         future = self.device.submit(job)
         future.add_done_callback(self._log_error)
         return future
 
     def _log_error(self, future: Future) -> None:
+        """Log the exception of a job, if it has one."""
         error = future.exception()
         if error is not None and self.context.ok():  # not at a publication during shutdown
             self.get_logger().error(f"{type(error).__name__}: {error}")
 
     def wait(self, work: Future) -> None:
         """Wait for a short job of the device thread.
+
+        Args:
+            work: What `device.submit` returned for the job.
 
         Raises:
             ArmError: If the job fails or takes too long.
@@ -62,6 +70,7 @@ class DeviceNode(ManagedNode):
         async def callback(
             _: Trigger.Request, response: Trigger.Response
         ) -> Trigger.Response:
+            """Answer a request of the service."""
             response.success, response.message = await self.ask(job)
             return response
 
@@ -76,6 +85,7 @@ class DeviceNode(ManagedNode):
         done = RosFuture()
 
         def wake(_: Future) -> None:
+            """Let the executor see that the job is done."""
             done.set_result(None)
             if self.executor is not None:
                 self.executor.wake()

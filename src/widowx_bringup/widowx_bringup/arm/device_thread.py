@@ -40,13 +40,23 @@ class DeviceThread(threading.Thread):
         )
 
     def submit(self, job: Callable[[], Any]) -> Future:
-        """Queue a job; its result or exception appears in the returned future."""
+        """Queue a job.
+
+        Args:
+            job: Called in the device thread.
+
+        Returns:
+            The future result or exception of the job.
+        """
         future: Future = Future()
         self._jobs.put((job, future))
         return future
 
     def stop(self) -> None:
-        """Finish the jobs queued so far and end the thread."""
+        """Finish the jobs queued so far and end the thread.
+
+        Jobs that are submitted later are never done.
+        """
         self._jobs.put(None)
         if self.is_alive():
             self.join(timeout=STOP_LIMIT)
@@ -66,7 +76,11 @@ class DeviceThread(threading.Thread):
             due = max(due + self._period, time.monotonic() - MAX_DELAY)
 
     def _work_until(self, due: float) -> bool:
-        """Do jobs until a time on the monotonic clock [s]; return false once stopped."""
+        """Do jobs until a time, and all jobs that wait by then; return false once stopped.
+
+        Args:
+            due: Time on the monotonic clock [s].
+        """
         while True:
             try:
                 if not self._work(max(0.0, due - time.monotonic())):

@@ -94,6 +94,12 @@ class CommandGuard:
         return refusal
 
     def _refusal(self, action: object, age: float) -> Refusal | None:
+        """Return the first reason to refuse a command.
+
+        Args:
+            action: The requested step.
+            age: Age of the command [s]; negative if it is stamped in the future.
+        """
         step = check_vector("the command", action, ACTION_LOW.shape)
         if isinstance(step, Refusal):
             return step
@@ -113,7 +119,11 @@ class CommandGuard:
         return None
 
     def count(self, result: StepResult) -> None:
-        """Count what the limits did to a command that `check` accepted."""
+        """Count what the limits did to a command that `check` accepted.
+
+        Args:
+            result: The controller's result of the command.
+        """
         self.counts.count_step(result)
 
     # --- timeouts ---------------------------------------------------------------------------
@@ -136,7 +146,11 @@ class CommandGuard:
         return Refusal(Kind.SILENCE, text)
 
     def on_image(self, stamp_ns: int) -> None:
-        """Note the stamp of a camera image [ns]."""
+        """Note a camera image.
+
+        Args:
+            stamp_ns: Stamp of the image [ns].
+        """
         self._image_ns = stamp_ns
 
     def check_image_timeout(self, now_ns: int) -> Refusal | None:
@@ -194,6 +208,9 @@ class CommandGuard:
 
         A hold ends a motion that the arm makes by itself. The first reason of a hold stays.
 
+        Args:
+            reason: Its text becomes `reason`, its kind is counted.
+
         Returns:
             Whether the arm did not hold before.
         """
@@ -205,7 +222,10 @@ class CommandGuard:
         return True
 
     def enable(self) -> None:
-        """Let commands pass again."""
+        """End a hold: let commands pass again.
+
+        The command timeout runs again from the next command on.
+        """
         self._hold = None
         self._accepted_ns = None
 
@@ -224,14 +244,22 @@ class CommandGuard:
     # --- episodes ---------------------------------------------------------------------------
 
     def start(self, episode: str) -> None:
-        """Begin an episode; its command timeout runs from its first command on."""
+        """Begin an episode; its command timeout runs from its first command on.
+
+        Args:
+            episode: Its identifier, not empty.
+        """
         self.episode = episode
         self._accepted_ns = None
         if self.resume_on_start:
             self.enable()
 
     def end(self, episode: str) -> None:
-        """End an episode; the end of another episode does not end the running one."""
+        """End an episode.
+
+        Args:
+            episode: Its identifier; the end of another one does not end the running episode.
+        """
         if episode == self.episode:
             self.episode = ""
 

@@ -47,7 +47,11 @@ def waypoints(start: np.ndarray, goal: np.ndarray) -> list[np.ndarray]:
 
 
 def _retracted(joints: np.ndarray) -> np.ndarray:
-    """Return joints with the arm drawn back over its base, (6,) [rad]."""
+    """Return joints with the arm drawn back over its base, (6,) [rad].
+
+    Args:
+        joints: Joints of any posture, (6,) [rad].
+    """
     retracted = np.array(joints, dtype=float)
     retracted[1] = RETRACTED_SHOULDER
     retracted[2] = min(retracted[2], RETRACTED_ELBOW)
@@ -104,6 +108,9 @@ class JointPath:
         """Count a call at the goal, and end the path once the arm has arrived.
 
         The goal itself is sent in the first of these calls, so the path does not end in it.
+
+        Args:
+            measured: Joints as measured now, (6,) [rad].
         """
         self._calls_at_goal += 1
         arrived = bool(np.abs(self._set_point - measured).max() < REACHED)

@@ -32,7 +32,12 @@ DEFAULT_ROTATION.flags.writeable = False
 
 
 def pose(R: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Return the 4x4 pose of a rotation (3, 3) and a position (3,)."""
+    """Return a pose, (4, 4).
+
+    Args:
+        R: Rotation, (3, 3).
+        p: Position, (3,) [m].
+    """
     T = np.eye(4)
     T[:3, :3] = R
     T[:3, 3] = p
@@ -40,13 +45,22 @@ def pose(R: np.ndarray, p: np.ndarray) -> np.ndarray:
 
 
 def proprio_from_pose(T_base_eef: np.ndarray, gripper: float) -> np.ndarray:
-    """Return x, y, z, roll, pitch, yaw, gripper, shape (7,), of a pose and a gripper opening."""
+    """Return proprioception: x, y, z [m], roll, pitch, yaw [rad], gripper opening, (7,).
+
+    Args:
+        T_base_eef: Pose of the end effector, (4, 4) [m].
+        gripper: Opening of the gripper.
+    """
     rpy = rpy_from_rotation(T_base_eef[:3, :3] @ DEFAULT_ROTATION.T)
     return np.concatenate([T_base_eef[:3, 3], rpy, [gripper]])
 
 
 def pose_from_proprio(proprio: np.ndarray) -> np.ndarray:
-    """Return the pose T_base_eef of a proprioception vector, shape (7,) or (6,)."""
+    """Return the pose T_base_eef, (4, 4) [m], of proprioception.
+
+    Args:
+        proprio: x, y, z [m], roll, pitch, yaw [rad]; a gripper opening is ignored, (7,) or (6,).
+    """
     return pose(rotation_from_rpy(proprio[3:6]) @ DEFAULT_ROTATION, proprio[:3])
 
 
@@ -126,7 +140,11 @@ class Kinematics:
         )
 
     def forward(self, joints: np.ndarray) -> np.ndarray:
-        """Return T_base_eef of joints (6,) [rad]."""
+        """Return the pose T_base_eef, (4, 4) [m].
+
+        Args:
+            joints: Joints, (6,) [rad].
+        """
         self._configuration.update(np.asarray(joints, dtype=float))
         transform = self._configuration.get_transform_frame_to_world(EEF_SITE, "site")
         return transform.as_matrix()

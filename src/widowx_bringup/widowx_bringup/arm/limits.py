@@ -154,7 +154,12 @@ def clip_action(action: object) -> LimitResult | Refusal:
 
 
 def clip_workspace(T_base_eef: np.ndarray, limits: Limits) -> LimitResult:
-    """Return a target pose, shape (4, 4), with its position moved into the workspace box."""
+    """Return a target pose, (4, 4), with its position moved into the workspace box.
+
+    Args:
+        T_base_eef: Target pose, (4, 4) [m]; it is not changed.
+        limits: Workspace box.
+    """
     position = T_base_eef[:3, 3]
     inside = np.clip(position, limits.workspace_low, limits.workspace_high)
     target = T_base_eef.copy()
@@ -165,7 +170,12 @@ def clip_workspace(T_base_eef: np.ndarray, limits: Limits) -> LimitResult:
 
 
 def distance_outside(T_base_eef: np.ndarray, limits: Limits) -> float:
-    """Return the distance of a pose from the workspace box along the worst axis [m]; 0 inside."""
+    """Return the distance of a pose from the workspace box along the worst axis [m]; 0 inside.
+
+    Args:
+        T_base_eef: Pose, (4, 4) [m].
+        limits: Workspace box.
+    """
     position = T_base_eef[:3, 3]
     below = limits.workspace_low - position
     above = position - limits.workspace_high

@@ -92,6 +92,9 @@ class ArmMotions:
             goal: Joints at its end, (6,) [rad].
             gripper: Opening of the gripper; None: as measured.
             text: What the arm is doing, for the refusal of commands.
+
+        Raises:
+            ArmError: If the arm holds or does not answer.
         """
         if self._guard.holding:
             raise ArmError(f"arm is holding: {self._guard.reason}; call arm/enable first")
@@ -147,6 +150,7 @@ class ArmMotions:
         began = time.monotonic()
 
         def stop(number: int, frame: FrameType | None) -> None:
+            """Handle Ctrl-C."""
             if time.monotonic() - began > STOPPABLE_AFTER:
                 device.submit(hold)
 

@@ -217,6 +217,7 @@ class ArmNode(DeviceNode):
         self.guard.on_image(stamp_ns)
 
     def _start(self, episode: str) -> None:
+        """Begin an episode from the measured pose, once the arm is ready to move."""
         if not self.active:
             return
         self.guard.start(episode)
@@ -232,6 +233,7 @@ class ArmNode(DeviceNode):
         self.guard.end(episode)
 
     def _execute(self, request: EefCommand) -> None:
+        """Carry out a command as far as guard and limits allow, and publish what was done."""
         self._check_publishers()
         action = np.asarray(request.action, dtype=np.float64)
         refusal = self.guard.check(action, to_ns(request.header.stamp), self.now_ns())
@@ -305,6 +307,7 @@ class ArmNode(DeviceNode):
             self._hold(Refusal(Kind.TWO_SENDERS, f"{text}; stop all but one"))
 
     def _hold(self, reason: Refusal) -> str:
+        """Hold the measured position, also if the arm holds already; return why it holds."""
         if self.guard.hold(reason):
             self.get_logger().error(f"holding: {reason.text}")
         self.arm.hold()
@@ -318,12 +321,14 @@ class ArmNode(DeviceNode):
         return self._hold(Refusal(Kind.OPERATOR, "stopped by the operator (arm/hold)"))
 
     def _fail(self, error: ArmError) -> None:
+        """Hold because of a fault, unless the arm holds already."""
         self._fault = str(error)
         if self.guard.hold(Refusal(Kind.FAULT, f"fault: {error}")):
             self.get_logger().error(f"holding after a fault: {error}")
             self.arm.hold()
 
     def _enable(self) -> str:
+        """End a hold once the arm is ready to move."""
         if not self.active:
             name = self.get_fully_qualified_name()
             raise ArmError(f"the node is not active: ros2 lifecycle set {name} activate")

@@ -1,4 +1,7 @@
-"""The URDF of the arm from Interbotix's `interbotix_xsarm_descriptions`, where that is installed; none is kept here."""
+"""The URDF of the arm, from Interbotix's `interbotix_xsarm_descriptions` if it is installed.
+
+This repository keeps no URDF.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +12,39 @@ from pathlib import Path
 
 from ptr_common.errors import PtrError
 
-DESCRIPTIONS, PUBLISHER = "interbotix_xsarm_descriptions", "robot_state_publisher"
+DESCRIPTIONS = "interbotix_xsarm_descriptions"
+"""Package with the URDF."""
+
+PUBLISHER = "robot_state_publisher"
+"""Package and executable that publishes the URDF and the transforms of its links."""
+
+XACRO_FILE = f"share/{DESCRIPTIONS}/urdf/wx250s.urdf.xacro"
+"""The URDF's source below the prefix of an installation."""
 
 
 def missing() -> list[str]:
-    """Return the packages that showing the arm needs and this environment lacks."""
-    needed = {
-        DESCRIPTIONS: _installed(f"share/{DESCRIPTIONS}/urdf/wx250s.urdf.xacro"),
+    """Return the packages that are needed to show the arm and are not installed here."""
+    files = {
+        DESCRIPTIONS: _installed(XACRO_FILE),
         PUBLISHER: _installed(f"lib/{PUBLISHER}/{PUBLISHER}"),
         "xacro": shutil.which("xacro"),
     }
-    return [package for package, found in needed.items() if found is None]
+    return [package for package, file in files.items() if file is None]
 
 
 def robot_description(robot_name: str) -> str:
-    """Return the URDF of the wx250s: links are called `<robot_name>/…`, joints as in `spec.JOINT_NAMES`.
+    """Return the URDF of the wx250s.
 
-    The arguments are those that Interbotix's launch file gives, so that RViz shows the
-    simulated arm as the real one.
+    Links have the prefix `<robot_name>/`; joints have the names of `JOINT_NAMES`. The
+    arguments are those of Interbotix's launch file, so RViz shows the simulated arm as the
+    real one.
 
     Raises:
         PtrError: If the package is not installed or xacro refuses its file.
     """
-    source = _installed(f"share/{DESCRIPTIONS}/urdf/wx250s.urdf.xacro")
+    source = _installed(XACRO_FILE)
     if source is None:
-        raise PtrError(f"{DESCRIPTIONS} is not installed here; docs/robot.md says how")
+        raise PtrError(f"{DESCRIPTIONS} is not installed here; see docs/robot.md")
     command = [
         "xacro",
         str(source),
@@ -42,16 +53,21 @@ def robot_description(robot_name: str) -> str:
         "use_world_frame:=true",
     ]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise PtrError(
-            f"{' '.join(command)}: {error}\n{getattr(error, 'stderr', '')}"
-        ) from error
+        details = getattr(error, "stderr", "")
+        raise PtrError(f"{' '.join(command)}: {error}\n{details}") from error
+    return result.stdout
 
 
 def _installed(path: str) -> Path | None:
-    """Return a file of an installed package by its path below the prefix."""
-    prefixes = filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep))
-    return next(
-        (file for prefix in prefixes if (file := Path(prefix, path)).is_file()), None
-    )
+    """Return a file of an installed package.
+
+    Args:
+        path: Path of the file below the prefix of the installation.
+    """
+    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
+        file = Path(prefix, path)
+        if prefix and file.is_file():
+            return file
+    return None

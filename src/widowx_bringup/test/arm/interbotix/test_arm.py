@@ -1,4 +1,4 @@
-"""The driver of the real arm over real DDS, against a stand-in for xs_sdk that can misbehave as the real one does."""
+"""The real arm over real DDS, with a stand-in for xs_sdk that can misbehave like the real one."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_a_missing_driver_is_named_with_the_command_that_starts_it(
         XsConnection("/nobody").wait_ready(0.2)
 
 
-# --- misbehaviour -------------------------------------------------------------------------------------------
+# --- misbehaviour ---------------------------------------------------------------------------
 
 
 def test_a_bus_that_cannot_be_read_is_a_fault_and_not_a_pose(rig: Rig) -> None:
@@ -243,8 +243,8 @@ def test_a_single_bad_reading_is_noise(rig: Rig) -> None:
     while not rig.arm.implausible_states:
         rig.arm.watch()
     rig.standin.misbehave("none")
-    seen = rig.arm._seen
-    rig.watch_until(lambda: rig.arm._seen is not seen)
+    seen = rig.arm._states._message
+    rig.watch_until(lambda: rig.arm._states._message is not seen)
 
 
 def test_a_silent_driver_is_a_fault(rig: Rig) -> None:
@@ -300,7 +300,7 @@ def test_a_service_that_hangs_is_a_fault_and_not_a_hang(rig: Rig) -> None:
     rig.fails("joint state is|did not answer")
 
 
-# --- gripper ------------------------------------------------------------------------------------------------
+# --- gripper --------------------------------------------------------------------------------
 
 
 def test_the_gripper_goes_where_it_is_told(rig: Rig) -> None:

@@ -1,26 +1,23 @@
 """The real wx250s behind Interbotix's driver node xs_sdk, as the `Arm` protocol.
 
-xs_sdk checks nothing: a number that is none means 0 rad, a bus that cannot be read shows as
--pi in every joint, a servo that shut itself off is not reported, and after a reboot a servo
-moves as fast as it can. What is done about each is said in `docs/robot.md`. Joint targets
-are streamed to `commands/joint_group`; services are called at the beginning, after a hold
-and before an episode, and once a second, without waiting, to ask for errors.
+xs_sdk checks nothing. It takes NaN as 0 rad, publishes -pi in every joint if it cannot read
+the bus, does not report a servo that shut itself off, and lets a rebooted servo move as
+fast as it can. `docs/robot.md` says what is done about each. Joint targets are streamed to
+`commands/joint_group`; services are called at the beginning, after a hold and before an
+episode, and once per second, without waiting, for the error registers.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand
-from sensor_msgs.msg import JointState
 
 from ptr_common.action_space import JOINT_NAMES
-from ptr_common.managed_node import to_ns
-from widowx_bringup.arm.gripper import GripperRegulator, finger_of, opening_of
-from widowx_bringup.arm.limits import Limits, check_reading
+from widowx_bringup.arm.gripper import GripperRegulator, finger_of
+from widowx_bringup.arm.limits import Limits
 from widowx_bringup.arm.protocol import (
     MAX_AGE,
     ArmError,
@@ -32,45 +29,39 @@ from widowx_bringup.arm.refusal import Refusal, check_vector
 from widowx_bringup.arm.trapezoidal_profile import TrapezoidalProfile
 
 from .connection import START, XsConnection
-from .servos import CALL_LIMIT, GRIPPER, GROUP, Servos
+from .joint_states import JointStates, XsState
+from .servos import GRIPPER, GROUP, Servos
 
-GRIPPER_ID = 9  # on a wx250 it is 8, which is the wrist here
+GRIPPER_ID = 9
+"""Servo of the gripper; on a wx250 it is 8, which is the wrist of a wx250s."""
 
-EFFORT_LIMITS = np.array([1360, 1700, 1020, 1020, 1020, 1190]) + 10
-"""Efforts in the driver's units beyond which BridgeData's robots gave up."""
+STRAY = 0.25
+"""Distance of a joint from its profile beyond which it does not follow [rad]."""
 
-REPEATS = 5
-"""Implausible joint states in a row, or efforts beyond the limits, that are a fault; fewer are noise on the bus."""
-
-STRAY, STRAY_TIME = 0.25, 0.15
-"""A joint that is so far [rad] from where its profile has it, for so long [s], does not follow."""
+STRAY_TIME = 0.15
+"""Time for which a joint may be that far from its profile [s]."""
 
 STREAMING = 0.05
-"""Targets that come faster than this [s] leave no time on the bus for registers."""
+"""Targets with a shorter period than this leave no time on the bus for registers [s]."""
 
 SLEEP_POSE = np.array([0.0, -1.80, 1.55, 0.0, 0.8, 0.0])
-"""Where the arm lies on itself [rad]: elsewhere it falls when the driver ends, which switches the torque off."""
+"""Joints in which the arm rests on itself, (6,) [rad].
+
+In others it falls when the driver ends, which switches the torque off.
+"""
 
 FRESH = 0.5
-"""A hold goes to the last joints measured if they are no older than this [s]; else the servos keep their last goal."""
-
-
-@dataclass(frozen=True)
-class _State:
-    """A joint state of xs_sdk that can be believed."""
-
-    reading: JointReading
-    finger: float  # [m]
-    effort: np.ndarray  # (6,); empty where the driver tells none
-    arrived: float  # on the monotonic clock [s]
+"""Maximum age of the joints to which a hold goes [s]; without them the servos keep their goal."""
 
 
 class WidowXArm:
-    """A wx250s driven through xs_sdk. All methods are for one thread; the connection has a thread of its own.
+    """A wx250s driven through xs_sdk.
+
+    All methods are for one thread; the connection has its own.
 
     Attributes:
-        implausible_states: Joint states that were not believed.
-        notes: What is remarkable but no fault, for the diagnostics.
+        features: Properties of the arm.
+        notes: Remarkable values that are no faults, for /diagnostics.
     """
 
     def __init__(
@@ -81,293 +72,261 @@ class WidowXArm:
         Args:
             connection: To xs_sdk.
             limits: Joint limits and profile times.
-            now_ns: The clock that xs_sdk stamps its joint states by.
+            now_ns: The clock by which xs_sdk stamps its joint states.
         """
-        speed = np.full(6, limits.joint_speed)
         self.features = ArmFeatures(
-            "wx250s",
-            JOINT_NAMES,
-            limits.joint_low,
-            limits.joint_high,
-            speed,
-            True,
-            SLEEP_POSE,
+            name="wx250s",
+            joint_names=JOINT_NAMES,
+            joint_low=limits.joint_low,
+            joint_high=limits.joint_high,
+            joint_speed=np.full(6, limits.joint_speed),
+            publishes_joints=True,
+            sleep=SLEEP_POSE,
         )
         self.limits = limits
-        self.implausible_states = 0
         self.notes: dict[str, object] = {}
         self._connection = connection
-        self._now_ns = now_ns
+        self._states = JointStates(connection, limits, now_ns)
         self._gripper = GripperRegulator()
         self._effort = 0.0  # of the gripper, as last published
-        self._seen: JointState | None = None
-        self._state: _State | None = None
-        self._doubts = 0  # implausible states in a row
-        self._doubt = ""
-        self._overloaded = 0  # states in a row with an effort beyond its limit
-        self._limp = np.zeros(6, int)  # states in a row with no effort at all, by joint
-        self._profile: TrapezoidalProfile | None = (
-            None  # where the joints should be; None before the first target
-        )
-        self._profiled = 0.0  # when that was, on the monotonic clock [s]
+        self._profile: TrapezoidalProfile | None = None  # None before the first target
+        self._profile_time = 0.0  # of its last set-point, on the monotonic clock [s]
         self._strayed_since: float | None = None
-        self._sent = self._sent_before = 0.0
+        self._sent = 0.0  # when the last target was sent, on the monotonic clock [s]
+        self._sent_before = 0.0  # when the one before was
         self._servos: Servos  # once connected
 
-    # --- start and end --------------------------------------------------------------------------------------
+    @property
+    def implausible_states(self) -> int:
+        """Number of joint states that were not believed."""
+        return self._states.implausible
+
+    # --- start and end ----------------------------------------------------------------------
 
     def connect(self) -> None:
         """Make ready to move, whatever state the servos are in; the arm stays where it is.
 
         Raises:
             ArmError: If xs_sdk does not answer, drives another robot, or a servo reports an
-            error.
+                error.
         """
         self._connection.wait_ready()
         self._servos = Servos(self._connection, self.limits)
         group = self._servos.info("group", GROUP)
         if tuple(group.joint_names) != JOINT_NAMES:
-            raise ArmError(
-                f"xs_sdk drives {', '.join(group.joint_names) or 'nothing'}, not a wx250s; {START}"
-            )
+            names = ", ".join(group.joint_names) or "nothing"
+            raise ArmError(f"xs_sdk drives {names}, not a wx250s; {START}")
         gripper = self._servos.info("single", GRIPPER)
-        if list(gripper.joint_ids) != [GRIPPER_ID]:
+        servos = list(gripper.joint_ids)
+        if servos != [GRIPPER_ID]:
             raise ArmError(
-                f"the gripper is servo {list(gripper.joint_ids)}, not {GRIPPER_ID}: no wx250s? {START}"
+                f"the gripper is servo {servos}, not {GRIPPER_ID}: no wx250s? {START}"
             )
-        if (group.mode, group.profile_type) != (
-            "position",
-            "time",
-        ):  # lets the arm sag, so only if it must be
+        # A change of mode lets the arm sag, so the mode is set only if it is another one.
+        if (group.mode, group.profile_type) != ("position", "time"):
             self._servos.set_mode("group", GROUP, "position")
         if gripper.mode != "pwm":
             self._servos.set_mode("single", GRIPPER, "pwm")
-        self._wait_for_state()
+        self._states.wait_for_plausible(MAX_AGE)
         self.prepare()
 
     def prepare(self) -> None:
-        """Make sure that the servos are well, hold their torque, and move by the time profile; the arm stays.
+        """Make sure that the servos are well, hold their torque, and move by the time profile.
 
-        To be called before an episode and before going on after a hold: a rebooted servo
-        has forgotten all of it.
+        The arm stays where it is. Call this before an episode and before going on after a
+        hold: a rebooted servo has forgotten all of it.
 
         Raises:
-            ArmError: If a servo reports an error or does not take what it is told.
+            ArmError: If a servo reports an error or does not obey.
         """
-        self._doubts = self._overloaded = 0
+        self._states.forget_faults()
         self._servos.check()
         self._servos.write_profile()
-        self._hold_measured(self._fresh())
+        self._hold_at(self._states.wait_for_fresh(MAX_AGE))
+        if self._servos.has_torque():
+            return
+        self._servos.switch_torque_on()
+        self._hold_at(self._states.wait_for_fresh(MAX_AGE))
         if not self._servos.has_torque():
-            self._servos.switch_torque_on()
-            self._hold_measured(self._fresh())
-            if not self._servos.has_torque():
-                raise ArmError(
-                    "the servos' torque cannot be switched on; check the 12 V supply"
-                )
+            raise ArmError(
+                "the servos' torque cannot be switched on; check the 12 V supply"
+            )
 
     def disconnect(self) -> None:
-        """Let go: the gripper pushes no more, the joints keep their last target as long as the driver runs."""
+        """Stop the gripper's motor and close the connection.
+
+        The joints keep their last target as long as the driver runs.
+        """
         self._publish_effort(0.0)
         self._connection.close()
 
-    # --- state ----------------------------------------------------------------------------------------------
+    # --- motion -----------------------------------------------------------------------------
 
     def read(self, max_age: float = MAX_AGE) -> JointReading:
-        """Return the newest joint state that can be believed; raises ArmError if there is none or it is too old."""
-        self._take_newest()
-        if self._doubts >= REPEATS:
-            raise ArmError(f"{self._doubt}, {self._doubts} times in a row")
-        if self._state is None:
-            raise ArmError(self._doubt or "xs_sdk has published no joint states yet")
-        age = self._age(self._state)
-        if age > max_age:
-            why = (
-                self._doubt
-                or f"at most {max_age:g} s are allowed; does xs_sdk run, is the bus in order?"
-            )
-            raise ArmError(f"the newest joint state is {age:.2f} s old; {why}")
-        return self._state.reading
+        """Return the latest plausible reading.
 
-    def _age(self, state: _State) -> float:
-        """Return the age of a state, by its stamp or by its arrival, whichever is worse [s]."""
-        return max(
-            (self._now_ns() - state.reading.stamp_ns) * 1e-9,
-            time.monotonic() - state.arrived,
-        )
-
-    def _take_newest(self) -> None:
-        message = self._connection.core.joint_states
-        if message is None or message is self._seen:
-            return
-        self._seen = message
-        state = _state(message)
-        self._doubt = "a joint state lacks joints of the arm" if state is None else ""
-        if state is not None:
-            joints = check_reading(state.reading.positions, self.limits)
-            if isinstance(joints, Refusal):
-                self._doubt = joints.text
-        if state is None or self._doubt:
-            self.implausible_states += 1
-            self._doubts += 1
-            return
-        self._doubts = 0
-        self._state = state
-        if len(state.effort):
-            self._limp = (self._limp + 1) * (state.effort == 0)
-            self._overloaded = (
-                self._overloaded + 1 if (np.abs(state.effort) > EFFORT_LIMITS).any() else 0
-            )
-
-    def _fresh(self) -> _State:
-        """Return a state that came after this call; raises ArmError if none does."""
-        before, deadline = self._connection.core.joint_states, time.monotonic() + CALL_LIMIT
-        while self._connection.core.joint_states is before and time.monotonic() < deadline:
-            time.sleep(0.002)
-        self.read()
-        assert self._state is not None
-        return self._state
-
-    def _wait_for_state(self) -> None:
-        """Wait for a state that can be believed: while its motors' modes are set, xs_sdk publishes none."""
-        deadline = time.monotonic() + CALL_LIMIT
-        while True:
-            try:
-                self.read()
-                return
-            except ArmError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-
-    # --- motion ---------------------------------------------------------------------------------------------
-
-    def send(self, target: JointTarget) -> JointTarget:
-        """Publish a target that the gate has passed; return it as it was published, in single precision.
+        Args:
+            max_age: Maximum age of the reading [s].
 
         Raises:
-            ArmError: If it is not finite: to xs_sdk that would mean 0 rad.
+            ArmError: If there is none, or it is too old.
+        """
+        return self._states.read(max_age).reading
+
+    def send(self, target: JointTarget) -> JointTarget:
+        """Publish a target of the joint limiter.
+
+        Args:
+            target: Joints and gripper opening; the opening is clipped to 0..1.
+
+        Returns:
+            The target as published, in single precision.
+
+        Raises:
+            ArmError: If it is not finite: xs_sdk would take NaN as 0 rad.
         """
         published = self._publish_joints(target.positions)
         opening = float(np.clip(target.gripper, 0.0, 1.0))
         self._gripper.aim(finger_of(opening))
-        self._sent_before, self._sent = self._sent, time.monotonic()
+        self._sent_before = self._sent
+        self._sent = time.monotonic()
         return JointTarget(published, opening)
 
     def hold(self) -> None:
         """Stop at the measured joints; the gripper keeps what it holds."""
-        self._take_newest()
-        if self._state is not None and self._age(self._state) <= FRESH:
-            self._hold_measured(self._state)
+        self._states.update()
+        state = self._states.latest
+        if state is not None and self._states.age(state) <= FRESH:
+            self._hold_at(state)
 
-    def _hold_measured(self, state: _State) -> None:
-        self._publish_joints(
-            np.clip(state.reading.positions, self.limits.joint_low, self.limits.joint_high)
-        )
+    def _hold_at(self, state: XsState) -> None:
+        """Make the measured joints, moved inside their limits, the target.
+
+        Args:
+            state: Where the joints are.
+        """
+        measured = state.reading.positions
+        inside = np.clip(measured, self.limits.joint_low, self.limits.joint_high)
+        self._publish_joints(inside)
         if self._profile is not None:
-            self._profile.rest(state.reading.positions)
+            self._profile.rest(measured)
         self._strayed_since = None
 
     def _publish_joints(self, positions: np.ndarray) -> np.ndarray:
-        goal = np.asarray(positions, np.float32)
+        """Publish a joint target and return it in single precision.
+
+        Args:
+            positions: Joints, (6,) [rad].
+
+        Raises:
+            ArmError: If they are not six finite numbers.
+        """
+        with np.errstate(over="ignore"):  # what overflows is refused as not finite
+            goal = np.asarray(positions, np.float32)
         published = check_vector("the joint target", goal, (6,))
         if isinstance(published, Refusal):
             raise ArmError(published.text)
         command = JointGroupCommand(name=GROUP, cmd=goal.tolist())
         self._connection.core.pub_group.publish(command)
+        self._plan(published)
+        return published
+
+    # --- where the profile has the joints ---------------------------------------------------
+
+    def _plan(self, goal: np.ndarray) -> None:
+        """Let the profile head for a goal, as the servos do.
+
+        Args:
+            goal: Joints published, (6,) [rad].
+        """
         if self._profile is None:
-            start = published if self._state is None else self._state.reading.positions
+            latest = self._states.latest
+            start = goal if latest is None else latest.reading.positions
             self._profile = TrapezoidalProfile(
                 start, self.limits.profile_time, self.limits.profile_acceleration_time
             )
-            self._profiled = time.monotonic()
-        self._expected()
-        self._profile.plan(published)
-        return published
+            self._profile_time = time.monotonic()
+        self._expected(self._profile)
+        self._profile.plan(goal)
 
-    def _expected(self) -> np.ndarray:
-        """Return where the profile has the joints now, (6,) [rad]."""
-        assert self._profile is not None
+    def _expected(self, profile: TrapezoidalProfile) -> np.ndarray:
+        """Return where the profile has the joints now, (6,) [rad].
+
+        Args:
+            profile: Advanced by the time since its last set-point.
+        """
         now = time.monotonic()
-        passed, self._profiled = max(now - self._profiled, 1e-6), now
-        return self._profile.advance(1, passed)[0]
+        passed = max(now - self._profile_time, 1e-6)
+        self._profile_time = now
+        return profile.advance(1, passed)[0]
 
-    # --- watch ----------------------------------------------------------------------------------------------
+    # --- watch ------------------------------------------------------------------------------
 
     def watch(self) -> None:
         """Regulate the gripper and look for faults; to be called some 50 times a second.
 
         Raises:
-            ArmError: If something is wrong with the arm.
+            ArmError: If there is a fault.
         """
         try:
-            self.read()
+            state = self._states.read(MAX_AGE)
         except ArmError:
-            limit = self._gripper.hold_effort  # nobody sees what the full effort does
+            limit = self._gripper.hold_effort  # the effect of a larger one is not seen
             self._publish_effort(float(np.clip(self._effort, -limit, limit)))
             raise
-        assert self._state is not None
-        self._publish_effort(self._gripper.effort(self._state.finger, time.monotonic()))
-        self.notes = {
+        self._publish_effort(self._gripper.effort(state.finger, time.monotonic()))
+        self.notes = self._current_notes()
+        self._states.check_effort()
+        self._check_following(state)
+        self._servos.watch(self._states.limp_joints(), self._is_streaming())
+
+    def _current_notes(self) -> dict[str, object]:
+        """Return remarkable values for /diagnostics."""
+        notes: dict[str, object] = {
             "implausible states": self.implausible_states,
             "gripper effort": f"{self._effort:.0f}",
         }
         if self._gripper.given_up:
-            self.notes["gripper"] = "has held for too long and pushes no more"
-        self._check_effort(self._state)
-        self._check_following(self._state)
-        suspects = [JOINT_NAMES[joint] for joint in np.flatnonzero(self._limp >= REPEATS)]
-        streaming = (
-            self._sent - self._sent_before < STREAMING
-            and time.monotonic() - self._sent < STREAMING
-        )
-        self._servos.watch(suspects, streaming)
+            notes["gripper"] = "has held for too long and pushes no more"
+        return notes
+
+    def _is_streaming(self) -> bool:
+        """Return whether targets come so fast that the bus has no time for registers."""
+        period = self._sent - self._sent_before
+        return period < STREAMING and time.monotonic() - self._sent < STREAMING
 
     def _publish_effort(self, effort: float) -> None:
-        if effort != self._effort:  # it acts until another one comes
+        """Publish the effort of the gripper's motor, if it is another one than before.
+
+        Args:
+            effort: The effort [PWM units]; a positive one opens.
+        """
+        if effort != self._effort:  # an effort acts until another one comes
             self._effort = effort
-            self._connection.core.pub_single.publish(
-                JointSingleCommand(name=GRIPPER, cmd=effort)
-            )
+            command = JointSingleCommand(name=GRIPPER, cmd=effort)
+            self._connection.core.pub_single.publish(command)
 
-    def _check_effort(self, state: _State) -> None:
-        if self._overloaded >= REPEATS:
-            joint = int((np.abs(state.effort) - EFFORT_LIMITS).argmax())
-            raise ArmError(
-                f"{JOINT_NAMES[joint]} pushes with an effort of {abs(state.effort[joint]):.0f}; "
-                f"at most {EFFORT_LIMITS[joint]} are allowed: is something in its way?"
-            )
+    def _check_following(self, state: XsState) -> None:
+        """Look for a joint that does not follow its profile.
 
-    def _check_following(self, state: _State) -> None:
+        Args:
+            state: Where the joints are.
+
+        Raises:
+            ArmError: If a joint has been further than `STRAY` from its profile for
+                `STRAY_TIME`.
+        """
         if self._profile is None:
             return
-        away = np.abs(self._expected() - state.reading.positions)
+        distance = np.abs(self._expected(self._profile) - state.reading.positions)
         now = time.monotonic()
-        if away.max() <= STRAY:
+        if distance.max() <= STRAY:
             self._strayed_since = None
         elif self._strayed_since is None:
             self._strayed_since = now
         elif now - self._strayed_since > STRAY_TIME:
-            joint = int(away.argmax())
+            joint = int(distance.argmax())
             raise ArmError(
-                f"{JOINT_NAMES[joint]} is {away[joint]:.2f} rad from where it was sent; its servo is off or blocked"
+                f"{JOINT_NAMES[joint]} is {distance[joint]:.2f} rad from where it was sent; "
+                "its servo is off or blocked"
             )
-
-
-def _state(message: JointState) -> _State | None:
-    """Return what a message of xs_sdk says; None if it is not of this arm."""
-    places = {name: place for place, name in enumerate(message.name)}
-    try:
-        joints = [places[name] for name in JOINT_NAMES]
-        finger = message.position[places["left_finger"]]
-        positions = np.array([message.position[place] for place in joints])
-    except (KeyError, IndexError):
-        return None
-    velocities, effort = np.zeros(6), np.zeros(0)  # Interbotix's simulation tells neither
-    if len(message.velocity) == len(message.effort) == len(message.name):
-        velocities = np.array([message.velocity[place] for place in joints])
-        effort = np.array([message.effort[place] for place in joints])
-    reading = JointReading(
-        to_ns(message.header.stamp), positions, velocities, opening_of(finger)
-    )
-    return _State(reading, finger, effort, time.monotonic())

@@ -1,9 +1,9 @@
-"""The interfaces of Interbotix's driver node (`xs_sdk`), on a node and a thread of their own.
+"""Topics and services of Interbotix's driver node `xs_sdk`, on a separate node and thread.
 
-Whoever has Interbotix's Python package (`interbotix_xs_modules`) gets its
-`InterbotixManipulatorXS` here, which checks the robot's description as well; everybody else
-a client of the same shape. Of both, only topics, services and the newest joint states are
-used: the package's own calls wait without a deadline, sleep, and leave a timer behind.
+Where Interbotix's Python package (`interbotix_xs_modules`) is installed, its
+`InterbotixManipulatorXS` provides them and checks the robot's description as well;
+otherwise `OwnCore` does. Of both, only the topics, the services and the latest joint states
+are used: the methods of the package wait without a deadline, sleep, and leave a timer behind.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from sensor_msgs.msg import JointState
 from widowx_bringup.arm.protocol import ArmError
 
 MODEL = "wx250s"
+"""Interbotix's name of the arm."""
 
 SERVICES = {
     "set_operating_modes": OperatingModes,
@@ -41,22 +42,32 @@ SERVICES = {
     "torque_enable": TorqueEnable,
     "reboot_motors": Reboot,
 }
+"""Services of xs_sdk and their types."""
+
 START_LIMIT = 10.0
 """Longest wait for the driver node's services and its first joint states [s]."""
 
 NAMES = ("xs_sdk", "xs_sdk_sim")
-"""What the driver and its maker's simulation are called."""
+"""Node names of the driver and of Interbotix's simulation of it."""
 
 NAME_LIMIT = 2.0
-"""Longest wait for the driver's name [s]: it may become known later than its services."""
+"""Longest wait for the driver's node name [s]; it may be discovered after its services."""
 
-START = f"start it with `ros2 launch interbotix_xsarm_control xsarm_control.launch.py robot_model:={MODEL}`"
+START = (
+    "start it with `ros2 launch interbotix_xsarm_control xsarm_control.launch.py "
+    f"robot_model:={MODEL}`"
+)
+"""Advice for a driver that does not answer or drives another robot."""
 
 
 class XsCore(Protocol):
-    """What is used of Interbotix's `InterbotixRobotXSCore`; the names are its."""
+    """The part of Interbotix's `InterbotixRobotXSCore` that is used, with its names.
 
-    joint_states: JointState | None  # the newest
+    Attributes:
+        joint_states: The latest message; None before the first.
+    """
+
+    joint_states: JointState | None
     pub_group: Publisher
     pub_single: Publisher
     srv_set_op_modes: Client
@@ -78,32 +89,36 @@ class OwnCore:
         self.pub_single = node.create_publisher(
             JointSingleCommand, "commands/joint_single", 10
         )
-        clients = {name: node.create_client(kind, name) for name, kind in SERVICES.items()}
-        self.srv_set_op_modes = clients["set_operating_modes"]
-        self.srv_set_reg = clients["set_motor_registers"]
-        self.srv_get_reg = clients["get_motor_registers"]
-        self.srv_get_info = clients["get_robot_info"]
-        self.srv_torque = clients["torque_enable"]
-        self.srv_reboot = clients["reboot_motors"]
+        self.srv_set_op_modes = _client(node, "set_operating_modes")
+        self.srv_set_reg = _client(node, "set_motor_registers")
+        self.srv_get_reg = _client(node, "get_motor_registers")
+        self.srv_get_info = _client(node, "get_robot_info")
+        self.srv_torque = _client(node, "torque_enable")
+        self.srv_reboot = _client(node, "reboot_motors")
         node.create_subscription(JointState, "joint_states", self._on_states, 10)
 
     def _on_states(self, states: JointState) -> None:
         self.joint_states = states
 
 
+def _client(node: Node, service: str) -> Client:
+    return node.create_client(SERVICES[service], service)
+
+
 class XsConnection:
-    """A core, the node it lives on, and the thread that spins that node.
+    """A core, its node, and the thread that spins that node.
 
     Args:
-        namespace: Where xs_sdk runs, such as "/wx250s".
+        namespace: Namespace of xs_sdk, such as "/wx250s".
     """
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
         self._stopped = False
-        self.node, self.core = (
-            _interbotix(namespace) if has_interbotix_modules() else _own(namespace)
-        )
+        if has_interbotix_modules():
+            self.node, self.core = _interbotix(namespace)
+        else:
+            self.node, self.core = _own(namespace)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, name="xs_core", daemon=True)
@@ -119,41 +134,62 @@ class XsConnection:
     def wait_ready(self, limit: float = START_LIMIT) -> None:
         """Wait until xs_sdk offers its services and has published joint states.
 
+        Args:
+            limit: Longest wait [s].
+
         Raises:
-            ArmError: If it does not within `limit` seconds.
+            ArmError: If xs_sdk does not in time.
         """
         deadline = time.monotonic() + limit
-        clients = [
+        while missing := self._missing():
+            if time.monotonic() > deadline:
+                raise ArmError(
+                    f"nothing answers under {self.namespace} ({', '.join(missing)}): "
+                    f"no xs_sdk? {START}"
+                )
+            time.sleep(0.02)
+        deadline = time.monotonic() + NAME_LIMIT
+        while not self._has_name() and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def _missing(self) -> list[str]:
+        """Return the interfaces of xs_sdk that are needed and not there yet."""
+        clients = (
             self.core.srv_get_info,
             self.core.srv_set_op_modes,
             self.core.srv_set_reg,
             self.core.srv_get_reg,
-        ]
-        while not (
-            all(client.service_is_ready() for client in clients)
-            and self.core.joint_states is not None
-        ):
-            if time.monotonic() > deadline:
-                missing = [
-                    client.srv_name for client in clients if not client.service_is_ready()
-                ] or ["joint_states"]
-                raise ArmError(
-                    f"nothing answers under {self.namespace} ({', '.join(missing)}): no xs_sdk? {START}"
-                )
-            time.sleep(0.02)
-        known = time.monotonic() + NAME_LIMIT
-        while not any(map(self.serves, NAMES)) and time.monotonic() < known:
-            time.sleep(0.02)
+        )
+        names: list[str] = []
+        for client in clients:
+            if not client.service_is_ready():
+                names.append(client.srv_name)
+        if not names and self.core.joint_states is None:
+            names.append("joint_states")
+        return names
+
+    def _has_name(self) -> bool:
+        """Return whether the driver's node name is known."""
+        return any(self.serves(name) for name in NAMES)
 
     def serves(self, name: str) -> bool:
-        """Return whether a node of this name runs in the namespace of the driver."""
+        """Return whether a node of this name runs in the namespace of the driver.
+
+        Args:
+            name: Name of a node, without its namespace.
+        """
         return (name, self.namespace) in self.node.get_node_names_and_namespaces()
 
     def call(self, client: Client, request: Any, limit: float) -> Any:
         """Call a service of xs_sdk and return its response; not for the control loop.
 
+        Args:
+            client: Client of the service.
+            request: Request of its type.
+            limit: Longest wait [s].
+
         Raises:
-            ArmError: If it does not answer within `limit` seconds.
+            ArmError: If the service does not answer in time.
         """
         done = threading.Event()
         future: Future = client.call_async(request)
@@ -161,7 +197,8 @@ class XsConnection:
         if not done.wait(limit):
             client.remove_pending_request(future)
             raise ArmError(
-                f"xs_sdk did not answer {client.srv_name} within {limit:g} s; is its bus in order?"
+                f"xs_sdk did not answer {client.srv_name} within {limit:g} s; "
+                "is its bus in order?"
             )
         return future.result()
 
@@ -180,7 +217,10 @@ def has_interbotix_modules() -> bool:
 
 
 def _own(namespace: str) -> tuple[Node, XsCore]:
-    # Names and parameters given to the process are the arm node's.
+    """Return a node and our client of xs_sdk on it.
+
+    The names and parameters given to the process belong to the arm node.
+    """
     node = Node(
         "xs_client",
         namespace=namespace,
@@ -191,24 +231,41 @@ def _own(namespace: str) -> tuple[Node, XsCore]:
 
 
 def _interbotix(namespace: str) -> tuple[Node, XsCore]:
-    """Return InterbotixManipulatorXS's core; its constructor waits for ever, so the services must be there before."""
+    """Return a node and the core of an `InterbotixManipulatorXS` on it.
+
+    The constructor of that class waits without a deadline, so the services must be there
+    before.
+
+    Raises:
+        ArmError: If they are not there in time.
+    """
     robot: Callable[..., Node] = importlib.import_module(
         "interbotix_common_modules.common_robot.robot"
     ).InterbotixRobotNode
     arm = importlib.import_module("interbotix_xs_modules.xs_robot.arm")
     node = robot(node_name="xs_client", namespace=namespace, use_global_arguments=False)
     deadline = time.monotonic() + START_LIMIT
-    wanted = {f"{namespace}/{name}" for name in (*SERVICES, "set_motor_pid_gains")}
-    while missing := wanted - {name for name, _ in node.get_service_names_and_types()}:
+    while missing := _missing_services(node, namespace):
         if time.monotonic() > deadline:
             node.destroy_node()
             raise ArmError(
-                f"nothing answers under {namespace} ({', '.join(sorted(missing))}): no xs_sdk? {START}"
+                f"nothing answers under {namespace} ({', '.join(missing)}): no xs_sdk? {START}"
             )
         time.sleep(0.05)
-    name = namespace.strip("/")
-    # No gripper: it would add a timer that publishes efforts of its own.
+    # Without a gripper: that would add a timer which publishes efforts.
     robot_arm = arm.InterbotixManipulatorXS(
-        MODEL, gripper_name=None, robot_name=name, node=node, iterative_update_fk=False
+        MODEL,
+        gripper_name=None,
+        robot_name=namespace.strip("/"),
+        node=node,
+        iterative_update_fk=False,
     )
     return node, robot_arm.core
+
+
+def _missing_services(node: Node, namespace: str) -> list[str]:
+    """Return the services that Interbotix's class waits for and that are not there yet."""
+    missing = {f"{namespace}/{name}" for name in (*SERVICES, "set_motor_pid_gains")}
+    for name, _ in node.get_service_names_and_types():
+        missing.discard(name)
+    return sorted(missing)

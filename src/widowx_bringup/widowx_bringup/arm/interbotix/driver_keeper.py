@@ -1,8 +1,8 @@
-"""Starts the arm's driver and ends it last: it switches the servos' torque off, and an arm that is still up falls.
+"""Starts the driver of the arm and ends it after the arm node.
 
-Ctrl-C reaches all nodes at once. The driver therefore runs in a session of its own, and
-gets the signal from here once the arm node, which brings the arm to its sleep pose first,
-is gone.
+The driver switches the torque off when it ends, and an arm that is still up falls. Ctrl-C
+reaches all nodes at once; the driver therefore runs in a separate session and gets the
+signal from here, once the arm node has brought the arm to its sleep pose and is gone.
 """
 
 from __future__ import annotations
@@ -21,23 +21,36 @@ from ptr_common.errors import PtrError
 from ptr_common.managed_node import parameter, run
 
 ARM_NODE = "arm_node"
+"""Name of the node that must end before the driver."""
 
 REST_LIMIT = 25.0
 """Longest wait for the arm node to end [s]."""
 
 GRACE = ((signal.SIGINT, 10.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 1.0))
-"""Signals to end the driver, each with the time it is given [s]."""
+"""Signals that end the driver, each with the time to wait for its effect [s]."""
 
 
 class DriverKeeper(Node):
-    """Runs one command, and ends with it."""
+    """Runs one command and ends with it.
+
+    Attributes:
+        driver: The process of the command.
+    """
 
     def __init__(self, **options: Any) -> None:
+        """Start the command.
+
+        Args:
+            options: Passed on to `rclpy.node.Node`.
+
+        Raises:
+            PtrError: If the command cannot be started.
+        """
         super().__init__("driver_keeper", **options)
-        command = list(parameter(self, "command", [""], "the driver's command line"))
+        command = list(parameter(self, "command", [""], "command line of the driver"))
         try:
-            # Not ended with this process: should that be killed, the servos at least keep
-            # their torque.
+            # The driver survives a kill of this process, so that the servos keep their
+            # torque.
             self.driver = subprocess.Popen(command, start_new_session=True)
         except OSError as error:
             raise PtrError(
@@ -46,20 +59,23 @@ class DriverKeeper(Node):
         self.create_timer(0.2, self._check)
 
     def _check(self) -> None:
-        if (status := self.driver.poll()) is not None:
+        """End this node with an error once the driver has ended."""
+        status = self.driver.poll()
+        if status is not None:
             raise PtrError(
-                f"the arm's driver ended with status {status}; its own words are above"
+                f"the arm's driver ended with status {status}; see its output above"
             )
 
     def destroy_node(self) -> None:
-        """Wait for the arm node to end, then end the driver."""
+        """Wait for the arm node to end, then end the driver.
+
+        The driver gets the signals of `GRACE` one after the other until it ends.
+        """
         deadline = time.monotonic() + REST_LIMIT
-        while (
-            self._arm_is_up() and self.driver.poll() is None and time.monotonic() < deadline
-        ):
+        while self._arm_is_up() and self._driver_runs() and time.monotonic() < deadline:
             time.sleep(0.1)
         for number, patience in GRACE:
-            if self.driver.poll() is not None:
+            if not self._driver_runs():
                 break
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.driver.pid, number)
@@ -67,7 +83,15 @@ class DriverKeeper(Node):
                 self.driver.wait(patience)
         super().destroy_node()
 
+    def _driver_runs(self) -> bool:
+        """Return whether the driver has not ended."""
+        return self.driver.poll() is None
+
     def _arm_is_up(self) -> bool:
+        """Return whether the arm node is on the graph.
+
+        It is looked for in the namespace of this node.
+        """
         return (ARM_NODE, self.get_namespace()) in self.get_node_names_and_namespaces()
 
 

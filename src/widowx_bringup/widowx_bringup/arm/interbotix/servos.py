@@ -1,16 +1,18 @@
-"""The servos' registers behind xs_sdk: read, written, and watched without waiting.
+"""Registers of the servos behind xs_sdk: read, written, and watched without waiting.
 
-xs_sdk does not say whether what it was told was done, nor that a servo has shut itself off;
-its registers do.
+xs_sdk does not report whether a servo obeyed, nor that a servo has shut itself off; the
+registers show both.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from interbotix_xs_msgs.srv import OperatingModes, RegisterValues, RobotInfo, TorqueEnable
+from rclpy.client import Client
 from rclpy.task import Future
 
 from ptr_common.action_space import JOINT_NAMES
@@ -19,7 +21,14 @@ from widowx_bringup.arm.protocol import ArmError
 
 from .connection import XsConnection
 
-GROUP, GRIPPER = "arm", "gripper"
+GROUP = "arm"
+"""Interbotix's name of the group of the arm's joints."""
+
+GRIPPER = "gripper"
+"""Interbotix's name of the gripper's joint."""
+
+Register = tuple[str, str, str]
+"""Kind ("group" or "single"), name of the group or the joint, and name of a register."""
 
 HARDWARE_ERRORS = (
     "input voltage",
@@ -29,19 +38,33 @@ HARDWARE_ERRORS = (
     "electrical shock",
     "overload",
 )
-"""What the bits of a servo's register Hardware_Error_Status mean."""
+"""Meaning of the bits of a servo's register Hardware_Error_Status."""
 
 CALL_LIMIT = 2.0
 """Longest wait for a service of xs_sdk [s]."""
 
 POLL_PERIOD = 1.0
-"""Error, torque and profile registers are read this often [s]: it takes time on the bus from everything else."""
+"""Time from one reading of the error, torque and profile registers to the next [s].
+
+Reading takes time on the servo bus from the joint states.
+"""
 
 SUSPICION_PERIOD = 0.15
-"""The torque register of a joint that reports no effort at all is read this often [s]: at rest, or limp?"""
+"""Time from one reading of the torque register of a joint without effort to the next [s].
 
-ERRORS, TORQUE, PROFILE = "Hardware_Error_Status", "Torque_Enable", "Profile_Velocity"
+Such a joint is at rest or limp.
+"""
+
+ERRORS = "Hardware_Error_Status"
+TORQUE = "Torque_Enable"
+PROFILE = "Profile_Velocity"
+ACCELERATION = "Profile_Acceleration"
 """Registers of a servo."""
+
+ALL_ERRORS: Register = ("group", "all", ERRORS)
+ARM_TORQUE: Register = ("group", GROUP, TORQUE)
+ARM_PROFILE: Register = ("group", GROUP, PROFILE)
+"""The registers read once per `POLL_PERIOD`."""
 
 
 class Servos:
@@ -53,174 +76,253 @@ class Servos:
     """
 
     def __init__(self, connection: XsConnection, limits: Limits) -> None:
-        self._core, self._connection = connection.core, connection
+        self._connection = connection
+        self._core = connection.core
         self._profile = {
             PROFILE: round(1000 * limits.profile_time),
-            "Profile_Acceleration": round(1000 * limits.profile_acceleration_time),
+            ACCELERATION: round(1000 * limits.profile_acceleration_time),
         }
-        # Interbotix's own simulation has no registers to read
+        # Interbotix's simulation has no registers to read.
         self._readable = not connection.serves("xs_sdk_sim")
-        self._polls: dict[tuple[str, str, str], Future] = {}  # by kind, name and register
-        self._polled = self._asked = (
-            0.0  # when all registers, and any, were last asked for [s]
-        )
-        self._reported = ""  # what they told of trouble
+        self._polls: dict[Register, Future] = {}  # calls that are under way
+        self._polled = 0.0  # when all registers were last asked for [s]
+        self._asked = 0.0  # when any register was last asked for [s]
+        self._reported = ""  # the fault that the registers showed last
 
-    # --- not for the control loop ---------------------------------------------------------------------------
+    # --- not for the control loop -----------------------------------------------------------
 
     def info(self, kind: str, name: str) -> RobotInfo.Response:
-        """Return what xs_sdk says of a group ("group") or a servo ("single")."""
-        return self._call(
-            self._core.srv_get_info, RobotInfo.Request(cmd_type=kind, name=name)
-        )
+        """Return xs_sdk's description of servos.
+
+        Args:
+            kind: "group" or "single".
+            name: Name of the group or the joint.
+
+        Raises:
+            ArmError: If xs_sdk does not answer.
+        """
+        request = RobotInfo.Request(cmd_type=kind, name=name)
+        return self._call(self._core.srv_get_info, request)
 
     def set_mode(self, kind: str, name: str, mode: str) -> None:
-        """Bring servos into a mode, `position` with the time profile; they are without torque for a moment."""
-        times = list(self._profile.values()) if mode == "position" else [0, 0]
+        """Bring servos into a mode; they are without torque for a moment.
+
+        Args:
+            kind: "group" or "single".
+            name: Name of the group or the joint.
+            mode: Interbotix's name of the mode; "position" comes with the time profile.
+
+        Raises:
+            ArmError: If xs_sdk does not answer.
+        """
         request = OperatingModes.Request(
-            cmd_type=kind,
-            name=name,
-            mode=mode,
-            profile_type="time" if mode == "position" else "velocity",
-            profile_velocity=times[0],
-            profile_acceleration=times[1],
+            cmd_type=kind, name=name, mode=mode, profile_type="velocity"
         )
+        if mode == "position":
+            request.profile_type = "time"
+            request.profile_velocity = self._profile[PROFILE]
+            request.profile_acceleration = self._profile[ACCELERATION]
         self._call(self._core.srv_set_op_modes, request)
 
     def check(self) -> None:
-        """Raise ArmError if a servo reports an error."""
-        self._polls, self._polled, self._reported = {}, time.monotonic(), ""
-        if self._readable and (problem := _hardware_error(self._read("all", ERRORS, 7))):
+        """Forget earlier reports and read the error registers.
+
+        Raises:
+            ArmError: If a servo reports an error.
+        """
+        self._polls = {}
+        self._polled = time.monotonic()
+        self._reported = ""
+        if not self._readable:
+            return
+        problem = _hardware_error(self._read("all", ERRORS, 7))
+        if problem:
             raise ArmError(problem)
 
     def write_profile(self) -> None:
-        """Write the profile times and read them back; raises ArmError if they are not taken."""
+        """Write the profile times and read them back.
+
+        Raises:
+            ArmError: If a servo has not taken them.
+        """
         for register, value in self._profile.items():
             request = RegisterValues.Request(
                 cmd_type="group", name=GROUP, reg=register, value=value
             )
             self._call(self._core.srv_set_reg, request)
-            if self._readable and set(found := self._read(GROUP, register, 6)) != {value}:
+            if not self._readable:
+                continue
+            values = self._read(GROUP, register, 6)
+            if set(values) != {value}:
                 raise ArmError(
-                    f"{register} reads {found} after {value} was written; switch the arm off and on"
+                    f"{register} reads {values} after {value} was written; "
+                    "switch the arm off and on"
                 )
 
     def has_torque(self) -> bool:
-        """Return whether all servos of the arm hold their torque."""
+        """Return whether all servos of the arm hold their torque.
+
+        Raises:
+            ArmError: If not all of them answer.
+        """
         return not self._readable or all(self._read(GROUP, TORQUE, 6))
 
     def switch_torque_on(self) -> None:
-        """Switch the torque of all servos on."""
-        self._call(
-            self._core.srv_torque,
-            TorqueEnable.Request(cmd_type="group", name="all", enable=True),
-        )
+        """Switch the torque of all servos on.
+
+        Raises:
+            ArmError: If xs_sdk does not answer.
+        """
+        request = TorqueEnable.Request(cmd_type="group", name="all", enable=True)
+        self._call(self._core.srv_torque, request)
 
     def _read(self, name: str, register: str, count: int) -> list[int]:
+        """Return the values of a register of several servos.
+
+        Args:
+            name: Name of a group.
+            register: Name of the register.
+            count: Number of servos that must answer.
+
+        Raises:
+            ArmError: If another number of servos answers, or xs_sdk does not.
+        """
         request = RegisterValues.Request(cmd_type="group", name=name, reg=register)
-        values = list(self._call(self._core.srv_get_reg, request).values)  # type: ignore[attr-defined]
+        values = list(self._call(self._core.srv_get_reg, request).values)
         if len(values) != count:
             raise ArmError(
-                f"{len(values)} of {count} servos answer for {register}; check the cables and the supply"
+                f"{len(values)} of {count} servos answer for {register}; "
+                "check the cables and the supply"
             )
         return values
 
-    def _call(self, client: object, request: object) -> object:
-        return self._connection.call(client, request, CALL_LIMIT)  # type: ignore[arg-type]
+    def _call(self, client: Client, request: Any) -> Any:
+        """Call a service of xs_sdk and return its response; raises ArmError without one."""
+        return self._connection.call(client, request, CALL_LIMIT)
 
-    # --- for the control loop -------------------------------------------------------------------------------
+    # --- for the control loop ---------------------------------------------------------------
 
     def watch(self, suspects: Sequence[str], streaming: bool) -> None:
-        """Ask for the registers that tell of trouble, and judge the answers when they are there; never waits.
+        """Ask for the registers that show faults, and check the answers; never waits.
 
         Args:
             suspects: Joints that report no effort at all.
             streaming: Whether targets come so fast that the bus has no time for registers.
 
         Raises:
-            ArmError: As long as what the registers told last is trouble.
+            ArmError: As long as the registers read last show a fault.
         """
         self._collect()
         if not (self._polls or streaming) and self._readable:
             now = time.monotonic()
             if now - self._polled > POLL_PERIOD:
                 self._polled = now
-                self._ask(
-                    [
-                        ("group", "all", ERRORS),
-                        ("group", GROUP, TORQUE),
-                        ("group", GROUP, PROFILE),
-                    ]
-                )
+                self._ask([ALL_ERRORS, ARM_TORQUE, ARM_PROFILE])
             elif suspects and now - self._asked > SUSPICION_PERIOD:
                 self._ask([("single", joint, TORQUE) for joint in suspects])
         if self._reported:
             raise ArmError(self._reported)
 
+    def _ask(self, registers: Sequence[Register]) -> None:
+        """Call the service of each register without waiting for the answers."""
+        self._asked = time.monotonic()
+        self._polls = {}
+        for register in registers:
+            kind, name, reg = register
+            request = RegisterValues.Request(cmd_type=kind, name=name, reg=reg)
+            self._polls[register] = self._core.srv_get_reg.call_async(request)
+
     def _collect(self) -> None:
-        if self._polls and all(future.done() for future in self._polls.values()):
-            answers = {
-                wanted: list(future.result().values)
-                for wanted, future in self._polls.items()
-            }
-            self._polls = {}
-            self._judge(answers)
-        elif self._polls and time.monotonic() - self._asked > CALL_LIMIT:
-            self._polls = {}
-            self._reported = f"xs_sdk did not answer {self._core.srv_get_reg.srv_name} in {CALL_LIMIT:g} s"
-
-    def _ask(self, registers: Sequence[tuple[str, str, str]]) -> None:
-        self._asked, ask = time.monotonic(), self._core.srv_get_reg.call_async
-        self._polls = {
-            (kind, name, reg): ask(
-                RegisterValues.Request(cmd_type=kind, name=name, reg=reg)
-            )
-            for kind, name, reg in registers
-        }
-
-    def _judge(self, answers: Mapping[tuple[str, str, str], list[int]]) -> None:
-        """Take note of what registers tell; of a suspicion that proves true, ask them all at once."""
-        if ("group", "all", ERRORS) not in answers:
-            if not all(all(values) and values for values in answers.values()):
-                self._polled = -np.inf
+        """Check the answers once all of them are there, or report that they are not."""
+        if not self._polls:
             return
-        problems = (
-            _hardware_error(answers["group", "all", ERRORS]),
-            _torque_error(answers["group", GROUP, TORQUE]),
-            self._profile_error(answers["group", GROUP, PROFILE]),
+        if all(future.done() for future in self._polls.values()):
+            answers: dict[Register, list[int]] = {}
+            for register, future in self._polls.items():
+                answers[register] = list(future.result().values)
+            self._polls = {}
+            self._check_answers(answers)
+        elif time.monotonic() - self._asked > CALL_LIMIT:
+            self._polls = {}
+            service = self._core.srv_get_reg.srv_name
+            self._reported = f"xs_sdk did not answer {service} in {CALL_LIMIT:g} s"
+
+    def _check_answers(self, answers: Mapping[Register, list[int]]) -> None:
+        """Note the first fault that the registers show.
+
+        If only suspects were asked for and one of them has no torque, all registers are read
+        at the next opportunity instead.
+
+        Args:
+            answers: Values of each register, one for each servo of its group.
+        """
+        if ALL_ERRORS not in answers:
+            for values in answers.values():
+                if not values or not all(values):
+                    self._polled = -np.inf
+            return
+        self._reported = (
+            _hardware_error(answers[ALL_ERRORS])
+            or _torque_error(answers[ARM_TORQUE])
+            or self._profile_error(answers[ARM_PROFILE])
         )
-        self._reported = next(filter(None, problems), "")
 
     def _profile_error(self, values: Sequence[int]) -> str:
-        """Return why the servos would not move as they should; empty if they do."""
-        wanted = self._profile[PROFILE]
-        if len(values) == 6 and all(value == wanted for value in values):
+        """Return why the servos would not move by the time profile; empty if they do.
+
+        Args:
+            values: Registers Profile_Velocity of the six servos of the arm's joints [ms].
+        """
+        expected = self._profile[PROFILE]
+        if len(values) == 6 and all(value == expected for value in values):
             return ""
         return (
-            f"{PROFILE} is {list(values)}, not {wanted} ms: a servo was rebooted, or somebody else sets it; "
-            "arm/enable writes it anew"
+            f"{PROFILE} is {list(values)}, not {expected} ms: a servo was rebooted, or "
+            "another program sets it; arm/enable writes it anew"
         )
 
 
 def _hardware_error(values: Sequence[int]) -> str:
-    """Return what the registers Hardware_Error_Status of all seven servos say; empty if all is well."""
+    """Return the error of the first servo that has one; empty if none has.
+
+    Args:
+        values: Registers Hardware_Error_Status of all seven servos.
+    """
     if len(values) != 7:
-        return f"{len(values)} of 7 servos answer; check the cables between them and the 12 V supply"
+        return (
+            f"{len(values)} of 7 servos answer; "
+            "check the cables between them and the 12 V supply"
+        )
     for name, bits in zip((*JOINT_NAMES, GRIPPER), values, strict=True):
         if bits:
-            told = [
-                text for bit, text in enumerate(HARDWARE_ERRORS) if bits >> bit & 1 and text
-            ]
             return (
-                f"the servo of {name} has shut itself off: {', '.join(told) or f'error {bits}'}; support the arm, call "
-                "reboot_motors (smart_reboot) or switch the supply off and on, then arm/enable"
+                f"the servo of {name} has shut itself off: {_error_names(bits)}; "
+                "support the arm, call reboot_motors (smart_reboot) or switch the supply "
+                "off and on, then arm/enable"
             )
     return ""
 
 
+def _error_names(bits: int) -> str:
+    """Return the names of the errors in a register Hardware_Error_Status."""
+    names: list[str] = []
+    for bit, name in enumerate(HARDWARE_ERRORS):
+        if bits >> bit & 1 and name:
+            names.append(name)
+    return ", ".join(names) or f"error {bits}"
+
+
 def _torque_error(values: Sequence[int]) -> str:
-    """Return what the registers Torque_Enable of the arm's servos say; empty if all is well."""
-    off = [name for name, on in zip(JOINT_NAMES, values, strict=False) if not on]
-    if len(values) == 6 and not off:
+    """Return which joints have no torque; empty if all have.
+
+    Args:
+        values: Registers Torque_Enable of the six servos of the arm's joints.
+    """
+    joints: list[str] = []
+    for name, enabled in zip(JOINT_NAMES, values, strict=False):
+        if not enabled:
+            joints.append(name)
+    if len(values) == 6 and not joints:
         return ""
-    return f"no torque in {', '.join(off) or 'servos that do not answer'}; support the arm, then arm/enable"
+    found = ", ".join(joints) or "servos that do not answer"
+    return f"no torque in {found}; support the arm, then arm/enable"
