@@ -1,4 +1,4 @@
-"""The pictures of `ptr inspect`: histograms of actions and episodes, and contact sheets."""
+"""The images of `ptr inspect`: histograms of actions and episodes, and contact sheets."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from tqdm import tqdm
 from ptr_training.data.marks import Mark, verdict_text
 from ptr_training.data.store import EpisodeStore
 
-from .episode_metrics import FLAGS, IDLE_STEPS, NEAR, EpisodeMetrics, details_of, flags_of
+from .episode_metrics import IDLE_STEPS, EpisodeMetrics
+from .flags import FLAGS, NEAR, details_of, flags_of
 from .motion import LAGS, Dimension
 
-FRAMES = 8
+FRAMES = 8  # of an episode on a contact sheet
 FRAME_HEIGHT = 112  # [px]
 TEXT_HEIGHT = 40  # [px] of the two lines above the frames of an episode
 MARGIN = 12  # [px]
+GAP = 2  # [px] between two frames
 EPISODES_PER_SHEET = 12
 TASKS_SHOWN = 20
 
@@ -37,41 +39,47 @@ BLUE, DARK, GREY, RED = "#2f6fb2", "#1d2733", "#51606f", "#cf4b3f"
 
 
 def draw_actions(path: Path, store: EpisodeStore, dimensions: Sequence[Dimension]) -> None:
-    """Draw the histogram of every action dimension, and how well what was achieved follows it."""
+    """Draw the histogram of every action dimension, and how well the motion follows it.
+
+    Args:
+        path: PNG file to make.
+        store: The episodes as written.
+        dimensions: The statistics of the actions.
+    """
     actions = store.actions[~store.steps["is_last"]]
     figure = Figure(figsize=(13, 6), layout="constrained")
     panels = figure.subplots(2, 4).ravel()
-    for k, (axes, each) in enumerate(zip(panels, dimensions, strict=False)):
-        _action(axes, actions[:, k][np.isfinite(actions[:, k])], each)
+    for axes, values, dimension in zip(panels, actions.T, dimensions, strict=False):
+        _action(axes, values[np.isfinite(values)], dimension)
     _correlations(panels[-1], dimensions)
-    title = f"{store.card.name}: {store.card.command} commands of {len(actions)} steps (dotted: bounds)"
-    figure.suptitle(_text(title, 120))
+    title = f"{store.card.name}: {store.card.command} commands of {len(actions)} steps"
+    figure.suptitle(_text(f"{title} (dotted: bounds)", 120))
     figure.savefig(path, dpi=110)
 
 
 def _action(axes: Any, values: np.ndarray, dimension: Dimension) -> None:
+    """Draw the histogram of a dimension of the action.
+
+    Args:
+        axes: To draw into.
+        values: Of all steps [m, rad or opening], shape (n,).
+        dimension: Its statistics.
+    """
     margin = 0.04 * (dimension.high - dimension.low)
-    low, high = (
-        min(dimension.low, dimension.minimum) - margin,
-        max(dimension.high, dimension.maximum) + margin,
-    )
+    low = min(dimension.low, dimension.minimum) - margin
+    high = max(dimension.high, dimension.maximum) + margin
     counts, _, _ = axes.hist(values, bins=np.linspace(low, high, 51), color=BLUE)
     for bound in (dimension.low, dimension.high):
         axes.axvline(bound, color=DARK, ls=":", lw=1)
-    text = f"mean {dimension.mean:.4f}, std {dimension.std:.4f}\nat bounds {dimension.at_bounds:.1%}"
-    axes.text(
-        0.5,
-        0.97,
-        text,
-        transform=axes.transAxes,
-        ha="center",
-        va="top",
-        fontsize=8,
-        color=GREY,
+    text = (
+        f"mean {dimension.mean:.4f}, std {dimension.std:.4f}\n"
+        f"at bounds {dimension.at_bounds:.1%}"
     )
-    unit = {"gripper": "0 closed, 1 open"}.get(
-        dimension.name, "rad" if dimension.high > 0.1 else "m"
-    )
+    style = {"ha": "center", "va": "top", "fontsize": 8, "color": GREY}
+    axes.text(0.5, 0.97, text, transform=axes.transAxes, **style)
+    unit = "rad" if dimension.high > 0.1 else "m"
+    if dimension.name == "gripper":
+        unit = "0 closed, 1 open"
     axes.set(
         title=f"{dimension.name} [{unit}]",
         yscale="log",
@@ -82,9 +90,11 @@ def _action(axes: Any, values: np.ndarray, dimension: Dimension) -> None:
 
 
 def _correlations(axes: Any, dimensions: Sequence[Dimension]) -> None:
-    for each in dimensions:
-        if np.isfinite(each.correlation).any():
-            axes.plot(range(LAGS), each.correlation, "o-", ms=4, lw=1.3, label=each.name)
+    """Draw the correlation of the motion with the commands over the lag."""
+    for dimension in dimensions:
+        correlation = dimension.correlation
+        if np.isfinite(correlation).any():
+            axes.plot(range(LAGS), correlation, "o-", ms=4, lw=1.3, label=dimension.name)
     axes.set(
         title="does the motion follow?",
         xlabel="lag [steps]",
@@ -97,97 +107,76 @@ def _correlations(axes: Any, dimensions: Sequence[Dimension]) -> None:
     axes.axhline(0, color=GREY, lw=0.8)
 
 
-def draw_episodes(path: Path, measures: Sequence[EpisodeMetrics]) -> None:
-    """Draw how long the episodes are, which tasks they show, how many have which flag, and what flags depend on."""
+def draw_episodes(path: Path, metrics: Sequence[EpisodeMetrics]) -> None:
+    """Draw tasks, flags, lengths, and the metrics that flags depend on.
+
+    Args:
+        path: PNG file to make.
+        metrics: Of each episode.
+    """
     figure = Figure(figsize=(15, 7), layout="constrained")
     parts: Any = figure.subfigures(1, 2, width_ratios=(1, 2.4))
     left, right = parts
     tasks, flags = left.subplots(2, 1, gridspec_kw={"height_ratios": (2, 1.3)})
-    _tasks(tasks, measures)
-    _flags(flags, measures)
+    _tasks(tasks, metrics)
+    _flags(flags, metrics)
     panels = right.subplots(2, 3).ravel()
-    _lengths(panels[0], measures)
-    _spread(
-        panels[1],
-        [each.idle for each in measures],
-        "share of idle steps",
-        (0, 1),
-        limit=0.5,
+    _lengths(panels[0], metrics)
+    spreads = (
+        ("idle", "share of idle steps", (0, 1), 0.5),
+        ("idle_head", "idle steps at the start", (0, 20), IDLE_STEPS),
+        ("agreement", "correlation of command and motion", (-0.2, 1), 0.3),
+        ("jump", "longest step, measured / possible", (0, 2), 1),
+        ("near", "nearest other pictures [grey levels]", (0, 40), NEAR),
     )
-    _spread(
-        panels[2],
-        [each.idle_head for each in measures],
-        "idle steps at the start",
-        (0, 20),
-        IDLE_STEPS,
-    )
-    _spread(
-        panels[3],
-        [each.agreement for each in measures],
-        "correlation of command and motion",
-        (-0.2, 1),
-        0.3,
-    )
-    _spread(
-        panels[4],
-        [each.jump for each in measures],
-        "longest step, measured / possible",
-        (0, 2),
-        limit=1,
-    )
-    _spread(
-        panels[5],
-        [each.near for each in measures],
-        "nearest other pictures [grey levels]",
-        (0, 40),
-        NEAR,
-    )
+    for axes, (name, label, span, limit) in zip(panels[1:], spreads, strict=True):
+        values = np.array([getattr(episode, name) for episode in metrics], float)
+        _spread(axes, values, label, span, limit)
     figure.savefig(path, dpi=100)
 
 
-def _tasks(axes: Any, measures: Sequence[EpisodeMetrics]) -> None:
-    counts = Counter(each.task for each in measures).most_common()
-    title = (
-        f"the {TASKS_SHOWN} most frequent of {len(counts)} tasks"
-        if len(counts) > TASKS_SHOWN
-        else "tasks"
-    )
+def _tasks(axes: Any, metrics: Sequence[EpisodeMetrics]) -> None:
+    """Draw how many episodes the most frequent tasks have."""
+    counts = Counter(episode.task for episode in metrics).most_common()
+    title = "tasks"
+    if len(counts) > TASKS_SHOWN:
+        title = f"the {TASKS_SHOWN} most frequent of {len(counts)} tasks"
     _bars(axes, counts[:TASKS_SHOWN], title, BLUE)
 
 
-def _flags(axes: Any, measures: Sequence[EpisodeMetrics]) -> None:
-    counts = Counter(flag.name for each in measures for flag in flags_of(each))
+def _flags(axes: Any, metrics: Sequence[EpisodeMetrics]) -> None:
+    """Draw how many episodes each flag has."""
+    counts: Counter[str] = Counter()
+    for episode in metrics:
+        counts.update(flag.name for flag in flags_of(episode))
     _bars(axes, [(flag.name, counts[flag.name]) for flag in FLAGS], "flags", RED)
 
 
 def _bars(axes: Any, counts: Sequence[tuple[str, int]], title: str, colour: str) -> None:
-    bars = axes.barh(range(len(counts)), [count for _, count in counts], color=colour)
+    """Draw a bar with its number for each name, from the top down."""
+    names = [_text(name, 44) for name, _ in counts]
+    numbers = [number for _, number in counts]
+    bars = axes.barh(range(len(counts)), numbers, color=colour)
     axes.bar_label(bars, padding=2, fontsize=7)
-    axes.set_yticks(range(len(counts)), [_text(name, 44) for name, _ in counts], fontsize=7)
-    axes.set(
-        title=title,
-        xlabel="episodes",
-        xlim=(0, 1.12 * max(1, *(count for _, count in counts))),
-    )
+    axes.set_yticks(range(len(counts)), names, fontsize=7)
+    axes.set(title=title, xlabel="episodes", xlim=(0, 1.12 * max(1, *numbers)))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.invert_yaxis()
 
 
-def _lengths(axes: Any, measures: Sequence[EpisodeMetrics]) -> None:
-    outcomes = sorted({each.outcome for each in measures}, reverse=True)
-    longest = max(each.steps for each in measures)
-    width = -(
-        -longest // 40
-    )  # whole steps, so that no bar covers more lengths than its neighbour
-    lengths = [
-        [each.steps for each in measures if each.outcome == name] for name in outcomes
-    ]
-    colours = [COLOURS.get(name, GREY) for name in outcomes]
+def _lengths(axes: Any, metrics: Sequence[EpisodeMetrics]) -> None:
+    """Draw the histogram of the lengths, stacked by outcome."""
+    by_outcome: dict[str, list[int]] = {}
+    for episode in metrics:
+        by_outcome.setdefault(episode.outcome, []).append(episode.steps)
+    outcomes = sorted(by_outcome, reverse=True)
+    longest = max(episode.steps for episode in metrics)
+    width = -(-longest // 40)  # whole steps, so that every bar covers as many lengths
     axes.hist(
-        lengths,
+        [by_outcome[outcome] for outcome in outcomes],
         bins=np.arange(0, longest + 2 * width, width),
         stacked=True,
-        color=colours,
+        color=[COLOURS.get(outcome, GREY) for outcome in outcomes],
         label=outcomes,
     )
     axes.set(xlabel="steps", ylabel="episodes")
@@ -196,29 +185,34 @@ def _lengths(axes: Any, measures: Sequence[EpisodeMetrics]) -> None:
 
 
 def _spread(
-    axes: Any, values: Sequence[float], label: str, span: tuple[float, float], limit: float
+    axes: Any, values: np.ndarray, label: str, span: tuple[float, float], limit: float
 ) -> None:
-    """Draw a histogram; what is outside of `span` counts at its end."""
-    finite = np.array([each for each in values if np.isfinite(each)])
+    """Draw a histogram.
+
+    Args:
+        axes: To draw into.
+        values: Of each episode, shape (n,); NaN where an episode has none.
+        label: Below the histogram.
+        span: Range that is shown; values outside of it count at its ends.
+        limit: Where a flag begins.
+    """
+    finite = values[np.isfinite(values)]
     axes.hist(np.clip(finite, *span), bins=np.linspace(*span, 41), color=BLUE)
     axes.axvline(limit, color=RED, ls="--", lw=1.2)
     missing = len(values) - len(finite)
-    axes.set(
-        xlabel=label,
-        ylabel="episodes",
-        title=f"{missing} episodes without" if missing else "",
-    )
+    title = f"{missing} episodes without" if missing else ""
+    axes.set(xlabel=label, ylabel="episodes", title=title)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
 # Contact sheets
-# -------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------
 
 
 def draw_sheets(
     folder: Path,
     store: EpisodeStore,
-    measures: Sequence[EpisodeMetrics],
+    metrics: Sequence[EpisodeMetrics],
     marks: Mapping[str, Mark],
     order: Sequence[int],
     sheets: int,
@@ -228,101 +222,105 @@ def draw_sheets(
     Args:
         folder: Where to.
         store: The episodes as written.
-        measures: Theirs, for the text.
-        marks: What was said of them; frames that a trim leaves out are pale.
-        order: Episodes to show.
+        metrics: Of each episode, for the text.
+        marks: Marks of the episodes; frames outside of a trim are pale.
+        order: Indices of the episodes to show.
         sheets: Sheets at most.
     """
     names = []
     starts = range(0, min(len(order), sheets * EPISODES_PER_SHEET), EPISODES_PER_SHEET)
-    for number, start in enumerate(
-        tqdm(starts, unit="sheet", desc="contact sheets", disable=None), 1
-    ):
-        names.append(f"contact_sheet_{number}.png")
+    bar = tqdm(starts, unit="sheet", desc="contact sheets", disable=None)
+    for number, start in enumerate(bar, 1):
+        name = f"contact_sheet_{number}.png"
         members = order[start : start + EPISODES_PER_SHEET]
-        _draw_sheet(
-            folder / names[-1],
-            store,
-            [(index, measures[index]) for index in members],
-            marks,
-        )
+        _draw_sheet(folder / name, store, metrics, marks, members)
+        names.append(name)
     return names
 
 
 def _draw_sheet(
     path: Path,
     store: EpisodeStore,
-    members: Sequence[tuple[int, EpisodeMetrics]],
+    metrics: Sequence[EpisodeMetrics],
     marks: Mapping[str, Mark],
+    members: Sequence[int],
 ) -> None:
-    width = max(8, round(FRAME_HEIGHT * store.card.image_width / store.card.image_height))
+    """Draw one contact sheet; arguments as of `draw_sheets`, `members` are its episodes."""
+    info = store.card
+    frame_width = max(8, round(FRAME_HEIGHT * info.image_width / info.image_height))
     row_height = TEXT_HEIGHT + FRAME_HEIGHT + MARGIN
-    page = np.full(
-        (len(members) * row_height + MARGIN, FRAMES * (width + 2) + 3 * MARGIN, 3),
-        255,
-        np.uint8,
-    )
-    figure = Figure(figsize=(page.shape[1] / 100, page.shape[0] / 100), dpi=100)
+    height = len(members) * row_height + MARGIN
+    width = FRAMES * (frame_width + GAP) + 3 * MARGIN
+    page = np.full((height, width, 3), 255, np.uint8)
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
-    for place, (index, each) in enumerate(members):
+    for place, index in enumerate(members):
         top = MARGIN + place * row_height
-        mark = marks.get(each.id)
-        _write(axes, top, each, mark)
+        mark = marks.get(metrics[index].id)
+        _write(axes, top, metrics[index], mark)
         if mark:
-            page[top : top + row_height - MARGIN, MARGIN // 3 : MARGIN] = _rgb(
-                MARK_COLOURS[mark.verdict]
-            )
-        for column, step in enumerate(
-            np.linspace(0, each.steps, FRAMES).round().astype(int)
-        ):
-            left = 2 * MARGIN + column * (width + 2)
-            frame = np.array(store.frames[store.entries[index].start + step])
-            frame = cv2.resize(frame, (width, FRAME_HEIGHT), interpolation=cv2.INTER_CUBIC)
-            page[
-                top + TEXT_HEIGHT : top + TEXT_HEIGHT + FRAME_HEIGHT, left : left + width
-            ] = _shade(frame, step, mark)
-            label = axes.text(
-                left + 4,
-                top + TEXT_HEIGHT + 4,
-                str(step),
-                fontsize=7,
-                va="top",
-                color="white",
-            )
-            label.set_bbox({"facecolor": DARK, "alpha": 0.6, "pad": 1.2, "linewidth": 0})
+            colour = _rgb(MARK_COLOURS[mark.verdict])
+            page[top : top + row_height - MARGIN, MARGIN // 3 : MARGIN] = colour
+        entry = store.entries[index]
+        steps = np.linspace(0, entry.length, FRAMES).round().astype(int)
+        for column, step in enumerate(steps):
+            left = 2 * MARGIN + column * (frame_width + GAP)
+            frame = np.array(store.frames[entry.start + step])
+            size = (frame_width, FRAME_HEIGHT)
+            frame = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC)
+            rows = slice(top + TEXT_HEIGHT, top + TEXT_HEIGHT + FRAME_HEIGHT)
+            page[rows, left : left + frame_width] = _shade(frame, step, mark)
+            _write_step(axes, left, top + TEXT_HEIGHT, step)
     axes.imshow(page, interpolation="none", aspect="auto")
     axes.set_axis_off()
     figure.savefig(path, dpi=100)
 
 
-def _write(axes: Any, top: int, each: EpisodeMetrics, mark: Mark | None) -> None:
-    """Write the two lines above the frames of an episode."""
+def _write_step(axes: Any, left: int, top: int, step: int) -> None:
+    """Write the index of a frame into its corner [px]."""
+    style = {"fontsize": 7, "va": "top", "color": "white"}
+    label = axes.text(left + 4, top + 4, str(step), **style)
+    label.set_bbox({"facecolor": DARK, "alpha": 0.6, "pad": 1.2, "linewidth": 0})
+
+
+def _write(axes: Any, top: int, metrics: EpisodeMetrics, mark: Mark | None) -> None:
+    """Write the two lines above the frames of an episode.
+
+    Args:
+        axes: To write into.
+        top: Upper edge of the first line [px].
+        metrics: Of the episode.
+        mark: Of the episode, if it has one.
+    """
     left = 2 * MARGIN
-    axes.text(
-        left, top, _text(f"{each.id}   {each.task}", 120), va="top", fontsize=9, color=DARK
-    )
-    about = f"{each.steps} steps, {each.outcome}"
+    title = _text(f"{metrics.id}   {metrics.task}", 120)
+    axes.text(left, top, title, va="top", fontsize=9, color=DARK)
+    about = f"{metrics.steps} steps, {metrics.outcome}"
     if mark:
-        about += f"    marked {verdict_text(mark)}" + (
-            f": {mark.reason}" if mark.reason else ""
-        )
+        about += f"    marked {verdict_text(mark)}"
+        if mark.reason:
+            about += f": {mark.reason}"
     about = _text(about, 80)
     line = axes.text(left, top + 19, about, va="top", fontsize=8, color=GREY)
-    if found := details_of(each):
+    details = details_of(metrics)
+    if details:
         axes.annotate(
-            _text(found, 135 - len(about)), (1, 0), xycoords=line, xytext=(12, 0), textcoords="offset pixels",
-            va="bottom", fontsize=8, color=RED,
-        )  # fmt: skip
+            _text(details, 135 - len(about)),
+            (1, 0),
+            xycoords=line,
+            xytext=(12, 0),
+            textcoords="offset pixels",
+            va="bottom",
+            fontsize=8,
+            color=RED,
+        )
 
 
 def _shade(frame: np.ndarray, step: int, mark: Mark | None) -> np.ndarray:
     """Return a frame, pale where the mark leaves it out."""
-    if (
-        mark is None
-        or mark.first is None
-        or mark.last is None
-        or mark.first <= step <= mark.last
-    ):
+    if mark is None or mark.first is None or mark.last is None:
+        return frame
+    if mark.first <= step <= mark.last:
         return frame
     return (255 - (255 - frame.astype(np.float32)) * 0.3).astype(np.uint8)
 
@@ -333,4 +331,6 @@ def _rgb(colour: str) -> tuple[int, ...]:
 
 def _text(text: str, size: int) -> str:
     """Return at most `size` characters of a text, in which a dollar sign begins no formula."""
-    return (text if len(text) <= size else f"{text[: size - 1]}…").replace("$", r"\$")
+    if len(text) > size:
+        text = f"{text[: size - 1]}…"
+    return text.replace("$", r"\$")

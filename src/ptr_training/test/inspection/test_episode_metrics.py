@@ -15,12 +15,8 @@ from moving_episodes import LENGTH, changed, make_episode, set_rows, write
 from ptr_common.files import sha256
 from ptr_training.data.episode import Episode, StoreError
 from ptr_training.data.store import EpisodeStore
-from ptr_training.inspection.episode_metrics import (
-    EpisodeMetrics,
-    details_of,
-    flags_of,
-    measure,
-)
+from ptr_training.inspection.episode_metrics import EpisodeMetrics, measure
+from ptr_training.inspection.flags import details_of, flags_of
 
 
 def rewrite_steps(

@@ -24,7 +24,7 @@ def test_another_owner_is_the_first_that_has_the_same() -> None:
     assert another_owner(contents, owners).tolist() == [2, 0, 0, 1, 0, 0]
 
 
-def testnearest_is_found_across_blocks() -> None:
+def test_nearest_is_found_across_blocks() -> None:
     points = np.random.default_rng(0).normal(100, 30, (1500, 5)).astype(np.float32)
     distance, partner = nearest(points)
     differences = np.sqrt(((points[:, None] - points[None]) ** 2).mean(-1))

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -20,7 +21,8 @@ from ptr_common.errors import PtrError
 from ptr_training.data.episode import EpisodeWriter
 from ptr_training.data.review import main as review
 from ptr_training.data.store import EpisodeStore
-from ptr_training.inspection.episode_metrics import FLAGS, EpisodeMetrics, measure
+from ptr_training.inspection.episode_metrics import EpisodeMetrics, measure
+from ptr_training.inspection.flags import FLAGS
 from ptr_training.inspection.inspect import main
 from ptr_training.inspection.plots import (
     EPISODES_PER_SHEET,
@@ -226,8 +228,8 @@ def test_smallest_store_is_shown_from_within_even_if_all_of_it_is_bad(
     ("out", "message"),
     [
         ("taken", "exists already"),
-        ("a store/report", "lies in the store"),
-        ("a store", "lies in"),
+        ("a store/report", "is inside the store"),
+        ("a store", "is inside"),
     ],
 )
 def test_wrong_place_is_refused(
@@ -241,7 +243,9 @@ def test_wrong_place_is_refused(
 
 
 def test_what_cannot_be_inspected_leaves_nothing(
-    store: Path, tmp_path: Path, full_disk
+    store: Path,
+    tmp_path: Path,
+    full_disk: Callable[[], contextlib.AbstractContextManager[None]],
 ) -> None:
     before = set(tmp_path.iterdir())
     assert cli.main(["inspect", str(tmp_path)]) == 2

@@ -39,7 +39,7 @@ def test_statistics_of_actions_are_those_of_all_steps(tmp_path: Path) -> None:
     assert (dx.minimum, dx.mean, dx.std, dx.maximum) == pytest.approx(
         (values[:, 0].min(), values[:, 0].mean(), values[:, 0].std(), 0.06), rel=1e-5
     )
-    assert dx.deviation == pytest.approx(dx.std / 0.05)
+    assert dx.scaled_std == pytest.approx(dx.std / 0.05)
     assert dx.beyond == dx.at_bounds == pytest.approx(1 / len(values))
     assert (gripper.at_bounds, gripper.beyond) == (1.0, 0.0)
 
@@ -47,7 +47,7 @@ def test_statistics_of_actions_are_those_of_all_steps(tmp_path: Path) -> None:
 def test_constant_dimension_has_no_correlation(tmp_path: Path) -> None:
     still = changed(make_episode("e", 0), executed=set_rows(slice(None), 4, 0))
     pitch = measure(write(tmp_path / "s", still))[1][4]
-    assert pitch.deviation == 0
+    assert pitch.scaled_std == 0
     assert np.isnan(pitch.correlation).all()
     assert np.isnan(pitch.gain)
 
