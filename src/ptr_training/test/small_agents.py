@@ -10,7 +10,7 @@ from ptr_training.agents import AGENTS, Agent
 from ptr_training.data.augment import Augmentation
 from ptr_training.data.normalization import DataSpec
 from ptr_training.data.replay import Batch, Sampling
-from ptr_training.models.encoders import NetworkConfig
+from ptr_training.models.config import NetworkConfig
 
 ACTIVE = (True, True, True, False, False, True, True)
 PROBLEM = DataSpec(

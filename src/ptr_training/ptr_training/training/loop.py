@@ -24,7 +24,7 @@ from ptr_training.agents import Agent, Metrics
 from ptr_training.data.distributed import DistributedContext, joined_group
 from ptr_training.data.replay import Batch, Replay
 from ptr_training.errors import TrainingError
-from ptr_training.models.encoders import FROZEN
+from ptr_training.models.config import FROZEN
 from ptr_training.models.frozen import encode_frames
 
 from .checkpoint import Checkpoint, find_checkpoint, list_checkpoints, load_checkpoint

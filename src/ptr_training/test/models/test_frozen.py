@@ -21,7 +21,8 @@ from ptr_training.data.task_ids import TaskIds
 from ptr_training.deploy import bundle_export as export
 from ptr_training.deploy.checkpoint_selection import select
 from ptr_training.errors import TrainingError
-from ptr_training.models.encoders import NetworkConfig, make_encoder
+from ptr_training.models.config import NetworkConfig
+from ptr_training.models.encoders import make_encoder
 from ptr_training.models.frozen import FrozenEncoder, R3MNetwork, encode_frames
 from ptr_training.training.checkpoint import find_checkpoint, load_checkpoint
 from ptr_training.training.train import finetune, pretrain
@@ -259,7 +260,7 @@ def test_pictures_that_cannot_be_cut_into_patches_are_refused(
     preset = tmp_path / "preset.yaml"
     preset.write_text(yaml.safe_dump({**preset_values, "agent": {**MAE, "patch": 5}}))
     with pytest.raises(
-        TrainingError, match="pictures of 16 x 16 pixels cannot be cut into patches of 5"
+        TrainingError, match="images of 16 x 16 pixels cannot be cut into patches of 5"
     ):
         pretrain(
             [
