@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from small_agents import PROBLEM
+from small_agents import DATA_SPEC
 
 from ptr_policy_node.policy import load_bundle
 from ptr_training.data.augment import to_network
@@ -98,7 +98,7 @@ def test_r3m_resizes_as_documented_with_antialias(r3m: Path, size: tuple[int, in
 
 
 def test_r3m_refuses_images_that_it_would_have_to_shrink(r3m: Path) -> None:
-    problem = dataclasses.replace(PROBLEM, height=300, width=400)
+    problem = dataclasses.replace(DATA_SPEC, height=300, width=400)
     with pytest.raises(
         TrainingError, match="at most 256 pixels each way, those of the store have 400x300"
     ):
