@@ -25,7 +25,7 @@ from ptr_policy_node.bundle import BundleInfo, CameraSpec, write_bundle
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-    from ptr_training.models.networks import InferencePolicy
+    from ptr_training.models.inference_policy import InferencePolicy
     from widowx_bringup.graph.processes import Processes
 
 CAMERA = CameraSpec("bench", 640, 480)
@@ -40,7 +40,7 @@ def untrained(encoder: str, agent: str, size: int) -> InferencePolicy:
 
     from ptr_training.agents import AGENTS
     from ptr_training.data.normalization import DataSpec
-    from ptr_training.models.encoders import NetworkConfig
+    from ptr_training.models.config import NetworkConfig
     from ptr_training.training.build import build_agent
     from ptr_training.training.config import Config
 

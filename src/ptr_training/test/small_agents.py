@@ -10,10 +10,10 @@ from ptr_training.agents import AGENTS, Agent
 from ptr_training.data.augment import Augmentation
 from ptr_training.data.batch import Batch, Sampling
 from ptr_training.data.normalization import DataSpec
-from ptr_training.models.encoders import NetworkConfig
+from ptr_training.models.config import NetworkConfig
 
 ACTIVE = (True, True, True, False, False, True, True)
-PROBLEM = DataSpec(
+DATA_SPEC = DataSpec(
     4, 16, 16, (-0.05,) * 7, (0.05,) * 7, ACTIVE, (0.01,) * 7, (0.1,) * 7, (2.0,) * 7
 )
 NETWORK = NetworkConfig(
@@ -34,7 +34,7 @@ def make_agent(
     agent = kind(
         kind.Config(**values),
         network,
-        PROBLEM,
+        DATA_SPEC,
         augmentation or Augmentation(2, jitter=True),
     )
     agent.start(torch.device("cpu"), seed)

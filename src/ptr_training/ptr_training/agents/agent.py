@@ -1,4 +1,4 @@
-"""What every agent has: an encoder, a policy, its draws, its optimisers and the step counter."""
+"""Base of the agents: encoder, policy, random numbers, optimisers and step counter."""
 
 from __future__ import annotations
 
@@ -17,31 +17,35 @@ from ptr_training.data.batch import Batch, Sampling
 from ptr_training.data.distributed import BatchRng, DistributedContext
 from ptr_training.data.normalization import DataSpec
 from ptr_training.data.transitions import Transitions
-from ptr_training.models.encoders import (
-    FROZEN,
-    EncoderEnsemble,
-    ImageEncoder,
-    NetworkConfig,
-    make_encoder,
-)
-from ptr_training.models.networks import InferencePolicy, Policy
+from ptr_training.models.config import NetworkConfig
+from ptr_training.models.encoders import EncoderEnsemble, ImageEncoder, make_encoder
+from ptr_training.models.inference_policy import InferencePolicy
+from ptr_training.models.policy import Policy
+from ptr_training.models.ranges import Range, check_ranges
 
 Metrics = dict[str, Tensor]
-"""What to log, each a tensor of no dimensions (so that a GPU is not waited for at every step)."""
+"""Values to log, each a tensor of no dimensions, so that no step waits for the GPU."""
 
 
 @dataclass(frozen=True)
 class AgentConfig:
     """Base of the agents' hyper-parameters, the section `agent` of a training configuration."""
 
+    def __post_init__(self) -> None:
+        check_ranges("agent", self, self.ranges())
+
+    def ranges(self) -> dict[str, Range]:
+        """Return the allowed range of every number among the fields."""
+        return {}
+
     @property
     def summary(self) -> str:
-        """What is trained, in a line for reports."""
+        """Loss and variant of the agent, in a line for reports."""
         raise NotImplementedError
 
     @property
     def sampling(self) -> Sampling:
-        """How batches shall be drawn."""
+        """The kind of batches that the agent needs."""
         return Sampling()
 
 
@@ -56,7 +60,7 @@ class Agent(nn.Module, abc.ABC):
     """Dataclass of the agent's hyper-parameters."""
 
     selection_rule = "error"
-    """By which of `select.RULES` its checkpoints are chosen."""
+    """Name of the rule in `checkpoint_selection.RULES` that chooses among its checkpoints."""
 
     def __init__(
         self,
@@ -69,7 +73,7 @@ class Agent(nn.Module, abc.ABC):
         super().__init__()
         self.config = config
         self.network = network
-        self.problem = problem
+        self.data_spec = problem
         self.augmentation = augmentation
         self.steps = 0
         self.finetuning = False  # which of the two stages this is
@@ -82,7 +86,7 @@ class Agent(nn.Module, abc.ABC):
             "weight", torch.tensor(problem.action_weight).float() * self.active
         )
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
-        self.draws = BatchRng()
+        self.rng = BatchRng()
         self.bf16 = False
         # with these a batch's outputs depend on the mode, and a forward pass to learn from
         # cannot also be sampled from
@@ -96,25 +100,25 @@ class Agent(nn.Module, abc.ABC):
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]: ...
 
     def _make_encoder(self, pretrained: nn.Module | None) -> nn.Module:
-        return make_encoder(self.network, self.problem, pretrained)
+        return make_encoder(self.network, self.data_spec, pretrained)
 
     def _make_policy(self) -> nn.Module:
-        return Policy(self.network, self.problem, self.latent, squashed=False)
+        return Policy(self.network, self.data_spec, self.latent, squashed=False)
 
     @property
     def latent(self) -> int:
-        """Size of what the encoder returns."""
+        """Z, the size of what the encoder returns."""
         return int(self.encoder.latent)  # type: ignore[arg-type]
 
     def deployed(self) -> InferencePolicy:
         """Return the module a bundle holds; it shares this agent's weights."""
-        return InferencePolicy(self.problem, self.encoder, self.policy)
+        return InferencePolicy(self.data_spec, self.encoder, self.policy)
 
     def prepare(self, data: Sequence[Transitions], *, finetuning: bool) -> None:
-        """Take what is needed from the data of a stage, before its first update."""
+        """Take from the data of a stage what its first update needs."""
 
     def warning(self, metrics: dict[str, float]) -> str:
-        """Return what is going wrong, judged by the means of some steps; empty if nothing is."""
+        """Return what goes wrong, judged by the mean metrics of some steps; empty if nothing."""
         return ""
 
     @property
@@ -123,7 +127,11 @@ class Agent(nn.Module, abc.ABC):
         return 0
 
     def td_errors(self, batch: Batch) -> Tensor:
-        """Return the squared TD errors of transitions without augmentation (B,); NaN without critic."""
+        """Return the squared TD errors of transitions without augmentation.
+
+        Returns:
+            Shape (B,); NaN without critic.
+        """
         return torch.full((len(batch.task),), float("nan"))
 
     def start(
@@ -134,94 +142,137 @@ class Agent(nn.Module, abc.ABC):
         bf16: bool = False,
         group: DistributedContext | None = None,
     ) -> None:
-        """Move to a device, make the optimisers and seed the draws; `bf16` lowers the encoders' precision."""
+        """Move to a device, make the optimisers and seed the random numbers.
+
+        Args:
+            device: Where the agent learns.
+            seed: Of everything the agent draws.
+            bf16: Run the encoders in bfloat16.
+            group: The processes that share a batch; None: there is one.
+        """
         self.to(device)
         if device.type == "cuda":
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizers = self._make_optimizers()
-        self.draws = BatchRng(
-            torch.Generator(device).manual_seed(seed), group or DistributedContext()
-        )
+        generator = torch.Generator(device).manual_seed(seed)
+        self.rng = BatchRng(generator, group or DistributedContext())
         self.bf16 = bf16
 
     def compile_encoders(self) -> None:
-        """Have the encoders compiled when they are first used; weights and their names stay as they are."""
+        """Have the encoders compiled at their first use; weights keep values and names."""
         for child in self.children():
             if isinstance(child, (ImageEncoder, EncoderEnsemble)):
                 child.compile()
 
     def state(self) -> dict[str, Any]:
-        """Return weights (less those of a frozen encoder), optimisers, generators and step counter."""
-        weights = self.state_dict()
+        """Return what a checkpoint holds of the agent.
+
+        Returns:
+            Weights (without those of a frozen encoder), states of the optimisers and of the
+            generators, and the step counter.
+        """
+        weights = {}
+        for name, value in self.state_dict().items():
+            if not self._is_frozen(name):
+                weights[name] = value
+        optimizers = {}
+        for name, optimizer in self.optimizers.items():
+            optimizers[name] = optimizer.state_dict()
         return {
-            "weights": {
-                name: value for name, value in weights.items() if not self._is_frozen(name)
-            },
-            "optimizers": {
-                name: each.state_dict() for name, each in self.optimizers.items()
-            },
-            "draws": self.draws.state(),
+            "weights": weights,
+            "optimizers": optimizers,
+            "draws": self.rng.state(),
             "dropout": torch.get_rng_state(),  # PyTorch's dropout takes no generator
             "steps": self.steps,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned; learning rates stay those of this agent's configuration."""
-        frozen = {
-            name: value
-            for name, value in self.state_dict().items()
-            if self._is_frozen(name)
-        }
-        self.load_state_dict({**state["weights"], **frozen})
+        """Take over what `state` returned; learning rates stay as configured here."""
+        weights = dict(state["weights"])
+        for name, value in self.state_dict().items():
+            if self._is_frozen(name):
+                weights[name] = value
+        self.load_state_dict(weights)
         for name, optimizer in self.optimizers.items():
             rates = [group["lr"] for group in optimizer.param_groups]
             optimizer.load_state_dict(state["optimizers"][name])
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate
-        self.draws.set_state(state["draws"])
+        self.rng.set_state(state["draws"])
         torch.set_rng_state(state["dropout"].cpu())
         self.steps = state["steps"]
 
     def _is_frozen(self, name: str) -> bool:
-        return self.network.encoder in FROZEN and "encoder.network." in name
+        return self.network.is_frozen and "encoder.network." in name
 
     def _augment(self, images: Tensor) -> Tensor:
-        """Return network input (B, 3, H, W); features of a frozen encoder (B, Z) stay as they are."""
-        return images if images.dim() == 2 else self.augmentation(images, self.draws)
+        """Return network input (B, 3, H, W) from images (B, H, W, 3).
+
+        Features (B, Z) of a frozen encoder stay as they are.
+        """
+        return images if images.dim() == 2 else self.augmentation(images, self.rng)
 
     def _one_hot(self, task: Tensor) -> Tensor:
-        return F.one_hot(task, self.problem.n_tasks).float()
+        """Return one-hot ids (B, N) of ids (B,)."""
+        return F.one_hot(task, self.data_spec.n_tasks).float()
 
     def _encode(
         self, encoder: nn.Module, images: Tensor, task: Tensor, *, learn: bool = True
     ) -> Tensor:
-        """Return latents; `learn` says whether batch norm uses, and takes over, the statistics of this batch."""
+        """Return latents.
+
+        Args:
+            encoder: One of this agent's.
+            images: Shape (B, 3, H, W), in [0, 1].
+            task: One-hot ids, shape (B, N).
+            learn: Batch norm uses, and takes over, the statistics of this batch.
+        """
         if self.mode_dependent:
             encoder.train(learn)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
             return cast(Tensor, encoder(images, task)).float()
 
     def _imitation_error(self, actions: Tensor, batch: Batch) -> Tensor:
-        """Return the weighted squared error (see `DataSpec.action_weight`), mean over dimensions and batch."""
+        """Return the weighted squared error of actions (B, 7), mean over dimensions and batch.
+
+        `DataSpec.action_weight` has the weights.
+        """
         return self._squared_error(actions, batch).mean()
 
     def _squared_error(self, actions: Tensor, batch: Batch) -> Tensor:
-        """Return the weighted squared error of every row (B,), mean over dimensions."""
-        return (((actions - batch.actions) ** 2) * self.weight).sum(1) / self.active.sum()
+        """Return the weighted squared error (B,) of actions (B, 7), mean over dimensions."""
+        squared = (actions - batch.actions) ** 2
+        return (squared * self.weight).sum(1) / self.active.sum()
 
     def _decay(self, name: str, rate: float, steps: int, since: int = 0) -> None:
-        """Set a learning rate: a cosine from `rate` to a tenth of it, `steps` long from `since` on, then constant."""
+        """Set the learning rate of an optimiser: a cosine that falls to a tenth, then constant.
+
+        Args:
+            name: Of the optimiser.
+            rate: At the start.
+            steps: Length of the cosine.
+            since: Step of its start.
+        """
         progress = min(1.0, (self.steps - since) / steps)
         for group in self.optimizers[name].param_groups:
             group["lr"] = rate * (0.55 + 0.45 * math.cos(math.pi * progress))
 
     def _step(self, loss: Tensor, *names: str, clip: float = 0.0) -> None:
-        """Step the named optimisers along the gradient of `loss`, of length `clip` at most."""
+        """Step the named optimisers along the gradient of `loss`.
+
+        Args:
+            loss: A tensor of no dimensions.
+            names: Of the optimisers.
+            clip: Largest length of the gradient; 0: not clipped.
+        """
         for name in names:
             self.optimizers[name].zero_grad(set_to_none=True)
         loss.backward()
-        parameters = [each for name in names for each in _parameters(self.optimizers[name])]
-        self.draws.group.average_gradients(parameters)
+        parameters: list[Tensor] = []
+        for name in names:
+            for group in self.optimizers[name].param_groups:
+                parameters += group["params"]
+        self.rng.group.average_gradients(parameters)
         if clip:
             nn.utils.clip_grad_norm_(parameters, clip)
         for name in names:
@@ -229,9 +280,25 @@ class Agent(nn.Module, abc.ABC):
 
 
 def adam(parameters: Iterable[Tensor], lr: float) -> torch.optim.Adam:
-    """Return Adam as every network here uses it: no decay, no schedule, no clipping."""
+    """Return Adam without weight decay, in the fused implementation."""
     return torch.optim.Adam(parameters, lr=lr, fused=True)
 
 
-def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    return [each for group in optimizer.param_groups for each in group["params"]]
+def learnt_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that are learnt: all, or none of a frozen encoder."""
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def log_normal(actions: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """Return the log density of every dimension of actions under a Gaussian without tanh.
+
+    Args:
+        actions: Shape (B, 7).
+        mean: Shape (B, 7).
+        log_std: Shape (B, 7) or (7,).
+
+    Returns:
+        Shape (B, 7).
+    """
+    standardized = (actions - mean) / log_std.exp()
+    return -0.5 * standardized**2 - log_std - 0.5 * math.log(2 * math.pi)

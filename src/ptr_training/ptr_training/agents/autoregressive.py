@@ -1,4 +1,7 @@
-"""Autoregressive behaviour cloning: action dimensions in bins, each given those before it (paper, Appendix D)."""
+"""Autoregressive behaviour cloning (paper, Appendix D).
+
+Action dimensions are cut into bins, and each is predicted given those before it.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,10 @@ from torch import Tensor, nn
 
 from ptr_training.data.batch import Batch
 from ptr_training.data.normalization import DataSpec
-from ptr_training.models.encoders import NetworkConfig
-from ptr_training.models.networks import FeatureConcat, linear, perceptron
+from ptr_training.models.config import NetworkConfig
+from ptr_training.models.layers import linear, mlp
+from ptr_training.models.policy import FeatureConcat
+from ptr_training.models.ranges import AT_LEAST_ONE, Range
 
 from .agent import Metrics
 from .bc import BC, BCConfig
@@ -21,51 +26,69 @@ from .bc import BC, BCConfig
 class AutoregressiveConfig(BCConfig):
     """Hyper-parameters beside those of cloning."""
 
-    bins: int = 100  # of each dimension, over [-1, 1]
-    beam: int = 20  # width of the search for the likeliest action
+    # of each dimension, over [-1, 1]
+    bins: int = 100
+    # width of the search for the likeliest action
+    beam: int = 20
+
+    def ranges(self) -> dict[str, Range]:
+        """See `AgentConfig`."""
+        return {**super().ranges(), "bins": AT_LEAST_ONE, "beam": AT_LEAST_ONE}
 
     @property
     def summary(self) -> str:
         """See `AgentConfig`."""
-        return f"autoregressive behaviour cloning, {self.bins} bins a dimension, beam search of width {self.beam}"
+        return (
+            f"autoregressive behaviour cloning, {self.bins} bins a dimension, "
+            f"beam search of width {self.beam}"
+        )
 
 
 class AutoregressivePolicy(nn.Module):
-    """A perceptron for each learnt dimension on [latent, proprio, task id, dimensions before], giving logits of bins.
+    """Linear layers for each learnt dimension, giving logits of its bins.
 
-    Source: official code, `ARPolicy`: a bin stands for its centre, and the last layers
-    start near zero.
+    Their input is [latent, proprio, task id, dimensions before]. Source: official code,
+    `ARPolicy`: a bin stands for its centre, and the last layers start near zero.
     """
 
     def __init__(
-        self, network: NetworkConfig, problem: DataSpec, latent: int, bins: int, beam: int
+        self, network: NetworkConfig, data_spec: DataSpec, latent: int, bins: int, beam: int
     ) -> None:
         super().__init__()
         self.bins, self.beam = bins, beam
-        self.observation = FeatureConcat(network, problem, latent)
-        self.learnt: Tensor
-        self.places: Tensor  # one-hot rows: which dimension of an action each learnt one is
-        learnt = [index for index, active in enumerate(problem.action_active) if active]
+        self.observation = FeatureConcat(network, data_spec, latent)
+        active = data_spec.action_active
+        learnt = [index for index, is_active in enumerate(active) if is_active]
+        self.learnt: Tensor  # (D,) indices of the learnt dimensions
+        self.places: Tensor  # (D, 7) the same as one-hot rows
         self.register_buffer("learnt", torch.tensor(learnt))
-        self.register_buffer("places", torch.eye(len(problem.action_active))[learnt])
-        heads = []
+        self.register_buffer("places", torch.eye(len(active))[learnt])
+        self.heads = nn.ModuleList()
         for before in range(len(learnt)):
-            hidden = perceptron(
-                (self.observation.size + before, *network.hidden), network.dropout
-            )
-            heads.append(nn.Sequential(*hidden, linear(network.hidden[-1], bins, 1e-4)))
-        self.heads = nn.ModuleList(heads)
+            sizes = (self.observation.size + before, *network.hidden)
+            hidden = mlp(sizes, network.dropout)
+            last = linear(network.hidden[-1], bins, 1e-4)
+            self.heads.append(nn.Sequential(*hidden, last))
 
     def forward(
         self, latent: Tensor, proprio: Tensor, task: Tensor, actions: Tensor
     ) -> Tensor:
-        """Return logits (B, learnt dimensions, bins), those of a dimension given the true ones before it."""
+        """Return logits of every learnt dimension, given the true ones before it.
+
+        Args:
+            latent: Shape (B, Z).
+            proprio: Shape (B, 7).
+            task: One-hot ids, shape (B, N).
+            actions: True ones, shape (B, 7).
+
+        Returns:
+            Shape (B, D, bins).
+        """
         observation = self.observation(latent, proprio, task)
         known = self.centre(self.bin(actions[:, self.learnt]))
-        logits = [
-            head(torch.cat([observation, known[:, :i]], 1))
-            for i, head in enumerate(self.heads)
-        ]
+        logits = []
+        for index, head in enumerate(self.heads):
+            logits.append(head(torch.cat([observation, known[:, :index]], 1)))
         return torch.stack(logits, 1)
 
     def bin(self, values: Tensor) -> Tensor:
@@ -77,21 +100,27 @@ class AutoregressivePolicy(nn.Module):
         return (bins.to(torch.float32) + 0.5) * (2.0 / self.bins) - 1.0
 
     def mode(self, latent: Tensor, proprio: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the likeliest action that a beam search finds (B, 7), and no deviation (B, 7), NaN."""
+        """Return the likeliest action that a beam search finds.
+
+        Args:
+            latent: Shape (B, Z).
+            proprio: Shape (B, 7).
+            task: One-hot ids, shape (B, N).
+
+        Returns:
+            The action (B, 7), and NaN (B, 7): there is no standard deviation.
+        """
         observation = self.observation(latent, proprio, task)
         size = observation.shape[0]
-        chosen = torch.zeros(
-            (size, 1, 0), device=latent.device
-        )  # (B, beams, dimensions so far)
+        # (B, beams, dimensions so far)
+        chosen = torch.zeros((size, 1, 0), device=latent.device)
         score = torch.zeros((size, 1), device=latent.device)
         for head in self.heads:
-            seen = torch.cat(
-                [observation[:, None].expand(-1, chosen.shape[1], -1), chosen], 2
-            )
-            total = score[:, :, None] + F.log_softmax(head(seen), 2)  # (B, beams, bins)
-            score, best = total.flatten(1).topk(
-                min(self.beam, total.shape[1] * self.bins), dim=1
-            )
+            repeated = observation[:, None].expand(-1, chosen.shape[1], -1)
+            logits = head(torch.cat([repeated, chosen], 2))
+            total = score[:, :, None] + F.log_softmax(logits, 2)  # (B, beams, bins)
+            beams = min(self.beam, total.shape[1] * self.bins)
+            score, best = total.flatten(1).topk(beams, dim=1)
             parent = torch.div(best, self.bins, rounding_mode="floor")
             before = chosen.gather(1, parent[:, :, None].expand(-1, -1, chosen.shape[2]))
             chosen = torch.cat([before, self.centre(best % self.bins)[:, :, None]], 2)
@@ -108,12 +137,13 @@ class AutoregressiveBC(BC):
 
     def _make_policy(self) -> nn.Module:
         c = self.config
-        return AutoregressivePolicy(self.network, self.problem, self.latent, c.bins, c.beam)
+        return AutoregressivePolicy(
+            self.network, self.data_spec, self.latent, c.bins, c.beam
+        )
 
     def _loss(self, batch: Batch, images: Tensor, task: Tensor) -> tuple[Tensor, Metrics]:
-        logits = self.policy(
-            self._encode(self.encoder, images, task), batch.proprio, task, batch.actions
-        )
+        latent = self._encode(self.encoder, images, task)
+        logits = self.policy(latent, batch.proprio, task, batch.actions)
         true = self.policy.bin(batch.actions[:, self.policy.learnt])
         loss = F.cross_entropy(logits.flatten(0, 1), true.flatten())
         right = (logits.argmax(2) == true).float().mean()

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ptr_training.data.batch import Batch, Sampling
+from ptr_training.models.ranges import NOT_NEGATIVE, POSITIVE, Range
 
-from .agent import Agent, AgentConfig, Metrics, adam
+from .agent import Agent, AgentConfig, Metrics, adam, learnt_parameters
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,12 @@ class BCConfig(AgentConfig):
     """Hyper-parameters of behaviour cloning."""
 
     lr: float = 3e-4
-    decay_steps: int = 0  # cosine decay to a tenth over as many steps, an option of the official code; 0: none
+    # an option of the official code: cosine decay to a tenth over as many steps; 0: none
+    decay_steps: int = 0
+
+    def ranges(self) -> dict[str, Range]:
+        """See `AgentConfig`."""
+        return {"lr": POSITIVE, "decay_steps": NOT_NEGATIVE}
 
     @property
     def summary(self) -> str:
@@ -31,37 +37,39 @@ class BCConfig(AgentConfig):
 
 
 class BC(Agent):
-    """Regression to the demonstrated action with a deterministic policy without tanh (paper, Appendix D).
+    """Regression to the demonstrated action (paper, Appendix D).
 
-    The official code takes a Gaussian of unit variance, whose loss has the same gradient up
-    to a constant factor, and an encoder with batch norm and spatial softmax; here, as the
-    paper says, it is the actor's own architecture.
+    The policy is deterministic and has no tanh. The official code takes a Gaussian of unit
+    variance, whose loss has the same gradient up to a constant factor, and an encoder with
+    batch norm and spatial softmax; here, as the paper says, it is the actor's own
+    architecture.
     """
 
     Config = BCConfig
     config: BCConfig
 
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        parameters = [*self.encoder.parameters(), *self.policy.parameters()]
-        return {
-            "actor": adam(
-                [each for each in parameters if each.requires_grad], self.config.lr
-            )
-        }
+        parameters = [*learnt_parameters(self.encoder), *learnt_parameters(self.policy)]
+        return {"actor": adam(parameters, self.config.lr)}
 
     def update(self, batch: Batch) -> Metrics:
-        """Take one gradient step on the squared error."""
+        """Take one gradient step on the loss of this kind of cloning."""
         if self.config.decay_steps:
             self._decay("actor", self.config.lr, self.config.decay_steps)
-        loss, metrics = self._loss(
-            batch, self._augment(batch.images), self._one_hot(batch.task)
-        )
+        images, task = self._augment(batch.images), self._one_hot(batch.task)
+        loss, metrics = self._loss(batch, images, task)
         self._step(loss, "actor")
         self.steps += 1
         return {"loss": loss.detach(), **metrics}
 
     def _loss(self, batch: Batch, images: Tensor, task: Tensor) -> tuple[Tensor, Metrics]:
-        """Return the loss and what else to log."""
+        """Return the loss and further values to log.
+
+        Args:
+            batch: Transitions.
+            images: Augmented, shape (B, 3, H, W), in [0, 1].
+            task: One-hot ids, shape (B, N).
+        """
         mean, _ = self.policy(self._encode(self.encoder, images, task), batch.proprio, task)
         error = self._imitation_error(mean, batch)
         return error, {"bc_error": error.detach()}

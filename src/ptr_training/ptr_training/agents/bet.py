@@ -1,9 +1,10 @@
-"""Behavior Transformer (Shafiullah et al. 2022, arXiv 2206.11251): bins of whole actions and offsets, by a small GPT.
+"""Behavior Transformer (Shafiullah et al. 2022, arXiv 2206.11251).
 
-The paper compares with its reference implementation at default settings and windows of 1, 2
-and 10 observations (Appendix D). The defaults here are those of its kitchen experiments.
-There an action is drawn from the bins; a robot that must do the same on the same picture
-takes the likeliest bin.
+A small GPT predicts a bin of whole actions and an offset from its centre. PTR's paper
+compares with the reference implementation at default settings and windows of 1, 2 and 10
+observations (Appendix D). The defaults here are those of its kitchen experiments. There an
+action is drawn from the bins; here the policy takes the likeliest bin, so that a robot does
+the same on the same image.
 """
 
 from __future__ import annotations
@@ -20,8 +21,16 @@ from ptr_training.data.batch import Batch, Sampling
 from ptr_training.data.normalization import DataSpec
 from ptr_training.data.transitions import Transitions
 from ptr_training.errors import TrainingError
-from ptr_training.models.encoders import NetworkConfig
-from ptr_training.models.networks import ACTION_SIZE, FeatureConcat, InferencePolicy
+from ptr_training.models.config import NetworkConfig
+from ptr_training.models.inference_policy import InferencePolicy
+from ptr_training.models.policy import ACTION_SIZE, FeatureConcat
+from ptr_training.models.ranges import (
+    AT_LEAST_ONE,
+    BELOW_ONE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Range,
+)
 from ptr_training.models.transformer import Block
 
 from .agent import Agent, AgentConfig, Metrics
@@ -29,28 +38,48 @@ from .agent import Agent, AgentConfig, Metrics
 
 @dataclass(frozen=True)
 class BeTConfig(AgentConfig):
-    """Hyper-parameters; the defaults are those of the reference implementation's kitchen experiments."""
+    """Hyper-parameters; the defaults are those of the reference's kitchen experiments."""
 
-    window: int = 10  # observations that the policy looks at
-    bins: int = 64  # k-means clusters of the demonstrated actions
+    # observations that the policy looks at
+    window: int = 10
+    # k-means clusters of the demonstrated actions
+    bins: int = 64
     layers: int = 6
     heads: int = 6
     width: int = 120
     dropout: float = 0.1
     focal_gamma: float = 2.0
-    offset_weight: float = 1000.0  # of the offset's squared error beside the focal loss
+    # of the offset's squared error beside the focal loss
+    offset_weight: float = 1000.0
     lr: float = 1e-4
-    weight_decay: float = 0.1  # of the transformer's matrices
+    # of the transformer's matrices
+    weight_decay: float = 0.1
+    # largest length of the gradient; 0: not clipped
     max_gradient: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("window", "bins", "layers", "heads"):
-            if (value := getattr(self, name)) < 1:
-                raise TrainingError(f"agent.{name} is {value}; it must be at least 1")
+        super().__post_init__()
         if self.width % self.heads:
             raise TrainingError(
-                f"agent.width is {self.width}; it must be a multiple of agent.heads, {self.heads}"
+                f"agent.width is {self.width}; "
+                f"it must be a multiple of agent.heads, {self.heads}"
             )
+
+    def ranges(self) -> dict[str, Range]:
+        """See `AgentConfig`."""
+        return {
+            "window": AT_LEAST_ONE,
+            "bins": AT_LEAST_ONE,
+            "layers": AT_LEAST_ONE,
+            "heads": AT_LEAST_ONE,
+            "width": AT_LEAST_ONE,
+            "dropout": BELOW_ONE,
+            "focal_gamma": NOT_NEGATIVE,
+            "offset_weight": NOT_NEGATIVE,
+            "lr": POSITIVE,
+            "weight_decay": NOT_NEGATIVE,
+            "max_gradient": NOT_NEGATIVE,
+        }
 
     @property
     def summary(self) -> str:
@@ -66,22 +95,24 @@ class BeTConfig(AgentConfig):
 
 
 class BeTPolicy(nn.Module):
-    """GPT over a window of observations; each token gives logits of the bins and an offset for every bin."""
+    """GPT over a window of observations.
+
+    Each token gives logits of the bins and an offset for every bin.
+    """
 
     def __init__(
-        self, config: BeTConfig, network: NetworkConfig, problem: DataSpec, latent: int
+        self, config: BeTConfig, network: NetworkConfig, data_spec: DataSpec, latent: int
     ) -> None:
         super().__init__()
         self.bins = config.bins
-        self.observation = FeatureConcat(network, problem, latent)
+        self.observation = FeatureConcat(network, data_spec, latent)
         self.embed = nn.Linear(self.observation.size, config.width)
         self.position = nn.Parameter(torch.zeros(1, config.window, config.width))
         self.drop = nn.Dropout(config.dropout)
-        blocks = [
-            Block(config.width, config.heads, causal=True, dropout=config.dropout)
-            for _ in range(config.layers)
-        ]
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = nn.ModuleList()
+        for _ in range(config.layers):
+            block = Block(config.width, config.heads, causal=True, dropout=config.dropout)
+            self.blocks.append(block)
         self.norm = nn.LayerNorm(config.width)
         self.logits = nn.Linear(config.width, config.bins)
         self.offsets = nn.Linear(config.width, config.bins * ACTION_SIZE)
@@ -89,21 +120,37 @@ class BeTPolicy(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
-        self.centres: Tensor
+        self.centres: Tensor  # (bins, 7), in [-1, 1]
         self.register_buffer("centres", torch.zeros(config.bins, ACTION_SIZE))
 
     def forward(
         self, latent: Tensor, proprio: Tensor, task: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return logits (B, T, bins) and offsets (B, T, bins, 7); the arguments are (B, T, Z), (B, T, 7), (B, T, N)."""
-        x = self.drop(self.embed(self.observation(latent, proprio, task)) + self.position)
+        """Return logits (B, T, bins) and offsets (B, T, bins, 7).
+
+        Args:
+            latent: Shape (B, T, Z).
+            proprio: Shape (B, T, 7).
+            task: One-hot ids, shape (B, T, N).
+        """
+        x = self.embed(self.observation(latent, proprio, task))
+        x = self.drop(x + self.position)
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)
         return self.logits(x), self.offsets(x).unflatten(2, (self.bins, 7))
 
     def mode(self, latent: Tensor, proprio: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the likeliest bin with its offset (B, 7), of the newest observation, and no deviation, NaN."""
+        """Return the action of the newest observation: the likeliest bin with its offset.
+
+        Args:
+            latent: Shape (B, T, Z), or (B, Z) for a window of one.
+            proprio: Shape (B, T, 7), or (B, 7).
+            task: One-hot ids, shape (B, T, N), or (B, N).
+
+        Returns:
+            The action (B, 7), and NaN (B, 7): there is no standard deviation.
+        """
         if latent.dim() == 2:  # a window of one
             latent, proprio, task = latent[:, None], proprio[:, None], task[:, None]
         logits, offsets = self.forward(latent, proprio, task)
@@ -114,26 +161,29 @@ class BeTPolicy(nn.Module):
 
 
 class BeT(Agent):
-    """Focal loss of the demonstrated action's bin and squared error of its offset, over the whole window."""
+    """Focal loss of the demonstrated action's bin and squared error of its offset.
+
+    Both are means over the whole window.
+    """
 
     Config = BeTConfig
     config: BeTConfig
     policy: BeTPolicy
 
     def _make_policy(self) -> nn.Module:
-        return BeTPolicy(self.config, self.network, self.problem, self.latent)
+        return BeTPolicy(self.config, self.network, self.data_spec, self.latent)
 
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config
-        matrices = [
-            each.weight for each in self.policy.modules() if isinstance(each, nn.Linear)
-        ]
-        decayed = {id(each) for each in matrices}
-        others = [
-            each
-            for each in self.parameters()
-            if each.requires_grad and id(each) not in decayed
-        ]
+        matrices = []
+        for module in self.policy.modules():
+            if isinstance(module, nn.Linear):
+                matrices.append(module.weight)
+        decayed = {id(matrix) for matrix in matrices}
+        others = []
+        for parameter in self.parameters():
+            if parameter.requires_grad and id(parameter) not in decayed:
+                others.append(parameter)
         groups = [
             {"params": matrices, "weight_decay": c.weight_decay},
             {"params": others, "weight_decay": 0.0},
@@ -143,58 +193,73 @@ class BeT(Agent):
     def deployed(self) -> InferencePolicy:
         """See `Agent`."""
         return InferencePolicy(
-            self.problem, self.encoder, self.policy, history=self.config.window
+            self.data_spec, self.encoder, self.policy, history=self.config.window
         )
 
     def prepare(self, data: Sequence[Transitions], *, finetuning: bool) -> None:
-        """Find the bins' centres among the demonstrated actions; a pre-trained agent keeps its own."""
+        """Find the centres of the bins among the demonstrated actions.
+
+        A pre-trained agent keeps its own.
+        """
         if self.steps:
             return
         actions = np.concatenate([part.actions for part in data])
-        seed = int(self.draws.generator.initial_seed())
-        self.policy.centres.copy_(
-            torch.from_numpy(k_means(actions, self.config.bins, seed))
-        )
+        seed = int(self.rng.generator.initial_seed())
+        centres = k_means(actions, self.config.bins, seed)
+        self.policy.centres.copy_(torch.from_numpy(centres))
 
     def update(self, batch: Batch) -> Metrics:
         """Take one gradient step."""
         size, window = len(batch.task), self.config.window
         task = self._one_hot(batch.task)[:, None].expand(-1, window, -1)
         images = self._augment(batch.images.flatten(0, 1) if window > 1 else batch.images)
-        latent = self._encode(self.encoder, images, task.flatten(0, 1)).unflatten(
-            0, (size, window)
-        )
+        latent = self._encode(self.encoder, images, task.flatten(0, 1))
+        latent = latent.unflatten(0, (size, window))
         logits, offsets = self.policy(latent, batch.proprio.view(size, window, -1), task)
         actions = batch.actions.view(size, window, 1, ACTION_SIZE)
-        difference = (actions - self.policy.centres) * self.active  # (B, T, bins, 7)
-        nearest = (difference**2).sum(3).argmin(2)
-        pick = nearest[:, :, None, None].expand(-1, -1, 1, ACTION_SIZE)
-        wrong = (offsets.gather(2, pick) - difference.gather(2, pick)) * self.active
-        offset_loss = (wrong**2).sum(3).mean() / self.active.sum()
+        differences = (actions - self.policy.centres) * self.active  # (B, T, bins, 7)
+        nearest = (differences**2).sum(3).argmin(2)  # (B, T)
+        index = nearest[:, :, None, None].expand(-1, -1, 1, ACTION_SIZE)
+        predicted, true = offsets.gather(2, index), differences.gather(2, index)
+        error = (predicted - true) * self.active
+        offset_loss = (error**2).sum(3).mean() / self.active.sum()
         bin_loss = focal_loss(
             logits.flatten(0, 1), nearest.flatten(), self.config.focal_gamma
         )
         loss = bin_loss + self.config.offset_weight * offset_loss
         self._step(loss, "actor", clip=self.config.max_gradient)
         self.steps += 1
-        right = (logits.argmax(2) == nearest).float().mean()
-        values = {
-            "loss": loss,
-            "bin_loss": bin_loss,
-            "offset_loss": offset_loss,
-            "accuracy": right,
+        return {
+            "loss": loss.detach(),
+            "bin_loss": bin_loss.detach(),
+            "offset_loss": offset_loss.detach(),
+            "accuracy": (logits.argmax(2) == nearest).float().mean(),
         }
-        return {name: value.detach() for name, value in values.items()}
 
 
 def focal_loss(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
-    """Return the mean of (1 - p)^γ times the cross-entropy, p the probability of the true class."""
+    """Return the mean of (1 - p)^γ times the cross-entropy, p the probability of the true class.
+
+    Args:
+        logits: Shape (B, classes).
+        target: True classes, shape (B,).
+        gamma: γ; 0 gives the cross-entropy.
+    """
     log_p = F.log_softmax(logits, 1).gather(1, target[:, None])[:, 0]
     return -((1.0 - log_p.exp()) ** gamma * log_p).mean()
 
 
 def k_means(points: np.ndarray, clusters: int, seed: int, rounds: int = 50) -> np.ndarray:
-    """Return cluster centres (clusters, D) of points (N, D) by Lloyd's iterations from k-means++ starts.
+    """Return cluster centres by Lloyd's iterations from k-means++ starts.
+
+    Args:
+        points: Shape (N, D).
+        clusters: Number of centres.
+        seed: Of the starts.
+        rounds: Largest number of iterations.
+
+    Returns:
+        Shape (clusters, D), float32.
 
     Raises:
         TrainingError: If there are fewer distinct points than clusters.
@@ -202,28 +267,36 @@ def k_means(points: np.ndarray, clusters: int, seed: int, rounds: int = 50) -> n
     distinct = np.unique(points, axis=0)
     if len(distinct) < clusters:
         raise TrainingError(
-            f"agent.bins is {clusters}, but the data hold only {len(distinct)} distinct actions"
+            f"agent.bins is {clusters}, "
+            f"but the data hold only {len(distinct)} distinct actions"
         )
-    rng = np.random.default_rng(seed)
-    centres = distinct[rng.integers(len(distinct))][None]
-    distance = ((distinct - centres[0]) ** 2).sum(1)
-    while len(centres) < clusters:
-        new = distinct[rng.choice(len(distinct), p=distance / distance.sum())]
-        centres = np.concatenate([centres, new[None]])
-        distance = np.minimum(distance, ((distinct - new) ** 2).sum(1))
+    centres = _starting_centres(distinct, clusters, np.random.default_rng(seed))
     for _ in range(rounds):
         nearest = _nearest(points, centres)
-        counts = np.bincount(nearest, minlength=clusters)
+        counts = np.bincount(nearest, minlength=clusters)[:, None]
         sums = np.stack([np.bincount(nearest, column, clusters) for column in points.T], 1)
-        moved = np.where(
-            counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres
-        )  # empty ones stay
+        # a cluster without points keeps its centre
+        moved = np.where(counts > 0, sums / np.maximum(counts, 1), centres)
         if np.allclose(moved, centres):
             break
         centres = moved
     return centres.astype(np.float32)
 
 
+def _starting_centres(
+    distinct: np.ndarray, clusters: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Return starts of k-means++: points far from those before are likelier."""
+    centres = distinct[rng.integers(len(distinct))][None]
+    distance = ((distinct - centres[0]) ** 2).sum(1)
+    while len(centres) < clusters:
+        new = distinct[rng.choice(len(distinct), p=distance / distance.sum())]
+        centres = np.concatenate([centres, new[None]])
+        distance = np.minimum(distance, ((distinct - new) ** 2).sum(1))
+    return centres
+
+
 def _nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Return the index of the nearest centre of every point (N,)."""
     products = points @ centres.T
     return ((centres**2).sum(1) - 2.0 * products).argmin(1)

@@ -1,10 +1,11 @@
-"""MACAW: offline meta-reinforcement learning with advantage weighting (Mitchell et al. 2021, arXiv 2008.06043).
+"""MACAW: offline meta-reinforcement learning with advantage weighting.
 
-Pre-training is meta-training: the heads of policy and value take a step on half of a task's
-transitions, and everything learns from the loss on the other half, second derivatives
-included. Fine-tuning is adaptation: the same steps, at the learnt rates, on the target
-demonstrations. The paper's two variants (Appendix D) are this with a task id of its own for
-the target, and with `--retarget`, which adapts an existing id.
+Source: Mitchell et al. 2021, arXiv 2008.06043. Pre-training is meta-training: the heads of
+policy and value take a step on half of a task's transitions, and everything learns from the
+loss on the other half, second derivatives included. Fine-tuning is adaptation: the same
+steps, at the learnt rates, on the target demonstrations. The two variants of PTR's paper
+(Appendix D) are this with a task id of its own for the target, and with `--retarget`, which
+adapts an existing id.
 
 Departure: the reference implementation adapts whole networks on low-dimensional states.
 Here the image encoder is learnt by the outer loss only, so that the inner step needs no
@@ -13,7 +14,6 @@ second derivative of a ResNet.
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 
@@ -24,44 +24,70 @@ from torch.func import functional_call
 
 from ptr_training.data.batch import Batch, Sampling
 from ptr_training.data.normalization import DataSpec
-from ptr_training.errors import TrainingError
-from ptr_training.models.encoders import NetworkConfig
-from ptr_training.models.networks import ACTION_SIZE, FeatureConcat
+from ptr_training.models.config import NetworkConfig
+from ptr_training.models.ranges import (
+    AT_LEAST_ONE,
+    BELOW_ONE,
+    FINITE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Range,
+)
 
-from .agent import Agent, AgentConfig, Metrics, adam
+from .agent import Agent, AgentConfig, Metrics, adam, learnt_parameters, log_normal
+from .macaw_networks import MACAWPolicy, MACAWValue
 
 Weights = dict[str, Tensor]
+"""Weights of a network by name."""
 
 
 @dataclass(frozen=True)
 class MACAWConfig(AgentConfig):
-    """Hyper-parameters: the paper's where it has them (Appendix D), else the reference implementation's."""
+    """Hyper-parameters: the paper's (Appendix D), or else the reference implementation's."""
 
-    tasks: int = 8  # in a batch (reference: 5)
+    # in a batch (reference: 5)
+    tasks: int = 8
     inner_steps: int = 1
-    inner_lr: float = 1e-3  # at the start; every tensor's rate is learnt
+    # at the start; every tensor's rate is learnt
+    inner_lr: float = 1e-3
     policy_lr: float = 1e-4
     value_lr: float = 1e-5
-    rate_lr: float = 1e-3  # of the logarithm of the inner rates
-    std: float = 0.2  # of the policy; 0: learnt
-    max_weight: float = 20.0  # of a transition, exp(advantage)
-    max_gradient: float = 10.0  # norm in inner and outer steps. Departure: with a learnt deviation they grew without end
-    advantage_weight: float = (
-        0.01  # of the advantage head's squared error in the inner loss
-    )
-    transform: int = 32  # latent size of the weight-transform layers; 0: plain layers
+    # of the logarithm of the inner rates
+    rate_lr: float = 1e-3
+    # standard deviation of the policy; 0: learnt
+    std: float = 0.2
+    # largest weight of a transition, exp(advantage)
+    max_weight: float = 20.0
+    # largest gradient of inner and outer steps. Departure: with a learnt standard deviation
+    # gradients grew without end
+    max_gradient: float = 10.0
+    # of the advantage head's squared error in the inner loss
+    advantage_weight: float = 0.01
+    # latent size of the weight-transform layers; 0: plain layers
+    transform: int = 32
     discount: float = 0.96
-    reward_scale: float = 11.0  # as for PTR: -1 and +10
+    # trained rewards as for PTR: -1 and +10
+    reward_scale: float = 11.0
     reward_shift: float = -1.0
 
-    def __post_init__(self) -> None:
-        for name in ("tasks", "inner_steps"):
-            if (value := getattr(self, name)) < 1:
-                raise TrainingError(f"agent.{name} is {value}; it must be at least 1")
-        if self.std < 0.0 or self.max_weight <= 0.0:
-            raise TrainingError(
-                f"agent.std is {self.std}, agent.max_weight {self.max_weight}; allowed: >= 0 and > 0"
-            )
+    def ranges(self) -> dict[str, Range]:
+        """See `AgentConfig`."""
+        return {
+            "tasks": AT_LEAST_ONE,
+            "inner_steps": AT_LEAST_ONE,
+            "inner_lr": POSITIVE,
+            "policy_lr": POSITIVE,
+            "value_lr": POSITIVE,
+            "rate_lr": POSITIVE,
+            "std": NOT_NEGATIVE,
+            "max_weight": POSITIVE,
+            "max_gradient": POSITIVE,
+            "advantage_weight": NOT_NEGATIVE,
+            "transform": NOT_NEGATIVE,
+            "discount": BELOW_ONE,
+            "reward_scale": FINITE,
+            "reward_shift": FINITE,
+        }
 
     @property
     def summary(self) -> str:
@@ -76,106 +102,29 @@ class MACAWConfig(AgentConfig):
         return Sampling(tasks=self.tasks, next_observations=False)
 
 
-class TransformedLinear(nn.Module):
-    """A linear layer whose weights are a learnt linear function of a learnt vector.
-
-    A gradient step on it can change its weights in more ways than one on the weights
-    themselves (MACAW, §4.3).
-    """
-
-    def __init__(self, inputs: int, outputs: int, size: int) -> None:
-        super().__init__()
-        self.inputs, self.outputs = inputs, outputs
-        self.vector = nn.Parameter(torch.randn(size))
-        self.matrix = nn.Parameter(
-            torch.randn(outputs * (inputs + 1), size) / math.sqrt(size * inputs)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        weights = torch.mv(self.matrix, self.vector).view(self.outputs, self.inputs + 1)
-        return F.linear(x, weights[:, :-1], weights[:, -1])
-
-
-def _layer(inputs: int, outputs: int, transform: int) -> nn.Module:
-    return (
-        TransformedLinear(inputs, outputs, transform)
-        if transform
-        else nn.Linear(inputs, outputs)
-    )
-
-
-def _layers(config: MACAWConfig, sizes: tuple[int, ...]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for inputs, outputs in itertools.pairwise(sizes):
-        layers += [_layer(inputs, outputs, config.transform), nn.ReLU()]
-    return nn.Sequential(*layers)
-
-
-class MACAWPolicy(nn.Module):
-    """Gaussian policy with a head that also predicts the advantage of an action."""
-
-    def __init__(
-        self, config: MACAWConfig, network: NetworkConfig, problem: DataSpec, latent: int
-    ) -> None:
-        super().__init__()
-        self.observation = FeatureConcat(network, problem, latent)
-        self.layers = _layers(config, (self.observation.size, *network.hidden))
-        last = network.hidden[-1]
-        self.mean = _layer(last, ACTION_SIZE, config.transform)
-        self.log_std = nn.Parameter(
-            torch.full((ACTION_SIZE,), math.log(config.std or 0.2)), config.std == 0.0
-        )
-        self.advantage = nn.Sequential(
-            *_layers(config, (last + ACTION_SIZE, last)), nn.Linear(last, 1)
-        )
-
-    def forward(
-        self, latent: Tensor, proprio: Tensor, task: Tensor, action: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the mean (B, 7), the log deviation (7,) and the predicted advantage (B,) of `action` (B, 7)."""
-        h = self.layers(self.observation(latent, proprio, task))
-        advantage = self.advantage(torch.cat([h, action], 1))[:, 0]
-        return self.mean(h), self.log_std.clamp(-5.0, 2.0), advantage
-
-    def mode(self, latent: Tensor, proprio: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean clipped to [-1, 1] and the deviation, (B, 7) each."""
-        mean = self.mean(self.layers(self.observation(latent, proprio, task))).clamp(
-            -1.0, 1.0
-        )
-        return mean, self.log_std.exp().expand_as(mean)
-
-
-class MACAWValue(nn.Module):
-    """Value of a state, regressed to the returns of the data: there is no bootstrap."""
-
-    def __init__(
-        self, config: MACAWConfig, network: NetworkConfig, problem: DataSpec, latent: int
-    ) -> None:
-        super().__init__()
-        self.observation = FeatureConcat(network, problem, latent)
-        sizes = (self.observation.size, *network.hidden)
-        self.layers = nn.Sequential(*_layers(config, sizes), nn.Linear(sizes[-1], 1))
-
-    def forward(self, latent: Tensor, proprio: Tensor, task: Tensor) -> Tensor:
-        """Return values (B,)."""
-        return self.layers(self.observation(latent, proprio, task))[:, 0]
-
-
 @dataclass(frozen=True)
 class _Rows:
-    """Some transitions as the heads see them."""
+    """Some transitions, as the heads need them."""
 
-    latent: Tensor
-    proprio: Tensor
-    task: Tensor
-    actions: Tensor
-    returns: Tensor
+    latent: Tensor  # (B, Z)
+    proprio: Tensor  # (B, 7)
+    task: Tensor  # (B, N), one-hot
+    actions: Tensor  # (B, 7)
+    returns: Tensor  # (B,)
 
     def part(self, rows: slice) -> _Rows:
-        return _Rows(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+        """Return some of the rows."""
+        return _Rows(
+            self.latent[rows],
+            self.proprio[rows],
+            self.task[rows],
+            self.actions[rows],
+            self.returns[rows],
+        )
 
     @property
     def state(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs of the heads: latent, proprio and task."""
         return self.latent, self.proprio, self.task
 
 
@@ -195,7 +144,7 @@ class MACAW(Agent):
         pretrained: nn.Module | None = None,
     ) -> None:
         super().__init__(config, network, problem, augmentation, pretrained)  # type: ignore[arg-type]
-        self.value = MACAWValue(config, network, problem, self.latent)
+        self.value = MACAWValue(network, problem, self.latent, transform=config.transform)
         start = math.log(config.inner_lr)
         for name, module in (("policy_rates", self.policy), ("value_rates", self.value)):
             count = len(_weights(module))
@@ -204,11 +153,14 @@ class MACAW(Agent):
         self.value_rates: Tensor
 
     def _make_policy(self) -> nn.Module:
-        return MACAWPolicy(self.config, self.network, self.problem, self.latent)
+        c = self.config
+        return MACAWPolicy(
+            self.network, self.data_spec, self.latent, transform=c.transform, std=c.std
+        )
 
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config
-        encoder = [each for each in self.encoder.parameters() if each.requires_grad]
+        encoder = learnt_parameters(self.encoder)
         return {
             "policy": adam([*encoder, *_weights(self.policy).values()], c.policy_lr),
             "value": adam(_weights(self.value).values(), c.value_lr),
@@ -218,34 +170,41 @@ class MACAW(Agent):
     def update(self, batch: Batch) -> Metrics:
         """Take one step of meta-training, or of adaptation when fine-tuning."""
         task = self._one_hot(batch.task)
-        with torch.set_grad_enabled(not self.finetuning):
-            latent = self._encode(
-                self.encoder, self._augment(batch.images), task, learn=not self.finetuning
-            )
-        rows = _Rows(
-            latent, batch.proprio, task, batch.actions, self.returns(batch.steps_to_reward)
-        )
+        learn = not self.finetuning
+        with torch.set_grad_enabled(learn):
+            images = self._augment(batch.images)
+            latent = self._encode(self.encoder, images, task, learn=learn)
+        returns = self.returns(batch.steps_to_reward)
+        rows = _Rows(latent, batch.proprio, task, batch.actions, returns)
         metrics = self._adapt_for_good(rows) if self.finetuning else self._meta_learn(rows)
         self.steps += 1
         return metrics
 
     def returns(self, steps_to_reward: Tensor) -> Tensor:
-        """Return the discounted returns of transitions that lie so many steps before the first rewarded one.
+        """Return the discounted returns of transitions; rewarded steps are terminal, as for PTR.
 
-        Rewarded steps are terminal, as for PTR.
+        Args:
+            steps_to_reward: Transitions before the first rewarded one, shape (B,).
+
+        Returns:
+            Shape (B,).
         """
         c = self.config
         shrink = c.discount**steps_to_reward
-        return c.reward_shift * (1.0 - shrink) / (1.0 - c.discount) + shrink * (
-            c.reward_scale + c.reward_shift
-        )
+        before = c.reward_shift * (1.0 - shrink) / (1.0 - c.discount)
+        return before + shrink * (c.reward_scale + c.reward_shift)
 
     def _meta_learn(self, rows: _Rows) -> Metrics:
-        share = len(rows.returns) * self.draws.group.size // self.config.tasks
+        """Take one step on the loss after inner steps.
+
+        Half of a task's transitions are for the inner steps, half for the loss.
+        """
+        share = len(rows.returns) * self.rng.group.size // self.config.tasks
         losses = []
         for start in range(0, len(rows.returns), share):
-            support = rows.part(slice(start, start + share // 2))
-            query = rows.part(slice(start + share // 2, start + share))
+            middle = start + share // 2
+            support = rows.part(slice(start, middle))
+            query = rows.part(slice(middle, start + share))
             policy, value = _weights(self.policy), _weights(self.value)
             for _ in range(self.config.inner_steps):
                 policy, value, _ = self._adapted(policy, value, support, keep_graph=True)
@@ -253,11 +212,13 @@ class MACAW(Agent):
             policy_loss, weight, _ = self._policy_losses(policy, value, query)
             losses.append(torch.stack([policy_loss, value_loss, weight]))
         policy_loss, value_loss, weight = torch.stack(losses).mean(0)
-        self._step(
-            policy_loss + value_loss, *self.optimizers, clip=self.config.max_gradient
-        )
-        values = {"loss": policy_loss, "value_loss": value_loss, "weight": weight}
-        return {name: each.detach() for name, each in values.items()}
+        loss = policy_loss + value_loss
+        self._step(loss, *self.optimizers, clip=self.config.max_gradient)
+        return {
+            "loss": policy_loss.detach(),
+            "value_loss": value_loss.detach(),
+            "weight": weight.detach(),
+        }
 
     def _adapt_for_good(self, rows: _Rows) -> Metrics:
         """Take one inner step on the whole batch and keep it; the same in every process."""
@@ -274,31 +235,48 @@ class MACAW(Agent):
     def _adapted(
         self, policy: Weights, value: Weights, rows: _Rows, *, keep_graph: bool
     ) -> tuple[Weights, Weights, tuple[Tensor, Tensor]]:
-        """Return the heads' weights after one inner step, value first, and the losses before it."""
+        """Take one inner step of both heads, value first.
+
+        Args:
+            policy: Weights of the policy's head.
+            value: Weights of the value's head.
+            rows: Transitions to learn from.
+            keep_graph: The outer loss is differentiated through this step.
+
+        Returns:
+            New weights of both heads, and the losses of policy and value before the step.
+        """
         value_loss = self._value_loss(value, rows)
-        value = self._descend(value_loss, value, self.value_rates, keep_graph)
-        policy_loss, _, advantage_error = self._policy_losses(policy, value, rows)
+        new_value = self._descend(value_loss, value, self.value_rates, keep_graph)
+        policy_loss, _, advantage_error = self._policy_losses(policy, new_value, rows)
         loss = policy_loss + self.config.advantage_weight * advantage_error
-        return (
-            self._descend(loss, policy, self.policy_rates, keep_graph),
-            value,
-            (policy_loss, value_loss),
-        )
+        new_policy = self._descend(loss, policy, self.policy_rates, keep_graph)
+        return new_policy, new_value, (policy_loss, value_loss)
 
     def _descend(
         self, loss: Tensor, weights: Weights, rates: Tensor, keep_graph: bool
     ) -> Weights:
+        """Return weights after a gradient step, whose length is limited.
+
+        Args:
+            loss: Of these weights.
+            weights: To step from.
+            rates: Logarithms of the learning rates, one for each tensor of weights.
+            keep_graph: The result is differentiated again.
+        """
         gradients = torch.autograd.grad(
             loss, list(weights.values()), create_graph=keep_graph
         )
         if not keep_graph:
-            gradients = tuple(self.draws.group.averaged(gradients))
-        norm = torch.stack([each.detach().norm() for each in gradients]).norm()
+            gradients = tuple(self.rng.group.averaged(gradients))
+        norms = [gradient.detach().norm() for gradient in gradients]
+        norm = torch.stack(norms).norm()
         scale = (self.config.max_gradient / norm.clamp(min=1e-12)).clamp(max=1.0)
         steps = zip(weights.items(), gradients, rates.exp(), strict=True)
-        return {
-            name: each - rate * scale * gradient for (name, each), gradient, rate in steps
-        }
+        stepped = {}
+        for (name, weight), gradient, rate in steps:
+            stepped[name] = weight - rate * scale * gradient
+        return stepped
 
     def _value_loss(self, weights: Weights, rows: _Rows) -> Tensor:
         return F.mse_loss(functional_call(self.value, weights, rows.state), rows.returns)
@@ -306,26 +284,28 @@ class MACAW(Agent):
     def _policy_losses(
         self, weights: Weights, value: Weights, rows: _Rows
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the advantage-weighted negative log density, the mean weight and the advantage head's error."""
+        """Return advantage-weighted loss, mean weight and the advantage head's squared error.
+
+        Args:
+            weights: Of the policy's head.
+            value: Weights of the value's head, constants here.
+            rows: Transitions to learn from.
+        """
         with torch.no_grad():
             advantage = rows.returns - functional_call(self.value, value, rows.state)
             weight = advantage.clamp(max=math.log(self.config.max_weight)).exp()
         mean, log_std, predicted = functional_call(
             self.policy, weights, (*rows.state, rows.actions)
         )
-        normal = (
-            -0.5 * ((rows.actions - mean) / log_std.exp()) ** 2
-            - log_std
-            - 0.5 * math.log(2 * math.pi)
-        )
-        log_density = (normal * self.active).sum(1)
-        return (
-            -(weight * log_density).mean(),
-            weight.mean(),
-            F.mse_loss(predicted, advantage),
-        )
+        log_density = (log_normal(rows.actions, mean, log_std) * self.active).sum(1)
+        loss = -(weight * log_density).mean()
+        return loss, weight.mean(), F.mse_loss(predicted, advantage)
 
 
 def _weights(module: nn.Module) -> Weights:
-    """Return what an inner step changes."""
-    return {name: each for name, each in module.named_parameters() if each.requires_grad}
+    """Return the weights that an inner step changes, by name."""
+    weights: Weights = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            weights[name] = parameter
+    return weights

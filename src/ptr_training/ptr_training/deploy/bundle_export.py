@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.export import ExportedProgram
 
-    from ptr_training.models.networks import InferencePolicy
+    from ptr_training.models.inference_policy import InferencePolicy
     from ptr_training.training.checkpoint import Checkpoint
 
 N_SMOOTH, N_REAL = 2, 2  # golden images

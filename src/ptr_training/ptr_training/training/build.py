@@ -74,7 +74,7 @@ def prepare_agent(
         TrainingError: If the data or a teacher does not fit.
     """
     if finetuning and isinstance(agent, AWBC) and agent.config.critic:
-        agent.take_teacher(open_teacher(agent.config.critic, config, agent.problem))
+        agent.take_teacher(open_teacher(agent.config.critic, config, agent.data_spec))
     agent.prepare(parts, finetuning=finetuning)
 
 

@@ -20,7 +20,7 @@ import yaml
 from ptr_training.agents import AGENTS
 from ptr_training.agents.agent import AgentConfig
 from ptr_training.errors import TrainingError
-from ptr_training.models.encoders import NetworkConfig
+from ptr_training.models.config import NetworkConfig
 
 _PARENTS = Path(__file__).resolve().parents
 PRESET_FOLDERS = (

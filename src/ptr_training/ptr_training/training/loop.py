@@ -28,7 +28,7 @@ from ptr_training.data.batch import Batch
 from ptr_training.data.distributed import DistributedContext, joined_group
 from ptr_training.data.replay import Replay
 from ptr_training.errors import TrainingError
-from ptr_training.models.encoders import FROZEN
+from ptr_training.models.config import FROZEN
 from ptr_training.models.frozen import encode_frames
 
 from .build import restore_agent

@@ -18,7 +18,7 @@ from ptr_training.agents.cql import CQLConfig
 from ptr_training.data.augment import Augmentation
 from ptr_training.data.normalization import DataSpec
 from ptr_training.errors import TrainingError
-from ptr_training.models.encoders import FROZEN, NetworkConfig
+from ptr_training.models.config import FROZEN, NetworkConfig
 from ptr_training.models.frozen import R3MNetwork
 
 from .checkpoint import chosen_step, find_checkpoint, load_checkpoint

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from small_agents import make_agent, make_batch
 
 from ptr_training.agents import MACAW
-from ptr_training.agents.macaw import TransformedLinear, _Rows, _weights
+from ptr_training.agents.macaw import _Rows, _weights
+from ptr_training.agents.macaw_networks import TransformedLinear
 from ptr_training.data.augment import Augmentation
 from ptr_training.errors import TrainingError
 

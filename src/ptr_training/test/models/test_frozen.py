@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from small_agents import PROBLEM
+from small_agents import DATA_SPEC
 
 from ptr_policy_node.policy import load_bundle
 from ptr_training.data.augment import to_network
@@ -21,7 +21,8 @@ from ptr_training.data.transitions import Transitions
 from ptr_training.deploy import bundle_export as export
 from ptr_training.deploy.checkpoint_selection import select
 from ptr_training.errors import TrainingError
-from ptr_training.models.encoders import NetworkConfig, make_encoder
+from ptr_training.models.config import NetworkConfig
+from ptr_training.models.encoders import make_encoder
 from ptr_training.models.frozen import FrozenEncoder, R3MNetwork, encode_frames
 from ptr_training.training.build import restore_agent
 from ptr_training.training.checkpoint import find_checkpoint, load_checkpoint
@@ -85,7 +86,7 @@ def test_r3m_resizes_as_documented_with_antialias(r3m: Path, size: tuple[int, in
 
 
 def test_r3m_refuses_images_that_it_would_have_to_shrink(r3m: Path) -> None:
-    problem = dataclasses.replace(PROBLEM, height=300, width=400)
+    problem = dataclasses.replace(DATA_SPEC, height=300, width=400)
     with pytest.raises(
         TrainingError, match="at most 256 pixels each way, those of the store have 400x300"
     ):
@@ -192,7 +193,7 @@ def test_pictures_that_cannot_be_cut_into_patches_are_refused(
     preset = tmp_path / "preset.yaml"
     preset.write_text(yaml.safe_dump({**preset_values, "agent": {**MAE, "patch": 5}}))
     with pytest.raises(
-        TrainingError, match="pictures of 16 x 16 pixels cannot be cut into patches of 5"
+        TrainingError, match="images of 16 x 16 pixels cannot be cut into patches of 5"
     ):
         pretrain(
             [

@@ -13,7 +13,7 @@ import yaml
 
 from ptr_common.cli import main
 from ptr_training.agents.bc import BCConfig
-from ptr_training.agents.cql import CQLConfig
+from ptr_training.agents.cql_config import CQLConfig
 from ptr_training.errors import TrainingError
 from ptr_training.training import config
 from ptr_training.training.config import Config, from_dict, load_config, override

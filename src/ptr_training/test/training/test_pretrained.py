@@ -11,7 +11,7 @@ import torch
 
 from ptr_common.files import sha256
 from ptr_training.errors import TrainingError
-from ptr_training.models.encoders import NetworkConfig
+from ptr_training.models.config import NetworkConfig
 from ptr_training.models.frozen import R3MNetwork
 from ptr_training.training.checkpoint import find_checkpoint, load_checkpoint
 from ptr_training.training.pretrained import (

@@ -1,0 +1,87 @@
+"""The terms of conservative Q-learning, one function for each (paper §4.1).
+
+Letters in shapes: B batch, K actions per state, E critic heads (j in formulas). Actions at s
+are a_k, those at s' are a'_k.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def backup(q_next: Tensor, rewards: Tensor, masks: Tensor, discount: float) -> Tensor:
+    """Return TD targets r + γ m max_k min_j Q̄_j(s', a'_k); there is no entropy term.
+
+    The paper has one action at s' (K = 1); the official code takes the best of several.
+
+    Args:
+        q_next: Target Q of actions at s', shape (E, B, K).
+        rewards: Trained rewards, shape (B,).
+        masks: 1 - terminal, shape (B,); a terminal step has no bootstrap.
+        discount: γ.
+
+    Returns:
+        Targets, shape (B,).
+    """
+    return rewards + discount * masks * q_next.amin(0).amax(1)
+
+
+def td_loss(q_data: Tensor, target: Tensor) -> Tensor:
+    """Return the mean over heads and batch of (Q_j(s, a) - target)^2.
+
+    The paper's formula has a factor 1/2, the official code none.
+
+    Args:
+        q_data: Q of the demonstrated actions, shape (E, B).
+        target: TD targets, shape (B,).
+    """
+    return ((q_data - target) ** 2).mean()
+
+
+def conservative_gap(
+    q_data: Tensor,
+    q_actions: Tensor,
+    log_densities: Tensor,
+    n_policy: int,
+    version: str = "v3",
+) -> Tensor:
+    """Return mean over heads and batch of L_j - Q_j(s, a), which the conservative term lowers.
+
+    v3: L_j = logsumexp_k (Q_j(s, a_k) - log density of a_k); v2: the same without densities;
+    v1: the mean of Q over policy actions, the form written in the paper. v2 and v3 do not
+    divide by the number of actions.
+
+    Args:
+        q_data: Q of the demonstrated actions, shape (E, B).
+        q_actions: Q of the sampled actions, those of the policy first, shape (E, B, K).
+        log_densities: Of the distribution each action was drawn from, shape (B, K);
+            constants.
+        n_policy: Actions that are the policy's at s.
+        version: v1, v2 or v3.
+    """
+    if version == "v1":
+        return (q_actions[:, :, :n_policy].mean(2) - q_data).mean()
+    weighted = q_actions - log_densities if version == "v3" else q_actions
+    return (weighted.logsumexp(2) - q_data).mean()
+
+
+def actor_loss(log_pi: Tensor, q: Tensor, temperature: Tensor) -> Tensor:
+    """Return the mean of T log π(a|s) - min_j Q_j(s, a), the actor's loss without cloning.
+
+    Args:
+        log_pi: Log density of one action per state, shape (B, 1).
+        q: The lower head's value of the same action, shape (B, 1).
+        temperature: T, the paper's β; a constant here.
+    """
+    return (temperature * log_pi - q).mean()
+
+
+def temperature_loss(log_temperature: Tensor, entropy: Tensor, goal: float) -> Tensor:
+    """Return T (H(π) - goal): too low an entropy raises the temperature.
+
+    Args:
+        log_temperature: log T, what is learnt.
+        entropy: H(π), estimated from one action per state; a constant here.
+        goal: Target entropy, minus the number of learnt action dimensions.
+    """
+    return log_temperature.exp() * (entropy - goal)

@@ -1,0 +1,103 @@
+"""The module that a bundle holds: raw camera images and arm state to actions in robot units.
+
+It can be compiled by `torch.jit.script`. Letters in shapes: B batch, T observations that the
+policy looks at.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ptr_training.data.normalization import DataSpec
+
+from .critic import Critic
+
+
+class InferencePolicy(nn.Module):
+    """Encoder, policy and critic of an agent, with the scaling of images and actions.
+
+    The interface is fixed in `docs/design.md` (section "Bundle").
+
+    Args:
+        data_spec: Shapes and ranges of the data.
+        encoder: Images (B, 3, H, W) and one-hot ids to latents.
+        policy: Has `mode(latent, proprio, task)`, which returns the action in [-1, 1] and
+            its standard deviation, (B, 7) each.
+        critic_encoder: Of the critic, if there is one.
+        critic: See `Critic`.
+        history: T. With more than one, `act` and `q` take images (B, T, H, W, 3) and proprio
+            (B, T, 7), the newest last.
+    """
+
+    def __init__(
+        self,
+        data_spec: DataSpec,
+        encoder: nn.Module,
+        policy: nn.Module,
+        *,
+        critic_encoder: nn.Module | None = None,
+        critic: Critic | None = None,
+        history: int = 1,
+    ) -> None:
+        super().__init__()
+        self.n_tasks = data_spec.n_tasks
+        self.history = history
+        self.encoder, self.policy = encoder, policy
+        self.critic_encoder, self.critic = critic_encoder, critic
+        self.low: Tensor  # (7,) [m, rad, 0..1]
+        self.high: Tensor  # (7,) [m, rad, 0..1]
+        self.rest: Tensor  # (7,) [m, rad, 0..1], of the dimensions that are not learnt
+        self.active: Tensor  # (7,) whether a dimension is learnt
+        self.register_buffer("low", torch.tensor(data_spec.action_low))
+        self.register_buffer("high", torch.tensor(data_spec.action_high))
+        self.register_buffer("rest", torch.tensor(data_spec.action_rest))
+        self.register_buffer("active", torch.tensor(data_spec.action_active))
+
+    @torch.jit.export
+    def act(self, image: Tensor, proprio: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
+        """Return actions and their standard deviations.
+
+        Args:
+            image: Shape (B, H, W, 3) or (B, T, H, W, 3), uint8.
+            proprio: Shape (B, 7) or (B, T, 7).
+            task: Ids, shape (B,).
+
+        Returns:
+            The action (B, 7) [m, rad, 0..1] and, to first order, its standard deviation
+            (B, 7), NaN if the policy is deterministic.
+        """
+        one_hot = F.one_hot(task, self.n_tasks).to(torch.float32)
+        if self.history > 1:
+            one_hot = one_hot[:, None].expand(-1, self.history, -1)
+            latent = self.encoder(self._scaled(image.flatten(0, 1)), one_hot.flatten(0, 1))
+            latent = latent.unflatten(0, (image.shape[0], self.history))
+        else:
+            latent = self.encoder(self._scaled(image), one_hot)
+        mode, std = self.policy.mode(latent, proprio, one_hot)  # type: ignore[operator]
+        half = (self.high - self.low) / 2.0
+        action = torch.where(self.active, self.low + (mode + 1.0) * half, self.rest)
+        return action, torch.where(self.active, std * half, torch.zeros_like(std))
+
+    @torch.jit.export
+    def q(self, image: Tensor, proprio: Tensor, task: Tensor, action: Tensor) -> Tensor:
+        """Return the Q values of an action, (B, 2); NaN if the agent has no critic.
+
+        Args:
+            image: Shape (B, H, W, 3), uint8.
+            proprio: Shape (B, 7).
+            task: Ids, shape (B,).
+            action: Shape (B, 7) [m, rad, 0..1].
+        """
+        if self.critic is None or self.critic_encoder is None:
+            return torch.full((image.shape[0], 2), float("nan"), device=image.device)
+        one_hot = F.one_hot(task, self.n_tasks).to(torch.float32)
+        scaled = 2.0 * (action - self.low) / (self.high - self.low) - 1.0
+        scaled = scaled.clamp(-0.99, 0.99)
+        latent = self.critic_encoder(self._scaled(image), one_hot)
+        values = self.critic(latent, proprio, one_hot, scaled[:, None])  # (E, B, 1)
+        return values[:2, :, 0].t()
+
+    def _scaled(self, image: Tensor) -> Tensor:
+        return image.permute(0, 3, 1, 2).to(torch.float32) / 255.0

@@ -1,0 +1,130 @@
+"""The Gaussian policy behind the image encoder, and how actions are drawn from it.
+
+Letters in shapes: B batch, N width of the task id, Z latent size, K actions per state. The
+modules can be compiled by `torch.jit.script`, so that a bundle holds exactly these.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ptr_training.data.distributed import BatchRng
+from ptr_training.data.normalization import DataSpec
+
+from .config import NetworkConfig
+from .layers import linear, mlp
+
+ACTION_SIZE = 7
+PROPRIO_SIZE = 7
+
+
+class FeatureConcat(nn.Module):
+    """Joins [latent, proprio, task id] to (…, Z + 7 + N).
+
+    The proprioception is standardised if the configuration says so.
+    """
+
+    def __init__(self, config: NetworkConfig, data_spec: DataSpec, latent: int) -> None:
+        super().__init__()
+        self.size = latent + PROPRIO_SIZE + data_spec.n_tasks
+        mean, std = torch.zeros(PROPRIO_SIZE), torch.ones(PROPRIO_SIZE)
+        if config.standardize_proprio:
+            mean = torch.tensor(data_spec.proprio_mean)
+            std = torch.tensor(data_spec.proprio_std)
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    def forward(self, latent: Tensor, proprio: Tensor, task: Tensor) -> Tensor:
+        """Return (…, Z + 7 + N) from (…, Z), (…, 7) and one-hot ids (…, N)."""
+        return torch.cat([latent, (proprio - self.mean) / self.std, task], -1)
+
+
+class Policy(nn.Module):
+    """Linear layers on [latent, proprio, task id] giving mean and log std of a Gaussian.
+
+    Args:
+        config: Sizes.
+        data_spec: Shapes and ranges of the data.
+        latent: Z.
+        squashed: A tanh follows; otherwise the policy acts by its mean alone, clipped to
+            [-1, 1].
+        log_std: Lowest and highest log standard deviation.
+    """
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        data_spec: DataSpec,
+        latent: int,
+        *,
+        squashed: bool,
+        log_std: tuple[float, float] = (-5.0, 2.0),
+    ) -> None:
+        super().__init__()
+        self.observation = FeatureConcat(config, data_spec, latent)
+        self.layers = mlp((self.observation.size, *config.hidden), config.dropout)
+        self.mean = linear(config.hidden[-1], ACTION_SIZE, 0.01)
+        self.log_std = linear(config.hidden[-1], ACTION_SIZE, 0.01)
+        self.squashed = squashed
+        self.lowest, self.highest = log_std
+
+    def forward(
+        self, latent: Tensor, proprio: Tensor, task: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the mean and the log standard deviation, (B, 7) each.
+
+        Args:
+            latent: Shape (B, Z).
+            proprio: Shape (B, 7).
+            task: One-hot ids, shape (B, N).
+        """
+        hidden = self.layers(self.observation(latent, proprio, task))
+        return self.mean(hidden), self.log_std(hidden).clamp(self.lowest, self.highest)
+
+    def mode(self, latent: Tensor, proprio: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the action to execute and its standard deviation.
+
+        Args:
+            latent: Shape (B, Z).
+            proprio: Shape (B, 7).
+            task: One-hot ids, shape (B, N).
+
+        Returns:
+            The action (B, 7), in [-1, 1], and to first order its standard deviation (B, 7);
+            NaN for a policy that acts by its mean alone.
+        """
+        mean, log_std = self.forward(latent, proprio, task)
+        if self.squashed:
+            mode = torch.tanh(mean)
+            return mode, log_std.exp() * (1.0 - mode * mode)
+        return mean.clamp(-1.0, 1.0), torch.full_like(mean, float("nan"))
+
+
+def sample_actions(
+    mean: Tensor, log_std: Tensor, active: Tensor, count: int, rng: BatchRng
+) -> tuple[Tensor, Tensor]:
+    """Draw `count` reparameterised actions per state from a tanh-Gaussian.
+
+    Args:
+        mean: Before tanh, shape (B, 7).
+        log_std: Before tanh, shape (B, 7).
+        active: 1 for the dimensions that count towards the density, shape (7,).
+        count: K.
+        rng: Source of the noise.
+
+    Returns:
+        Actions (B, K, 7) in (-1, 1) and their log densities (B, K).
+    """
+    noise = rng.normal((len(mean), count, mean.shape[1]))
+    u = mean[:, None] + noise * log_std.exp()[:, None]
+    log_normal = -0.5 * noise**2 - log_std[:, None] - 0.5 * math.log(2 * math.pi)
+    # log of the derivative of tanh
+    log_slope = 2.0 * (math.log(2.0) - u - F.softplus(-2.0 * u))
+    log_density = ((log_normal - log_slope) * active).sum(-1)
+    return torch.tanh(u), log_density
