@@ -41,6 +41,18 @@ def test_a_refusal_of_the_controller_is_counted_as_the_gates() -> None:
     }
 
 
+def test_a_command_is_counted_as_clipped_or_as_rejected_never_as_both() -> None:
+    counts = CommandCounts()
+    refusal = Refusal(Kind.UNREACHABLE, "text")
+    counts.count_step(StepResult(STEP, (Kind.ACTION_BOUNDS,), refusal))
+    assert counts.values() == {
+        "clipped": 0,
+        "held": 0,
+        "rejected": 1,
+        "rejected: gate": 1,
+    }
+
+
 def test_refusals_of_the_guard_and_holds_are_counted_by_kind() -> None:
     counts = CommandCounts()
     counts.count_refusal(Kind.LATE)

@@ -243,7 +243,7 @@ def test_go_to_start_moves_slowly_and_refuses_commands_meanwhile(rig: Rig) -> No
     rig.command_and_wait()
     assert len(rig.executed) == 3
     rig.until(lambda: rig.states[-1].reason == "")
-    assert np.allclose(rig.states[-1].proprio[:6], START_POSE, atol=0.02)
+    rig.until(lambda: np.allclose(rig.states[-1].proprio[:6], START_POSE, atol=0.02))
     assert (
         max(np.abs(state.joint_velocities).max() for state in rig.states[underway:]) < 1.2
     )
