@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 
 import pytest
 
@@ -24,15 +23,12 @@ def parser(verb: str) -> argparse.ArgumentParser:
 def test_every_option_has_a_help_text_with_its_default(verb: str) -> None:
     pytest.importorskip("rclpy", reason="ROS 2 is not installed")
     found = parser(verb)
-    text = re.sub(r"\s+", " ", found.format_help())
+    formatter = found.formatter_class(prog=found.prog)
     for action in found._actions:
-        assert action.help, f"{verb} {action.dest}"
-        has_default = (
-            action.option_strings and not action.required and action.dest != "help"
-        )
-        if has_default and action.default not in (argparse.SUPPRESS,):
-            own = text[text.index(re.sub(r"\s+", " ", action.help.split("(")[0]).strip()) :]
-            assert "(default: " in own[: len(action.help) + 120], f"{verb} {action.dest}"
+        assert action.help, f"{verb} {action.dest} has no help text"
+        if action.option_strings and not action.required and action.dest != "help":
+            text = formatter._expand_help(action)
+            assert "(default: " in text, f"{verb} {action.dest}: {text}"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ class DefaultsFormatter(argparse.RawDescriptionHelpFormatter):
         text = action.help
         if not text or "default" in text or not action.option_strings:
             return text
-        if action.default in (None, False, argparse.SUPPRESS) or action.default == []:
+        has_no_default = action.default is None or action.default is False
+        if has_no_default or action.default in (argparse.SUPPRESS, []):
             return text
         return f"{text} (default: %(default)s)"
 
