@@ -26,12 +26,17 @@ ROS = re.compile(
     r"rclpy|launch|launch_ros|ament_index_python|\w+_(msgs|interfaces|srvs)|ptr_\w+|widowx_bringup"
 )
 ROSDEP = {
+    "argcomplete": "python3-argcomplete",
     "cv2": "python3-opencv",
+    "google": "python3-protobuf",
+    "hypothesis": "python3-hypothesis",
+    "jinja2": "python3-jinja2",
     "matplotlib": "python3-matplotlib",
     "numpy": "python3-numpy",
+    "pytest": "python3-pytest",
+    "tqdm": "python3-tqdm",
+    "yaml": "python3-yaml",
 }
-ROSDEP |= {"tqdm": "python3-tqdm", "yaml": "python3-yaml"}
-ROSDEP |= {"hypothesis": "python3-hypothesis", "pytest": "python3-pytest"}
 # Looked up in rosdistro 8468e88 (2026-08-22): each is known for Humble on Ubuntu 22.04 and
 # for Jazzy on 24.04. One unknown key and `rosdep install` installs nothing, so a new one is
 # looked up there before it is added here.
@@ -193,12 +198,83 @@ def required(file: Path) -> set[str]:
 def test_everything_imported_is_required_by_name(package: Path) -> None:
     named = set[str]().union(*map(required, REQUIREMENTS))
     providers = packages_distributions()
-    others = {name for name in imports(package / package.name) if not ROS.fullmatch(name)}
-    assert {
-        name
-        for name in others
-        if not named & set(map(normalised, providers.get(name, [name])))
-    } == set()
+    forgotten = set()
+    for name in imports(package / package.name):
+        distributions = set(map(normalised, providers.get(name, [name])))
+        if not ROS.fullmatch(name) and not named & distributions:
+            forgotten.add(name)
+    assert forgotten == set()
+
+
+def setup_arguments(package: Path) -> dict[str, ast.expr]:
+    """Return the keyword arguments of a package's call of `setup`."""
+    tree = ast.parse((package / "setup.py").read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setup":
+            return {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
+    raise AssertionError(f"{package} has no call of setup")
+
+
+def installs(package: Path) -> set[str]:
+    """Return the distributions that a package's setup.py requires, extras included."""
+    arguments = setup_arguments(package)
+    lines = list(ast.literal_eval(arguments["install_requires"]))
+    for extra, names in ast.literal_eval(arguments["extras_require"]).items():
+        if extra != "test":
+            lines += names
+    return {normalised(re.split(r"[\s=<>;]", line)[0]) for line in lines}
+
+
+def missing_from_setup(package: Path, found: set[str]) -> set[str]:
+    """Return which modules come from no distribution that a package's setup.py requires."""
+    required_here = installs(package)
+    providers = packages_distributions()
+    missing = set()
+    for name in found:
+        distributions = set(map(normalised, providers.get(name, [name])))
+        if name == "google":  # a namespace of many distributions; ours is protobuf
+            distributions = {"protobuf"}
+        if not distributions & required_here:
+            missing.add(name)
+    return missing
+
+
+def third_party_and_ours(package: Path) -> set[str]:
+    """Return the modules that a package imports from PyPI and from our other packages."""
+    found = set()
+    for name in imports(package / package.name) - {package.name, "ptr_msgs"}:
+        if not ROS.fullmatch(name) or name in {other.name for other in PACKAGES}:
+            found.add(name)
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_setup_requires_every_import(package: Path) -> None:
+    assert missing_from_setup(package, third_party_and_ours(package)) == set()
+
+
+def test_a_forgotten_requirement_is_found() -> None:
+    package = ROOT / "src/ptr_policy_node"
+    assert missing_from_setup(package, {"torch", "mujoco", "ptr_training"}) == {
+        "mujoco",
+        "ptr_training",
+    }
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_a_robot_gets_what_apt_lacks_from_pip(package: Path) -> None:
+    """What setup.py requires beside ROS is in robot.in, or has a key of rosdep, or is optional."""
+    arguments = setup_arguments(package)
+    named = {normalised(key) for key in ROSDEP.values()}
+    by_apt = {key.removeprefix("python3-") for key in named}
+    by_apt |= {"opencv-python-headless", "pyyaml", "markupsafe"}
+    by_pip = required(ROOT / "requirements/robot.in")
+    ours = {normalised(other.name) for other in PACKAGES}
+    lines = ast.literal_eval(arguments["install_requires"])
+    names = {normalised(re.split(r"[\s=<>;]", line)[0]) for line in lines}
+    assert names - by_apt - by_pip - ours <= {
+        "tensorboard"
+    }  # curves of training, not on a robot
 
 
 def depends(package: Path, *kinds: str) -> set[str]:

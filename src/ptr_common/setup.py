@@ -12,10 +12,11 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
     ],
-    install_requires=["numpy", "opencv-python-headless"],
+    install_requires=["jinja2", "markupsafe", "numpy", "opencv-python-headless", "tqdm"],
     extras_require={
-        "test": ["hypothesis", "pytest"]
-    },  # colcon test runs pytest where it is named
+        "completion": ["argcomplete"],
+        "test": ["hypothesis", "pytest"],  # colcon test runs pytest where it is named
+    },
     python_requires=">=3.10",
     entry_points={"console_scripts": ["ptr = ptr_common.cli:main"]},
 )

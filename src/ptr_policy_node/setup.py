@@ -12,7 +12,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
     ],
-    install_requires=["numpy", "opencv-python-headless", "tqdm"],
+    install_requires=["ptr_common", "numpy", "torch"],
     extras_require={"openvino": ["openvino"], "test": ["hypothesis", "pytest"]},
     python_requires=">=3.10",
     entry_points={

@@ -18,10 +18,28 @@ setup(
             sorted(map(str, Path("train").glob("*.yaml"))),
         ),  # a link to config/train
     ],
-    install_requires=["ptr_policy_node", "numpy", "pyyaml"],
+    install_requires=[
+        "ptr_common",
+        "ptr_policy_node",
+        "apsw",
+        'backports.zstd; python_version < "3.14"',
+        "google-crc32c",
+        "lz4",
+        "matplotlib",
+        "mcap",
+        "numpy",
+        "opencv-python-headless",
+        "protobuf",
+        "pyyaml",
+        "rosbags",
+        "tensorboard",
+        "torch",
+        "tqdm",
+    ],
     extras_require={
-        "test": ["hypothesis", "pytest"]
-    },  # colcon test runs pytest where it is named
+        "lerobot": ["av", "pyarrow"],
+        "test": ["hypothesis", "pytest"],  # colcon test runs pytest where it is named
+    },
     python_requires=">=3.10",
     entry_points={
         "ptr.commands": [

@@ -28,7 +28,21 @@ setup(
         share("config", "*.xml"),
         share("config/studies", "*.yaml"),
     ],
-    install_requires=["ptr_policy_node", "ptr_training", "numpy", "pyyaml"],
+    install_requires=[
+        "ptr_common",
+        "ptr_policy_node",
+        "ptr_training",
+        "daqp",  # the solver that mink is asked to use, through qpsolvers
+        "matplotlib",
+        "mcap",
+        "mink",
+        "mujoco",
+        "numpy",
+        "opencv-python-headless",
+        "pyyaml",
+        "qpsolvers",
+        "tqdm",
+    ],
     extras_require={
         "spacemouse": ["pyspacemouse"],
         "test": ["hypothesis", "pytest"],  # colcon test runs pytest where it is named

@@ -19,7 +19,8 @@ class DefaultsFormatter(argparse.RawDescriptionHelpFormatter):
         text = action.help
         if not text or "default" in text or not action.option_strings:
             return text
-        if action.default in (None, False, argparse.SUPPRESS) or action.default == []:
+        has_no_default = action.default is None or action.default is False
+        if has_no_default or action.default in (argparse.SUPPRESS, []):
             return text
         return f"{text} (default: %(default)s)"
 
@@ -50,7 +51,10 @@ def whole_number(
     Args:
         smallest: Smallest value allowed.
         largest: Largest value allowed; None: no bound.
-        noun: What the error message calls the value.
+        noun: Name of the value in an error message.
+
+    Returns:
+        A function from text to number that raises `argparse.ArgumentTypeError`.
     """
     bounds = f"{noun} of at least {smallest}"
     if largest is not None:
@@ -77,7 +81,11 @@ seed = whole_number(0, MAX_SEED, noun="a seed")
 
 
 def positive_float(text: str) -> float:
-    """Return a finite number above 0; the argparse type of factors and durations."""
+    """Return a finite number above 0; the argparse type of factors and durations.
+
+    Raises:
+        argparse.ArgumentTypeError: If the text is no number, or the number is not above 0.
+    """
     try:
         value = float(text)
     except ValueError:

@@ -17,7 +17,14 @@ class CdrError(PtrError):
 
 
 def stamp_of(buffer: bytes | memoryview) -> int:
-    """Return the header stamp [ns] of a serialised message that begins with a std_msgs/Header."""
+    """Return the header stamp [ns] of a serialised message that begins with a std_msgs/Header.
+
+    Args:
+        buffer: The serialised message.
+
+    Raises:
+        CdrError: If the message is too short for a stamp.
+    """
     return CdrReader(buffer).stamp()
 
 
@@ -55,7 +62,11 @@ class CdrReader:
         return self._unpack("I")[0]
 
     def string(self) -> str:
-        """Return a string; bytes that are not UTF-8 are replaced."""
+        """Return a string; bytes that are not UTF-8 are replaced.
+
+        Raises:
+            CdrError: If the message ends before the string does.
+        """
         content = self._take(self.unsigned()).tobytes()
         return content.rstrip(b"\0").decode("utf-8", "replace")
 

@@ -39,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
         print(f"ptr {revision()}")
         return 0
+
     name, *rest = arguments
     if name not in verbs:
         return _refuse("ptr", f"no verb {name!r}; {did_you_mean(name, verbs)}")
@@ -49,10 +50,15 @@ def _run(verb: Verb, arguments: list[str]) -> int:
     """Run a verb and return its exit status.
 
     An error that the user can mend is printed as one sentence; one of the program is raised.
+
+    Args:
+        verb: The verb.
+        arguments: Command line after the verb.
     """
     command = f"ptr {verb.name}"
     if verb.entry is None:
         return _refuse(command, f"this verb needs {how_to_get(verb.package)}")
+
     _unwind_on_terminate()
     try:
         return int(verb.entry.load()(arguments) or 0)
@@ -74,21 +80,28 @@ def _run(verb: Verb, arguments: list[str]) -> int:
 
 
 def _refuse(command: str, reason: str) -> int:
+    """Print why a command is refused, and return the exit status."""
     print(f"{command}: {reason}", file=sys.stderr)
     return REFUSED
 
 
 def _is_raised_by_us(error: BaseException) -> bool:
-    """Return whether code of our packages raised an error, rather than a library it calls."""
+    """Return whether code of our packages raised an error.
+
+    An error of ours is about a value that the user gave. An error of a library that our code
+    calls is a mistake of the program, and its traceback is needed.
+    """
     trace = error.__traceback__
     module = ""
     while trace is not None:
         module = trace.tb_frame.f_globals.get("__name__", "")
         trace = trace.tb_next
+
     return module.partition(".")[0] in OURS
 
 
 def _complete(verbs: Mapping[str, Verb]) -> None:
+    """Answer a shell that asks for completions; without an answer, it offers file names."""
     from .completion import complete
 
     # A shell that waits for completions has no use for an error.
@@ -109,8 +122,12 @@ def _unwind_on_terminate() -> None:
 
 
 def overview(verbs: Mapping[str, Verb]) -> str:
-    """Return the usage of `ptr` with a line for each verb; no verb is imported."""
-    lines = ["usage: ptr VERB [options]      (ptr VERB --help tells more)", ""]
+    """Return the usage of `ptr` with a line for each verb; no verb is imported.
+
+    Args:
+        verbs: All verbs by name, in the order in which they are listed.
+    """
+    lines = ["usage: ptr VERB [options]      (options of a verb: ptr VERB --help)", ""]
     for verb in verbs.values():
         lines.append(f"  {verb.name:<{COLUMN}} {verb.summary()}".rstrip())
     lines += ["", "ptr --version prints the version and the git revision."]

@@ -31,6 +31,9 @@ class _ParserFoundError(BaseException):
 def parser_of(function: Callable[[list[str]], object]) -> argparse.ArgumentParser:
     """Return the parser that the function of a verb makes; the function ends where it parses.
 
+    Args:
+        function: The function of a verb, which takes its command line.
+
     Raises:
         LookupError: If the function ends without parsing anything.
     """
@@ -67,6 +70,9 @@ def complete(verbs: Mapping[str, Verb]) -> None:
     Nothing happens where argcomplete is not installed. The shell's request is in the
     environment: `COMP_LINE`, `COMP_POINT`, and `_ARGCOMPLETE`, the number of words that
     start the program.
+
+    Args:
+        verbs: All verbs by name.
     """
     try:
         import argcomplete
@@ -75,6 +81,7 @@ def complete(verbs: Mapping[str, Verb]) -> None:
         return
     first = int(os.environ["_ARGCOMPLETE"])
     words = split_line(os.environ["COMP_LINE"], int(os.environ["COMP_POINT"]))[3][first:]
+
     parser = _parser_of_verbs(verbs)
     if words:
         verb = verbs.get(words[0])
@@ -86,6 +93,7 @@ def complete(verbs: Mapping[str, Verb]) -> None:
 
 
 def _parser_of_verbs(verbs: Mapping[str, Verb]) -> argparse.ArgumentParser:
+    """Return a parser of `ptr` itself; shells that show descriptions show the summaries."""
     parser = argparse.ArgumentParser(prog="ptr")
     parser.add_argument("--version", action="store_true")
     commands = parser.add_subparsers()

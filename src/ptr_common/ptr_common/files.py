@@ -14,7 +14,11 @@ from .errors import PtrError
 
 @contextlib.contextmanager
 def atomic_file(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; on success it is renamed to `path`, else removed."""
+    """Yield a temporary name beside `path`; on success it is renamed to `path`, else removed.
+
+    Args:
+        path: Final name of the file. Folders above it are made.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -39,10 +43,12 @@ def atomic_folder(path: Path | str, *, overwrite: bool = False) -> Iterator[Path
     path = Path(path)
     if path.exists() and not overwrite:
         raise PtrError(f"{path} exists already; choose another folder or remove it first")
+
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         temporary.mkdir(parents=True)
         yield temporary
+
         if path.exists():
             old = path.with_name(f".{path.name}.{os.getpid()}.old")
             path.replace(old)

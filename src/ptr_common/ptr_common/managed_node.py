@@ -166,6 +166,7 @@ class ManagedNode(LifecycleNode):
         super().destroy_node()
 
     def _close(self) -> None:
+        """Do `cleanup` once; a refusal of before is kept."""
         if self.configured:
             self.configured = False
             refusal = self.refusal
@@ -174,6 +175,11 @@ class ManagedNode(LifecycleNode):
             self._release()
 
     def _attempt(self, hook: Callable[[], None]) -> TransitionCallbackReturn:
+        """Call a hook; on an error, keep the reason as `refusal`.
+
+        Returns:
+            FAILURE if the node refuses, ERROR after a mistake of this program.
+        """
         try:
             hook()
         except (PtrError, OSError) as error:
@@ -191,6 +197,7 @@ class ManagedNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _entities(self) -> set[Any]:
+        """Return the publishers, subscriptions, services, clients, timers and guards."""
         kinds = (
             self.publishers,
             self.subscriptions,
@@ -205,6 +212,7 @@ class ManagedNode(LifecycleNode):
         return entities
 
     def _release(self) -> None:
+        """Destroy the entities that were created since the node was configured."""
         for entity in self._entities() - self._lasting:
             for destroy in (
                 self.destroy_publisher,
@@ -249,6 +257,10 @@ class _StopRequest:
 
     Once the node spins, it ends between two callbacks: an exception inside a callback, at any
     instruction, could leave work half-done.
+
+    Attributes:
+        received: Whether a signal has arrived.
+        spinning: Whether the node spins; before that, a signal raises KeyboardInterrupt.
     """
 
     def __init__(self) -> None:
@@ -310,6 +322,7 @@ def _handle_signals(handler: Any) -> None:
 
 
 def _spin(node: Node, stop: _StopRequest) -> None:
+    """Run the callbacks of a node until a signal to stop arrives."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     stop.spinning = True

@@ -94,7 +94,13 @@ def refuse_unknown_parameters(node: Node) -> None:
 
 @dataclass
 class Health:
-    """The state of a node, as one entry of /diagnostics."""
+    """The state of a node, as one entry of /diagnostics.
+
+    Attributes:
+        level: Level of `DiagnosticStatus`.
+        message: One sentence.
+        values: Further values by name.
+    """
 
     level: bytes = DiagnosticStatus.OK
     message: str = "ok"

@@ -98,7 +98,12 @@ def find_verbs() -> dict[str, Verb]:
 
 
 def _first_line(file: Path, function: str) -> str:
-    """Return the first line of a function's docstring in a source file; empty without one."""
+    """Return the first line of a function's docstring in a source file; empty without one.
+
+    Args:
+        file: The source of the module.
+        function: Name of the function.
+    """
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef) and node.name == function:
             docstring = ast.get_docstring(node) or ""
@@ -123,7 +128,14 @@ def how_to_get(module: str) -> str:
 
 
 def missing(error: ImportError) -> str:
-    """Return what an import failed for and how to get it; empty if it is a mistake in our code."""
+    """Return which package an import needs and how to get it.
+
+    Args:
+        error: The error of the import.
+
+    Returns:
+        A clause for an error message; empty if the error is a mistake in our code.
+    """
     module = _top_level(error.name)
     if isinstance(error, ModuleNotFoundError) and module:
         if module in OURS and _is_installed(module):

@@ -71,8 +71,10 @@ def test_the_help_names_a_default_once() -> None:
     parser = VerbParser("record", "Record.")
     parser.add_argument("--episodes", default=10, help="bags to record")
     parser.add_argument("--task", default="a", help="task (default: the first)")
+    parser.add_argument("--seed", default=0, help="seed")
     parser.add_argument("--log", help="file")
     parser.add_argument("--quiet", action="store_true", help="print nothing")
     text = parser.format_help()
     assert "bags to record (default: 10)" in text
-    assert text.count("(default:") == 2
+    assert "seed (default: 0)" in text
+    assert text.count("(default:") == 3

@@ -123,6 +123,7 @@ def _read(bundle: Bundle, name: str, expected: Signature) -> ExportedProgram:
 
 
 def _signature(program: ExportedProgram) -> Signature:
+    """Return shape and type of each input of a program."""
     signature = {}
     for name, value in _inputs(program):
         kind = str(value.dtype).removeprefix("torch.")
@@ -172,6 +173,7 @@ def _check_archive(content: bytes) -> None:
 
 
 def _check_tensors(config: Mapping[str, Any]) -> None:
+    """Check that every tensor of an archive is stored without pickle."""
     for name, tensor in config.items():
         is_plain = PLAIN_TENSOR.fullmatch(tensor["path_name"])
         if tensor["use_pickle"] is not False or not is_plain:
@@ -190,6 +192,7 @@ def _check_model(model: Mapping[str, Any]) -> None:
 
 
 def _check_containers(spec: Any) -> None:
+    """Check that inputs and outputs are passed in plain containers."""
     for key, kind in _items(spec):
         if key == "type" and kind not in CONTAINERS:
             raise BundleError(f"the graph passes a {kind!r}")
@@ -265,6 +268,7 @@ def _convert(weights: Tensor, precision: str) -> None:
 
 
 def _to(node: Node, precision: str) -> Node:
+    """Return a new node that converts the result of a node to a precision."""
     import torch
 
     return node.graph.call_function(

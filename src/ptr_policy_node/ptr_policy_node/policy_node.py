@@ -217,6 +217,7 @@ class PolicyNode(ManagedNode):
     # --- steps ---
 
     def _step(self, image: RawImage) -> None:
+        """Act on an image: publish the command at once, the Q values when they are known."""
         assert self._policy is not None
         arm = self._observations.arm_at_exposure
         assert arm is not None
@@ -226,6 +227,7 @@ class PolicyNode(ManagedNode):
         state = self._new_state(PolicyState.STATUS_ACTING)
         state.policy_std = output.std.astype(np.float64)
         state.latency = (sent_ns - image.stamp_ns) * 1e-9
+
         if self._q_future is not None and not self._q_future.done():
             self._publish_state(state)  # a slow computer: this step's Q values stay NaN
             return
@@ -235,6 +237,13 @@ class PolicyNode(ManagedNode):
         self._q_future.add_done_callback(self._log_q_error)
 
     def _publish_command(self, action: np.ndarray, image_ns: int, sent_ns: int) -> None:
+        """Publish a command.
+
+        Args:
+            action: Shape (7,), see action_space.ACTION_NAMES.
+            image_ns: Stamp of the image that the command answers [ns].
+            sent_ns: Stamp of the command [ns].
+        """
         command = EefCommand(
             action=action.astype(np.float64),
             source=EefCommand.SOURCE_POLICY,
@@ -260,6 +269,7 @@ class PolicyNode(ManagedNode):
         self._publish_state(self._new_state(PolicyState.STATUS_WAITING, reason))
 
     def _new_state(self, status: int, reason: str = "") -> PolicyState:
+        """Return a policy state of this moment, without values of an action."""
         assert self._policy is not None
         self._reported_ns = now_ns(self)
         state = PolicyState(

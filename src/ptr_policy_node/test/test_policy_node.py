@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +16,9 @@ os.environ |= {
     "ROS_DOMAIN_ID": str(1 + os.getpid() % 99),
 }
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from brightness_bundle import CAMERA, TASK, write_brightness_bundle  # noqa: E402
 from lifecycle_msgs.msg import State  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
@@ -27,66 +26,19 @@ from sensor_msgs.msg import Image  # noqa: E402
 
 from ptr_common import qos  # noqa: E402
 from ptr_common.errors import PtrError  # noqa: E402
-from ptr_common.images import fill_message, resize_area  # noqa: E402
+from ptr_common.images import fill_message  # noqa: E402
 from ptr_common.managed_node import to_stamp  # noqa: E402
 from ptr_common.topics import image_topic  # noqa: E402
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState  # noqa: E402
-from ptr_policy_node.bundle import BundleInfo, CameraSpec, write_bundle  # noqa: E402
 from ptr_policy_node.policy import load_bundle  # noqa: E402
 from ptr_policy_node.policy_node import PolicyNode  # noqa: E402
 
-TASK = "put the red cube on the white plate"
-CAMERA = CameraSpec("front", 64, 48)
 SECOND = 1_000_000_000
-
-
-class Brightness(torch.nn.Module):
-    """Moves by the image's brightness, so that a test can tell which image was acted on."""
-
-    @torch.jit.export
-    def act(
-        self, image: torch.Tensor, proprio: torch.Tensor, task: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        step = image.float().mean((1, 2, 3))[:, None] / 255 * 0.05
-        action = torch.cat(
-            [
-                step.expand(-1, 3),
-                torch.zeros_like(proprio[:, :3]),
-                proprio[:, 6:].clamp(0, 1),
-            ],
-            1,
-        )
-        return action, torch.full_like(action, 0.01)
-
-    @torch.jit.export
-    def q(
-        self,
-        image: torch.Tensor,
-        proprio: torch.Tensor,
-        task: torch.Tensor,
-        action: torch.Tensor,
-    ) -> torch.Tensor:
-        return action[:, :2] * 10
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("bundle") / "bundle"
-    module = torch.jit.script(Brightness())
-    images = np.random.default_rng(0).integers(
-        0, 256, (2, CAMERA.height, CAMERA.width, 3), np.uint8
-    )
-    resized = np.stack([resize_area(image, (16, 16)) for image in images])
-    proprio, task = np.zeros((2, 7), np.float32), np.zeros(2, np.int64)
-    inputs = [torch.from_numpy(value) for value in (resized, proprio, task)]
-    action, _ = module.act(*inputs)
-    golden = {
-        "image": images, "proprio": proprio, "task": task, "resized": resized,
-        "action": action.numpy(), "q": module.q(*inputs, action).numpy(),
-    }  # fmt: skip
-    info = BundleInfo("test", CAMERA, 16, 16, 5.0, (TASK,), "executed", {}, {}, "test")
-    write_bundle(path, info, {"policy.pt": module.save_to_buffer()}, golden)
-    return path
+    return write_brightness_bundle(tmp_path_factory.mktemp("bundle") / "bundle")
 
 
 class Rig:
@@ -278,22 +230,6 @@ def test_late_image_is_acted_on_with_the_arm_state_of_when_it_was_seen(
         rclpy.shutdown()
 
 
-def test_camera_too_late_for_the_oldest_image_acted_on_is_refused(bundle: Path) -> None:
-    camera = ("camera:=front", "width:=64", "height:=48")
-    result = run_node(
-        "autostart:=true", f"bundle:={bundle}", *camera, "camera_latency:=0.3"
-    )
-    assert result.returncode == 2
-    assert (
-        "camera_latency is 0.3 s: no image would be younger than max_image_age, 0.2 s"
-        in result.stderr
-    )
-    result = run_node(
-        "autostart:=true", f"bundle:={bundle}", *camera, "camera_latency:=80.0"
-    )
-    assert "parameter camera_latency of policy_node" in result.stderr
-
-
 @pytest.mark.parametrize(
     ("what", "reason"),
     [
@@ -396,45 +332,3 @@ def test_refused_bundle_leaves_the_node_unconfigured(bundle: Path, tmp_path: Pat
     finally:
         rig.close()
         rclpy.shutdown()
-
-
-def run_node(*parameters: str) -> subprocess.CompletedProcess[str]:
-    arguments = [word for parameter in parameters for word in ("-p", parameter)]
-    return subprocess.run(
-        [sys.executable, "-m", "ptr_policy_node.policy_node", "--ros-args", *arguments],
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-
-
-def test_autostart_with_a_wrong_camera_ends_with_one_error(bundle: Path) -> None:
-    result = run_node(
-        "autostart:=true", f"bundle:={bundle}", "camera:=front", "width:=640", "height:=480"
-    )
-    assert result.returncode == 2
-    assert "camera size is (64, 48) in the bundle, (640, 480) here" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-def test_backend_that_cannot_run_the_bundle_ends_the_node_with_those_that_can(
-    bundle: Path,
-) -> None:
-    camera = ("camera:=front", "width:=64", "height:=48")
-    result = run_node("autostart:=true", f"bundle:={bundle}", *camera, "backend:=aot")
-    assert result.returncode == 2
-    assert "backend 'aot' runs bundles of the form 'export'" in result.stderr
-    assert "choose torchscript" in result.stderr
-
-
-def test_unknown_parameter_is_refused() -> None:
-    result = run_node("bundel:=x")
-    assert result.returncode == 2
-    assert "no parameter 'bundel'" in result.stderr
-
-
-def test_torch_is_not_imported_before_the_node_is_configured() -> None:
-    code = (
-        "import sys, rclpy; from ptr_policy_node.policy_node import PolicyNode; "
-        "rclpy.init(); PolicyNode(); "
-        "assert 'torch' not in sys.modules; assert 'ptr_training' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -137,6 +137,7 @@ class Calibrator(Node):
         return ""
 
     def _parameter_of(self, node: str, name: str) -> str:
+        """Return a parameter of another node as text; empty if it does not answer in time."""
         client = self.create_client(GetParameters, f"{node}/get_parameters")
         with contextlib.suppress(CalibrationError):
             self._wait(client.service_is_ready, 1.0, "")
@@ -184,6 +185,11 @@ class Calibrator(Node):
         return all(counts)
 
     def _stand_at_start(self) -> None:
+        """Move the arm to its start pose, and wait until it is still.
+
+        Raises:
+            CalibrationError: If the arm refuses, or does not come to rest in time.
+        """
         self._wait(
             self._go_to_start.service_is_ready,
             START_LIMIT,
@@ -208,6 +214,7 @@ class Calibrator(Node):
         self._wait(is_still, MOVE_LIMIT, "the arm does not come to rest at its start pose")
 
     def _begin(self) -> None:
+        """Start an episode; images and arm states are recorded from now on."""
         self._images, self._states = [], []
         self._episode = str(uuid.uuid4())
         self._schedule.restart()
@@ -232,6 +239,7 @@ class Calibrator(Node):
         self._events.publish(message)
 
     def _send(self, action: np.ndarray) -> None:
+        """Publish an action, shape (7,), as the answer to the image that is due."""
         command = EefCommand(
             action=action,
             source=EefCommand.SOURCE_SCRIPT,
@@ -280,6 +288,7 @@ class Calibrator(Node):
             self._spinner.spin_once(timeout_sec=0.05)
 
     def _check_arm(self) -> None:
+        """Raise CalibrationError if the arm holds, or has stopped publishing its state."""
         assert self._state is not None
         if self._state.status != ArmState.STATUS_OK:
             raise CalibrationError(f"the arm holds: {self._state.reason}")

@@ -112,6 +112,13 @@ def _find(name: str) -> Path:
 
 
 def _row(path: Path, name: str, values: Mapping[str, Any]) -> Row:
+    """Return a row of a plan after checking its keys and stages.
+
+    Args:
+        path: File of the plan, for error messages.
+        name: Name of the row.
+        values: Its keys, inherited ones included.
+    """
     known = [column.name for column in fields(Row) if column.name != "name"]
     arguments: dict[str, Any] = {}
     for key, value in values.items():
@@ -151,6 +158,7 @@ def with_needs(plan: StudyPlan, names: Sequence[str]) -> list[Row]:
 
 
 def _add_with_needs(plan: StudyPlan, name: str, ordered: dict[str, Row]) -> None:
+    """Append a row to `ordered`, after the rows that it needs."""
     if name not in plan.rows:
         raise StudyError(f"no row {name!r} in the plan; {did_you_mean(name, plan.rows)}")
     if name in ordered:

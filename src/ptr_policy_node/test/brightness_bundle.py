@@ -1,0 +1,62 @@
+"""A bundle of a policy that moves by the brightness of its image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ptr_common.images import resize_area
+from ptr_policy_node.bundle import BundleInfo, CameraSpec, write_bundle
+
+TASK = "put the red cube on the white plate"
+CAMERA = CameraSpec("front", 64, 48)
+
+
+class Brightness(torch.nn.Module):
+    """Moves by the image's brightness, so that a test can tell which image was acted on."""
+
+    @torch.jit.export
+    def act(
+        self, image: torch.Tensor, proprio: torch.Tensor, task: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        step = image.float().mean((1, 2, 3))[:, None] / 255 * 0.05
+        action = torch.cat(
+            [
+                step.expand(-1, 3),
+                torch.zeros_like(proprio[:, :3]),
+                proprio[:, 6:].clamp(0, 1),
+            ],
+            1,
+        )
+        return action, torch.full_like(action, 0.01)
+
+    @torch.jit.export
+    def q(
+        self,
+        image: torch.Tensor,
+        proprio: torch.Tensor,
+        task: torch.Tensor,
+        action: torch.Tensor,
+    ) -> torch.Tensor:
+        return action[:, :2] * 10
+
+
+def write_brightness_bundle(path: Path) -> Path:
+    """Write the bundle to a folder and return the folder."""
+    module = torch.jit.script(Brightness())
+    images = np.random.default_rng(0).integers(
+        0, 256, (2, CAMERA.height, CAMERA.width, 3), np.uint8
+    )
+    resized = np.stack([resize_area(image, (16, 16)) for image in images])
+    proprio, task = np.zeros((2, 7), np.float32), np.zeros(2, np.int64)
+    inputs = [torch.from_numpy(value) for value in (resized, proprio, task)]
+    action, _ = module.act(*inputs)
+    golden = {
+        "image": images, "proprio": proprio, "task": task, "resized": resized,
+        "action": action.numpy(), "q": module.q(*inputs, action).numpy(),
+    }  # fmt: skip
+    info = BundleInfo("test", CAMERA, 16, 16, 5.0, (TASK,), "executed", {}, {}, "test")
+    write_bundle(path, info, {"policy.pt": module.save_to_buffer()}, golden)
+    return path
