@@ -346,7 +346,7 @@ def test_q_that_leaves_the_possible_returns_is_reported_once(
         "--set",
         "agent.clone_steps=0",
         "--set",
-        "agent.alpha=-300",
+        "agent.min_q_version=v1",
         "--set",
         "agent.critic_lr=1.0",
     ]
