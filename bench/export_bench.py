@@ -114,7 +114,7 @@ def image_fields(kind: str, seed: int) -> tuple[Any, ...]:
 
 
 def write_bag(directory: Path, name: str, frames: int, kind: str) -> Path:
-    """Write one episode with an image, four states, a command and its execution per control step."""
+    """Write one episode with an image, four states and a command, executed, per control step."""
     recording = Recording(directory, name)
     images = [image_fields(kind, seed) for seed in range(8)]
     pose = recording.make["geometry_msgs/msg/Pose"](

@@ -73,16 +73,16 @@ def decode_observations(
 
 
 def _decode_states(
-    streams: BagStreams, steps: Iterable[Steps], known: Mapping[int, np.ndarray]
+    streams: BagStreams, steps: Iterable[Steps], earlier: Mapping[int, np.ndarray]
 ) -> tuple[dict[int, np.ndarray], bool]:
     """Return the arm state of every step, shape (7,) by index, and whether all could be read.
 
     Args:
         streams: The messages of the bag.
         steps: Steps of the episodes that are not refused.
-        known: Arm states that were decoded before, by index.
+        earlier: Arm states that were decoded before, by index.
     """
-    proprio = dict(known)
+    proprio = dict(earlier)
     needed: set[int] = set()
     for part in steps:
         needed.update(part.states.tolist())

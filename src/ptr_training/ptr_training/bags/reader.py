@@ -146,10 +146,10 @@ class Bag:
         Raises:
             BagError: If the definition is damaged, or there is none.
         """
-        kind, text = self._storage.definitions.get(type_name, ("", ""))
+        language, text = self._storage.definitions.get(type_name, ("", ""))
         try:
-            if kind:
-                return _parsed(type_name, kind, text)
+            if language:
+                return _parsed(type_name, language, text)
             return _installed(type_name, self.path)
         except TypesysError as error:
             raise BagError(
@@ -342,16 +342,17 @@ def _note_type(types: dict[str, str], topic: str, type_name: str, path: Path) ->
 
 
 @functools.lru_cache(maxsize=64)
-def _parsed(type_name: str, kind: str, text: str) -> Typestore:
+def _parsed(type_name: str, language: str, text: str) -> Typestore:
     """Return a store with the types of one definition, parsed once for all bags with it.
 
     Args:
         type_name: Type that the definition is of.
-        kind: Language of the definition, ros2msg or ros2idl.
+        language: Language of the definition, ros2msg or ros2idl.
         text: The definition, with those of the types it uses.
     """
     types: dict[str, Any] = {}
-    if kind == "ros2idl":  # files one after the other, each below "IDL: package/msg/Name"
+    if language == "ros2idl":
+        # files one after the other, each below a line "IDL: package/msg/Name"
         for part in text.split("=" * 80 + "\n"):
             if part.startswith("IDL: "):
                 part = part.split("\n", 1)[1]

@@ -96,7 +96,7 @@ def split(streams: BagStreams, *, task: str, outcome: str) -> list[Span]:
 
 
 def _ended(span: Span, stamp_ns: int, event: int) -> Span:
-    """Return a running episode as an event of its own id ends it.
+    """Return a running episode as an event of the same id ends it.
 
     Args:
         span: The running episode.

@@ -162,24 +162,24 @@ def _namespace(bag: Bag) -> str:
     Raises:
         BagError: If the bag holds the commands of no arm or of several.
     """
-    found = []
+    topics = []
     for topic in bag.types:
         if f"/{topic}".endswith(f"/{TOPIC_COMMAND}") and bag.counts[topic]:
-            found.append(topic)
+            topics.append(topic)
 
-    if not found:
+    if not topics:
         raise BagError(
             f"{bag.path} holds no commands: no topic ends in {TOPIC_COMMAND}, "
             f"there are {_listed(bag.types)}"
         )
 
-    if len(found) > 1:
+    if len(topics) > 1:
         raise BagError(
-            f"{bag.path} holds the commands of several arms, {_listed(found)}; "
+            f"{bag.path} holds the commands of several arms, {_listed(topics)}; "
             "record one arm per bag"
         )
 
-    return found[0][: -len(TOPIC_COMMAND)]
+    return topics[0][: -len(TOPIC_COMMAND)]
 
 
 def _known_topics(bag: Bag, prefix: str, command: str) -> list[str]:

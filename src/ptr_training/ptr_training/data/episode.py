@@ -122,10 +122,10 @@ def read_versioned(file: Path, version: int) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StoreError(f"{file} cannot be read: {error}") from error
 
-    found = contents.get("format_version") if isinstance(contents, dict) else None
-    if found != version:
+    file_version = contents.get("format_version") if isinstance(contents, dict) else None
+    if file_version != version:
         raise StoreError(
-            f"{file}: format_version is {found!r}, this version reads {version}"
+            f"{file}: format_version is {file_version!r}, this version reads {version}"
         )
 
     return contents

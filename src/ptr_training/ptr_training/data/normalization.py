@@ -108,7 +108,7 @@ def fit_spec(
         stores: Data of the first training stage.
         n_tasks: Width of the task id.
         min_action_std: Dimensions that vary less, in units of the scaled action, are not
-            learnt: a conservative critic would tell data from random actions by them alone.
+            learnt: by them alone a conservative critic would separate data from random actions.
         balance: Weigh the dimensions of the cloning loss by the inverse of their variance.
             The gripper varies most and hides the few centimetres that decide a grasp
             (docs/learning.md).

@@ -130,12 +130,12 @@ def review(
     entries = EpisodeStore.open(path, reviewed=False).entries
     history = read_marks(path, entries)
     _check(requested, {entry.id: entry.length for entry in entries}, where)
-    known = current_marks(history)
+    current = current_marks(history)
     author = os.environ.get("USER", "")
     time = datetime.now(timezone.utc).isoformat(timespec="seconds")
     new = []
     for mark in requested:
-        if _changes(mark, known.get(mark.id)):
+        if _changes(mark, current.get(mark.id)):
             new.append(replace(mark, by=author, at=time))
 
     if new:
@@ -262,9 +262,9 @@ def _check(requested: Sequence[Mark], lengths: Mapping[str, int], where: str) ->
             )
 
 
-def _changes(mark: Mark, known: Mark | None) -> bool:
+def _changes(mark: Mark, current: Mark | None) -> bool:
     """Return whether a mark differs from the one that counts; repeating a table adds nothing."""
-    if known is None:
+    if current is None:
         return mark.verdict != "clear"
     new = (mark.verdict, mark.first, mark.last, mark.reason)
-    return new != (known.verdict, known.first, known.last, known.reason)
+    return new != (current.verdict, current.first, current.last, current.reason)

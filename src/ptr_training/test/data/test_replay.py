@@ -58,7 +58,7 @@ def test_sampling_covers_every_store_evenly_by_transitions(make_store: MakeStore
     ]
     task_ids = TaskIds.for_tasks(["a", "b"], 0)
     replay = Replay(
-        [Transitions(each, task_ids) for each in stores],
+        [Transitions(store, task_ids) for store in stores],
         [],
         mix=1.0,
         batch_size=4000,
@@ -106,14 +106,9 @@ def test_frames_on_a_device_give_the_same_batches(make_store: MakeStore) -> None
         mapped, resident = replay_of(path, sampling), replay_of(path, sampling)
         resident.to_device(torch.device("cpu"))
         assert resident.resident
+        batches = mapped.gather(*_first(mapped)), resident.gather(*_first(resident))
         for name in Batch.__dataclass_fields__:
-            one, other = (
-                getattr(each, name)
-                for each in (
-                    mapped.gather(*_first(mapped)),
-                    resident.gather(*_first(resident)),
-                )
-            )
+            one, other = getattr(batches[0], name), getattr(batches[1], name)
             assert torch.equal(one, other), name
 
 
