@@ -1,8 +1,8 @@
-"""Frames per second of `ptr export` against the rosbags library with the same resize, on 640x480 bags, raw and JPEG.
+"""Frames per second of `ptr export` and of the rosbags library, on 640x480 bags, raw and JPEG.
 
-Both read the same bags in the same run, in turns, and decode and resize every one of their
-frames: the bags have one image per control step. `ptr export` does more (state, commands,
-rewards, audit, store); the other only that.
+Both read the same bags in the same run, in turns, and decode and resize all their frames
+with the same resize: the bags have one image per control step. `ptr export` does more
+(state, commands, rewards, audit, store).
 
     python bench/export_bench.py [--bags 6] [--frames 100] [--size 128] [--rounds 5]
 
@@ -51,36 +51,34 @@ class Recording:
         self.store = get_typestore(Stores.ROS2_JAZZY)
         for kind in (STATE, COMMAND):
             types = get_types_from_msg(message_definition(kind), kind)
-            self.store.register(
-                {
-                    name: fields
-                    for name, fields in types.items()
-                    if name not in self.store.types
-                }
-            )
+            for type_name in set(types) & set(self.store.types):
+                del types[type_name]
+            self.store.register(types)
         self.make = self.store.types
         self.writer = BagWriter(
             directory,
             name,
             {"episode_id": name, "task": "put red in bowl", "camera": "front"},
         )
-        self.topics = {
-            name: Topic(name, kind, message_definition(kind), type_hash(kind))
-            for name, kind in {
-                **{topic: kind for kind, topic in IMAGES.items()},
-                "/arm/state": STATE,
-                "/arm/command": COMMAND,
-                "/arm/executed": COMMAND,
-            }.items()
-        }
+        self.topics: dict[str, Topic] = {}
+        for kind, topic in (
+            *IMAGES.items(),
+            (STATE, "/arm/state"),
+            (COMMAND, "/arm/command"),
+            (COMMAND, "/arm/executed"),
+        ):
+            definition = message_definition(kind)
+            self.topics[topic] = Topic(topic, kind, definition, type_hash(kind))
 
     def header(self, stamp_ns: int) -> Any:
+        """Return a std_msgs/Header."""
         stamp = self.make["builtin_interfaces/msg/Time"](
             stamp_ns // 10**9, stamp_ns % 10**9
         )
         return self.make["std_msgs/msg/Header"](stamp, "base_link")
 
     def put(self, topic: str, stamp_ns: int, *fields: Any) -> None:
+        """Write a message made of a header and other fields."""
         kind = self.topics[topic].type_name
         message = self.make[kind](self.header(stamp_ns), *fields)
         self.writer.write(
@@ -88,8 +86,11 @@ class Recording:
         )
 
 
-def make_picture(seed: int) -> np.ndarray:
-    """Return a picture of slow waves with the noise of a camera, shape (480, 640, 3): as a JPEG, some 50 kB."""
+def make_image(seed: int) -> np.ndarray:
+    """Return an image of slow waves with the noise of a camera, shape (480, 640, 3).
+
+    As a JPEG it has some 50 kB.
+    """
     rng = np.random.default_rng(seed)
     row, column = np.mgrid[:480, :640][..., None]
     down, right, start = (
@@ -103,17 +104,17 @@ def make_picture(seed: int) -> np.ndarray:
 
 
 def image_fields(kind: str, seed: int) -> tuple[Any, ...]:
-    """Return what stands after the header of an image message."""
-    picture = make_picture(seed)
+    """Return the fields of an image message after its header."""
+    image = make_image(seed)
     if kind == IMAGE:
-        return 480, 640, "rgb8", 0, 1920, picture.ravel()
-    return "jpeg", cv2.imencode(
-        ".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
-    )[1].ravel()
+        return 480, 640, "rgb8", 0, 1920, image.ravel()
+    quality = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
+    encoded = cv2.imencode(".jpg", image[..., ::-1], quality)[1]
+    return "jpeg", encoded.ravel()
 
 
 def write_bag(directory: Path, name: str, frames: int, kind: str) -> Path:
-    """Write one episode with an image, four states, a command and its execution per control step."""
+    """Write one episode with an image, four states and a command, executed, per control step."""
     recording = Recording(directory, name)
     images = [image_fields(kind, seed) for seed in range(8)]
     pose = recording.make["geometry_msgs/msg/Pose"](
@@ -151,49 +152,47 @@ def read_with_rosbags(bags: list[Path], size: int) -> int:
     frames = 0
     for bag in bags:
         with AnyReader([bag]) as reader:
-            images = [
-                connection
-                for connection in reader.connections
-                if connection.msgtype in IMAGES
-            ]
+            images = [topic for topic in reader.connections if topic.msgtype in IMAGES]
             for connection, _, data in reader.messages(images):
                 message: Any = reader.deserialize(data, connection.msgtype)
                 if connection.msgtype == IMAGE:
-                    picture = message.data.reshape(message.height, message.width, 3)
+                    image = message.data.reshape(message.height, message.width, 3)
                 else:
                     decoded = np.asarray(cv2.imdecode(message.data, cv2.IMREAD_COLOR))
-                    picture = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
-                resize_area(picture, (size, size))
+                    image = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+                resize_area(image, (size, size))
                 frames += 1
     return frames
 
 
 def read_with_export(bags: list[Path], size: int) -> int:
     """Run all of `ptr export`, into a store that is thrown away."""
-    quiet = contextlib.redirect_stderr(
-        io.StringIO()
-    )  # no progress bars between the figures
+    quiet = contextlib.redirect_stderr(io.StringIO())  # no progress bars between figures
     with tempfile.TemporaryDirectory(dir=bags[0].parent) as folder, quiet:
         audits = export(bags, Path(folder) / "store", ReadOptions(image_size=size))
-    topics = (topic for audit in audits for topic in audit["topics"].items())
-    return sum(entry["fates"]["used"] for name, entry in topics if name in IMAGES.values())
+    frames = 0
+    for audit in audits:
+        for topic in IMAGES.values():
+            if topic in audit["topics"]:
+                frames += audit["topics"][topic]["fates"]["used"]
+    return frames
 
 
 def rate(
     read: Callable[[list[Path], int], int], bags: list[Path], size: int, cores: int
 ) -> float:
     """Return frames per second of real time on that many cores."""
-    every = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(every)[:cores])
+    all_cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(all_cores)[:cores])
     try:
         start = time.perf_counter()
         return read(bags, size) / (time.perf_counter() - start)
     finally:
-        os.sched_setaffinity(0, every)
+        os.sched_setaffinity(0, all_cores)
 
 
 def compare(bags: list[Path], size: int, cores: int, rounds: int) -> None:
-    """Print what both make of the bags on that many cores, in turns."""
+    """Print the frames per second of both on that many cores, in turns."""
     readers = {"rosbags": read_with_rosbags, "ptr export": read_with_export}
     rates: dict[str, list[float]] = {name: [] for name in readers}
     for name in [*readers] * rounds:
@@ -201,13 +200,11 @@ def compare(bags: list[Path], size: int, cores: int, rounds: int) -> None:
     for name, values in rates.items():
         median, low, high = statistics.median(values), min(values), max(values)
         print(f"  {name:<11} {median:6.0f} frames/s  (of {low:.0f} to {high:.0f})")
-    ratios = [
-        ours / theirs
-        for ours, theirs in zip(rates["ptr export"], rates["rosbags"], strict=True)
-    ]
-    print(
-        f"  ratio       {statistics.median(ratios):6.2f}  (of {min(ratios):.2f} to {max(ratios):.2f})"
-    )
+    ratios = []
+    for ours, theirs in zip(rates["ptr export"], rates["rosbags"], strict=True):
+        ratios.append(ours / theirs)
+    median, low, high = statistics.median(ratios), min(ratios), max(ratios)
+    print(f"  ratio       {median:6.2f}  (of {low:.2f} to {high:.2f})")
 
 
 def main() -> None:

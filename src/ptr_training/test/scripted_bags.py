@@ -41,7 +41,7 @@ def header(stamp_ns: int, frame: str = "base_link") -> Any:
     return make("std_msgs/msg/Header", time(stamp_ns), frame)
 
 
-def picture(number: int) -> np.ndarray:
+def pixels_of(number: int) -> np.ndarray:
     """Image number `number`: its number in the first pixels, noise elsewhere."""
     image = np.random.default_rng(number).integers(0, 256, (*SIZE, 3), np.uint8)
     image[:8, :8] = number % 256
@@ -77,7 +77,7 @@ class Script:
         topic: str = "camera/front/image_raw",
         encoding: str = "rgb8",
     ) -> None:
-        pixels = picture(number)
+        pixels = pixels_of(number)
         value = make(
             IMAGE,
             header(stamp, "front"),
@@ -181,7 +181,7 @@ def write(
         writer.set_custom_data(key, value)
     with writer:
         connections: dict[str, Any] = {}
-        for message in sorted(script.messages, key=lambda each: each.log_time):
+        for message in sorted(script.messages, key=lambda message: message.log_time):
             kind = message.value.__msgtype__
             if message.topic not in connections:
                 connections[message.topic] = writer.add_connection(

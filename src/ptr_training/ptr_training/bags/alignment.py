@@ -99,6 +99,7 @@ def match_executed(
     for number, image in enumerate(observed.tolist()):
         if image and by_image.get(image):
             matches[number] = by_image[image].pop(0)
+
     free = np.ones(len(executed_stamps), bool)
     free[matches[matches >= 0]] = False
     next_stamps = np.append(stamps[1:], np.iinfo(np.int64).max)
@@ -108,7 +109,7 @@ def match_executed(
         candidates = first + np.flatnonzero(free[first:last])
         if len(candidates):
             matches[number] = candidates[0]
-            free[candidates[0]] = False
+
     return matches
 
 
@@ -132,6 +133,7 @@ def align(commands: Commands, images: np.ndarray, states: np.ndarray, end_ns: in
     ):
         if not count:
             raise AlignmentError(f"no {name}")
+
     times, members = _slots(commands)
     times = np.append(times, _last_observation_time(int(times[-1]), end_ns))
     times = np.maximum.accumulate(times)
@@ -139,18 +141,18 @@ def align(commands: Commands, images: np.ndarray, states: np.ndarray, end_ns: in
     fresh = _fresh(images, image, times) & _fresh(states, state, times)
     first = int(np.argmax(fresh)) if fresh.any() else len(fresh)
     steps = len(members)
-    if steps > first and (not fresh[steps] or image[steps] == image[steps - 1]):
+    if not fresh[steps] or image[steps] == image[steps - 1]:
         steps -= 1  # no image shows the result of the last action
     if steps <= first:
         raise AlignmentError(
             "no command has an image and an arm state both before and after it"
         )
+
     observed = slice(first, steps + 1)
     if not fresh[observed].all():
         step = first + int(np.argmin(fresh[observed]))
-        image_age = int(times[step] - images[image[step]])
-        state_age = int(times[step] - states[state[step]])
-        raise AlignmentError(_why_stale(image_age, state_age, step))
+        ages = times[step] - images[image[step]], times[step] - states[state[step]]
+        raise AlignmentError(_why_stale(int(ages[0]), int(ages[1]), step))
     kept = slice(first, steps)
     return Steps(
         images=image[observed],
@@ -234,11 +236,19 @@ def _slots(commands: Commands) -> tuple[np.ndarray, list[np.ndarray]]:
         times.append(int(commands.observed[index]) or stamp)
         members.append(np.array([index]))
         before = stamp
+
     return np.array(times), members
 
 
 def _grid(stamps: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return the times of a grid of one period from the first stamp on, and each slot's commands."""
+    """Return the times of a grid of one period from the first stamp on, and each slot's commands.
+
+    Args:
+        stamps: Of the commands, shape (C,), ascending [ns].
+
+    Returns:
+        Times, shape (T,) [ns]; indices of the commands of each slot, T arrays.
+    """
     slot = (stamps - stamps[0]) // PERIOD_NS
     numbers = np.arange(slot[-1] + 1)
     members = [np.flatnonzero(slot == number) for number in numbers]

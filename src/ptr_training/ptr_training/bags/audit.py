@@ -62,7 +62,12 @@ def _counts_of(stream: Stream) -> dict[str, int]:
 
 
 def _status_of(topic: str, type_name: str) -> MessageStatus:
-    """Return the status of all messages of a topic that no episode is made of."""
+    """Return the status of all messages of a topic that no episode is made of.
+
+    Args:
+        topic: Full name of the topic.
+        type_name: Type of its messages.
+    """
     if type_name in IMAGE_TYPES:
         return MessageStatus.OTHER_CAMERA
     if _NOT_NEEDED.search(topic):

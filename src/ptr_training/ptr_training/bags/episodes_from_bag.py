@@ -139,7 +139,12 @@ def _align_readable(
 
 
 def align_span(streams: BagStreams, selection: Selection) -> Alignment:
-    """Return the steps of one episode, made of the images and states that are readable."""
+    """Return the steps of one episode, made of the images and states that are readable.
+
+    Args:
+        streams: The messages of the bag.
+        selection: The commands of the episode.
+    """
     if selection.span.discarded:
         return Alignment(selection, None)
     images = streams.images.readable()
@@ -153,11 +158,17 @@ def align_span(streams: BagStreams, selection: Selection) -> Alignment:
         )
     except AlignmentError as error:
         return Alignment(selection, None, str(error))
+
     return Alignment(selection, steps.renumbered(images, states))
 
 
 def settle(streams: BagStreams, alignments: Sequence[Alignment]) -> None:
-    """Set the status of every message of the streams."""
+    """Set the status of every message of the streams.
+
+    Args:
+        streams: The messages of the bag.
+        alignments: The steps of every episode, or why it has none.
+    """
     for alignment in alignments:
         _settle_span(streams, alignment)
     for alignment in alignments:
@@ -173,12 +184,15 @@ def _settle_span(streams: BagStreams, alignment: Alignment) -> None:
         lost = MessageStatus.DISCARDED
     elif alignment.refusal:
         lost = MessageStatus.REFUSED
+
     for stream in (streams.images, streams.states):
         inside = stream.between(span.start_ns, span.end_ns)
         stream.mark(inside, lost or MessageStatus.SUPERSEDED)
+
     if streams.executed is not streams.commands:
         inside = streams.executed.between(span.start_ns, span.end_ns)
         streams.executed.mark(inside, lost or MessageStatus.UNMATCHED)
+
     if lost is not None:
         streams.commands.mark(alignment.selection.indices, lost)
 
@@ -205,7 +219,15 @@ def _episode(
     frames: np.ndarray,
     observations: Observations,
 ) -> Episode:
-    """Return the steps of a span with their observations as an episode."""
+    """Return the steps of a span with their observations as an episode.
+
+    Args:
+        streams: The messages of the bag.
+        alignment: The span and its commands.
+        steps: Its T steps.
+        frames: Images of the steps, shape (T + 1, H, W, 3), uint8.
+        observations: Arm states of the steps.
+    """
     span = alignment.selection.span
     seed = re.search(r"\bseed[ =](\d+)", span.text)
     proprio = [observations.proprio[index] for index in steps.states.tolist()]
@@ -236,6 +258,7 @@ def _audit_entry(alignment: Alignment) -> dict[str, Any]:
     if steps is None:
         entry["refused"] = alignment.refusal or "discarded by the operator"
         return entry
+
     executed = alignment.selection.executed[steps.made]
     entry["steps"] = len(steps)
     entry["held"] = sum(not len(members) for members in steps.members)

@@ -46,11 +46,13 @@ def main(argv: list[str]) -> int:
             f"--image-size is {arguments.image_size}; "
             f"allowed are {smallest} to {largest} pixels"
         )
+
     if arguments.workers < 0:
         raise PtrError(
             f"--workers is {arguments.workers}; allowed are 0 (as many as are worth it) "
             "and more"
         )
+
     if arguments.camera_latency is not None:
         camera_latency(arguments.camera_latency)
     options = ReadOptions(
@@ -92,6 +94,20 @@ def _parser() -> argparse.ArgumentParser:
         default="executed",
         help="command that is learnt from [%(default)s]",
     )
+    _add_bag_options(parser)
+    parser.add_argument(
+        "--check-crc",
+        action="store_true",
+        help="verify the checksums of all chunks (slower) [no]",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes [as many as are worth it]"
+    )
+    return parser
+
+
+def _add_bag_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for what bags do not say, or say wrongly."""
     parser.add_argument(
         "--camera",
         default="",
@@ -114,15 +130,6 @@ def _parser() -> argparse.ArgumentParser:
         default="success",
         help="outcome of the episode, for bags without episode events [%(default)s]",
     )
-    parser.add_argument(
-        "--check-crc",
-        action="store_true",
-        help="verify the checksums of all chunks (slower) [no]",
-    )
-    parser.add_argument(
-        "--workers", type=int, default=0, help="processes [as many as are worth it]"
-    )
-    return parser
 
 
 def find_bags(paths: Iterable[Path]) -> list[Path]:
@@ -148,18 +155,24 @@ def _is_folder_of_bags(path: Path) -> bool:
 
 
 def _bags_in(folder: Path) -> list[Path]:
-    """Return the bags in a folder by name; name the interrupted recordings that are left out."""
+    """Return the bags in a folder by name; name the interrupted recordings that are left out.
+
+    Raises:
+        BagError: If it holds no bag.
+    """
     bags = sorted(file.parent for file in folder.glob("[!.]*/metadata.yaml"))
     if not bags:
         raise BagError(
             f"{folder} is neither a bag nor a folder of bags: it holds no metadata.yaml"
         )
+
     partial = len(list(folder.glob(".*.partial")))
     if partial:
         print(
             f"{folder}: {partial} interrupted recordings left out; "
             f"`ptr recover {folder}` restores them"
         )
+
     return bags
 
 
@@ -198,6 +211,7 @@ def export(
             writer.info = replace(info, sources=_sources(audits))
             text = json.dumps({"bags": audits}, indent=1) + "\n"
             (writer.folder / "audit.json").write_text(text)
+
     return audits
 
 
@@ -235,12 +249,14 @@ def table(audits: Sequence[dict[str, Any]]) -> str:
                 f"{number} bags: camera latency {1e3 * latency:.1f} ms, "
                 "taken off the image stamps"
             )
+
     for audit in audits:
         for entry in audit["episodes"]:
             if not entry["steps"]:
                 lines.append(
                     f"dropped episode {entry['id']} of {audit['name']}: {entry['refused']}"
                 )
+
     return "\n".join(lines)
 
 
@@ -250,6 +266,7 @@ def _topic_table(audits: Sequence[dict[str, Any]]) -> str:
     for audit in audits:
         for topic, entry in audit["topics"].items():
             counts.setdefault(topic, Counter()).update(entry["fates"])
+
     rows = []
     for topic, by_status in sorted(counts.items()):
         dropped = []
@@ -257,6 +274,7 @@ def _topic_table(audits: Sequence[dict[str, Any]]) -> str:
             if status != "used":
                 dropped.append(f"{number} {status}")
         rows.append((topic, by_status.total(), by_status["used"], ", ".join(dropped)))
+
     return text_table(("topic", "messages", "used", "dropped"), rows, align="lrrl")
 
 
@@ -270,6 +288,7 @@ def _episode_summary(audits: Sequence[dict[str, Any]]) -> str:
                 outcomes[entry["outcome"]] += 1
                 for name in ("steps", "held", "not executed"):
                     totals[name] += entry[name]
+
     by_outcome = ", ".join(
         f"{number} {outcome}" for outcome, number in outcomes.most_common()
     )
@@ -300,7 +319,13 @@ def _up_to_first_episode(results: Iterable[BagEpisodes]) -> Iterator[BagEpisodes
 
 
 def _check_camera(bag: Path, result: BagEpisodes, info: DatasetInfo) -> None:
-    """Raise BagError if the episodes of a bag are of another camera than those before."""
+    """Raise BagError if the episodes of a bag are of another camera than those before.
+
+    Args:
+        bag: Path of the bag, for the message.
+        result: Its episodes.
+        info: Description of the store, from the first bag with an episode.
+    """
     expected = (info.camera, (info.camera_width, info.camera_height))
     if result.episodes and (result.camera, result.camera_size) != expected:
         width, height = result.camera_size
@@ -312,7 +337,11 @@ def _check_camera(bag: Path, result: BagEpisodes, info: DatasetInfo) -> None:
 
 
 def _worthwhile(bags: Sequence[Path]) -> int:
-    """Return how many processes are worth starting."""
+    """Return how many processes are worth starting.
+
+    Args:
+        bags: Recordings; the bytes of their files count.
+    """
     size = 0
     for bag in bags:
         for file in [bag] if bag.is_file() else bag.glob("*"):
@@ -327,7 +356,13 @@ def _cores() -> int:
 def _read_all(
     bags: Sequence[Path], options: ReadOptions, workers: int
 ) -> Generator[BagEpisodes, None, None]:
-    """Yield what each bag gives, in the order of the bags, with a progress bar."""
+    """Yield what each bag gives, in the order of the bags, with a progress bar.
+
+    Args:
+        bags: Recordings.
+        options: How to read them.
+        workers: Processes; 1: threads of this process.
+    """
     lanes = workers if workers > 1 else min(_cores(), len(bags), THREADS)
     options = replace(options, threads=max(1, _cores() // lanes))
     read = functools.partial(read_episodes, options=options)

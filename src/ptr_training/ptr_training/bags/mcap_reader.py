@@ -47,7 +47,7 @@ class Channel:
     """One topic of one MCAP file."""
 
     topic: str
-    type_name: str
+    type_name: str  # as package/msg/Name
     definition_format: str  # ros2msg or ros2idl
     definition: str
     metadata: dict[str, str]
@@ -89,6 +89,7 @@ class McapFile:
             raise BagError(
                 f"{path} is not an MCAP file: it starts with {bytes(self._view[:8])!r}"
             )
+
         self._contents = self._scan() if salvage else (self._read_summary() or self._scan())
         self.channels: dict[int, Channel] = {}
         for number, channel in self._contents.channels.items():
@@ -186,7 +187,15 @@ class McapFile:
         )
 
     def _open_chunk(self, start: int, end: int) -> memoryview:
-        """Return the records, decompressed, of the chunk with a body between two offsets."""
+        """Return the records, decompressed, of the chunk with a body between two offsets.
+
+        Args:
+            start: Offset of the first byte of the body in the file.
+            end: Offset after its last byte.
+
+        Raises:
+            BagError: If the chunk is damaged or its compression unknown.
+        """
         where = f"{self.path}: chunk at byte {start - _RECORD.size}"
         if end - start < _CHUNK.size + 8:
             raise BagError(f"{where} is too short")
@@ -201,6 +210,7 @@ class McapFile:
             raise BagError(
                 f"{where} has {len(data)} bytes, its header says {size}; the file is damaged"
             )
+
         if self._check_crc and crc and zlib.crc32(data) != crc:
             raise BagError(f"{where}: checksum does not match; the file is damaged")
         return data
@@ -221,6 +231,7 @@ class McapFile:
                 f"{self.path} is truncated: it does not end as an MCAP file does "
                 "(`ptr recover` may restore it)"
             )
+
         start = struct.unpack_from("<Q", self._view, footer + _RECORD.size)[0]
         contents = _Contents()
         records_of_summary = _records(self._view, start or footer, footer, self.path)
@@ -231,7 +242,11 @@ class McapFile:
         return None
 
     def _scan(self) -> _Contents:
-        """Return the contents that a walk over all records finds."""
+        """Return the contents that a walk over all records finds.
+
+        Raises:
+            BagError: At the first damaged record, unless the file was opened with `salvage`.
+        """
         contents = _Contents()
         for opcode, body in self._walk():
             self._note(contents, opcode, body)
@@ -240,7 +255,13 @@ class McapFile:
         return contents
 
     def _note(self, contents: _Contents, opcode: int, body: memoryview) -> None:
-        """Add a record to the contents; raises BagError if it is damaged."""
+        """Add a record to the contents; raises BagError if it is damaged.
+
+        Args:
+            contents: Gains what the record says; other kinds of records are skipped.
+            opcode: Kind of the record.
+            body: Its bytes.
+        """
         try:
             if opcode == Opcode.SCHEMA:
                 schema = records.Schema.read(_stream(body))
@@ -265,12 +286,17 @@ class McapFile:
             ) from error
 
     def _describe(self, channel: records.Channel) -> Channel:
-        """Return a channel with its type; raises BagError if that is unknown or not CDR."""
+        """Return a channel with its type; raises BagError if that is unknown or not CDR.
+
+        Args:
+            channel: As the file describes it.
+        """
         if channel.message_encoding != "cdr":
             raise BagError(
                 f"{self.path}: topic {channel.topic} is encoded as "
                 f"{channel.message_encoding!r}; only 'cdr' can be read"
             )
+
         schema = self._contents.schemas.get(channel.schema_id)
         if schema is None:
             raise BagError(f"{self.path}: topic {channel.topic} has no schema")
@@ -286,7 +312,18 @@ class McapFile:
 def _records(
     view: memoryview, start: int, end: int, path: Path, base: int = 0
 ) -> Iterator[tuple[int, int, int]]:
-    """Yield (opcode, start, end) of the body of each record between two offsets of `view`."""
+    """Yield (opcode, start, end) of the body of each record between two offsets of `view`.
+
+    Args:
+        view: Bytes of a file or of a chunk.
+        start: Offset of the first record.
+        end: Offset after the last one.
+        path: File that a message of an error names.
+        base: Offset in the file that such a message adds.
+
+    Raises:
+        BagError: If a record is longer than the bytes that are left.
+    """
     while start < end:
         if end - start < _RECORD.size:
             raise BagError(
@@ -317,7 +354,13 @@ def _map_file(path: Path) -> mmap.mmap:
 
 
 def _decompress(compression: str, data: memoryview, where: str) -> bytes:
-    """Return the contents of a chunk; raises BagError if they are damaged."""
+    """Return the contents of a chunk; raises BagError if they are damaged.
+
+    Args:
+        compression: Name of the compression.
+        data: Compressed bytes.
+        where: Place of the chunk, for the message of an error.
+    """
     try:
         if compression == "zstd":
             return zstd.decompress(data)

@@ -73,10 +73,16 @@ def decode_observations(
 
 
 def _decode_states(
-    streams: BagStreams, steps: Iterable[Steps], known: Mapping[int, np.ndarray]
+    streams: BagStreams, steps: Iterable[Steps], earlier: Mapping[int, np.ndarray]
 ) -> tuple[dict[int, np.ndarray], bool]:
-    """Return the arm state of every step, shape (7,) by index, and whether all could be read."""
-    proprio = dict(known)
+    """Return the arm state of every step, shape (7,) by index, and whether all could be read.
+
+    Args:
+        streams: The messages of the bag.
+        steps: Steps of the episodes that are not refused.
+        earlier: Arm states that were decoded before, by index.
+    """
+    proprio = dict(earlier)
     needed: set[int] = set()
     for part in steps:
         needed.update(part.states.tolist())
@@ -90,6 +96,7 @@ def _decode_states(
         else:
             streams.states.status[index] = MessageStatus.NOT_FINITE
             complete = False
+
     return proprio, complete
 
 
@@ -99,6 +106,10 @@ def _allocate(
     """Return empty frames for each episode, and the rows of them that each image belongs in.
 
     An image has several rows where several steps observe it.
+
+    Args:
+        steps: Steps of each episode, None for a refused one.
+        size: Height and width of the frames [pixels].
     """
     frames = []
     rows: dict[int, list[np.ndarray]] = {}
@@ -110,6 +121,7 @@ def _allocate(
             continue
         for row, index in zip(episode_frames, part.images.tolist(), strict=True):
             rows.setdefault(index, []).append(row)
+
     return tuple(frames), rows
 
 
@@ -119,7 +131,14 @@ def _decode_images(
     sizes: dict[tuple[int, int], int],
     threads: int,
 ) -> None:
-    """Decode and resize images into their rows, some at a time, in several threads."""
+    """Decode and resize images into their rows, some at a time, in several threads.
+
+    Args:
+        streams: The messages of the bag.
+        rows: Rows (H, W, 3) that each image belongs in, by index.
+        sizes: Gains width and height of the images, with the first message of each size.
+        threads: How many threads decode.
+    """
     needed = _needed_images(streams, rows)
     with ThreadPoolExecutor(threads) as pool:  # OpenCV releases the interpreter's lock
         while batch := list(itertools.islice(needed, IMAGES_PER_TURN * threads)):
@@ -149,7 +168,16 @@ def _needed_images(
 def _decode_some(
     streams: BagStreams, images: Iterable[_NeededImage], sizes: dict[tuple[int, int], int]
 ) -> None:
-    """Decode and resize images into their rows; damaged ones get that status."""
+    """Decode and resize images into their rows; damaged ones get that status.
+
+    Args:
+        streams: The messages of the bag.
+        images: The images and their rows.
+        sizes: Gains width and height of the images.
+
+    Raises:
+        BagError: If an encoding is not supported; it would be the same for all images.
+    """
     for index, data, rows in images:
         try:
             image = decode(data, streams.images.type_name)

@@ -80,6 +80,7 @@ class Bag:
         with ExitStack() as stack:
             self._storage = _open_storage(path, self._metadata, check_crc, stack)
             self._stack = stack.pop_all()
+
         self.types = dict(sorted(self._storage.types.items()))
         self.counts = self._storage.counts
         custom = self._metadata.get("custom_data") or self._storage.custom or {}
@@ -140,11 +141,15 @@ class Bag:
         return digest.hexdigest()
 
     def _typestore(self, type_name: str) -> Typestore:
-        """Return a store with one type: of the bag, or the installed one without a definition."""
-        kind, text = self._storage.definitions.get(type_name, ("", ""))
+        """Return a store with one type: of the bag, or the installed one without a definition.
+
+        Raises:
+            BagError: If the definition is damaged, or there is none.
+        """
+        language, text = self._storage.definitions.get(type_name, ("", ""))
         try:
-            if kind:
-                return _parsed(type_name, kind, text)
+            if language:
+                return _parsed(type_name, language, text)
             return _installed(type_name, self.path)
         except TypesysError as error:
             raise BagError(
@@ -153,7 +158,13 @@ class Bag:
 
 
 class _McapStorage:
-    """MCAP files that are not compressed as a whole, read through memory maps."""
+    """MCAP files that are not compressed as a whole, read through memory maps.
+
+    Args:
+        files: In the order of recording.
+        check_crc: Compare chunks with their checksums.
+        stack: Closes the files.
+    """
 
     def __init__(self, files: list[Path], check_crc: bool, stack: ExitStack) -> None:
         self.types: dict[str, str] = {}
@@ -190,7 +201,14 @@ class _McapStorage:
 
 
 class _RosbagsStorage:
-    """Any other storage, through the `rosbags` library."""
+    """Any other storage, through the `rosbags` library.
+
+    Args:
+        path: Folder of the bag, or its only file.
+        files: In the order of recording.
+        compressed: Whether messages or files are compressed; such a bag is read as a folder.
+        stack: Closes the files.
+    """
 
     def __init__(
         self, path: Path, files: list[Path], compressed: bool, stack: ExitStack
@@ -246,7 +264,11 @@ def _rosbags_errors(path: Path) -> Iterator[None]:
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:
-    """Return the contents of metadata.yaml; empty for a single file."""
+    """Return the contents of metadata.yaml; empty for a single file.
+
+    Raises:
+        BagError: If the bag or the file is missing, or the file is damaged.
+    """
     if not path.exists():
         raise BagError(f"{path} does not exist")
     if path.is_file():
@@ -256,22 +278,32 @@ def _read_metadata(path: Path) -> dict[str, Any]:
         raise BagError(
             f"{path} is an interrupted recording; `ptr recover {path.parent}` restores it"
         )
+
     if not file.is_file():
         raise BagError(
             f"{path} is not a bag: it has no metadata.yaml (`ros2 bag reindex` makes one)"
         )
+
     try:
         described = parse_yaml(file.read_text())["rosbag2_bagfile_information"]
         described["storage_identifier"], described["relative_file_paths"][0]
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, IndexError) as error:
         raise BagError(f"{file} cannot be read: {error!r}") from error
+
     return described
 
 
 def _open_storage(
     path: Path, metadata: dict[str, Any], check_crc: bool, stack: ExitStack
 ) -> _Storage:
-    """Open the files of a bag until `stack` closes; raises BagError if one is missing."""
+    """Open the files of a bag until `stack` closes; raises BagError if one is missing.
+
+    Args:
+        path: Folder of the bag, or its only file.
+        metadata: Contents of metadata.yaml; empty for a single file.
+        check_crc: Compare chunks with their checksums.
+        stack: Closes the files.
+    """
     if not metadata:
         if path.suffix not in (".mcap", ".db3"):
             raise BagError(
@@ -282,18 +314,27 @@ def _open_storage(
             "storage_identifier": path.suffix[1:],
             "relative_file_paths": [path.name],
         }
+
     folder = path.parent if path.is_file() else path
     files = [folder / Path(name).name for name in metadata["relative_file_paths"]]
     for file in files:
         if not file.is_file():
             raise BagError(f"{file} does not exist, but {path / 'metadata.yaml'} names it")
+
     if metadata["storage_identifier"] == "mcap" and not metadata.get("compression_mode"):
         return _McapStorage(files, check_crc, stack)
     return _RosbagsStorage(path, files, bool(metadata.get("compression_mode")), stack)
 
 
 def _note_type(types: dict[str, str], topic: str, type_name: str, path: Path) -> None:
-    """Add the type of a topic; raises BagError if it has another one already."""
+    """Add the type of a topic; raises BagError if it has another one already.
+
+    Args:
+        types: Type by topic, to be added to.
+        topic: Name of the topic.
+        type_name: Type of its messages.
+        path: File that the message of an error names.
+    """
     if types.setdefault(topic, type_name) != type_name:
         raise BagError(
             f"{path}: topic {topic} has two types, {types[topic]} and {type_name}"
@@ -301,10 +342,17 @@ def _note_type(types: dict[str, str], topic: str, type_name: str, path: Path) ->
 
 
 @functools.lru_cache(maxsize=64)
-def _parsed(type_name: str, kind: str, text: str) -> Typestore:
-    """Return a store with the types of one definition, parsed once for all bags with it."""
+def _parsed(type_name: str, language: str, text: str) -> Typestore:
+    """Return a store with the types of one definition, parsed once for all bags with it.
+
+    Args:
+        type_name: Type that the definition is of.
+        language: Language of the definition, ros2msg or ros2idl.
+        text: The definition, with those of the types it uses.
+    """
     types: dict[str, Any] = {}
-    if kind == "ros2idl":  # files one after the other, each below "IDL: package/msg/Name"
+    if language == "ros2idl":
+        # files one after the other, each below a line "IDL: package/msg/Name"
         for part in text.split("=" * 80 + "\n"):
             if part.startswith("IDL: "):
                 part = part.split("\n", 1)[1]
@@ -312,13 +360,21 @@ def _parsed(type_name: str, kind: str, text: str) -> Typestore:
                 types |= get_types_from_idl(part)
     else:
         types = dict(get_types_from_msg(text, type_name))
+
     store = get_typestore(Stores.EMPTY)
     store.register(types)
     return store
 
 
 def _installed(type_name: str, path: Path) -> Typestore:
-    """Return a store with an installed type (SQLite bags of Humble define none)."""
+    """Return a store with an installed type (SQLite bags of Humble define none).
+
+    The types of ROS 2 Humble are part of the library; others are searched in the workspaces
+    of AMENT_PREFIX_PATH.
+
+    Raises:
+        BagError: If the type is not installed.
+    """
     store = get_typestore(Stores.ROS2_HUMBLE)
     if type_name in store.types:
         return store
@@ -334,6 +390,7 @@ def _installed(type_name: str, path: Path) -> Typestore:
             types = get_types_from_msg(file.read_text(), f"{package}/msg/{file.stem}")
             store.register(types)
         return store
+
     raise BagError(
         f"{path} does not define {type_name}, and {package} is not installed below "
         f"{', '.join(prefixes)}: source the workspace's setup file, "

@@ -24,9 +24,9 @@ class Span:
 
     id: str
     task: str
-    start_ns: int
-    end_ns: int = FOREVER
-    outcome: str = ""
+    start_ns: int  # stamp of the START event; 0 in a bag without events
+    end_ns: int = FOREVER  # stamp of the event that ended it
+    outcome: str = ""  # success, failure, stop, interrupted
     text: str = ""  # of the START event
     discarded: bool = False
 
@@ -66,6 +66,7 @@ def split(streams: BagStreams, *, task: str, outcome: str) -> list[Span]:
         name = custom.get("episode_id", streams.bag.name)
         outcome = custom.get("outcome", outcome)
         return [Span(name, _task(streams.bag, "", task), 0, outcome=outcome)]
+
     spans: list[Span] = []
     running: Span | None = None
     for index in events.readable().tolist():
@@ -88,32 +89,59 @@ def split(streams: BagStreams, *, task: str, outcome: str) -> list[Span]:
         else:
             status = MessageStatus.UNMATCHED
         events.status[index] = status
+
     if running is not None:
         spans.append(replace(running, outcome=custom.get("outcome", "interrupted")))
     return spans
 
 
 def _ended(span: Span, stamp_ns: int, event: int) -> Span:
-    """Return a running episode as an event of its own id ends it."""
+    """Return a running episode as an event of the same id ends it.
+
+    Args:
+        span: The running episode.
+        stamp_ns: Stamp of the event [ns].
+        event: Its kind, a number of ptr_msgs/msg/EpisodeEvent.
+    """
     outcome = OUTCOMES.get(event, "stop")
     return replace(span, end_ns=stamp_ns, outcome=outcome, discarded=event == DISCARD)
 
 
 def _task(bag: Bag, event_task: str, requested: str) -> str:
-    """Return the task of an event, or without one that of the bag's custom data or the user."""
+    """Return the task of an event, or without one that of the bag's custom data or the user.
+
+    Args:
+        bag: The recording.
+        event_task: Task in the START event; empty where there is none.
+        requested: Task that the user names; empty where none is named.
+
+    Raises:
+        BagError: If there is no task, or the user names another one than the bag.
+    """
     recorded = event_task or bag.custom.get("task", "")
     if recorded and requested not in ("", recorded):
         raise BagError(
             f"{bag.path} says its task is {recorded!r}, --task says {requested!r}; "
             "leave it out"
         )
+
     if not recorded and not requested:
         raise BagError(f"{bag.path} does not say what was done; say it with --task")
     return recorded or requested
 
 
 def select(streams: BagStreams, spans: Sequence[Span]) -> list[Selection]:
-    """Return the commands of each episode and what the arm executed of them."""
+    """Return the commands of each episode and what the arm executed of them.
+
+    Repeated commands are marked as duplicates, and those that are not finite as such.
+
+    Args:
+        streams: The messages of the bag.
+        spans: The episodes.
+
+    Returns:
+        A selection for each span, in their order.
+    """
     requested = _command_values(streams, streams.commands)
     executed = requested
     if streams.executed is not streams.commands:
@@ -134,11 +162,20 @@ def select(streams: BagStreams, spans: Sequence[Span]) -> list[Selection]:
             executed=np.where(missing, np.nan, executed.actions[matched]),
         )
         selections.append(Selection(span, indices, matched, commands))
+
     return selections
 
 
 def _command_values(streams: BagStreams, stream: Stream) -> _CommandValues:
-    """Return all commands of a stream; those that are not finite get that status."""
+    """Return all commands of a stream; those that are not finite get that status.
+
+    Args:
+        streams: The messages of the bag.
+        stream: Its commands or its executed commands.
+
+    Returns:
+        Values of all messages of the stream, in the order of the bag.
+    """
     actions = np.full((len(stream.stamps), 7), np.nan)
     observed = np.zeros(len(stream.stamps), np.int64)
     for index in range(len(stream.stamps)):
@@ -152,11 +189,18 @@ def _command_values(streams: BagStreams, stream: Stream) -> _CommandValues:
             observed[index] = stamp_ns - streams.latency_ns
         if not np.isfinite(actions[index]).all():
             stream.status[index] = MessageStatus.NOT_FINITE
+
     return _CommandValues(actions, observed)
 
 
 def _distinct(commands: Stream) -> np.ndarray:
-    """Return the readable commands, ordered by stamp; only the first of equal stamps counts."""
+    """Return the readable commands, ordered by stamp; only the first of equal stamps counts.
+
+    The others are marked as duplicates.
+
+    Returns:
+        Indices into the stream, shape (C,).
+    """
     order = commands.readable()
     repeated = np.flatnonzero(np.diff(commands.stamps[order]) == 0) + 1
     commands.mark(order[repeated], MessageStatus.DUPLICATE)
@@ -170,7 +214,20 @@ def _matched(
     requested: _CommandValues,
     executed: _CommandValues,
 ) -> np.ndarray:
-    """Return for each command (C,) of an episode the index of its executed command, or -1."""
+    """Return for each command (C,) of an episode the index of its executed command, or -1.
+
+    An executed command may follow the end of the episode by one period.
+
+    Args:
+        streams: The messages of the bag.
+        span: The episode.
+        indices: Its commands, shape (C,), ordered by stamp.
+        requested: Values of all commands.
+        executed: Values of all executed commands.
+
+    Returns:
+        Indices into the stream of executed commands, shape (C,).
+    """
     order = streams.executed.readable()
     stamps = streams.executed.stamps[order]
     inside = order[(stamps >= span.start_ns) & (stamps <= span.end_ns + PERIOD_NS)]

@@ -51,15 +51,34 @@ class Stream:
     unstamped: int = 0  # messages whose header has no stamp; they took their log time
 
     def readable(self) -> np.ndarray:
-        """Return the indices of the messages with usable values, ordered by stamp."""
+        """Return the indices of the messages with usable values, ordered by stamp.
+
+        Messages of equal stamps stay in the order of the bag.
+
+        Returns:
+            Indices, shape (m,), m <= n.
+        """
         order = np.argsort(self.stamps, kind="stable")
         return order[~np.isin(self.status[order], UNREADABLE)]
 
     def mark(self, indices: np.ndarray, status: MessageStatus) -> None:
-        """Set the status of messages; unreadable ones keep theirs."""
+        """Set the status of messages; unreadable ones keep theirs.
+
+        Args:
+            indices: Messages, shape (m,).
+            status: Their new status.
+        """
         readable = ~np.isin(self.status[indices], UNREADABLE)
         self.status[indices[readable]] = status
 
     def between(self, start_ns: int, end_ns: int) -> np.ndarray:
-        """Return the indices of the messages stamped within a span, both ends included."""
+        """Return the indices of the messages stamped within a span, both ends included.
+
+        Args:
+            start_ns: Begin of the span [ns].
+            end_ns: End of the span [ns].
+
+        Returns:
+            Indices in the order of the bag, shape (m,).
+        """
         return np.flatnonzero((self.stamps >= start_ns) & (self.stamps <= end_ns))

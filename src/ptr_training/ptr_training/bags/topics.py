@@ -48,7 +48,15 @@ class BagStreams:
     events: Stream | None
 
     def decode(self, stream: Stream, index: int) -> Any | None:
-        """Return a message of a stream; None if it is damaged, which its status then says."""
+        """Return a message of a stream; None if it is damaged, which its status then says.
+
+        Args:
+            stream: A stream with payloads, thus not that of the images.
+            index: Number of the message in the stream.
+
+        Raises:
+            BagError: If the definition of the message's type is missing.
+        """
         if stream.status[index] == MessageStatus.UNDECODABLE:
             return None
         try:
@@ -115,7 +123,15 @@ class _LoadedTopic:
 
 
 def _load(bag: Bag, topics: list[str], image_topic: str) -> dict[str, Stream]:
-    """Return the streams of some topics and of the images, by topic; stamps as recorded."""
+    """Return the streams of some topics and of the images, by topic; stamps as recorded.
+
+    A message without a stamp takes its log time.
+
+    Args:
+        bag: The recording.
+        topics: Topics whose payloads are kept.
+        image_topic: Topic of which only the stamps are kept.
+    """
     loaded: dict[str, _LoadedTopic] = {}
     for topic in [*topics, image_topic]:
         loaded[topic] = _LoadedTopic()
@@ -133,6 +149,7 @@ def _load(bag: Bag, topics: list[str], image_topic: str) -> dict[str, Stream]:
         messages.stamps.append(stamp or log_time)
         if topic != image_topic:
             messages.payloads.append(data)
+
     streams = {}
     for topic, messages in loaded.items():
         streams[topic] = messages.stream(topic, bag.types[topic])
@@ -140,26 +157,42 @@ def _load(bag: Bag, topics: list[str], image_topic: str) -> dict[str, Stream]:
 
 
 def _namespace(bag: Bag) -> str:
-    """Return the part of the bag's topic names before `arm/command`."""
-    found = []
+    """Return the part of the bag's topic names before `arm/command`.
+
+    Raises:
+        BagError: If the bag holds the commands of no arm or of several.
+    """
+    topics = []
     for topic in bag.types:
         if f"/{topic}".endswith(f"/{TOPIC_COMMAND}") and bag.counts[topic]:
-            found.append(topic)
-    if not found:
+            topics.append(topic)
+
+    if not topics:
         raise BagError(
             f"{bag.path} holds no commands: no topic ends in {TOPIC_COMMAND}, "
             f"there are {_listed(bag.types)}"
         )
-    if len(found) > 1:
+
+    if len(topics) > 1:
         raise BagError(
-            f"{bag.path} holds the commands of several arms, {_listed(found)}; "
+            f"{bag.path} holds the commands of several arms, {_listed(topics)}; "
             "record one arm per bag"
         )
-    return found[0][: -len(TOPIC_COMMAND)]
+
+    return topics[0][: -len(TOPIC_COMMAND)]
 
 
 def _known_topics(bag: Bag, prefix: str, command: str) -> list[str]:
-    """Return the topics, apart from images, that episodes are made of."""
+    """Return the topics, apart from images, that episodes are made of.
+
+    Args:
+        bag: The recording.
+        prefix: Namespace of the arm.
+        command: The command learnt from.
+
+    Raises:
+        BagError: If one is missing or has another type.
+    """
     known = []
     for name, expected in TYPES.items():
         topic = prefix + name
@@ -170,16 +203,19 @@ def _known_topics(bag: Bag, prefix: str, command: str) -> list[str]:
                 f"{bag.path}: {topic} is a {bag.types[topic]}, expected {expected}"
             )
         known.append(topic)
+
     if prefix + TOPIC_ARM_STATE not in known:
         raise BagError(
             f"{bag.path} holds no {prefix + TOPIC_ARM_STATE}; "
             "it must be recorded with the commands"
         )
+
     if prefix + TOPIC_EXECUTED not in known and command == "executed":
         raise BagError(
             f"{bag.path} holds no {prefix + TOPIC_EXECUTED}; "
             "export it with --command requested"
         )
+
     return known
 
 
@@ -198,13 +234,23 @@ def _cameras(bag: Bag) -> dict[str, str]:
 
 
 def _choose_camera(bag: Bag, cameras: dict[str, str], requested: str) -> str:
-    """Return the camera of the user; without it the one that the bag names, or its only one."""
+    """Return the camera of the user; without it the one that the bag names, or its only one.
+
+    Args:
+        bag: The recording.
+        cameras: Topic of each camera, by name.
+        requested: Name or topic that the user gives; empty for none.
+
+    Raises:
+        BagError: If there is no such camera, or none can be chosen.
+    """
     if not cameras:
         raise BagError(f"{bag.path} holds no images; its topics are {_listed(bag.types)}")
     choice = requested or _default_camera(bag, cameras)
     for name, topic in cameras.items():
         if choice in (name, topic):
             return name
+
     reason = (
         f"has no camera {requested!r}" if requested else "was made with several cameras"
     )

@@ -18,7 +18,10 @@ JITTER_PROBABILITY = 0.8
 
 
 def to_network(images: Tensor) -> Tensor:
-    """Return images (B, H, W, 3) uint8 as (B, 3, H, W) float32 in [0, 1]; memory stays channels-last."""
+    """Return images (B, H, W, 3) uint8 as (B, 3, H, W) float32 in [0, 1].
+
+    The memory stays channels-last.
+    """
     return images.permute(0, 3, 1, 2).float() / 255.0
 
 
@@ -74,12 +77,18 @@ def color_jitter(images: Tensor, rng: BatchRng) -> Tensor:
         else:
             changed = _turn_hue(changed, uniform(-HUE, HUE))
         changed = changed.clamp(0.0, 1.0)
+
     chosen = rng.uniform((len(images), 1, 1, 1)) < JITTER_PROBABILITY
     return torch.where(chosen, changed, images)
 
 
 def _saturate(images: Tensor, factor: Tensor) -> Tensor:
-    """Scale the saturation of HSV, which moves the channels away from their maximum."""
+    """Scale the saturation of HSV, which moves the channels away from their maximum.
+
+    Args:
+        images: Shape (B, 3, H, W), float in [0, 1].
+        factor: Of the saturation, shape (B, 1, 1, 1); limited so that none passes 1.
+    """
     value = images.amax(1, keepdim=True)
     chroma = value - images.amin(1, keepdim=True)
     # saturation = chroma / value may not pass 1
@@ -91,6 +100,10 @@ def _turn_hue(images: Tensor, turns: Tensor) -> Tensor:
     """Turn the hue of HSV.
 
     Channel n of an HSV colour is v - c max(0, min(k, 4 - k, 1)), k = (n + 6 h) mod 6.
+
+    Args:
+        images: Shape (B, 3, H, W), float in [0, 1].
+        turns: Of the colour circle, shape (B, 1, 1, 1).
     """
     value, brightest = images.max(1, keepdim=True)
     chroma = value - images.amin(1, keepdim=True)

@@ -24,8 +24,8 @@ from ptr_training.errors import TrainingError
 class DistributedContext:
     """The processes of a run; by default there is one."""
 
-    rank: int = 0
-    size: int = 1
+    rank: int = 0  # number of this process, from 0
+    size: int = 1  # number of processes
 
     @property
     def leads(self) -> bool:
@@ -34,6 +34,9 @@ class DistributedContext:
 
     def slice(self, length: int) -> slice:
         """Return this process's part of a batch.
+
+        Args:
+            length: Rows of the whole batch.
 
         Raises:
             TrainingError: If the batch cannot be shared out equally.
@@ -46,7 +49,11 @@ class DistributedContext:
         return slice(self.rank * share, (self.rank + 1) * share)
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Replace every gradient by its mean over the processes, in one transfer."""
+        """Replace every gradient by its mean over the processes, in one transfer.
+
+        Args:
+            parameters: In the same order in every process; those without a gradient are skipped.
+        """
         gradients = []
         for parameter in parameters:
             if parameter.grad is not None:
@@ -55,14 +62,25 @@ class DistributedContext:
             self._average(gradients)
 
     def averaged(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Return the means over the processes of tensors."""
+        """Return the means over the processes of tensors.
+
+        Args:
+            tensors: Of equal shapes in every process.
+
+        Returns:
+            New tensors, with the shapes of the given ones.
+        """
         copies = [tensor.detach().clone() for tensor in tensors]
         if self.size > 1:
             self._average(copies)
         return copies
 
     def average(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the means over the processes of values without dimensions."""
+        """Return the means over the processes of values without dimensions.
+
+        Args:
+            values: Scalars by name, in the same order in every process.
+        """
         if self.size == 1:
             return values
         means = self.averaged([value.float() for value in values.values()])
@@ -80,7 +98,14 @@ class DistributedContext:
             start += tensor.numel()
 
     def join(self, part: Tensor) -> Tensor:
-        """Return the whole batch of which every process holds a slice."""
+        """Return the whole batch of which every process holds a slice.
+
+        Args:
+            part: Rows of this process, shape (B / size, …).
+
+        Returns:
+            Rows of all processes in the order of their ranks, shape (B, …).
+        """
         if self.size == 1:
             return part
         parts = [torch.empty_like(part) for _ in range(self.size)]
@@ -88,7 +113,12 @@ class DistributedContext:
         return torch.cat(parts)
 
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Return whether the flag is set in any process."""
+        """Return whether the flag is set in any process.
+
+        Args:
+            flag: Of this process.
+            device: Where the processes exchange tensors.
+        """
         if self.size == 1:
             return flag
         value = torch.tensor(float(flag), device=device)
@@ -103,11 +133,19 @@ class DistributedContext:
 
 @contextlib.contextmanager
 def joined_group(device: torch.device) -> Iterator[DistributedContext]:
-    """Join the processes started by `torchrun` while the block runs; without it there is one."""
+    """Join the processes started by `torchrun` while the block runs; without it there is one.
+
+    Args:
+        device: Decides how they communicate: NCCL on a GPU, Gloo on a CPU.
+
+    Yields:
+        The processes of the run.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield DistributedContext()
         return
+
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -140,7 +178,11 @@ class BatchRng:
         return self.context
 
     def state(self) -> list[Tensor]:
-        """Return the states of the generators."""
+        """Return the states of the generators.
+
+        Returns:
+            State of `generator` and of `host`; equal ones where both are the same generator.
+        """
         return [self.generator.get_state(), self.host.get_state()]
 
     def set_state(self, state: Sequence[Tensor]) -> None:
@@ -155,17 +197,31 @@ class BatchRng:
         return self.generator.device
 
     def normal(self, shape: Sequence[int]) -> Tensor:
-        """Return standard normal numbers; the first dimension is the batch."""
+        """Return standard normal numbers; the first dimension is the batch.
+
+        Args:
+            shape: Of this process's part.
+        """
         size = self._whole(shape)
         return self._own(torch.randn(size, generator=self.generator, device=self.device))
 
     def uniform(self, shape: Sequence[int]) -> Tensor:
-        """Return numbers in [0, 1); the first dimension is the batch."""
+        """Return numbers in [0, 1); the first dimension is the batch.
+
+        Args:
+            shape: Of this process's part.
+        """
         size = self._whole(shape)
         return self._own(torch.rand(size, generator=self.generator, device=self.device))
 
     def integers(self, low: int, high: int, shape: Sequence[int]) -> Tensor:
-        """Return integers in [low, high); the first dimension is the batch."""
+        """Return integers in [low, high); the first dimension is the batch.
+
+        Args:
+            low: Smallest integer.
+            high: The integer after the largest.
+            shape: Of this process's part.
+        """
         size, generator = self._whole(shape), self.generator
         whole = torch.randint(low, high, size, generator=generator, device=self.device)
         return self._own(whole)

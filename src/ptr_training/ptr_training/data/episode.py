@@ -110,6 +110,10 @@ def parse_yaml(text: str | bytes) -> Any:
 def read_versioned(file: Path, version: int) -> dict[str, Any]:
     """Return the contents of a YAML file of ours.
 
+    Args:
+        file: The file.
+        version: The `format_version` it must have.
+
     Raises:
         StoreError: If it is damaged or its `format_version` is another one.
     """
@@ -117,11 +121,13 @@ def read_versioned(file: Path, version: int) -> dict[str, Any]:
         contents = parse_yaml(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StoreError(f"{file} cannot be read: {error}") from error
-    found = contents.get("format_version") if isinstance(contents, dict) else None
-    if found != version:
+
+    file_version = contents.get("format_version") if isinstance(contents, dict) else None
+    if file_version != version:
         raise StoreError(
-            f"{file}: format_version is {found!r}, this version reads {version}"
+            f"{file}: format_version is {file_version!r}, this version reads {version}"
         )
+
     return contents
 
 
@@ -129,6 +135,11 @@ def label_rewards(length: int, success: bool, last_n: int = REWARDED_STEPS) -> n
     """Return the 0/1 rewards of an episode's transitions: one on the last `last_n` of a success.
 
     Source: paper §4.2 and Appendix E (a single rewarded step gave 0/10, three gave 7/10).
+
+    Args:
+        length: Transitions of the episode.
+        success: Whether the task was done.
+        last_n: Transitions at the end that earn the reward.
 
     Returns:
         Rewards, shape (length,), float32.
@@ -161,6 +172,7 @@ class EpisodeWriter:
                 f"command learnt from is {info.command!r}; "
                 "it must be 'requested' or 'executed'"
             )
+
         self.path = Path(path)
         self.info = info
         self.folder = self.path  # the temporary folder while the block runs
@@ -179,6 +191,7 @@ class EpisodeWriter:
 
     @card.setter
     def card(self, info: DatasetInfo) -> None:
+        """Replace `info`."""
         self.info = info
 
     def __enter__(self) -> EpisodeWriter:
@@ -205,6 +218,9 @@ class EpisodeWriter:
 
     def add(self, episode: Episode) -> None:
         """Append one episode.
+
+        Args:
+            episode: Its frames must have the size that `info` says.
 
         Raises:
             StoreError: If its arrays disagree in length, hold values that are not finite,
@@ -255,10 +271,12 @@ class EpisodeWriter:
                 raise StoreError(
                     f"episode {episode.id}: {name} has shape {shape}, expected {expected}"
                 )
+
         if episode.frames.dtype != np.uint8:
             raise StoreError(
                 f"episode {episode.id}: frames are {episode.frames.dtype}, expected uint8"
             )
+
         if size == 1:
             raise StoreError(f"episode {episode.id} has no actions")
         for name in ("proprio", "requested", "executed"):
@@ -266,6 +284,7 @@ class EpisodeWriter:
                 raise StoreError(
                     f"episode {episode.id}: {name} holds values that are not finite"
                 )
+
         if episode.id in self._ids:
             raise StoreError(f"episode id {episode.id!r} occurs twice in {self.path}")
 
@@ -304,7 +323,11 @@ class EpisodeWriter:
 
 
 def _npy_header(shape: tuple[int, ...]) -> bytes:
-    """Return a .npy header of fixed length, which is written once the number of rows is known."""
+    """Return a .npy header of fixed length, which is written once the number of rows is known.
+
+    Args:
+        shape: Of the array of bytes, (N, H, W, 3).
+    """
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
     return (
         b"\x93NUMPY\x01\x00"

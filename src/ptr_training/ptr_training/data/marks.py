@@ -65,6 +65,7 @@ def read_marks(path: Path, entries: Iterable[EpisodeEntry]) -> tuple[Mark, ...]:
         raise StoreError(
             f"{file} is damaged ({error}); correct it, or remove it to have no marks"
         ) from error
+
     lengths = {entry.id: entry.length for entry in entries}
     for mark in marks:
         check_mark(mark, lengths, str(file))
@@ -123,16 +124,19 @@ def check_mark(mark: Mark, lengths: Mapping[str, int], where: str) -> None:
         raise StoreError(
             f"{where}: the store has no episode {mark.id!r}; near are: {listed}"
         )
+
     if mark.verdict not in VERDICTS:
         raise StoreError(
             f"{where}: verdict on episode {mark.id} is {mark.verdict!r}; "
             f"allowed: {', '.join(VERDICTS)}"
         )
+
     for name in ("reason", "by", "at"):
         if not isinstance(getattr(mark, name), str):
             raise StoreError(
                 f"{where}: {name} of the mark on {mark.id} is not text; put it into quotes"
             )
+
     if mark.verdict == "trim" and not _fits(mark.first, mark.last, lengths[mark.id]):
         raise StoreError(
             f"{where}: episode {mark.id} cannot be trimmed to {mark.first}:{mark.last}; "
@@ -202,6 +206,7 @@ def apply_marks(
             f"{path / REVIEW_FILE} marks all {len(entries)} episodes as bad; "
             "clear one with `ptr review`"
         )
+
     steps, whole = steps.copy(), set(entries)
     left_out = np.ones(len(steps), bool)
     for entry in kept:
@@ -210,6 +215,7 @@ def apply_marks(
         if entry not in whole:
             success = entry.outcome == "success"
             steps["reward"][rows] = label_rewards(entry.length, success, last_n)
+
     steps["is_last"] = left_out
     for name in ("requested", "executed", "reward"):
         steps[name][left_out] = 0

@@ -108,7 +108,7 @@ def fit_spec(
         stores: Data of the first training stage.
         n_tasks: Width of the task id.
         min_action_std: Dimensions that vary less, in units of the scaled action, are not
-            learnt: a conservative critic would tell data from random actions by them alone.
+            learnt: by them alone a conservative critic would separate data from random actions.
         balance: Weigh the dimensions of the cloning loss by the inverse of their variance.
             The gripper varies most and hides the few centimetres that decide a grasp
             (docs/learning.md).
@@ -118,6 +118,7 @@ def fit_spec(
     for store in stores:
         kept_actions.append(store.actions[~store.steps["is_last"]])
         kept_proprio.append(store.steps["proprio"][store.rows])
+
     actions, proprio = np.concatenate(kept_actions), np.concatenate(kept_proprio)
     low, high = info.action_low, info.action_high
     std = normalize_actions(actions, low, high).std(0)
@@ -156,5 +157,6 @@ def split_episodes(
             "to be held out; at least one must be held out for `ptr select` and one must "
             "remain: record more or change --holdout"
         )
+
     order = np.random.default_rng(seed).permutation(successes).tolist()
     return sorted(order[holdout:]), sorted(order[:holdout])

@@ -89,6 +89,9 @@ class Replay:
         Args:
             part: The part that each row comes from, shape (B,), rows of a part together.
             index: Position in the part, shape (B,).
+
+        Returns:
+            B transitions; the images are on the device of `to_device`, if that was called.
         """
         out = self._arrays(len(part))
         runs = _runs(part)
@@ -99,19 +102,25 @@ class Replay:
             if not self.sampling.next_observations:
                 return out.batch(images[:, 0], images[:0, 0])
             return out.batch(images[:, 0], images[:, 1])
+
         current, following = [], []
         for number, rows in runs:
             transitions = self.parts[number]
             store_rows = transitions.rows_at(index[rows], self.sampling.history)
             current.append((transitions, store_rows))
             following.append((transitions, store_rows + 1))
+
         images = _on_device(current)
         if not self.sampling.next_observations:
             return out.batch(images, images[:0])
         return out.batch(images, _on_device(following))
 
     def _arrays(self, size: int) -> BatchArrays:
-        """Return empty arrays for a batch of this size."""
+        """Return empty arrays for a batch of this size.
+
+        Args:
+            size: Rows of the batch; the frames are left out where a device holds them.
+        """
         history = self.sampling.history
         window = () if history == 1 else (history,)
         frames = self.parts[0].frames
@@ -120,6 +129,7 @@ class Replay:
             count = 2 if self.sampling.next_observations else 1
             shape = (size, count, *window, *frames.shape[1:])
             frames_out = np.empty(shape, frames.dtype)
+
         return BatchArrays(
             frames=frames_out,
             steps=np.empty((size, *window, 21), np.float32),
@@ -128,7 +138,11 @@ class Replay:
         )
 
     def sample(self, context: DistributedContext | None = None) -> Batch:
-        """Draw one batch, its prior part first, and return this process's rows of it."""
+        """Draw one batch, its prior part first, and return this process's rows of it.
+
+        Args:
+            context: The processes that share the batch [one].
+        """
         context = context or DistributedContext()
         part, index = self.draw()
         own = context.slice(len(part))
@@ -164,7 +178,13 @@ class Replay:
                 yield future.result(), state
 
     def _fetch(self, part: np.ndarray, index: np.ndarray, device: torch.device) -> Batch:
-        """Return the batch of a draw on a GPU."""
+        """Return the batch of a draw on a GPU.
+
+        Args:
+            part: The part that each row comes from, shape (B,).
+            index: Position in the part, shape (B,).
+            device: The GPU.
+        """
         return self.gather(part, index).pinned().to(device)
 
     @property
@@ -187,7 +207,11 @@ class Replay:
 
 
 def _runs(part: np.ndarray) -> list[tuple[int, slice]]:
-    """Return the part that each stretch of a draw's rows comes from, and the stretch."""
+    """Return the part that each stretch of a draw's rows comes from, and the stretch.
+
+    Args:
+        part: The part that each row comes from, shape (B,), rows of a part together.
+    """
     if (part == part[0]).all():
         return [(int(part[0]), slice(0, len(part)))]
     bounds = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(part)]
@@ -198,7 +222,14 @@ def _runs(part: np.ndarray) -> list[tuple[int, slice]]:
 
 
 def _on_device(positions: Sequence[tuple[Transitions, np.ndarray]]) -> Tensor:
-    """Return the frames at rows of stores, in order, that a device holds."""
+    """Return the frames at rows of stores, in order, that a device holds.
+
+    Args:
+        positions: Transitions whose frames are on the device, and rows of their store.
+
+    Returns:
+        Frames of all rows one after the other, on the device.
+    """
     pieces = []
     for part, rows in positions:
         assert isinstance(part.frames, Tensor)
@@ -207,13 +238,20 @@ def _on_device(positions: Sequence[tuple[Transitions, np.ndarray]]) -> Tensor:
 
 
 class _Share:
-    """The prior or the target rows of every batch."""
+    """The prior or the target rows of every batch.
+
+    Args:
+        first_part: Number of the first of `parts` in the replay.
+        parts: Transitions that are drawn from.
+        count: Rows of a batch.
+        tasks: Tasks in equal shares; 0: rows of any task.
+    """
 
     def __init__(
         self, first_part: int, parts: Sequence[Transitions], count: int, tasks: int
     ) -> None:
-        self._first_part = first_part  # number of the first of `parts` in the replay
-        self._count = count  # rows of a batch
+        self._first_part = first_part
+        self._count = count
         self._tasks = tasks
         self._ends = np.cumsum([len(part) for part in parts])
         self._by_task: list[np.ndarray] = []  # transitions of each task
@@ -229,12 +267,14 @@ class _Share:
         else:
             total = int(self._ends[-1])
             drawn = torch.randint(total, (self._count,), generator=generator).numpy()
+
         if len(self._ends) == 1:
             return np.full(len(drawn), self._first_part), drawn
         part = np.searchsorted(self._ends, drawn, side="right")
         if not self._tasks:  # rows of a part together, to be gathered at once
             order = np.argsort(part, kind="stable")
             drawn, part = drawn[order], part[order]
+
         starts = np.concatenate([[0], self._ends[:-1]])
         return part + self._first_part, drawn - starts[part]
 
@@ -248,6 +288,7 @@ class _Share:
                 f"{self._count} rows of a batch cannot be shared by {self._tasks} tasks; "
                 "change batch_size"
             )
+
         available = len(self._by_task)
         orders = []
         for _ in range(-(-self._tasks // available)):
@@ -259,4 +300,5 @@ class _Share:
             choices = self._by_task[number]
             drawn = torch.randint(len(choices), share, generator=generator).numpy()
             rows.append(choices[drawn])
+
         return np.concatenate(rows)

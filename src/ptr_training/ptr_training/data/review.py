@@ -53,6 +53,7 @@ def main(argv: list[str]) -> None:
     for verdict in PLAIN_VERDICTS:
         for name in getattr(args, verdict):
             requested.append(_parse_mark(name, verdict, args.reason))
+
     for name, part in args.trim:
         requested.append(_parse_mark(name, f"trim {part}", args.reason))
     if args.file:
@@ -61,6 +62,7 @@ def main(argv: list[str]) -> None:
     if args.list or not (requested or args.file):
         for line in table(history):
             print(line)
+
     print(summary(args.store, entries, history))
 
 
@@ -77,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(
             f"--{verdict}", nargs="+", action="extend", default=[], metavar="ID", help=text
         )
+
     parser.add_argument(
         "--trim",
         nargs=2,
@@ -127,16 +130,18 @@ def review(
     entries = EpisodeStore.open(path, reviewed=False).entries
     history = read_marks(path, entries)
     _check(requested, {entry.id: entry.length for entry in entries}, where)
-    known = current_marks(history)
+    current = current_marks(history)
     author = os.environ.get("USER", "")
     time = datetime.now(timezone.utc).isoformat(timespec="seconds")
     new = []
     for mark in requested:
-        if _changes(mark, known.get(mark.id)):
+        if _changes(mark, current.get(mark.id)):
             new.append(replace(mark, by=author, at=time))
+
     if new:
         history += tuple(new)
         write_marks(path, history)
+
     return entries, history
 
 
@@ -172,6 +177,7 @@ def _marks_in(text: str, file: Path, reason: str) -> list[Mark]:
             f"{file} has no column {' and '.join(sorted(missing))}; "
             "`ptr inspect` writes such a table"
         )
+
     marks = []
     for row in rows:
         verdict = (row["verdict"] or "").strip().lower()
@@ -181,6 +187,7 @@ def _marks_in(text: str, file: Path, reason: str) -> list[Mark]:
         row_reason = (row.get("reason") or "").strip() or reason
         where = f"{file}, line {rows.line_num}: "
         marks.append(_parse_mark(name, verdict, row_reason, where))
+
     return marks
 
 
@@ -230,6 +237,7 @@ def _parse_mark(name: str, verdict: str, reason: str, where: str = "") -> Mark:
             return Mark(name, kind, int(first), int(last), reason)
     except ValueError:  # thousands of digits
         part = f"{part[:20]}…"
+
     raise StoreError(
         f"{where}trim of {name} is {part.strip()!r}; "
         "it must be FIRST:LAST, two observations: 3:40"
@@ -254,9 +262,9 @@ def _check(requested: Sequence[Mark], lengths: Mapping[str, int], where: str) ->
             )
 
 
-def _changes(mark: Mark, known: Mark | None) -> bool:
+def _changes(mark: Mark, current: Mark | None) -> bool:
     """Return whether a mark differs from the one that counts; repeating a table adds nothing."""
-    if known is None:
+    if current is None:
         return mark.verdict != "clear"
     new = (mark.verdict, mark.first, mark.last, mark.reason)
-    return new != (known.verdict, known.first, known.last, known.reason)
+    return new != (current.verdict, current.first, current.last, current.reason)

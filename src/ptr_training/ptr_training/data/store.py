@@ -74,6 +74,7 @@ class EpisodeStore:
                 f"{path}: frames.npy is {frames.dtype} {frames.shape}, "
                 f"expected uint8 {shape}"
             )
+
         lines = json.loads((path / "episodes.json").read_text())
         entries = tuple(EpisodeEntry(**line) for line in lines)
         _check_tiling(path, entries, steps)
@@ -82,6 +83,7 @@ class EpisodeStore:
             entries, steps, fingerprint = apply_marks(
                 path, marks, entries, steps, last_n=info.last_n, fingerprint=fingerprint
             )
+
         pixels = card["sha256"]["pixels"]
         return cls(path, info, entries, frames, steps, fingerprint, pixels)
 
@@ -159,6 +161,7 @@ def _read_card(path: Path) -> dict[str, Any]:
             f"{path} is not an episode store: it has no card.yaml "
             "(make one with `ptr export` or `ptr collect`)"
         )
+
     card = read_versioned(file, FORMAT_VERSION)
     needed = {*DatasetInfo.__dataclass_fields__, "sha256"}
     if missing := needed - set(card):
@@ -167,6 +170,7 @@ def _read_card(path: Path) -> dict[str, Any]:
     for name in ("steps", "episodes", "pixels"):
         if not isinstance(hashes, dict) or not isinstance(hashes.get(name), str):
             raise StoreError(f"{file} lacks the SHA-256 of {name}")
+
     return card
 
 
@@ -180,7 +184,13 @@ def _info_of(card: dict[str, Any]) -> DatasetInfo:
 
 
 def _check_hash(path: Path, name: str, expected: str) -> None:
-    """Raise StoreError if a file of a store is missing or is not the one of its card.yaml."""
+    """Raise StoreError if a file of a store is missing or is not the one of its card.yaml.
+
+    Args:
+        path: Folder of the store.
+        name: Name of the file in it.
+        expected: SHA-256 in hexadecimal.
+    """
     file = path / name
     if not file.is_file():
         raise StoreError(f"{path} lacks {name}; the store is incomplete")
@@ -193,7 +203,12 @@ def _check_hash(path: Path, name: str, expected: str) -> None:
 
 
 def _load_array(file: Path, *, mapped: bool) -> np.ndarray:
-    """Return the array in a .npy file; raises StoreError if the file is missing or damaged."""
+    """Return the array in a .npy file; raises StoreError if the file is missing or damaged.
+
+    Args:
+        file: The file.
+        mapped: Leave the values on disk and map them into memory, read-only.
+    """
     try:
         return np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -205,7 +220,13 @@ def _load_array(file: Path, *, mapped: bool) -> np.ndarray:
 
 
 def _check_tiling(path: Path, entries: tuple[EpisodeEntry, ...], steps: np.ndarray) -> None:
-    """Raise StoreError if the episodes do not follow one another over all rows."""
+    """Raise StoreError if the episodes do not follow one another over all rows.
+
+    Args:
+        path: Folder of the store, for the message.
+        entries: Its episodes.
+        steps: Its steps, shape (N,) of STEP.
+    """
     if not entries:
         raise StoreError(f"{path} holds no episode; record or collect some first")
     lengths = np.array([entry.length + 1 for entry in entries])

@@ -66,11 +66,11 @@ class TaskIds:
 
     def id(self, name: str) -> int:
         """Return the id of a known task; raises TrainingError listing the known ones."""
-        known = self.aliases.get(name, name)
-        if known not in self.names:
+        target = self.aliases.get(name, name)
+        if target not in self.names:
             names = ", ".join([*self.names, *self.aliases])
             raise TrainingError(f"unknown task {name!r}; known: {names}")
-        return self.names.index(known)
+        return self.names.index(target)
 
     def save(self, path: Path) -> None:
         """Write names, width and aliases as YAML."""

@@ -55,6 +55,7 @@ class Transitions:
             starts.append(np.full(entry.length, entry.start))
             remaining.append(np.arange(entry.length, 0, -1))
             task.append(np.full(entry.length, task_ids.id(entry.task)))
+
         _check_finite(store, entries)
         self.rows = np.concatenate(rows)  # of the store (len,)
         self.task = np.concatenate(task)  # (len,)
@@ -150,6 +151,7 @@ def _successes(store: EpisodeStore, episodes: Sequence[int] | None) -> list[Epis
         entry = store.entries[index]
         if entry.outcome == "success":
             entries.append(entry)
+
     if not entries:
         raise TrainingError(f"{store.path} holds no successful episode to learn from")
     return entries
@@ -174,7 +176,16 @@ def _labels(remaining: np.ndarray, rewarded_steps: int, target: bool) -> np.ndar
 
 
 def _with_history(rows: np.ndarray, starts: np.ndarray, history: int) -> np.ndarray:
-    """Return rows (B,) with those before them, (B, history), an episode's first one repeated."""
+    """Return rows with those before them, an episode's first one repeated.
+
+    Args:
+        rows: Shape (B,).
+        starts: First row of the episode of each row, shape (B,).
+        history: Rows up to and including the given ones.
+
+    Returns:
+        Rows, shape (B,), or (B, history) where that is more than 1.
+    """
     if history == 1:
         return rows
     before = rows[:, None] + np.arange(1 - history, 1)

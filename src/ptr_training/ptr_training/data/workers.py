@@ -80,7 +80,7 @@ def _start(initializer: Callable[..., None], initargs: tuple[Any, ...]) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process when the parent was killed: nobody would take its results any more."""
+    """End this process when the parent was killed: its results would not be used."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

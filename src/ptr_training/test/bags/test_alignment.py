@@ -227,10 +227,10 @@ def test_composed_rotation_equals_the_rotations_one_after_the_other(
 ) -> None:
     actions = np.zeros((len(turns), 7))
     actions[:, 3:6] = turns
-    wanted = np.eye(3)
+    expected = np.eye(3)
     for turn in turns:
-        wanted = rotation(*turn) @ wanted
-    np.testing.assert_allclose(rotation(*compose(actions)[3:6]), wanted, atol=1e-12)
+        expected = rotation(*turn) @ expected
+    np.testing.assert_allclose(rotation(*compose(actions)[3:6]), expected, atol=1e-12)
 
 
 def rotation(roll: float, pitch: float, yaw: float) -> np.ndarray:

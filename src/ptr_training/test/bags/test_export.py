@@ -56,7 +56,7 @@ def test_store_has_the_episodes_rewards_sources_and_audit(
         ("e1", 5, "bag1"),
         ("e2", 6, "bag2"),
     ]
-    assert (store.card.camera, store.card.camera_width, store.card.camera_height) == (
+    assert (store.info.camera, store.info.camera_width, store.info.camera_height) == (
         "front",
         32,
         24,
@@ -67,7 +67,7 @@ def test_store_has_the_episodes_rewards_sources_and_audit(
         {"name": bag["name"], "sha256": bag["sha256"], "camera_latency": 0.0}
         for bag in audit["bags"]
     ]
-    assert list(store.card.sources) == sources
+    assert list(store.info.sources) == sources
     assert len({source["sha256"] for source in sources}) == 3
     for bag in audit["bags"]:
         assert all(
@@ -98,7 +98,7 @@ def test_latency_of_the_camera_is_on_the_card_in_the_audit_and_in_the_table(
         in capsys.readouterr().out
     )
     store = EpisodeStore.open(tmp_path / "store")
-    assert [source["camera_latency"] for source in store.card.sources] == [0.08, 0.08]
+    assert [source["camera_latency"] for source in store.info.sources] == [0.08, 0.08]
     audit = json.loads((tmp_path / "store" / "audit.json").read_text())
     assert [bag["camera_latency"] for bag in audit["bags"]] == [0.08, 0.08]
 

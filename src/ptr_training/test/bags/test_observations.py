@@ -20,7 +20,7 @@ from scripted_bags import (
     check_sums,
     fates,
     make,
-    picture,
+    pixels_of,
     write,
 )
 
@@ -45,7 +45,7 @@ def test_compressed_images_are_decoded(tmp_path: Path, script: Script) -> None:
     result = read_episodes(write(tmp_path / "bag", script), READ)
     assert result.camera == "front"
     np.testing.assert_array_equal(
-        result.episodes[0].frames[1], resize_area(picture(6), (8, 8))
+        result.episodes[0].frames[1], resize_area(pixels_of(6), (8, 8))
     )
 
 
@@ -67,7 +67,7 @@ def test_damaged_messages_are_counted_and_replaced_by_the_one_before(
     bag = write(tmp_path / "bag", script)
     result = read_episodes(bag, READ)
     [episode] = result.episodes
-    np.testing.assert_array_equal(episode.frames[1], resize_area(picture(5), (8, 8)))
+    np.testing.assert_array_equal(episode.frames[1], resize_area(pixels_of(5), (8, 8)))
     np.testing.assert_allclose(episode.proprio[:, 0], np.array([0, 4, 7, 12, 16, 20]) / 100)
     assert fates(result, images)["undecodable"] == 2
     assert fates(result, "/arm/state")["undecodable"] == 1
@@ -142,8 +142,8 @@ def test_image_of_several_steps_is_the_frame_of_each(tmp_path: Path) -> None:
     ]
     [episode] = read_episodes(write(tmp_path / "bag", script), READ).episodes
     np.testing.assert_array_equal(episode.frames[1], episode.frames[2])
-    np.testing.assert_array_equal(episode.frames[1], resize_area(picture(6), (8, 8)))
-    np.testing.assert_array_equal(episode.frames[3], resize_area(picture(18), (8, 8)))
+    np.testing.assert_array_equal(episode.frames[1], resize_area(pixels_of(6), (8, 8)))
+    np.testing.assert_array_equal(episode.frames[3], resize_area(pixels_of(18), (8, 8)))
 
 
 def test_threads_decode_the_same_frames(tmp_path: Path) -> None:

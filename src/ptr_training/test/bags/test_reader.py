@@ -16,7 +16,7 @@ from scripted_bags import (
     Script,
     check_sums,
     fates,
-    picture,
+    pixels_of,
     write,
 )
 
@@ -69,7 +69,7 @@ def test_episode_comes_back_from_every_storage(
         30,
     ]  # the newest images when the commands were given, and one period later
     np.testing.assert_array_equal(
-        episode.frames, [resize_area(picture(number), (8, 8)) for number in numbers]
+        episode.frames, [resize_area(pixels_of(number), (8, 8)) for number in numbers]
     )
     np.testing.assert_array_equal(
         episode.stamps_ns, [begin + number * 1000 * MS // 30 for number in numbers]
@@ -121,14 +121,14 @@ def test_paths_that_are_no_bags_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / ".e1.partial").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "metadata.yaml").write_text("rosbag2_bagfile_information: [")
-    wanted = {
+    messages = {
         "nothing": "does not exist",
         "empty": "is not a bag: it has no metadata.yaml",
         "text.txt": "is not a bag: expected a folder with metadata.yaml, a .mcap or a .db3 file",
         ".e1.partial": "is an interrupted recording; `ptr recover",
         "broken": "cannot be read",
     }
-    for name, message in wanted.items():
+    for name, message in messages.items():
         with pytest.raises(BagError, match=message):
             Bag(tmp_path / name)
 

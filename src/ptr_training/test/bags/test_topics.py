@@ -17,7 +17,7 @@ from scripted_bags import (
     fates,
     header,
     make,
-    picture,
+    pixels_of,
     time,
     write,
 )
@@ -30,16 +30,18 @@ from ptr_training.bags.mcap_reader import BagError
 def late(script: Script, latency: int) -> Script:
     """The same script with camera stamps that are later by so much [ns], also in commands."""
     delayed = Script(script.namespace)
-    for each in copy.deepcopy(script.messages):
-        if each.topic.endswith("image_raw"):
-            stamp = each.value.header.stamp
-            each.value.header.stamp = time(stamp.sec * 10**9 + stamp.nanosec + latency)
-            each.log_time += latency
-        elif (observed := getattr(each.value, "observation_stamp", None)) and observed.sec:
-            each.value.observation_stamp = time(
+    for message in copy.deepcopy(script.messages):
+        if message.topic.endswith("image_raw"):
+            stamp = message.value.header.stamp
+            message.value.header.stamp = time(stamp.sec * 10**9 + stamp.nanosec + latency)
+            message.log_time += latency
+        elif (
+            observed := getattr(message.value, "observation_stamp", None)
+        ) and observed.sec:
+            message.value.observation_stamp = time(
                 observed.sec * 10**9 + observed.nanosec + latency
             )
-        delayed.messages.append(each)
+        delayed.messages.append(message)
     return delayed
 
 
@@ -61,19 +63,21 @@ def test_latency_of_the_camera_is_taken_off_its_stamps(
     script.event(SUCCESS, begin + 1100 * MS)
     custom = {"camera": "front", "camera_latency": "0.13"}
     true = read_episodes(write(tmp_path / "true", script), READ).episodes[0]
-    told = read_episodes(
-        write(tmp_path / "told", late(script, latency), custom=custom), READ
+    marked = read_episodes(
+        write(tmp_path / "marked", late(script, latency), custom=custom), READ
     )
-    (episode,) = told.episodes
+    (episode,) = marked.episodes
     for name in ("frames", "stamps_ns", "proprio", "requested", "executed"):
         np.testing.assert_array_equal(getattr(episode, name), getattr(true, name))
-    assert told.audit["camera_latency"] == pytest.approx(0.13)
+    assert marked.audit["camera_latency"] == pytest.approx(0.13)
     asked = replace(READ, camera_latency=0.13)
-    untold = write(tmp_path / "untold", late(script, latency))
+    unmarked = write(tmp_path / "unmarked", late(script, latency))
     np.testing.assert_array_equal(
-        read_episodes(untold, asked).episodes[0].proprio, true.proprio
+        read_episodes(unmarked, asked).episodes[0].proprio, true.proprio
     )
-    assert not np.array_equal(read_episodes(untold, READ).episodes[0].proprio, true.proprio)
+    assert not np.array_equal(
+        read_episodes(unmarked, READ).episodes[0].proprio, true.proprio
+    )
 
 
 def test_latency_of_another_camera_is_not_taken(tmp_path: Path, script: Script) -> None:
@@ -84,17 +88,17 @@ def test_latency_of_another_camera_is_not_taken(tmp_path: Path, script: Script) 
     assert read_episodes(bag, replace(READ, camera="front")).audit["camera_latency"] == 0.0
 
 
-@pytest.mark.parametrize("said", ["soon", "-0.1", "2", "nan"])
+@pytest.mark.parametrize("value", ["soon", "-0.1", "2", "nan"])
 def test_impossible_latency_in_a_bag_is_refused_with_the_option(
-    tmp_path: Path, script: Script, said: str
+    tmp_path: Path, script: Script, value: str
 ) -> None:
     script.episode(10**18, steps=4)
     bag = write(
-        tmp_path / "bag", script, custom={"camera": "front", "camera_latency": said}
+        tmp_path / "bag", script, custom={"camera": "front", "camera_latency": value}
     )
     with pytest.raises(
         BagError,
-        match=rf"bag: camera_latency is '{said}'; allowed .* say .* with --camera-latency",
+        match=rf"bag: camera_latency is '{value}'; allowed .* say .* with --camera-latency",
     ):
         read_episodes(bag, READ)
     assert read_episodes(bag, replace(READ, camera_latency=0.08)).episodes
@@ -122,7 +126,7 @@ def test_camera_is_the_one_recorded_for_or_the_one_asked_for(
         read_episodes(bag, ReadOptions(camera="side"))
     result = read_episodes(bag, ReadOptions(image_size=8, camera="wrist"))
     np.testing.assert_array_equal(
-        result.episodes[0].frames[0], resize_area(picture(200), (8, 8))
+        result.episodes[0].frames[0], resize_area(pixels_of(200), (8, 8))
     )
     assert fates(result, "/camera/front/image_raw") == {"other camera": 26}
     assert (
@@ -204,6 +208,6 @@ def test_images_without_stamp_take_their_time_of_arrival(
             message.value.header = header(0)
     result = read_episodes(write(tmp_path / "bag", script), READ)
     np.testing.assert_array_equal(
-        result.episodes[0].frames[1], resize_area(picture(6), (8, 8))
+        result.episodes[0].frames[1], resize_area(pixels_of(6), (8, 8))
     )
     assert result.audit["topics"]["/camera/front/image_raw"]["without stamp"] == 26

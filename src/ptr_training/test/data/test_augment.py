@@ -15,7 +15,7 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def draws(seed: int = 0) -> BatchRng:
+def rng(seed: int = 0) -> BatchRng:
     return BatchRng(generator(seed))
 
 
@@ -23,7 +23,7 @@ def test_shifted_image_is_a_crop_of_the_padded_one() -> None:
     images = torch.randint(
         0, 256, (32, 10, 12, 3), dtype=torch.uint8, generator=generator()
     )
-    shifted = random_shift(images, 2, draws(1))
+    shifted = random_shift(images, 2, rng(1))
     padded = torch.nn.functional.pad(
         images.permute(0, 3, 1, 2).float(), (2, 2, 2, 2), mode="replicate"
     ).byte()
@@ -40,20 +40,20 @@ def test_shifted_image_is_a_crop_of_the_padded_one() -> None:
 def test_equal_generators_give_equal_images() -> None:
     images = torch.randint(0, 256, (4, 16, 16, 3), dtype=torch.uint8, generator=generator())
     both = Augmentation(4, jitter=True)
-    assert torch.equal(both(images, draws(3)), both(images, draws(3)))
-    assert not torch.equal(both(images, draws(3)), both(images, draws(4)))
+    assert torch.equal(both(images, rng(3)), both(images, rng(3)))
+    assert not torch.equal(both(images, rng(3)), both(images, rng(4)))
 
 
 def test_without_augmentation_images_are_only_scaled() -> None:
     images = torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8, generator=generator())
     torch.testing.assert_close(
-        Augmentation(0, jitter=False)(images, draws()), to_network(images)
+        Augmentation(0, jitter=False)(images, rng()), to_network(images)
     )
 
 
 def test_jitter_stays_in_range_and_leaves_some_images_alone() -> None:
     images = torch.rand(200, 3, 4, 4, generator=generator())
-    changed = augment.color_jitter(images, draws(1))
+    changed = augment.color_jitter(images, rng(1))
     assert 0.0 <= float(changed.min()) <= float(changed.max()) <= 1.0
     untouched = (changed == images).all((1, 2, 3)).float().mean()
     assert 0.1 < float(untouched) < 0.3

@@ -45,9 +45,9 @@ def gradients(checkpoint: Checkpoint) -> list[torch.Tensor]:
     """Gradients of the first step: Adam's first moment is a tenth of them."""
     optimizers = checkpoint.agent["optimizers"].values()
     return [
-        10.0 * each["exp_avg"]
+        10.0 * state["exp_avg"]
         for optimizer in optimizers
-        for each in optimizer["state"].values()
+        for state in optimizer["state"].values()
     ]
 
 

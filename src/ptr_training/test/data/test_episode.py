@@ -1,4 +1,4 @@
-"""The episode store: round trip, equal bytes, refusals; rewards; the task registry."""
+"""The episode store: round trip, equal bytes, refusals; rewards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ptr_training.data.episode import (
 )
 from ptr_training.data.store import EpisodeStore
 
-CARD = DatasetInfo(
+INFO = DatasetInfo(
     "toy", camera="front", camera_width=16, camera_height=12, image_height=6, image_width=8
 )
 
@@ -42,7 +42,7 @@ def make_episode(
 
 
 def write(path: Path, *episodes: Episode) -> Path:
-    with EpisodeWriter(path, CARD) as writer:
+    with EpisodeWriter(path, INFO) as writer:
         for episode in episodes:
             writer.add(episode)
     return path
@@ -58,18 +58,18 @@ def test_store_returns_what_was_written(tmp_path: Path) -> None:
     episodes = [make_episode("a", 5), make_episode("b", 9, "put c in d", "failure")]
     store = EpisodeStore.open(write(tmp_path / "s", *episodes))
     store.check_pixels()
-    assert store.card == CARD
+    assert store.info == INFO
     assert store.tasks == ("put a in b", "put c in d")
     assert isinstance(store.frames, np.memmap)
-    for found, wanted in zip(store, episodes, strict=True):
-        np.testing.assert_array_equal(found.frames, wanted.frames)
-        np.testing.assert_allclose(found.executed, wanted.executed, rtol=1e-6)
-        np.testing.assert_allclose(found.proprio, wanted.proprio, rtol=1e-6)
-        np.testing.assert_array_equal(found.stamps_ns, wanted.stamps_ns)
+    for found, expected in zip(store, episodes, strict=True):
+        np.testing.assert_array_equal(found.frames, expected.frames)
+        np.testing.assert_allclose(found.executed, expected.executed, rtol=1e-6)
+        np.testing.assert_allclose(found.proprio, expected.proprio, rtol=1e-6)
+        np.testing.assert_array_equal(found.stamps_ns, expected.stamps_ns)
         assert (found.id, found.task, found.outcome, found.seed) == (
-            wanted.id,
-            wanted.task,
-            wanted.outcome,
+            expected.id,
+            expected.task,
+            expected.outcome,
             7,
         )
     assert store.steps["reward"].tolist() == [0, 0, 1, 1, 1, 0] + [0] * 10
@@ -86,7 +86,7 @@ def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
 def test_failed_writing_leaves_nothing(tmp_path: Path) -> None:
     with (  # noqa: PT012
         pytest.raises(RuntimeError, match="stop"),
-        EpisodeWriter(tmp_path / "s", CARD) as writer,
+        EpisodeWriter(tmp_path / "s", INFO) as writer,
     ):
         writer.add(make_episode("a"))
         raise RuntimeError("stop")
@@ -113,7 +113,7 @@ def test_existing_store_is_not_overwritten(tmp_path: Path) -> None:
     ],
 )
 def test_bad_episode_is_refused(tmp_path: Path, change: dict, message: str) -> None:
-    with EpisodeWriter(tmp_path / "s", CARD) as writer:
+    with EpisodeWriter(tmp_path / "s", INFO) as writer:
         writer.add(make_episode("taken"))
         with pytest.raises(StoreError, match=message):
             writer.add(replace(make_episode("a"), **change))

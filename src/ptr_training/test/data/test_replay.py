@@ -58,7 +58,7 @@ def test_sampling_covers_every_store_evenly_by_transitions(make_store: MakeStore
     ]
     task_ids = TaskIds.for_tasks(["a", "b"], 0)
     replay = Replay(
-        [Transitions(each, task_ids) for each in stores],
+        [Transitions(store, task_ids) for store in stores],
         [],
         mix=1.0,
         batch_size=4000,
@@ -91,14 +91,13 @@ def test_batches_of_tasks_hold_equal_shares_one_after_the_other(
 
 
 def test_next_images_that_are_not_needed_are_left_out(make_store: MakeStore) -> None:
-    assert (
-        len(
-            replay_of(make_store("s"), Sampling(next_observations=False))
-            .sample()
-            .next_images
-        )
-        == 0
-    )
+    replay = replay_of(make_store("s"), Sampling(next_observations=False))
+    batch = replay.sample()
+    assert batch.next_images.shape == (0, 16, 16, 3)
+    assert batch.images.shape == (12, 16, 16, 3)
+    frames = replay._arrays(12).frames
+    assert frames is not None
+    assert frames.shape[:2] == (12, 1)  # and are not read
 
 
 def test_frames_on_a_device_give_the_same_batches(make_store: MakeStore) -> None:
@@ -107,14 +106,9 @@ def test_frames_on_a_device_give_the_same_batches(make_store: MakeStore) -> None
         mapped, resident = replay_of(path, sampling), replay_of(path, sampling)
         resident.to_device(torch.device("cpu"))
         assert resident.resident
+        batches = mapped.gather(*_first(mapped)), resident.gather(*_first(resident))
         for name in Batch.__dataclass_fields__:
-            one, other = (
-                getattr(each, name)
-                for each in (
-                    mapped.gather(*_first(mapped)),
-                    resident.gather(*_first(resident)),
-                )
-            )
+            one, other = getattr(batches[0], name), getattr(batches[1], name)
             assert torch.equal(one, other), name
 
 
@@ -220,6 +214,27 @@ def test_too_few_tasks_are_repeated_only_after_all_were_drawn(
         assert sorted(task[:2]) == sorted(task[2:4]) == [0, 1]
 
 
+def test_tasks_take_no_more_random_numbers_than_needed(make_store: MakeStore) -> None:
+    replay = replay_of(make_store("s", tasks=("a", "b")), Sampling(tasks=2))
+    _, index = replay.draw()
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(2, generator=generator).tolist()
+    expected = []
+    for task in order:  # episodes of 8 steps, a and b in turns
+        rows = [row for row in range(48) if row // 8 % 2 == task]
+        drawn = torch.randint(24, (6,), generator=generator).tolist()
+        expected += [rows[number] for number in drawn]
+    assert index.tolist() == expected
+    assert torch.equal(replay.generator.get_state(), generator.get_state())
+
+
+def test_batch_of_one_row_is_gathered(make_store: MakeStore) -> None:
+    replay = replay_of(make_store("s"), Sampling())
+    batch = replay.gather(np.zeros(1, int), np.array([9]))
+    store = replay.parts[0].store
+    np.testing.assert_array_equal(batch.images[0], store.frames[10])
+
+
 def test_equal_seeds_give_equal_batches(make_store: MakeStore) -> None:
     path = make_store("s")
     parts = [transitions_of(path)]
@@ -244,7 +259,10 @@ def test_each_process_gets_its_rows_of_the_batch(make_store: MakeStore) -> None:
 def test_batches_are_shared_by_the_processes(
     make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, ahead: int
 ) -> None:
-    monkeypatch.setattr(Batch, "pinned", lambda batch: batch)  # there may be no GPU
+    if ahead:  # there may be no GPU; without batches in advance none is pinned
+        monkeypatch.setattr(Batch, "pinned", lambda batch: batch)
+    else:
+        monkeypatch.delattr(Batch, "pinned")
     path, cpu = make_store("s"), torch.device("cpu")
     reference = replay_of(path, Sampling())
     replay = replay_of(path, Sampling())

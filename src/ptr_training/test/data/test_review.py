@@ -58,7 +58,7 @@ def test_bad_episode_is_never_learnt_from(store: Path) -> None:
     view = EpisodeStore.open(store)
     assert (
         [entry.id for entry in view.entries]
-        == [each.id for each in view]
+        == [episode.id for episode in view]
         == ["a-0", "a-2", "b-3", "b-5"]
     )
     left_out = {
@@ -105,7 +105,7 @@ def test_trimmed_episode_is_rewarded_on_its_new_last_steps(store: Path) -> None:
 
 def test_trimmed_failure_earns_nothing(tmp_path: Path, make_store) -> None:
     first = EpisodeStore.open(make_store("s"))
-    with EpisodeWriter(tmp_path / "failed", first.card) as writer:
+    with EpisodeWriter(tmp_path / "failed", first.info) as writer:
         writer.add(replace(first.episode(0), outcome="failure"))
     mark(tmp_path / "failed", "--trim", "a-0", "0:4", *REASON)
     assert not EpisodeStore.open(tmp_path / "failed").steps["reward"].any()
@@ -259,7 +259,7 @@ def test_table_filled_in_by_hand_is_taken(store: Path, tmp_path: Path) -> None:
         ("a-4", 8),
         ("b-5", 8),
     ]
-    assert [(each["id"], each.get("reason")) for each in marks(store)[1:3]] == [
+    assert [(line["id"], line.get("reason")) for line in marks(store)[1:3]] == [
         ("a-0", "dark"),
         ("b-1", "late; slow"),
     ]

@@ -1,4 +1,4 @@
-"""The task registry: ids that never change their meaning."""
+"""Task ids: ids that never change their meaning."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ptr_training.data.task_ids import TaskIds
 from ptr_training.errors import TrainingError
 
 
-def test_registry_keeps_ids_when_a_target_is_added(tmp_path: Path) -> None:
-    registry = TaskIds.for_tasks(["b", "a", "b"], reserve=1)
-    assert [registry.add(name) for name in ("a", "new", "b")] == [1, 2, 0]
-    registry.save(tmp_path / "tasks.yaml")
-    assert TaskIds(**yaml.safe_load((tmp_path / "tasks.yaml").read_text())) == registry
+def test_task_ids_keep_ids_when_a_target_is_added(tmp_path: Path) -> None:
+    task_ids = TaskIds.for_tasks(["b", "a", "b"], reserve=1)
+    assert [task_ids.add(name) for name in ("a", "new", "b")] == [1, 2, 0]
+    task_ids.save(tmp_path / "tasks.yaml")
+    assert TaskIds(**yaml.safe_load((tmp_path / "tasks.yaml").read_text())) == task_ids
     with pytest.raises(
         TrainingError, match="no free slot for task 'more': all 3 are taken by b, a, new"
     ):
-        registry.add("more")
+        task_ids.add("more")
     with pytest.raises(TrainingError, match="unknown task 'x'; known: b, a, new"):
-        registry.id("x")
+        task_ids.id("x")
