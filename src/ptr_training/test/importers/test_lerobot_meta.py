@@ -196,7 +196,7 @@ def test_a_folder_without_data_set_is_refused(tmp_path: Path) -> None:
         ("data\0", "cannot be filled in"),
     ],
 )
-def test_a_path_that_leads_elsewhere_or_is_none_is_refused(
+def test_a_path_that_leads_out_or_is_none_is_refused(
     root: Path, key: str, pattern: str, message: str
 ) -> None:
     (root / "elsewhere").symlink_to(root.parent)
