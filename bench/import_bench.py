@@ -1,4 +1,6 @@
-"""Pictures per CPU-second of `ptr import bridge-raw` against decoding and resizing alone, on JPEGs of 640x480.
+"""Images per CPU-second of `ptr import bridge-raw` against decoding and resizing alone.
+
+The images are JPEGs of 640x480 pixels.
 
 All take the same files in the same run, in turns, in one process. `ptr import` does more
 (pickles, hashes, commands, audit, journal, store). The converters of BridgeData use Pillow
@@ -72,9 +74,7 @@ def read_with_pillow(root: Path, size: int) -> None:
 
 def read_with_import(root: Path, size: int) -> None:
     """Run all of `ptr import`, into a store that is thrown away."""
-    quiet = contextlib.redirect_stderr(
-        io.StringIO()
-    )  # no progress bars between the figures
+    quiet = contextlib.redirect_stderr(io.StringIO())  # no progress bars
     with tempfile.TemporaryDirectory(dir=root.parent) as folder, quiet:
         info = {"image_height": size, "image_width": size}
         import_store(

@@ -23,7 +23,10 @@ SIZE = (48, 64)
 
 
 def images(episode: int) -> np.ndarray:
-    """Return slopes of colour that move with time, shape (L, 48, 64, 3), uint8; a video hardly alters them."""
+    """Return slopes of colour that move with time, shape (L, 48, 64, 3), uint8.
+
+    A video hardly alters them.
+    """
     row, column, time = np.mgrid[: SIZE[0], : SIZE[1], : LENGTHS[episode]]
     return (
         np.stack([3 * column + 8 * time, 4 * row, 60 * episode + 20 * time], axis=-1)

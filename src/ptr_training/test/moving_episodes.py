@@ -1,4 +1,4 @@
-"""Episodes of an arm that does what it is told, in which faults can be planted; shared by several tests."""
+"""Episodes of an arm that follows its commands, in which faults can be planted."""
 
 from __future__ import annotations
 

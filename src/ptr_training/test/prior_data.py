@@ -117,7 +117,10 @@ def write_raw(
 
 
 def numpy_episode(demonstration: Demonstration, **more: Any) -> dict[str, Any]:
-    """Return an episode as the converters of BridgeData keep it; the frames are shared between the two lists."""
+    """Return an episode as the converters of BridgeData keep it.
+
+    The frames are shared between the two lists.
+    """
     observations = [
         {"images0": first, "images1": second, "state": state}
         for first, second, state in zip(
@@ -147,7 +150,10 @@ def write_numpy(file: Path, episodes: Sequence[Any]) -> Path:
 def rlds_features(
     demonstration: Demonstration, episode_id: int | None = 0, **more: list
 ) -> dict[str, list]:
-    """Return the features of an RLDS record whose last step pads, so that all T actions have a successor."""
+    """Return the features of an RLDS record.
+
+    Its last step is padding, so that all T actions have a successor.
+    """
     length = len(demonstration.states)
     features = {
         "steps/observation/state": demonstration.states.astype(np.float32).ravel().tolist(),
@@ -170,7 +176,7 @@ def rlds_features(
 
 
 def example(features: dict[str, list], packed: bool = True) -> bytes:
-    """Return a serialised tf.train.Example; lists of floats, integers and byte strings tell themselves apart."""
+    """Return a serialised tf.train.Example of lists of floats, integers or byte strings."""
     entries = (
         _field(1, _field(1, name.encode()) + _field(2, _feature(values, packed)))
         for name, values in features.items()

@@ -83,6 +83,7 @@ class Ledger:
                 f"{record.path}: record {record.number}: {entry['reason']}; "
                 "--skip-bad leaves damaged records out"
             )
+
         if not is_used(entry):
             return False
         self.image_size = entry["picture"]
@@ -108,6 +109,7 @@ class Ledger:
 
 
 def _record_text(label: str, size: int) -> str:
+    """Return a record for messages, with its size [bytes] if that is known."""
     return f"{label} ({size} bytes)" if size else label
 
 
@@ -130,9 +132,11 @@ def summarise(entries: Sequence[Entry], total: int) -> dict[str, Any]:
             f"nothing to import: of {total} records, {_counts_text(statuses)}; "
             "change the options or the sources"
         )
+
     notes: Counter[str] = Counter()
     for entry in used:
         notes.update(entry["notes"])
+
     return {
         "total": total,
         "fates": dict(statuses.most_common()),
@@ -164,6 +168,7 @@ def source_digests(
             {"name": _source_name(path), "sha256": digest, "episodes": len(digests)}
         )
         start = stop
+
     return tuple(sources)
 
 
@@ -200,9 +205,11 @@ def _task_table(audit: Mapping[str, Any], used: Iterable[Entry]) -> str:
     for entry in used:
         episodes[entry["task"]] += 1
         steps[entry["task"]] += entry["steps"]
+
     rows: list[tuple[object, object, str]] = []
     for task, count in episodes.most_common(LINES):
         rows.append((count, steps[task], task))
+
     if len(episodes) > LINES:
         rows.append(("", "", f"… and {len(episodes) - LINES} more tasks"))
     clipped = f"in all, {audit['clipped']} steps clipped to the action's bounds"
@@ -230,17 +237,20 @@ def _hints(audit: Mapping[str, Any], used: Sequence[Entry]) -> list[str]:
             f"{cut_off} episodes may have been cut off before their end; "
             f"as {audit['outcome']} their last steps are labelled all the same (see --outcome)"
         )
+
     instructions = _instructions(used)
     several = {}
     for task, texts in instructions.items():
         if len(texts) > 1:
             several[task] = len(texts)
+
     if several and audit["task_from"] == "folder":
         most = max(several, key=several.__getitem__)
         hints.append(
             f"{len(several)} of the tasks have several instructions "
             f"({most!r}: {several[most]}): --task-from language separates them"
         )
+
     unknown = sorted(audit["task_map"].keys() - instructions.keys())
     if unknown:
         hints.append(f"names of --task-map that no task has: {', '.join(unknown)}")
@@ -257,4 +267,5 @@ def _instructions(used: Iterable[Entry]) -> dict[str, set[str]]:
 
 
 def _counts_text(counts: Mapping[str, int]) -> str:
+    """Return the counts of the statuses."""
     return ", ".join(f"{count} {status}" for status, count in counts.items())

@@ -44,6 +44,7 @@ class SkipRecord(Exception):  # noqa: N818
     """A record is in order but not wanted."""
 
     def __init__(self, status: RecordStatus, reason: str = "") -> None:
+        """Give the status of the record, and the reason where the status does not say it."""
         super().__init__(reason)
         self.status = status
 
@@ -100,6 +101,7 @@ class ImportOptions:
                 f"--camera is {self.camera!r}, but this format only numbers its cameras; "
                 "allowed are numbers from 0"
             )
+
         return int(self.camera)
 
 
@@ -189,6 +191,7 @@ class SourceEpisode:
     """Other fields of `Episode`, of an episode that came from a store (`ptr convert`)."""
 
     def __post_init__(self) -> None:
+        """Check lengths and numbers."""
         self._check_lengths()
         for name in ("states", "actions", "executed"):
             rows = getattr(self, name)
@@ -241,8 +244,10 @@ class SourceEpisode:
 
 def natural_key(path: Path) -> list[str | int]:
     """Return a sorting key that puts `traj10` after `traj9`."""
-    parts = re.split(r"(\d+)", str(path))
-    return [int(part) if part.isdecimal() else part for part in parts]
+    key: list[str | int] = []
+    for part in re.split(r"(\d+)", str(path)):
+        key.append(int(part) if part.isdecimal() else part)
+    return key
 
 
 def normalise_name(name: str) -> str:
@@ -278,6 +283,7 @@ def rows_of_seven(values: Any, name: str) -> np.ndarray:
     """
     with np.errstate(over="ignore"):  # becomes infinite, which is refused
         rows = as_floats(values, name).astype(np.float32)
+
     if rows.size and rows.shape[1:] != (7,):
         raise RecordError(f"the {name} have shape {rows.shape}, expected (n, 7)")
     return rows.reshape(-1, 7)

@@ -57,6 +57,7 @@ def find(paths: Sequence[Path]) -> list[Record]:
             raise TrainingError(f"{path} holds no out.npy")
         for file in files:
             records += _records(file)
+
     return records
 
 
@@ -120,6 +121,7 @@ def _load(file: Path, _size: int, _changed_ns: int) -> tuple[np.ndarray | str, s
             episodes = restricted_pickle.load_array(stream)
     except restricted_pickle.PickleError as error:
         return str(error), ""
+
     return episodes.ravel(), sha256(file)
 
 
@@ -136,6 +138,7 @@ def _observations(content: Mapping[str, Any]) -> list[Observation]:
             raise RecordError(
                 f"the episode lacks {key}; it has {', '.join(map(str, content))}"
             )
+
     before = _mappings(content, "observations")
     after = _mappings(content, "next_observations")
     if len(before) != len(after):
@@ -143,11 +146,13 @@ def _observations(content: Mapping[str, Any]) -> list[Observation]:
             f"{len(before)} observations, {len(after)} next_observations; "
             "there must be as many of both"
         )
+
     if not before:
         raise SkipRecord(RecordStatus.TOO_SHORT)
     for step, (_, successor) in enumerate(pairwise(before)):
         if not _are_equal(after[step], successor):
             raise RecordError(f"next_observations[{step}] is not observations[{step + 1}]")
+
     return [*before, after[-1]]
 
 
@@ -159,6 +164,7 @@ def _are_equal(first: Observation, second: Observation) -> bool:
 
 
 def _is_equal(first: Any, second: Any) -> bool:
+    """Return whether two values are the same object or equal arrays."""
     return first is second or np.array_equal(first, second)
 
 
@@ -206,6 +212,7 @@ def _image(values: Any, camera: str) -> np.ndarray:
         raise RecordError(
             f"{camera} is {image.dtype} {image.shape}, no image (the features of a network?)"
         )
+
     side = math.isqrt(image.size // 3)
     if image.ndim == 1 and image.size == 3 * side * side:
         return image.reshape(3, side, side).transpose(1, 2, 0)

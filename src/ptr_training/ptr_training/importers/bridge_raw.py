@@ -65,6 +65,7 @@ def find(paths: Sequence[Path]) -> list[Record]:
                 f"{path} holds no demonstration of BridgeData (raw/traj_group*/traj*)"
             )
         records += [Record(folder, BridgePath.parse(folder).name) for folder in folders]
+
     return records
 
 
@@ -132,6 +133,7 @@ class _Folder:
     """The files of one demonstration, and the SHA-256 of all that were read."""
 
     def __init__(self, path: Path) -> None:
+        """Begin with no file read."""
         self.path = path
         self.digest = hashlib.sha256()  # of the names, sizes and contents
 
@@ -167,10 +169,12 @@ class _Folder:
             match = _IMAGE_NAME.fullmatch(file.name)
             if match:
                 numbers.append(int(match[1]))
+
         numbers.sort()
         for expected, number in enumerate(numbers or [1]):
             if number != expected:
                 raise RecordError(f"{camera}/im_{expected}.jpg is missing")
+
         return [self.read(f"{camera}/im_{number}.jpg") for number in numbers]
 
 
@@ -192,6 +196,7 @@ def _camera(config: Path, camera: str) -> tuple[str, tuple[str, ...]]:
     for number, topic in enumerate(topics):
         if topic in wanted:
             return f"images{number}", ()
+
     if not camera:
         return "images0", ("fixed camera not named by config.json, images0 taken",)
     raise SkipRecord(
@@ -214,6 +219,7 @@ def _topics(config: Path) -> list[str]:
 
 
 def _topic_name(topic: Any) -> str:
+    """Return the name of a topic, which is a text or has a name."""
     return topic["name"] if isinstance(topic, dict) else str(topic)
 
 
@@ -231,6 +237,7 @@ def _actions(commands: Any) -> np.ndarray:
 
 
 def _are_dictionaries(values: Sequence[Any]) -> bool:
+    """Return whether all values are dictionaries."""
     return all(isinstance(value, dict) for value in values)
 
 

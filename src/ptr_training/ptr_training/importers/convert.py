@@ -43,5 +43,8 @@ def main(argv: list[str]) -> int:
 
 def _size_of(folder: Path) -> int:
     """Return the size of all files in a folder [bytes]."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return sum(file.stat().st_size for file in files)
+    size = 0
+    for path in folder.rglob("*"):
+        if path.is_file():
+            size += path.stat().st_size
+    return size

@@ -83,6 +83,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="ptr import",
         description="Turn data of another format into an episode store. A run that was "
@@ -221,6 +222,10 @@ def _request(arguments: argparse.Namespace) -> Request:
             "--limit and --workers must be >= 0; "
             f"found {arguments.limit} and {arguments.workers}"
         )
+
+    if not arguments.out.name:
+        raise PtrError(f"--out is '{arguments.out}'; it must name a folder to make")
+
     info = {
         "camera": arguments.camera_name,
         "command": arguments.command,
@@ -273,6 +278,7 @@ def load_task_map(file: Path) -> dict[str, str]:
         names = yaml.safe_load(file.read_bytes())
     except (yaml.YAMLError, RecursionError) as error:
         raise TrainingError(f"{file} cannot be read: {error}") from error
+
     task_map = {}
     for old, new in names.items() if isinstance(names, dict) else [(None, None)]:
         if not (isinstance(old, str) and isinstance(new, str)):
@@ -281,6 +287,7 @@ def load_task_map(file: Path) -> dict[str, str]:
                 "all of them text"
             )
         task_map[normalise_name(old)] = normalise_name(new)
+
     return task_map
 
 
@@ -304,6 +311,7 @@ def import_store(request: Request) -> dict[str, Any]:
     records: list[Record] = []
     for members in by_source.values():
         records += members
+
     info = _dataset_info(request, records)
     origin = request.origin(info)
     with ResumableWriter(request.out, info, origin) as writer:
@@ -317,6 +325,7 @@ def import_store(request: Request) -> dict[str, Any]:
         digests = source_digests(by_source, writer.kept)
         writer.card = replace(info, sources=(*info.sources, *digests))
         (writer.folder / "audit.json").write_text(json.dumps(audit, indent=1) + "\n")
+
     return audit
 
 

@@ -81,6 +81,7 @@ def find(paths: Sequence[Path]) -> list[Record]:
             data_set = open_data_set(root)
             for number in sorted(data_set.episodes):
                 records.append(Record(root, f"{data_set.name}/{number:06d}", number))
+
     return records
 
 
@@ -132,6 +133,7 @@ def info_fields(records: Sequence[Record], options: ImportOptions) -> dict[str, 
     for record in records:
         if record.path not in by_root:
             by_root[record.path] = _fields_of(open_data_set(record.path), options)
+
     (first_root, first), *others = by_root.items()
     for root, fields in others:
         problem = _difference(first, fields)
@@ -140,9 +142,11 @@ def info_fields(records: Sequence[Record], options: ImportOptions) -> dict[str, 
                 f"{first_root} and {root} do not go into one store: {problem}; "
                 "import them one by one"
             )
+
     sources: list[dict[str, Any]] = []
     for fields in by_root.values():
         sources += fields.get("sources", ())
+
     return first | {"sources": tuple(sources)}
 
 
@@ -176,6 +180,7 @@ def _rows(data_set: DataSet, episode: int, camera: str) -> pyarrow.Table:
     for key in (REWARD, SUCCESS, STAMP, *COMMANDS.values()):
         if key in data_set.features:
             columns.append(key)
+
     if not data_set.is_video(camera):
         columns.append(camera)
     name = data_set.data_file(episode)
@@ -187,6 +192,7 @@ def _rows(data_set: DataSet, episode: int, camera: str) -> pyarrow.Table:
             f"{name} has {len(table)} frames of it, {EPISODES} says {length:g}, "
             "numbered from 0"
         )
+
     if length < 2:
         raise SkipRecord(RecordStatus.TOO_SHORT)
     return table
@@ -250,6 +256,7 @@ def _row_groups(
         statistics = footer.row_group(number).column(column).statistics
         if statistics and statistics.has_min_max:
             bounds[number] = statistics.min, statistics.max
+
     first, last = bounds.T
     return footer, first, last
 
@@ -294,6 +301,7 @@ def _as_in_store(
     for name, key in COMMANDS.items():
         if key in table.column_names:
             commands[name] = _vectors(table, key, range(7))[:-1]
+
     stamps = _scalars(table, STAMP)
     if stamps.dtype != np.int64:
         raise RecordError(f"{STAMP} holds {stamps.dtype}, expected int64")

@@ -106,6 +106,7 @@ class DataSet:
             raise TrainingError(
                 f"{self.info_file}: no camera {wanted!r}; there are: {names}"
             )
+
         raise TrainingError(
             f"{self.info_file}: cameras are: {names}; choose one with --camera"
         )
@@ -124,20 +125,22 @@ class DataSet:
             raise TrainingError(
                 f"{self.info_file}: no feature {key!r}; there are: {', '.join(self.features)}"
             )
+
         size = self.features[key]["shape"][0]
         names = _flat_names(self.features[key].get("names"))
         for wanted in (chosen,) if chosen else KNOWN_NAMES[key]:
             indices = _indices_of(wanted, names, size)
             if len(indices) == 7:
                 return indices
+
         option = f"--{key.split('.')[-1]}"
-        problem = f"{option} must say which"
+        problem = f"{option} must say which are"
         if chosen:
-            problem = f"{option} {','.join(chosen)} does not name seven of them"
+            problem = f"{option} {','.join(chosen)} does not name seven of them;"
         raise TrainingError(
             f"{self.info_file}: {key} has {size} dimensions, "
             f"{', '.join(names) or 'without names'}; {problem} "
-            f"are {', '.join(KNOWN_NAMES[key][0])}: seven names or indices from 0, "
+            f"{', '.join(KNOWN_NAMES[key][0])}: give seven names or indices from 0, "
             "separated by commas"
         )
 
@@ -156,6 +159,7 @@ class DataSet:
             raise RecordError(
                 f"{EPISODES}: {column} is {value!r}, expected a number from 0 to 1e9"
             )
+
         return value
 
     def data_file(self, episode: int) -> str:
@@ -187,6 +191,7 @@ class DataSet:
             raise TrainingError(
                 f"{self.info_file}: path {pattern!r} cannot be filled in: {error}"
             ) from error
+
         check_inside(self.root, name)
         return name
 
@@ -218,6 +223,7 @@ def _flat_names(names: Any) -> list[str]:
 
 
 def _all_names(parts: Iterable[Any]) -> list[str]:
+    """Return the names in several parts, one after the other."""
     flat: list[str] = []
     for part in parts:
         flat += _flat_names(part)
@@ -240,4 +246,5 @@ def _indices_of(wanted: Sequence[str], names: Sequence[str], size: int) -> list[
             indices.append(int(name))
         else:
             return []
+
     return indices

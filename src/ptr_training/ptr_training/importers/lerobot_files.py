@@ -122,7 +122,14 @@ def check_inside(root: Path, name: str) -> None:
 class _NumberedFiles(ExitStack):
     """Files of limited size, numbered as the format has it; one is open at a time."""
 
-    def __init__(self, folder: Path, pattern: str, megabytes: int) -> None:
+    def __init__(self, folder: Path, pattern: str, megabytes: float) -> None:
+        """Prepare to write.
+
+        Args:
+            folder: Of the data set.
+            pattern: Path below it, with `chunk_index` and `file_index`.
+            megabytes: Largest size of a file [2**20 bytes].
+        """
         super().__init__()
         self._folder = folder
         self._pattern = pattern
@@ -180,6 +187,7 @@ class TableFiles(_NumberedFiles):
             for key, number in self.numbers.items():
                 column = [np.full(len(table), number)]
                 table = table.append_column(numbers_prefix + key, column)
+
         if file:
             parquet_writer = import_parquet().ParquetWriter(
                 file,
@@ -188,6 +196,7 @@ class TableFiles(_NumberedFiles):
                 write_statistics=["episode_index"],
             )
             self._writer = self.enter_context(parquet_writer)
+
         self._writer.write_table(table)
         self._used += table.nbytes
         return self.numbers
@@ -223,6 +232,7 @@ class VideoFiles(_NumberedFiles):
         start = self._writer.images
         for frame in frames:
             self._writer.add(frame)
+
         self._used = self._writer.size
         prefix = f"videos/{self._camera}"
         return {

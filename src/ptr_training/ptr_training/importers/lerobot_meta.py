@@ -46,6 +46,7 @@ def find_roots(path: Path) -> list[Path]:
         raise TrainingError(
             f"{path} is neither a LeRobot data set nor a folder of them: it holds no {INFO}"
         )
+
     return [root.resolve() for root in roots]
 
 
@@ -65,8 +66,10 @@ def _load(root: Path, _changed_ns: int) -> DataSet:
     tables = []
     for file in sorted(root.glob(f"{EPISODES}/*/*.parquet")):
         tables.append(str(file.relative_to(root)))
+
     for name in (INFO, TASKS, CARD, *tables):
         check_inside(root, name)
+
     try:
         described = _read_info(root)
         episodes = _read_episodes(root, tables, described["total_episodes"])
@@ -74,6 +77,7 @@ def _load(root: Path, _changed_ns: int) -> DataSet:
         store_info = _read_store_info(root, described["features"], episodes)
     except RecordError as error:
         raise TrainingError(f"{root}: {error}") from error
+
     files = [INFO, TASKS, *tables]
     if store_info:
         files.append(CARD)
@@ -114,12 +118,14 @@ def _read_info(root: Path) -> dict[str, Any]:
         raise RecordError(f"{INFO} cannot be read: {error}") from error
     except KeyError as error:
         raise RecordError(f"{INFO} lacks {error}") from error
+
     if rate != CONTROL_RATE:
         raise RecordError(
             f"{INFO}: fps is {rate}; only {CONTROL_RATE:g} can be read, because an action is "
             f"a step of {1 / CONTROL_RATE:g} s. Resample the data set, adding up its actions, "
             "before importing it"
         )
+
     return info
 
 
@@ -134,6 +140,7 @@ def _check_version(root: Path, version: str) -> None:
             "lerobot.scripts.convert_dataset_v21_to_v30 "
             f"--repo-id=NAME --root={root} --push-to-hub=false"
         )
+
     raise RecordError(
         f"{INFO}: codebase_version is {version}, this version reads {VERSION}{advice}"
     )
@@ -178,19 +185,23 @@ def _read_episodes(
     for name in tables:
         with reading(name) as parquet:
             count += parquet.read_metadata(root / name).num_rows
+
     if count != total:
         raise RecordError(
             f"{INFO}: there are {total} episodes, but {EPISODES} lists {count}"
         )
+
     episodes = {}
     for name in tables:
         for row in _read_rows(root, name):
             if isinstance(row.get("episode_index"), int):
                 episodes[row["episode_index"]] = row
+
     if len(episodes) != total:
         raise RecordError(
             f"{EPISODES} lists an episode twice, or one without its episode_index"
         )
+
     return episodes
 
 
@@ -208,12 +219,14 @@ def _read_tasks(root: Path) -> dict[int, str]:
     """Return the tasks by number; raises RecordError if the table is damaged."""
     with reading(TASKS) as parquet:
         table = parquet.read_table(root / TASKS, partitioning=None, use_threads=False)
+
     others = [name for name in table.column_names if name != "task_index"]
     if len(others) != 1 or "task_index" not in table.column_names:
         raise RecordError(
             f"{TASKS} has columns {', '.join(table.column_names)}; "
             "expected task_index and the task"
         )
+
     numbers = table["task_index"].to_pylist()
     tasks = dict(zip(numbers, table[others[0]].to_pylist(), strict=True))
     if not all(isinstance(task, str) for task in tasks.values()):

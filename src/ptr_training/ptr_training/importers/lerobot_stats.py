@@ -35,6 +35,7 @@ def feature_stats(values: np.ndarray) -> Stats:
     quantiles = np.quantile(rows, list(QUANTILES.values()), axis=0)
     for name, quantile in zip(QUANTILES, quantiles, strict=True):
         stats[name] = quantile.tolist()
+
     stats["count"] = [len(rows)]
     return stats
 
@@ -73,8 +74,10 @@ def image_stats(counts: np.ndarray, images: int) -> Stats:
     cumulative = share.cumsum(1)
     for name, quantile in QUANTILES.items():
         figures[name] = LEVELS[(cumulative >= quantile - 1e-9).argmax(1)]
+
     stats: Stats = {}
     for name, figure in figures.items():
         stats[name] = figure.reshape(3, 1, 1).tolist()
+
     stats["count"] = [images]
     return stats

@@ -88,11 +88,13 @@ def write(store: EpisodeStore, out: Path, *, video: bool = False) -> None:
             f"{store.path}: the rate is {store.card.rate} Hz; "
             "LeRobot data sets need a whole number"
         )
+
     if video and not _FOLDER_NAME.fullmatch(store.card.camera):
         raise TrainingError(
             f"{store.path}: the camera is {store.card.camera!r}; a video needs a name for "
             "its folder, without / { } and not beginning with a dot"
         )
+
     with atomic_folder(out) as folder:
         (folder / "meta").mkdir()
         tasks = _task_numbers(store)
@@ -139,9 +141,12 @@ def _columns(store: EpisodeStore, tasks: Mapping[str, int]) -> Columns:
     done[last - 1] = True
     reward = steps["reward"].copy()
     reward[last] = reward[last - 1]
-    lengths = [entry.length + 1 for entry in store.entries]
-    successes = [entry.outcome == "success" for entry in store.entries]
-    numbers = [tasks[entry.task] for entry in store.entries]
+    lengths, successes, numbers = [], [], []
+    for entry in store.entries:
+        lengths.append(entry.length + 1)
+        successes.append(entry.outcome == "success")
+        numbers.append(tasks[entry.task])
+
     other = "requested" if store.card.command == "executed" else "executed"
     return {
         STATE: np.ascontiguousarray(steps["proprio"]),
@@ -201,6 +206,7 @@ def _image_feature(store: EpisodeStore, *, video: bool) -> dict[str, Any]:
             "video.channels": 3,
             "has_audio": False,
         }
+
     return feature
 
 
@@ -291,10 +297,12 @@ def _stats_columns(camera: str, counts: np.ndarray, values: Columns) -> dict[str
     stats = {camera: image_stats(counts, len(values[STATE]))}
     for key, column in values.items():
         stats[key] = feature_stats(column)
+
     row = {}
     for key, figures in stats.items():
         for name, figure in figures.items():
             row[f"stats/{key}/{name}"] = figure
+
     return row
 
 
@@ -368,4 +376,5 @@ def _pandas_column(name: str, pandas_type: str, numpy_type: str) -> dict[str, An
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file that a person can read."""
     file.write_text(json.dumps(content, indent=2) + "\n")

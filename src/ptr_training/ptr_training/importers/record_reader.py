@@ -73,6 +73,7 @@ class RecordReader:
             return entry, None
         except RecordError as error:
             return entry | {"fate": RecordStatus.BAD.value, "reason": str(error)}, None
+
         return entry | {"fate": RecordStatus.USED.value} | described, episode
 
 

@@ -73,6 +73,7 @@ def load_array(file: BinaryIO) -> np.ndarray:
                 f"the pickle holds no array of shape {shape}, as the header says"
             )
         return array
+
     data = file.read()
     if len(data) != math.prod(shape) * dtype.itemsize:
         raise PickleError(f"{len(data)} bytes of data for {shape} of {dtype}; truncated")
@@ -107,11 +108,13 @@ class _DType:
     __slots__ = ("genuine",)
 
     def __init__(self, code: str) -> None:
+        """Take a type code such as `f4`; structured and other types are refused."""
         if not isinstance(code, str) or not _TYPE_CODE.fullmatch(code):
             _refuse(f"the array type {code!r}")
         self.genuine = np.dtype(code)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
+        """Take the byte order; refuse a structure."""
         _, order, *structure = state
         if any(part is not None for part in structure[:3]):
             _refuse("a structured array")
@@ -122,6 +125,7 @@ class _Array(np.ndarray):
     """An array that takes its state only with a type made here and data that suit it."""
 
     def __setstate__(self, state: Any) -> None:
+        """Take shape, type and data if they fit together."""
         _, shape, dtype, fortran, data = state
         genuine = _genuine(dtype)
         container = list if genuine.hasobject else bytes
@@ -141,12 +145,15 @@ class _StandIn:
     _function: Callable[..., Any]
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        """Stand for a function."""
         object.__setattr__(self, "_function", function)
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
+        """Refuse to be changed."""
         _refuse(f"the attribute {name} of a function")
 
     def __call__(self, *arguments: Any) -> Any:
+        """Call the function."""
         return self._function(*arguments)
 
 
@@ -156,6 +163,7 @@ def _empty(*_: Any) -> np.ndarray:
 
 
 def _scalar(dtype: Any, data: bytes) -> Any:
+    """Stand for what builds a number of NumPy."""
     return np.frombuffer(data, _genuine(dtype))[0]
 
 
@@ -165,6 +173,7 @@ def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
 
 
 def _dtype(code: str, *_: Any) -> _DType:
+    """Stand for what builds the type of an array."""
     return _DType(code)
 
 
@@ -199,6 +208,7 @@ def _genuine(dtype: Any) -> np.dtype:
 
 
 def _refuse(what: str) -> NoReturn:
+    """Raise PickleError with the object that a pickle asks for."""
     raise PickleError(
         f"the pickle asks for {what}; only numbers, text, containers and NumPy arrays are read"
     )

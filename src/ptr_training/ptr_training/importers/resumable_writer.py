@@ -62,6 +62,7 @@ class ResumableWriter(EpisodeWriter):
         self._journal: BinaryIO
 
     def __enter__(self) -> ResumableWriter:
+        """Begin the store, or continue that of an earlier run."""
         if self.path.exists():
             raise StoreError(
                 f"{self.path} exists already; choose another folder or remove it first"
@@ -139,6 +140,7 @@ class ResumableWriter(EpisodeWriter):
             self._journal.truncate()
             self._journal.write(json.dumps({"made of": self._origin}).encode() + b"\n")
             return
+
         self._worth_keeping = True
         for name in sorted(old_origin.keys() | self._origin.keys()):
             old, new = old_origin.get(name), self._origin.get(name)
@@ -164,6 +166,7 @@ class ResumableWriter(EpisodeWriter):
 
     @property
     def _frame_bytes(self) -> int:
+        """Bytes of one frame."""
         return self.card.image_height * self.card.image_width * 3
 
     def _take_over(self, text: bytes) -> bool:
@@ -172,6 +175,7 @@ class ResumableWriter(EpisodeWriter):
             line = json.loads(text)
         except ValueError:
             line = None
+
         if line is None or not text.endswith(b"\n"):
             return False  # the process was killed while it wrote the line
         count = sum(entry["length"] + 1 for entry in line["episodes"])
@@ -190,12 +194,14 @@ class ResumableWriter(EpisodeWriter):
             self._steps.append(rows[start : start + entry["length"] + 1])
             self._episodes.append(entry)
             self._ids.add(entry["id"])
+
         self._rows += count
         self._episodes_kept = len(self._episodes)
         self.kept.append(line["note"])
         return True
 
     def _finish(self) -> None:
+        """Complete the store; remove what only the next run would have needed."""
         super()._finish()
         for name in ("journal.jsonl", "steps.part"):
             (self.folder / name).unlink()

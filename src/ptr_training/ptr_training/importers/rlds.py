@@ -79,6 +79,7 @@ def find(paths: Sequence[Path]) -> list[Record]:
             raise TrainingError(f"{path} holds no TFRecord shard (*.tfrecord*)")
         for shard in shards:
             records += _records(shard)
+
     return records
 
 
@@ -101,6 +102,7 @@ def read(record: Record, options: ImportOptions) -> SourceEpisode:
         raise RecordError(
             f"{len(images)} images, {len(actions)} actions; a step of RLDS has both"
         )
+
     notes = _notes(features, actions)
     return SourceEpisode(
         id=episode_id,
@@ -199,12 +201,14 @@ def read_payload(record: Record) -> bytes:
             )
         file.seek(record.offset)
         data = file.read(record.size)
+
     payload = data[_HEADER.size : -_CHECKSUM.size]
     if _payload_length(data[: _HEADER.size]) != len(payload):
         raise RecordError(
             "the checksum of its length is wrong; "
             "nothing can be read from here to the end of the file"
         )
+
     (checksum,) = _CHECKSUM.unpack(data[-_CHECKSUM.size :])
     if checksum != masked_crc(payload):
         raise RecordError("the checksum of its data (CRC-32C) is wrong")

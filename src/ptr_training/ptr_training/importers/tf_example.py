@@ -73,6 +73,7 @@ def _add(
     added = (types.message_type if is_file else types.nested_type).add(name=name)
     for number, (field_name, description) in enumerate(fields.items(), 1):
         added.field.add(name=field_name, number=number, **description)
+
     return added
 
 
@@ -128,6 +129,7 @@ def parse_example(payload: bytes) -> Features:
         raise RecordError(
             f"no tf.train.Example: {len(payload)} bytes that cannot be parsed"
         ) from error
+
     _refuse_unknown(example)
     _refuse_unknown(example.features)
     return example.features.feature
@@ -186,6 +188,7 @@ def _values(features: Features, name: str, kind: str) -> Any:
         raise RecordError(
             f"no RLDS episode of BridgeData: it lacks {name}; it has {existing}"
         )
+
     feature = features[name]
     _refuse_unknown(feature)
     kinds = [other for other in _KINDS if feature.HasField(other)] or ["bytes_list"]

@@ -227,6 +227,7 @@ def _frames(
         image = _decode(encoded, number)
         shapes.add(image.shape)
         frames.append(resize_area(image, size))
+
     if len(shapes) > 1:
         found = ", ".join(map(str, sorted(shapes)))
         raise RecordError(f"the images change their shape: {found}")
@@ -247,6 +248,7 @@ def _decode(encoded: bytes | np.ndarray, number: int) -> np.ndarray:
         raise RecordError(
             f"image {number} is truncated: {len(encoded)} bytes without the end of a JPEG"
         )
+
     try:
         return decode_compressed("jpeg", np.frombuffer(encoded, np.uint8))
     except (ImageError, cv2.error) as error:

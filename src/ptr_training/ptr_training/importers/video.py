@@ -65,14 +65,17 @@ class VideoImages(Sequence[np.ndarray]):
         self._rate = rate
 
     def __len__(self) -> int:
+        """Return the number of images."""
         return len(self._times)
 
     def __getitem__(self, index: Any) -> Any:
+        """Return one image, or those of a slice without decoding them."""
         if isinstance(index, slice):
             return VideoImages(self._file, self._times[index], self._rate)
         return next(iter(VideoImages(self._file, [self._times[index]], self._rate)))
 
     def __iter__(self) -> Iterator[np.ndarray]:
+        """Decode the images in their order."""
         av = import_av()
         try:
             # nothing but this file: other formats are lists of files, and a path may look
@@ -147,6 +150,7 @@ class VideoWriter:
             raise TrainingError(
                 f"images are {width}x{height}; a video needs an even width and height"
             )
+
         self.size = 0  # bytes so far
         self.images = 0  # so far
         self._from_array = av.VideoFrame.from_ndarray
@@ -161,6 +165,7 @@ class VideoWriter:
         self._stream.pix_fmt = "yuv420p"
 
     def __enter__(self) -> VideoWriter:
+        """Begin to write."""
         return self
 
     def __exit__(
@@ -169,6 +174,7 @@ class VideoWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """Complete the file, and close it in any case."""
         with self._container:
             if error is None:
                 self._mux(self._stream.encode())  # the rest from the encoder
@@ -183,6 +189,7 @@ class VideoWriter:
         self._mux(self._stream.encode(frame))
 
     def _mux(self, packets: list) -> None:
+        """Write what the encoder gave."""
         for packet in packets:
             self.size += packet.size
             self._container.mux(packet)

@@ -87,7 +87,7 @@ def measure(store: EpisodeStore) -> tuple[list[EpisodeMetrics], list[Dimension],
     """
     motion, frames = Motion.of(store), FrameScan.read(store)
     columns: Columns = {
-        **_lengths(store),
+        **_durations(store),
         **_health(store, motion),
         **_idleness(store, motion),
         **_grippers(store, motion),
@@ -103,6 +103,7 @@ def measure(store: EpisodeStore) -> tuple[list[EpisodeMetrics], list[Dimension],
         for name in ("id", "task", "outcome", "operator", "source"):
             values[name] = getattr(entry, name)
         metrics.append(EpisodeMetrics(**values))
+
     return metrics, dimensions(store, motion), frames.intact
 
 
@@ -118,14 +119,21 @@ def _spans(store: EpisodeStore) -> list[slice]:
     return spans
 
 
-def _parts(store: EpisodeStore, rows: np.ndarray) -> list[np.ndarray]:
-    """Return for each episode its part of an array (N, …), without its last row."""
-    return [rows[span] for span in _spans(store)]
+def _parts(
+    store: EpisodeStore, rows: np.ndarray, *, with_last: bool = False
+) -> list[np.ndarray]:
+    """Return for each episode its part of an array (N, …).
 
+    Args:
+        store: The episodes.
+        rows: A value for each row of the store.
+        with_last: Include the last row of an episode, which has no action.
+    """
+    parts = []
+    for span in _spans(store):
+        parts.append(rows[span.start : span.stop + with_last])
 
-def _whole_parts(store: EpisodeStore, rows: np.ndarray) -> list[np.ndarray]:
-    """Return for each episode its part of an array (N, …), with its last row."""
-    return [rows[span.start : span.stop + 1] for span in _spans(store)]
+    return parts
 
 
 def _counts(parts: Sequence[np.ndarray]) -> list[int]:
@@ -133,23 +141,23 @@ def _counts(parts: Sequence[np.ndarray]) -> list[int]:
     return [int(part.sum()) for part in parts]
 
 
-def _ranges(parts: Sequence[np.ndarray]) -> list[float]:
-    """Return the difference of the largest and the smallest value of each part."""
-    return [float(np.ptp(part)) for part in parts]
-
-
 def _maxima(parts: Sequence[np.ndarray]) -> list[float]:
     """Return the largest value of each part."""
     return [float(part.max()) for part in parts]
+
+
+def _lengths(store: EpisodeStore) -> np.ndarray:
+    """Return the number of steps of each episode, shape (n,)."""
+    return np.array([entry.length for entry in store.entries])
 
 
 # Columns
 # ---------------------------------------------------------------------------------------
 
 
-def _lengths(store: EpisodeStore) -> Columns:
+def _durations(store: EpisodeStore) -> Columns:
     """Return the lengths of the episodes."""
-    steps = np.array([entry.length for entry in store.entries])
+    steps = _lengths(store)
     outlying = _outlying(np.log(steps), store.entries, MIN_LENGTH_SPREAD)
     return {"steps": steps.tolist(), "length_outlier": outlying.tolist()}
 
@@ -158,8 +166,8 @@ def _health(store: EpisodeStore, motion: Motion) -> Columns:
     """Return what is wrong with the values themselves."""
     return {
         "gap": _maxima(_parts(store, motion.gap)),
-        "not_finite": _counts(_whole_parts(store, ~motion.finite)),
-        "out_of_range": _counts(_whole_parts(store, motion.out_of_range)),
+        "not_finite": _counts(_parts(store, ~motion.finite, with_last=True)),
+        "out_of_range": _counts(_parts(store, motion.out_of_range, with_last=True)),
         "beyond_bounds": _counts(_parts(store, np.any(motion.beyond, axis=1))),
     }
 
@@ -186,32 +194,44 @@ def _outlying(
         above = np.maximum(values[members] - upper, 0)
         below = np.minimum(values[members] - lower, 0)
         result[members] = (above + below) / max(upper - lower, floor)
+
     return result
 
 
 def _idleness(store: EpisodeStore, motion: Motion) -> Columns:
     """Return how much of the episodes is idle."""
-    parts = _parts(store, motion.idle)
-    share = np.array([part.mean() for part in parts])
+    shares, heads, tails = [], [], []
+    for idle in _parts(store, motion.idle):
+        shares.append(float(idle.mean()))
+        heads.append(_leading(idle))
+        tails.append(_leading(idle[::-1]))
+
+    outlying = _outlying(np.array(shares), store.entries, MIN_IDLE_SPREAD)
     return {
-        "idle": share.tolist(),
-        "idle_outlier": _outlying(share, store.entries, MIN_IDLE_SPREAD).tolist(),
-        "idle_head": [_leading(part) for part in parts],
-        "idle_tail": [_leading(part[::-1]) for part in parts],
+        "idle": shares,
+        "idle_outlier": outlying.tolist(),
+        "idle_head": heads,
+        "idle_tail": tails,
     }
 
 
 def _leading(idle: np.ndarray) -> int:
-    """Return how many values are true before the first that is not."""
+    """Return how many values are true before the first that is not.
+
+    Args:
+        idle: Shape (n,), bool.
+    """
     return int(idle.argmin()) if not idle.all() else len(idle)
 
 
 def _grippers(store: EpisodeStore, motion: Motion) -> Columns:
     """Return the ranges of the gripper."""
-    return {
-        "gripper_commanded": _ranges(_parts(store, motion.commands[:, 6])),
-        "gripper_moved": _ranges(_whole_parts(store, motion.opening)),
-    }
+    commanded, moved = [], []
+    for commands in _parts(store, motion.commands[:, 6]):
+        commanded.append(float(np.ptp(commands)))
+    for opening in _parts(store, motion.opening, with_last=True):
+        moved.append(float(np.ptp(opening)))
+    return {"gripper_commanded": commanded, "gripper_moved": moved}
 
 
 def _jumps(store: EpisodeStore, motion: Motion) -> Columns:
@@ -222,8 +242,11 @@ def _jumps(store: EpisodeStore, motion: Motion) -> Columns:
     turned = np.linalg.norm(motion.achieved[:, 3:6], axis=1) / np.linalg.norm(reach[3:])
     # there was more time where frames are missing
     jump = np.maximum(moved, turned) * is_known / np.maximum(motion.gap, 1.0)
-    parts = _parts(store, jump)
-    return {"jump": _maxima(parts), "jump_step": [int(part.argmax()) for part in parts]}
+    longest, steps = [], []
+    for jumps in _parts(store, jump):
+        longest.append(float(jumps.max()))
+        steps.append(int(jumps.argmax()))
+    return {"jump": longest, "jump_step": steps}
 
 
 def _agreement(store: EpisodeStore, motion: Motion) -> Columns:
@@ -237,7 +260,15 @@ def _agreement(store: EpisodeStore, motion: Motion) -> Columns:
 
 
 def _best_lag(motion: Motion, span: slice) -> tuple[float, int]:
-    """Return the largest correlation of an episode, and its lag [steps]."""
+    """Return the largest correlation of commands and motion in an episode.
+
+    Args:
+        motion: Of the store.
+        span: Rows of the episode.
+
+    Returns:
+        The correlation, NaN if too little moves, and its lag [steps].
+    """
     commands, achieved = motion.commands[span, :3], motion.achieved[span, :3]
     size = len(commands)
     if (~motion.idle[span]).sum() < MIN_MOVING:
@@ -247,19 +278,24 @@ def _best_lag(motion: Motion, span: slice) -> tuple[float, int]:
         earlier = commands[: size - lag].reshape(-1, 1)
         correlation, _ = regress(earlier, achieved[lag:].reshape(-1, 1))
         values.append(float(correlation[0]))
+
     best = int(np.nan_to_num(values, nan=-2.0).argmax())
     return values[best], best
 
 
 def _images(store: EpisodeStore, motion: Motion, frames: FrameScan) -> Columns:
-    """Return how many images are blank or stand still."""
+    """Return how many images are blank, and how many stand still while the arm moves."""
     moves = np.linalg.norm(motion.achieved[:, :3], axis=1) > FROZEN_MOTION
     is_repeated = frames.digests == np.roll(frames.digests, -1)
     frozen = moves & ~frames.blank & is_repeated
-    blank = _whole_parts(store, frames.blank)
+    blanks, first_blanks = [], []
+    for blank in _parts(store, frames.blank, with_last=True):
+        blanks.append(int(blank.sum()))
+        first_blanks.append(int(blank.argmax()) if blank.any() else -1)
+
     return {
-        "blank": _counts(blank),
-        "blank_step": [int(part.argmax()) if part.any() else -1 for part in blank],
+        "blank": blanks,
+        "blank_step": first_blanks,
         "frozen": _counts(_parts(store, frozen)),
     }
 
@@ -267,14 +303,14 @@ def _images(store: EpisodeStore, motion: Motion, frames: FrameScan) -> Columns:
 def _copies(store: EpisodeStore, frames: FrameScan) -> Columns:
     """Return what episodes share with others, byte for byte."""
     entries = store.entries
-    lengths = [entry.length + 1 for entry in entries]
-    owner = np.repeat(np.arange(len(entries)), lengths)
+    owner = np.repeat(np.arange(len(entries)), _lengths(store) + 1)
     other = np.where(frames.blank, owner, another_owner(frames.digests, owner))
     shared, partners = [], []
-    for index, owners in enumerate(_whole_parts(store, other)):
+    for index, owners in enumerate(_parts(store, other, with_last=True)):
         others = owners[owners != index]
         shared.append(len(others) / len(owners))
         partners.append(entries[np.bincount(others).argmax()].id if len(others) else "")
+
     return {
         "shared": shared,
         "shared_with": partners,
@@ -289,15 +325,16 @@ def _same_actions(store: EpisodeStore) -> list[str]:
         digests.append(digest_of(np.ascontiguousarray(commands)))
     contents = np.array(digests, np.uint64)
     twins = another_owner(contents, np.arange(len(digests)))
-    return [
-        store.entries[twin].id if twin != index else "" for index, twin in enumerate(twins)
-    ]
+    names = []
+    for index, twin in enumerate(twins):
+        names.append(store.entries[twin].id if twin != index else "")
+    return names
 
 
 def _similarity(store: EpisodeStore, frames: FrameScan) -> Columns:
     """Compare the images of every episode that has any with those of all others."""
-    blank = _whole_parts(store, frames.blank)
-    seen = np.flatnonzero([not part.all() for part in blank])
+    blank = _parts(store, frames.blank, with_last=True)
+    seen = np.flatnonzero(_lengths(store) + 1 > _counts(blank))
     near, near_to = [float("nan")] * len(store), [""] * len(store)
     if len(seen) > 1:
         distances, partners = nearest(frames.thumbnails[seen])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from .episode_metrics import IDLE_STEPS, EpisodeMetrics
@@ -128,6 +128,11 @@ FLAGS = (
 def flags_of(metrics: EpisodeMetrics) -> tuple[Flag, ...]:
     """Return the flags of an episode."""
     return tuple(flag for flag in FLAGS if flag.holds(metrics))
+
+
+def names_of(flags: Iterable[Flag]) -> str:
+    """Return the names of flags as text."""
+    return "; ".join(flag.name for flag in flags)
 
 
 def details_of(metrics: EpisodeMetrics) -> str:

@@ -57,6 +57,7 @@ class FrameScan:
                 blank[rows] = _are_blank(frames)
                 thumbnails.append(_thumbnails(frames))
                 bar.update(len(frames))
+
         intact = pixels.hexdigest() == store.pixels_sha256
         return cls(digests, blank, np.stack(thumbnails), intact)
 
@@ -120,4 +121,5 @@ def nearest(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rows = np.arange(len(distance))
         distance[rows, start + rows] = np.inf
         partner[block] = distance.argmin(1)
+
     return np.sqrt(((points - points[partner]) ** 2).mean(1)), partner

@@ -12,7 +12,6 @@ import csv
 import json
 import math
 import shlex
-from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from ptr_training.data.marks import current_marks, read_marks, verdict_text
 from ptr_training.data.store import EpisodeStore
 
 from .episode_metrics import EpisodeMetrics, measure
-from .flags import FLAGS, flags_of
+from .flags import FLAGS, flags_of, names_of
 from .motion import Dimension
 from .page import page
 from .tables import (
@@ -92,6 +91,7 @@ def inspect_store(path: Path, out: Path, sheets: int) -> Inspection:
             f"{out} is inside the store {path}, which holds its own files only; "
             "choose another --out"
         )
+
     if out.exists():  # may hold a table that was filled in by hand
         raise StoreError(f"{out} exists already; choose another --out or remove it first")
     store = EpisodeStore.open(path, reviewed=False)
@@ -109,6 +109,7 @@ def inspect_store(path: Path, out: Path, sheets: int) -> Inspection:
         order = inspection.ordered()
         names = plots.draw_sheets(folder, store, metrics, marks, order, sheets)
         (folder / "index.html").write_text(page(inspection, names), encoding="utf-8")
+
     return inspection
 
 
@@ -116,6 +117,8 @@ def _beside(store: Path) -> Path:
     """Return the folder beside a store that is made unless another one is chosen."""
     if store.name in ("", ".."):
         store = store.resolve()
+    if not store.name:
+        raise StoreError(f"{store} is no episode store; choose the folder of one")
     return store.with_name(f"{store.name}-inspection")
 
 
@@ -138,16 +141,16 @@ def report(inspection: Inspection) -> list[str]:
 
 def _table_text(table: Table, rows: int | None = None) -> str:
     """Return the first rows of a table as text; None: all rows."""
-    cut = [_cut(row) for row in table.rows[:rows]]
-    return text_table(_cut(table.header), cut, align=table.align)
+    shown = []
+    for row in table.rows[:rows]:
+        shown.append([_cut(cell) for cell in row])
+    header = [_cut(cell) for cell in table.header]
+    return text_table(header, shown, align=table.align)
 
 
-def _cut(row: Sequence[str]) -> list[str]:
-    """Return cells of at most `CELL_SIZE` characters."""
-    cells = []
-    for cell in row:
-        cells.append(cell if len(cell) <= CELL_SIZE else f"{cell[: CELL_SIZE - 1]}…")
-    return cells
+def _cut(cell: str) -> str:
+    """Return at most `CELL_SIZE` characters of a cell."""
+    return cell if len(cell) <= CELL_SIZE else f"{cell[: CELL_SIZE - 1]}…"
 
 
 # Files
@@ -159,18 +162,20 @@ def _described(inspection: Inspection) -> dict[str, Any]:
     store = inspection.store
     flags = {}
     for flag in FLAGS:
-        names = [metrics.id for metrics in inspection.metrics if flag.holds(metrics)]
+        names = inspection.flagged_with(flag)
         flags[flag.name] = {"meaning": flag.meaning, "episodes": names}
+
     marks = {}
     for name, mark in inspection.marks.items():
         marks[name] = {"verdict": verdict_text(mark), "reason": mark.reason}
+
     return {
         "store": str(store.path.resolve()),
         "card": asdict(store.card),
         "card_sha256": store.fingerprint,
         "pixels_intact": inspection.intact,
         "episodes": len(store),
-        "steps": sum(metrics.steps for metrics in inspection.metrics),
+        "steps": inspection.steps,
         "tasks": _described_tasks(inspection),
         "actions": [_described_action(dimension) for dimension in inspection.dimensions],
         "flags": flags,
@@ -207,15 +212,18 @@ def _write_table(path: Path, inspection: Inspection) -> None:
 
     `verdict` and `reason` hold the mark that counts, to be changed by hand.
     """
-    others = [field.name for field in fields(EpisodeMetrics)]
-    names = list(dict.fromkeys((*FIRST_COLUMNS, *others)))
+    names = list(FIRST_COLUMNS)
+    for field in fields(EpisodeMetrics):
+        if field.name not in names:
+            names.append(field.name)
+
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         for metrics in inspection.metrics:
             mark = inspection.marks.get(metrics.id)
             row = {name: _cell(value) for name, value in vars(metrics).items()}
-            row["flags"] = "; ".join(flag.name for flag in flags_of(metrics))
+            row["flags"] = names_of(flags_of(metrics))
             row["verdict"] = verdict_text(mark)
             row["reason"] = mark.reason if mark else ""
             writer.writerow(row)

@@ -52,6 +52,7 @@ class Motion:
         finite = np.ones(len(steps), bool)
         for name in ("proprio", "requested", "executed"):
             finite &= np.isfinite(steps[name]).all(1)
+
         commands = np.where(finite[:, None], store.actions, 0.0)
         proprio = np.where(finite[:, None], steps["proprio"], 0.0)
         achieved = np.zeros_like(commands)
@@ -188,13 +189,16 @@ def dimensions(store: EpisodeStore, motion: Motion) -> list[Dimension]:
         raise StoreError(
             f"{store.path}: every step holds NaN or an infinite number; export it again"
         )
+
     commands, margin = motion.commands[acts], BOUND * (high - low)
     scaled_std = (2 * (commands - low) / (high - low)).std(0)
     at_bounds = ((commands <= low + margin) | (commands >= high - margin)).mean(0)
     beyond = motion.beyond[acts].mean(0)
-    # correlation and slope at each lag, (LAGS, 2, 7)
-    fits = np.array([regress(*_lagged(store, motion, acts, lag)) for lag in range(LAGS)])
-    lags = np.nan_to_num(fits[:, 0], nan=-2.0).argmax(0)
+    correlations, slopes = np.zeros((2, LAGS, 7))
+    for lag in range(LAGS):
+        correlations[lag], slopes[lag] = regress(*_lagged(store, motion, acts, lag))
+
+    lags = np.nan_to_num(correlations, nan=-2.0).argmax(0)
     return [
         Dimension(
             name=name,
@@ -207,9 +211,9 @@ def dimensions(store: EpisodeStore, motion: Motion) -> list[Dimension]:
             scaled_std=float(scaled_std[k]),
             at_bounds=float(at_bounds[k]),
             beyond=float(beyond[k]),
-            correlation=tuple(fits[:, 0, k].tolist()),
+            correlation=tuple(correlations[:, k].tolist()),
             lag=int(lags[k]),
-            gain=float(fits[lags[k], 1, k]),
+            gain=float(slopes[lags[k], k]),
         )
         for k, name in enumerate(info.action_names)
     ]

@@ -51,6 +51,7 @@ def draw_actions(path: Path, store: EpisodeStore, dimensions: Sequence[Dimension
     panels = figure.subplots(2, 4).ravel()
     for axes, values, dimension in zip(panels, actions.T, dimensions, strict=False):
         _action(axes, values[np.isfinite(values)], dimension)
+
     _correlations(panels[-1], dimensions)
     title = f"{store.card.name}: {store.card.command} commands of {len(actions)} steps"
     figure.suptitle(_text(f"{title} (dotted: bounds)", 120))
@@ -71,6 +72,7 @@ def _action(axes: Any, values: np.ndarray, dimension: Dimension) -> None:
     counts, _, _ = axes.hist(values, bins=np.linspace(low, high, 51), color=BLUE)
     for bound in (dimension.low, dimension.high):
         axes.axvline(bound, color=DARK, ls=":", lw=1)
+
     text = (
         f"mean {dimension.mean:.4f}, std {dimension.std:.4f}\n"
         f"at bounds {dimension.at_bounds:.1%}"
@@ -95,6 +97,7 @@ def _correlations(axes: Any, dimensions: Sequence[Dimension]) -> None:
         correlation = dimension.correlation
         if np.isfinite(correlation).any():
             axes.plot(range(LAGS), correlation, "o-", ms=4, lw=1.3, label=dimension.name)
+
     axes.set(
         title="does the motion follow?",
         xlabel="lag [steps]",
@@ -132,6 +135,7 @@ def draw_episodes(path: Path, metrics: Sequence[EpisodeMetrics]) -> None:
     for axes, (name, label, span, limit) in zip(panels[1:], spreads, strict=True):
         values = np.array([getattr(episode, name) for episode in metrics], float)
         _spread(axes, values, label, span, limit)
+
     figure.savefig(path, dpi=100)
 
 
@@ -146,16 +150,29 @@ def _tasks(axes: Any, metrics: Sequence[EpisodeMetrics]) -> None:
 
 def _flags(axes: Any, metrics: Sequence[EpisodeMetrics]) -> None:
     """Draw how many episodes each flag has."""
-    counts: Counter[str] = Counter()
+    counts: dict[str, int] = {}
+    for flag in FLAGS:
+        counts[flag.name] = 0
     for episode in metrics:
-        counts.update(flag.name for flag in flags_of(episode))
-    _bars(axes, [(flag.name, counts[flag.name]) for flag in FLAGS], "flags", RED)
+        for flag in flags_of(episode):
+            counts[flag.name] += 1
+    _bars(axes, list(counts.items()), "flags", RED)
 
 
 def _bars(axes: Any, counts: Sequence[tuple[str, int]], title: str, colour: str) -> None:
-    """Draw a bar with its number for each name, from the top down."""
-    names = [_text(name, 44) for name, _ in counts]
-    numbers = [number for _, number in counts]
+    """Draw a bar with its number for each name, from the top down.
+
+    Args:
+        axes: To draw into.
+        counts: Names and numbers.
+        title: Above the bars.
+        colour: Of the bars.
+    """
+    names, numbers = [], []
+    for name, number in counts:
+        names.append(_text(name, 44))
+        numbers.append(number)
+
     bars = axes.barh(range(len(counts)), numbers, color=colour)
     axes.bar_label(bars, padding=2, fontsize=7)
     axes.set_yticks(range(len(counts)), names, fontsize=7)
@@ -169,14 +186,20 @@ def _lengths(axes: Any, metrics: Sequence[EpisodeMetrics]) -> None:
     by_outcome: dict[str, list[int]] = {}
     for episode in metrics:
         by_outcome.setdefault(episode.outcome, []).append(episode.steps)
+
+    lengths, colours = [], []
     outcomes = sorted(by_outcome, reverse=True)
-    longest = max(episode.steps for episode in metrics)
+    for outcome in outcomes:
+        lengths.append(by_outcome[outcome])
+        colours.append(COLOURS.get(outcome, GREY))
+
+    longest = max(map(max, lengths))
     width = -(-longest // 40)  # whole steps, so that every bar covers as many lengths
     axes.hist(
-        [by_outcome[outcome] for outcome in outcomes],
+        lengths,
         bins=np.arange(0, longest + 2 * width, width),
         stacked=True,
-        color=[COLOURS.get(outcome, GREY) for outcome in outcomes],
+        color=colours,
         label=outcomes,
     )
     axes.set(xlabel="steps", ylabel="episodes")
@@ -235,6 +258,7 @@ def draw_sheets(
         members = order[start : start + EPISODES_PER_SHEET]
         _draw_sheet(folder / name, store, metrics, marks, members)
         names.append(name)
+
     return names
 
 
@@ -271,6 +295,7 @@ def _draw_sheet(
             rows = slice(top + TEXT_HEIGHT, top + TEXT_HEIGHT + FRAME_HEIGHT)
             page[rows, left : left + frame_width] = _shade(frame, step, mark)
             _write_step(axes, left, top + TEXT_HEIGHT, step)
+
     axes.imshow(page, interpolation="none", aspect="auto")
     axes.set_axis_off()
     figure.savefig(path, dpi=100)
@@ -300,6 +325,7 @@ def _write(axes: Any, top: int, metrics: EpisodeMetrics, mark: Mark | None) -> N
         about += f"    marked {verdict_text(mark)}"
         if mark.reason:
             about += f": {mark.reason}"
+
     about = _text(about, 80)
     line = axes.text(left, top + 19, about, va="top", fontsize=8, color=GREY)
     details = details_of(metrics)
@@ -326,6 +352,7 @@ def _shade(frame: np.ndarray, step: int, mark: Mark | None) -> np.ndarray:
 
 
 def _rgb(colour: str) -> tuple[int, ...]:
+    """Return red, green and blue of a colour such as `#2a9d5c`, 0 to 255."""
     return tuple(bytes.fromhex(colour[1:]))
 
 

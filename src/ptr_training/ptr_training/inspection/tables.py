@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ptr_training.data.marks import Mark, verdict_text
 from ptr_training.data.store import EpisodeStore
 
 from .episode_metrics import EpisodeMetrics
-from .flags import FLAGS, details_of, flags_of
+from .flags import FLAGS, Flag, details_of, flags_of
 from .motion import LAGS, Dimension
 
 ACTIONS_EXPLAINED = (
@@ -36,6 +36,15 @@ class Inspection:
     intact: bool  # the pixels have the SHA-256 of the card
     marks: dict[str, Mark]  # of `ptr review`, by episode
 
+    @property
+    def steps(self) -> int:
+        """The steps of all episodes."""
+        return sum(metrics.steps for metrics in self.metrics)
+
+    def flagged_with(self, flag: Flag) -> list[str]:
+        """Return the ids of the episodes that have a flag."""
+        return [metrics.id for metrics in self.metrics if flag.holds(metrics)]
+
     def ordered(self) -> list[int]:
         """Return the indices of the episodes, those with most flags first."""
         counts = [len(flags_of(metrics)) for metrics in self.metrics]
@@ -54,10 +63,8 @@ class Table:
 def facts(inspection: Inspection) -> list[tuple[str, str]]:
     """Return name and value of what holds for the whole store."""
     store, info = inspection.store, inspection.store.card
-    steps = sum(metrics.steps for metrics in inspection.metrics)
+    steps = inspection.steps
     minutes = steps / info.rate / 60
-    verdicts = Counter(mark.verdict for mark in inspection.marks.values())
-    counts = [f"{count} {verdict}" for verdict, count in sorted(verdicts.items())]
     pixels = "as card.yaml says"
     if not inspection.intact:
         pixels = "ALTERED: not those of card.yaml; copy them again"
@@ -77,8 +84,17 @@ def facts(inspection: Inspection) -> list[tuple[str, str]]:
         ("licence", info.licence),
         ("sources", str(len(info.sources))),
         ("pixels", pixels),
-        ("marks", ", ".join(counts) or "none"),
+        ("marks", _marks_text(inspection)),
     ]
+
+
+def _marks_text(inspection: Inspection) -> str:
+    """Return how many episodes have each verdict."""
+    verdicts: Counter[str] = Counter()
+    for mark in inspection.marks.values():
+        verdicts[mark.verdict] += 1
+    counts = [f"{count} {verdict}" for verdict, count in sorted(verdicts.items())]
+    return ", ".join(counts) or "none"
 
 
 def task_table(inspection: Inspection) -> Table:
@@ -89,13 +105,20 @@ def task_table(inspection: Inspection) -> Table:
         by_task.setdefault(metrics.task, []).append(metrics)
     rows = []
     for task, members in sorted(by_task.items(), key=lambda item: -len(item[1])):
-        counts = Counter(metrics.outcome for metrics in members)
-        numbers = [len(members), sum(metrics.steps for metrics in members)]
-        numbers += [counts[outcome] for outcome in outcomes]
-        numbers.append(sum(bool(flags_of(metrics)) for metrics in members))
-        rows.append([task, *map(str, numbers)])
+        rows.append([task, *_task_counts(members, outcomes)])
     header = ["task", "episodes", "steps", *outcomes, "flagged"]
     return Table(header, rows, "l" + "r" * (len(header) - 1))
+
+
+def _task_counts(members: Sequence[EpisodeMetrics], outcomes: Sequence[str]) -> Row:
+    """Return the number of episodes, of steps, of each outcome and of flagged episodes."""
+    counts = dict.fromkeys(outcomes, 0)
+    steps = flagged = 0
+    for metrics in members:
+        counts[metrics.outcome] += 1
+        steps += metrics.steps
+        flagged += bool(flags_of(metrics))
+    return list(map(str, (len(members), steps, *counts.values(), flagged)))
 
 
 def action_table(dimensions: Iterable[Dimension]) -> Table:
@@ -116,6 +139,7 @@ def action_table(dimensions: Iterable[Dimension]) -> Table:
         ]
         row += map(_number_text, (*dimension.correlation, dimension.gain))
         rows.append(row)
+
     header = ["action", *ranges, *lags, "gain"]
     return Table(header, rows, "l" + "r" * (len(header) - 1))
 
@@ -124,7 +148,7 @@ def flag_table(inspection: Inspection) -> Table:
     """Return a row for each flag that an episode has."""
     rows = []
     for flag in FLAGS:
-        names = [metrics.id for metrics in inspection.metrics if flag.holds(metrics)]
+        names = inspection.flagged_with(flag)
         if names:
             shown = ", ".join(names[:NAMES_SHOWN])
             if len(names) > NAMES_SHOWN:
@@ -146,4 +170,5 @@ def flagged_table(inspection: Inspection) -> Table:
 
 
 def _number_text(value: float) -> str:
+    """Return a number with two digits, a dash for NaN."""
     return "–" if math.isnan(value) else f"{value:.2f}"

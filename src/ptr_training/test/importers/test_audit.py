@@ -28,7 +28,7 @@ from ptr_training.importers.import_store import import_store
 OPTIONS = ImportOptions()
 
 
-def test_every_record_has_one_fate_and_they_add_up(
+def test_every_record_has_one_status_and_they_add_up(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = rlds_payloads(3)
@@ -58,8 +58,13 @@ def test_every_record_has_one_fate_and_they_add_up(
         import_request(tmp_path, file, options=options, skip_bad=True, limit=4)
     )
     assert audit["fates"] == {
-        "used": 4, "bad": 2, "duplicate": 1, "without this camera": 1, "excluded": 1, "over the limit": 1,
-    }  # fmt: skip
+        "used": 4,
+        "bad": 2,
+        "duplicate": 1,
+        "without this camera": 1,
+        "excluded": 1,
+        "over the limit": 1,
+    }
     assert sum(audit["fates"].values()) == audit["total"] == len(records)
     assert [entry["fate"] for entry in audit["records"]].count("used") == len(
         EpisodeStore.open(tmp_path / "store")
@@ -74,7 +79,7 @@ def test_every_record_has_one_fate_and_they_add_up(
     assert (tmp_path / "store/audit.json").read_text() == json.dumps(audit, indent=1) + "\n"
 
 
-def test_folders_that_hold_several_tasks_are_told(tmp_path: Path) -> None:
+def test_folders_that_hold_several_tasks_are_named(tmp_path: Path) -> None:
     for number, language in enumerate(("put it here", "put it there", "Put it_there")):
         write_raw(
             tmp_path / "prior",

@@ -1,4 +1,4 @@
-"""Raw folders of BridgeData: order of frames, latency, cameras, names, and what may be wrong in them."""
+"""Raw folders of BridgeData: order of frames, latency, cameras, names, and damaged files."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ from ptr_training.importers.import_store import import_store
 
 
 def stop_at(tmp_path: Path, number: int, count: int = 5) -> Path:
-    """Import a shard that is damaged at a record, so that the ones before are kept; return it, mended."""
+    """Import a shard with a damaged record, so that those before are kept; return it, repaired."""
     file = write_rlds(tmp_path, count)
     whole, bad = file.read_bytes(), bytearray(file.read_bytes())
     bad[FORMATS["rlds"].find([file])[number].offset + 200] ^= 1

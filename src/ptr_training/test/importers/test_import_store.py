@@ -1,4 +1,4 @@
-"""`ptr import`: the store, the audit and the command. Formats have tests of their own, so has source.py."""
+"""`ptr import`: the store and the command. Formats have tests of their own."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ def test_real_sample_becomes_a_store(
     printed = capsys.readouterr().out
     assert "25    225  in all, 1 steps clipped" in printed
     assert (
-        "25 episodes may have been cut off before their end; as success their last steps are labelled"
-        in printed
+        "25 episodes may have been cut off before their end; "
+        "as success their last steps are labelled" in printed
     )
     assert not [
         name
@@ -157,7 +157,7 @@ def test_imported_and_simulated_demonstrations_can_be_mixed(
     check_alike([simulated, EpisodeStore.open(tmp_path / "store")])
 
 
-def test_store_is_the_same_to_the_byte_whatever_the_number_of_processes(
+def test_store_is_the_same_to_the_byte_with_any_number_of_processes(
     tmp_path: Path,
 ) -> None:
     file = write_rlds(tmp_path, 20)
@@ -262,7 +262,7 @@ def test_card_names_sources_without_the_folders_above(tmp_path: Path) -> None:
     )
 
 
-def test_task_map_renames_tasks_and_names_that_match_none_are_told(
+def test_task_map_renames_tasks_and_names_that_match_none_are_listed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = tmp_path / "names.yaml"
@@ -285,7 +285,17 @@ def test_task_map_renames_tasks_and_names_that_match_none_are_told(
     assert "names of --task-map that no task has: put cart" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("text", ["- a\n- b\n", "a: 1\n", "a: {b: c}\n", "a: [", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- a\n- b\n",
+        "a: 1\n",
+        "a: {b: c}\n",
+        "a: [",
+        "",
+        pytest.param(9999 * "[", id="deep"),
+    ],
+)
 def test_task_map_that_is_no_table_of_names_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "names.yaml").write_text(text)
     with pytest.raises(
@@ -299,8 +309,10 @@ def test_task_map_that_is_no_table_of_names_is_refused(tmp_path: Path, text: str
     [
         (
             ["--image-size", "4"],
-            "stored images of 4x4 pixels; allowed are 8 to 1024 in height and width, see --image-size",
+            "stored images of 4x4 pixels; allowed are 8 to 1024 in height and width, "
+            "see --image-size",
         ),
+        (["--out", ""], "--out is '.'; it must name a folder to make"),
         (["--limit", "-1"], "--limit and --workers must be >= 0"),
         (
             ["--camera", "wrist"],

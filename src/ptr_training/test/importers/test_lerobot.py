@@ -1,4 +1,4 @@
-"""Reading LeRobot data sets: one that LeRobot wrote itself, the same one written otherwise, damaged, or unsuitable.
+"""Reading LeRobot data sets: one of LeRobot itself, the same in other tables, and damaged ones.
 
 Data sets that `ptr convert` wrote are read in test_lerobot_writer.py.
 """
@@ -83,7 +83,7 @@ def test_videos_of_lerobot_show_each_episodes_images_in_order() -> None:
         assert differences.diagonal().max() < 3
 
 
-def test_a_store_is_made_of_it_and_tells_its_camera(tmp_path: Path) -> None:
+def test_a_store_is_made_of_it_and_names_its_camera(tmp_path: Path) -> None:
     options = ImportOptions(camera=IMAGES)
     audit = import_store(
         Request(
@@ -102,7 +102,7 @@ def test_a_store_is_made_of_it_and_tells_its_camera(tmp_path: Path) -> None:
     )
 
 
-def test_a_store_of_videos_is_the_same_whatever_the_number_of_processes(root: Path) -> None:
+def test_a_store_of_videos_is_the_same_with_any_number_of_processes(root: Path) -> None:
     stores = [root.with_name(name) / "store" for name in "ab"]
     for workers, store in enumerate(stores, 1):
         import_store(Request("lerobot", (root,), store, SIDE, workers=workers))
@@ -252,7 +252,7 @@ def test_values_that_are_not_as_described_are_refused(
         (IMAGES, f"{IMAGES} holds no encoded images"),
     ],
 )
-def test_text_in_the_place_of_something_else_is_refused(
+def test_text_in_the_place_of_another_type_is_refused(
     root: Path, name: str, message: str
 ) -> None:
     table = parquet.read_table(root / DATA)
@@ -297,7 +297,7 @@ def test_actions_that_are_no_steps_are_refused(
         (None, None, "stop"),
     ],
 )
-def test_the_outcome_is_told_by_success_else_by_rewards_else_by_the_options(
+def test_the_outcome_comes_from_success_then_rewards_then_the_options(
     root: Path, success: list[float] | None, reward: list[float] | None, wanted: str
 ) -> None:
     if reward is None:

@@ -1,4 +1,4 @@
-"""Stores as LeRobot data sets: back without loss, what other readers find in them, sizes, faults."""
+"""Stores as LeRobot data sets: the way back without loss, contents, file sizes, and errors."""
 
 from __future__ import annotations
 
@@ -225,7 +225,9 @@ def test_the_last_frame_says_to_stay_and_ends_like_the_one_before(
     np.testing.assert_allclose(table["timestamp"][rows], [0, 0.2, 0.4, 0.6, 0.8], atol=1e-6)
 
 
-def test_the_tables_tell_what_there_is_and_where(make: Callable, tmp_path: Path) -> None:
+def test_the_tables_list_the_contents_and_their_places(
+    make: Callable, tmp_path: Path
+) -> None:
     store = make()
     write(store, tmp_path / "set")
     info = json.loads((tmp_path / "set/meta/info.json").read_text())
@@ -361,6 +363,16 @@ def test_what_is_not_installed_is_named(
 def test_a_rate_that_is_no_whole_number_is_refused(make: Callable, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"the rate is 7\.5 Hz"):
         write(make(rate=7.5), tmp_path / "set")
+
+
+@pytest.mark.parametrize("camera", ["../side", "a/b", "{camera}", "..", ""])
+def test_a_camera_that_cannot_name_a_folder_of_videos_is_refused(
+    make: Callable, tmp_path: Path, camera: str
+) -> None:
+    store = make(camera=camera)
+    with pytest.raises(TrainingError, match="a video needs a name for its folder"):
+        write(store, tmp_path / "set", video=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["toy"]
 
 
 def test_images_that_no_video_can_hold_are_refused(

@@ -145,7 +145,7 @@ def test_what_was_not_kept_is_written_again(
     assert contents(tmp_path / "s") == whole
 
 
-def test_partial_store_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_partial_store_of_another_origin_is_refused_and_left_alone(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         write(tmp_path / "s", 2, stop=True)
     before = contents(tmp_path / ".s.partial")

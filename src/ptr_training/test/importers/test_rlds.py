@@ -1,4 +1,4 @@
-"""RLDS: the real sample against its known values, and records made up here, damaged ones among them."""
+"""RLDS: the real sample against its known values, and made-up records, damaged ones among them."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_last_action_of_the_published_form_is_dropped_and_said_so(tmp_path: Path
     np.testing.assert_array_equal(source.actions, made.actions.astype(np.float32))
 
 
-def test_end_of_a_record_is_its_last_step_whatever_the_flags_say(tmp_path: Path) -> None:
+def test_end_of_a_record_is_its_last_step_with_any_flags(tmp_path: Path) -> None:
     made = Demonstration.make(length=6)
     source = read_one(tmp_path, example(rlds_features(made) | {"steps/is_last": [0] * 7}))
     assert len(source.actions) == 6

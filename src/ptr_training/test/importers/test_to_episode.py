@@ -107,7 +107,7 @@ def test_stamps_that_do_not_increase_are_replaced_and_said_so() -> None:
         ("folder", (), "x", "x", "no instruction"),
     ],
 )
-def test_task_is_named_as_asked_and_else_by_what_there_is(
+def test_task_is_named_as_asked_or_by_the_name_there_is(
     task_from: str, language: tuple[str, ...], folder: str, task: str, note: str | None
 ) -> None:
     source = make(2, language=language, bridge_path=BridgePath("n", "f", "d", folder))

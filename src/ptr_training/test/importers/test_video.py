@@ -1,4 +1,4 @@
-"""Videos: the right image for each time, equal bytes, and what is said of damaged or unsuitable ones."""
+"""Videos: the right image for each time, equal bytes, and damaged or unsuitable files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The measures of episodes: every flag finds what was planted, and says nothing of clean episodes."""
+"""Metrics of episodes: every flag finds what was planted, and clean episodes have none."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def names_of(each: EpisodeMetrics) -> set[str]:
 
 
 def padded(episode: Episode, before: int) -> Episode:
-    """Return an episode that waits before it begins; its pictures move on, as a camera's noise would."""
+    """Return an episode that waits before it begins; its images change, as noise does."""
     rest = np.repeat(episode.requested[:1] * np.array([0, 0, 0, 0, 0, 0, 1]), before, 0)
     commands = np.concatenate([rest, episode.requested])
     frames = np.stack(
@@ -204,7 +204,7 @@ def test_blank_episodes_are_no_duplicates_of_each_other(tmp_path: Path) -> None:
     assert [names_of(each) for each in measures] == [{"blank"}, {"blank"}, set(), set()]
 
 
-def test_values_that_are_not_finite_are_counted_and_spoil_nothing_else(
+def test_values_that_are_not_finite_are_counted_and_spoil_no_other(
     tmp_path: Path,
 ) -> None:
     store = write(tmp_path / "s", *(make_episode(f"e{k}", k) for k in range(9)))

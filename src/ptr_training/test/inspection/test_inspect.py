@@ -249,6 +249,7 @@ def test_what_cannot_be_inspected_leaves_nothing(
 ) -> None:
     before = set(tmp_path.iterdir())
     assert cli.main(["inspect", str(tmp_path)]) == 2
+    assert cli.main(["inspect", "/"]) == 2
     assert cli.main(["inspect", str(store), "--sheets", "-1"]) == 2
     with full_disk():
         assert cli.main(["inspect", str(store)]) == 2

@@ -1,4 +1,4 @@
-"""Motion of the arm from `steps.npy`: rotations, statistics of the commands, lag and gain of what was achieved."""
+"""Motion of the arm from `steps.npy`: rotations, statistics of the commands, lag and gain."""
 
 from __future__ import annotations
 

@@ -348,6 +348,8 @@ def test_q_that_leaves_the_possible_returns_is_reported_once(
         "--set",
         "agent.min_q_version=v1",
         "--set",
+        "agent.alpha=300",
+        "--set",
         "agent.critic_lr=1.0",
     ]
     pretrain(["--config", preset, *where, *wild])
