@@ -50,13 +50,17 @@ def whole_number(
     Args:
         smallest: Smallest value allowed.
         largest: Largest value allowed; None: no bound.
-        noun: What the error message calls the value.
+        noun: Name of the value in an error message.
+
+    Returns:
+        A function from text to number that raises `argparse.ArgumentTypeError`.
     """
     bounds = f"{noun} of at least {smallest}"
     if largest is not None:
         bounds = f"{noun} from {smallest} to {largest}"
 
     def parse(text: str) -> int:
+        """Return the number, or raise ArgumentTypeError with the range."""
         try:
             value = int(text)
         except ValueError:
@@ -76,7 +80,11 @@ seed = whole_number(0, MAX_SEED, noun="a seed")
 
 
 def positive_float(text: str) -> float:
-    """Return a finite number above 0; the argparse type of factors and durations."""
+    """Return a finite number above 0; the argparse type of factors and durations.
+
+    Raises:
+        argparse.ArgumentTypeError: If the text is no number, or the number is not above 0.
+    """
     try:
         value = float(text)
     except ValueError:

@@ -15,7 +15,14 @@ LINE = "{desc}: {n_fmt}/{total_fmt} {unit}, {elapsed} < {remaining}, {rate_fmt}{
 
 
 class LogProgress(tqdm):
-    """Progress as lines of text: one at most every `LOG_INTERVAL`, and a last one."""
+    """Progress as lines of text, for logs.
+
+    There is at most one line every `LOG_INTERVAL`, and one at the end.
+
+    Args:
+        arguments: As of `tqdm.tqdm`.
+        options: As of `tqdm.tqdm`.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         options.setdefault("mininterval", LOG_INTERVAL)
@@ -26,14 +33,28 @@ class LogProgress(tqdm):
         super().__init__(*arguments, **options)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Write a line, except at the very start, where nothing is known yet."""
+        """Write a line.
+
+        There is no line at the very start, where rate and time left are unknown, and no second
+        one of the same count.
+
+        Args:
+            msg: Text of the line; None: the present progress.
+            pos: Not used; a terminal has several bars.
+        """
         if self.n > 0 and self.n != self._shown:
             self._shown = self.n
             self.fp.write((str(self) if msg is None else msg) + "\n")
             self.fp.flush()
 
     def set_postfix(self, *arguments: Any, refresh: bool = False, **values: Any) -> None:
-        """Set what ends the next line; it is not a reason to write one."""
+        """Set the end of the next line, without writing one.
+
+        Args:
+            arguments: As of `tqdm.tqdm.set_postfix`.
+            refresh: Not used; lines are written at their interval.
+            values: Named values to show.
+        """
         super().set_postfix(*arguments, refresh=False, **values)
 
     def close(self) -> None:
@@ -51,6 +72,9 @@ def progress(*arguments: Any, **options: Any) -> tqdm:
     Args:
         arguments: As of `tqdm.tqdm`.
         options: As of `tqdm.tqdm`; `file` is standard error by default.
+
+    Returns:
+        An iterable and context manager with `update`, `set_postfix` and `n`.
     """
     stream = options.get("file") or sys.stderr
     kind = tqdm if stream.isatty() else LogProgress
