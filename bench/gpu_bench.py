@@ -1,4 +1,4 @@
-"""PTR's update on a GPU: how much of the card's matrix rate it reaches, and whether the replay keeps it waiting.
+"""PTR's update on a GPU: share of the card's matrix rate, and whether the replay keeps it waiting.
 
     .venv/bin/python bench/gpu_bench.py
 
@@ -89,9 +89,11 @@ def main() -> None:
             fed = seconds(lambda: agent.update(next(batches)[0]), arguments.updates, device)  # noqa: B023
             batches.close()
             reached = GFLOP_A_SAMPLE * 1e9 * arguments.batch_size / fed
-            how = f"{'resident' if resident else 'mapped':<9}{'compiled' if compiled else 'eager':<9}"
+            frames = "resident" if resident else "mapped"
+            how = f"{frames:<9}{'compiled' if compiled else 'eager':<9}"
             print(
-                f"{how} {fed * 1e3:8.1f} ms an update, {reached / rate:5.1%} of that rate, busy {alone / fed:5.1%}"
+                f"{how} {fed * 1e3:8.1f} ms an update, {reached / rate:5.1%} of that rate, "
+                f"busy {alone / fed:5.1%}"
             )
 
 

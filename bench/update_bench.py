@@ -1,4 +1,4 @@
-"""CPU time of gradient steps: the demonstration's presets, and PTR's ResNet-34 against the official code's passes.
+"""CPU time of gradient steps: the demonstration's presets, and PTR against the official passes.
 
     .venv/bin/python bench/update_bench.py
 
@@ -70,7 +70,8 @@ def small_steps(store: EpisodeStore, updates: int) -> None:
         times = times[3:]
         p10, p90 = np.percentile(times, (10, 90)) * 1e3
         print(
-            f"{name:<10} {statistics.median(times) * 1e3:6.1f} ms an update  ({p10:.1f} to {p90:.1f})"
+            f"{name:<10} {statistics.median(times) * 1e3:6.1f} ms an update  "
+            f"({p10:.1f} to {p90:.1f})"
         )
 
 
@@ -106,12 +107,14 @@ def large_steps(store: EpisodeStore, rounds: int, batch_size: int = 8) -> None:
     slow, fast, half = (statistics.median(each) for each in times.values())
     for name, each in times.items():
         print(
-            f"ResNet-34, {name:<38} {statistics.median(each):6.3f} CPU-s a sample ({min(each):.3f} to {max(each):.3f})"
+            f"ResNet-34, {name:<38} {statistics.median(each):6.3f} CPU-s a sample "
+            f"({min(each):.3f} to {max(each):.3f})"
         )
     literal, ours, _ = losses.values()
     apart = max(abs(a - b) / max(1.0, abs(a)) for a, b in zip(literal, ours, strict=True))
     print(
-        f"official passes / float32 {slow / fast:.2f}, float32 / bfloat16 {fast / half:.2f}; losses {apart:.1e} apart"
+        f"official passes / float32 {slow / fast:.2f}, float32 / bfloat16 {fast / half:.2f}; "
+        f"losses {apart:.1e} apart"
     )
 
 
@@ -125,7 +128,7 @@ def _literal(config: Config, problem: Any) -> Any:
 
 
 def loading(store: EpisodeStore, rounds: int) -> None:
-    """Time batches of 64 transitions, in turns with copies of as many bytes: of random rows, and of one piece.
+    """Time batches of 64 transitions, in turns with copies of as many bytes: random rows, one piece.
 
     Each has an array of its own, as a batch must: one that only a copy writes to would stay
     in the cache for it.

@@ -135,7 +135,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "widowx_bringup",
     ),
 }
-"""What each room imports beside the standard library and itself: packages and rooms, by the longest name that fits."""
+"""What each room imports beside the standard library and itself; the longest fitting name counts."""
 
 
 def modules() -> dict[str, Path]:

@@ -82,7 +82,7 @@ class Figures:
 def _public(
     scope: ast.Module | ast.ClassDef,
 ) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
-    """Yield the public functions and classes of a module, and the public methods of those classes."""
+    """Yield the public functions and classes of a module, and public methods of those classes."""
     for node in scope.body:
         if isinstance(node, (*FUNCTION, ast.ClassDef)) and not node.name.startswith("_"):
             yield node

@@ -187,7 +187,7 @@ def _paths(node: ast.AST, path: Path_ = ()) -> Iterator[Path_]:
 
 
 def _is_left_alone(node: ast.AST) -> bool:
-    """Return whether changes inside of a node say nothing: texts, imports, assertions for the type checker."""
+    """Return whether changes inside of a node say nothing: texts, imports, assertions."""
     if isinstance(node, (ast.Import, ast.ImportFrom, ast.JoinedStr, ast.Assert, ast.Raise)):
         return True
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
@@ -377,7 +377,7 @@ def known_survivors() -> set[tuple[str, str, str, str]]:
 
 
 def examine(name: str, target: Target, count: int | None, seed: int) -> bool:
-    """Run the mutants of a module, print those that survive, and return whether enough are killed."""
+    """Run mutants of a module, print those that survive, and return whether enough are killed."""
     every = mutants(target.file.read_text(encoding="utf-8"))
     chosen = (
         every

@@ -1,4 +1,4 @@
-"""What the documents name exists: modules, classes and functions, presets, rows of studies, verbs."""
+"""What the documents name exists: modules, classes, functions, presets, rows of studies, verbs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole loop once, small: record over ROS, export, train, bundle, roll out over ROS, read the new bag."""
+"""The whole loop once, small: record over ROS, export, train, bundle, roll out, read the bag."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports follow the direction of docs/design.md, none is in a circle, and each package loads alone."""
+"""Imports follow the direction of docs/design.md, without circle; each package loads alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROS = [
 
 
 def load(package: str, modules: list[str], absent: list[str]) -> None:
-    """Import modules of a package in a fresh interpreter where other packages cannot be imported."""
+    """Import modules of a package in a fresh interpreter that lacks other packages."""
     program = (
         "import importlib, sys\n"
         f"sys.modules.update(dict.fromkeys({absent!r}))\n"

@@ -62,7 +62,7 @@ def test_a_mutant_changes_one_spot_only() -> None:
 
 
 def survive(change: str) -> str:
-    """Run the tests of the guard after a change of its text, in a fresh interpreter; return what survived."""
+    """Run the tests of the guard after a change, in a fresh interpreter; return if they pass."""
     program = (
         "import ast, mutants; target = mutants.TARGETS['guard']; source = target.file.read_text(); "
         f"print(mutants.survives(target, ast.parse(source{change}), 120.0))"

@@ -15,7 +15,8 @@ from xml.etree import ElementTree
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TOOLS = "bash cat cut date dirname env find flock grep id mkdir rm sed sha256sum sort tail uname xargs"
+TOOLS = "bash cat cut date dirname env find flock grep id mkdir rm sed sha256sum sort tail uname "
+TOOLS += "xargs"
 REQUIREMENTS = sorted((ROOT / "requirements").glob("*.in"))
 PACKAGES = [
     ROOT / "src" / name
@@ -81,7 +82,7 @@ def clone(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
-    """A PATH of the tools that every Linux has, and a Python; tests put their own commands in front."""
+    """A PATH of the tools that every Linux has, and a Python; tests add their own commands."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for tool in TOOLS.split():
@@ -278,7 +279,7 @@ def test_a_robot_gets_what_apt_lacks_from_pip(package: Path) -> None:
 
 
 def depends(package: Path, *kinds: str) -> set[str]:
-    """Return what a manifest names as a dependency of these kinds; of all kinds, if none is given."""
+    """Return what a manifest names as a dependency of these kinds, by default of all kinds."""
     manifest = ElementTree.parse(package / "package.xml").getroot()
     wanted = [f"{kind}_depend".lstrip("_") for kind in kinds]
     return {

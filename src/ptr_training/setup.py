@@ -7,7 +7,7 @@ NAME = "ptr_training"
 setup(
     name=NAME,
     version="0.1.0",
-    description="Offline training for PTR, without ROS: episodes, agents, checkpoint selection, bundles",
+    description="Offline training for PTR, without ROS: episodes, agents, selection, bundles",
     license="MIT",
     packages=find_packages(exclude=["test", "test.*"]),
     data_files=[

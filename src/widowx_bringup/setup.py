@@ -16,7 +16,7 @@ def share(folder: str, pattern: str) -> tuple[str, list[str]]:
 setup(
     name=NAME,
     version="0.1.0",
-    description="Arm, cameras, simulator, teleoperation, recorder and evaluation for a WidowX 250 S",
+    description="Arm, cameras, simulator, teleoperation, recorder, evaluation: WidowX 250 S",
     license="MIT",
     packages=find_packages(exclude=["test", "test.*"]),
     package_data={NAME: ["description/*.xml"]},

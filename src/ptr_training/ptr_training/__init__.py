@@ -1,1 +1,1 @@
-"""Offline training for PTR: bags and prior data to episodes, agents, checkpoints and bundles. No ROS."""
+"""Offline training for PTR: bags and prior data to episodes, checkpoints and bundles. No ROS."""

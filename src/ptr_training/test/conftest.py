@@ -68,7 +68,7 @@ def script() -> Script:
 
 @pytest.fixture
 def full_disk() -> Callable[[], contextlib.AbstractContextManager[None]]:
-    """Return a context in which no file of this process can grow beyond 4 kB, as on a disk that fills up."""
+    """Return a context in which no file of this process grows beyond 4 kB, as on a full disk."""
 
     @contextlib.contextmanager
     def limit() -> Iterator[None]:
@@ -160,7 +160,7 @@ TrainOnDemos = Callable[..., Path]
 def train_on_demos(
     tmp_path: Path, preset_values: dict[str, Any], make_store: MakeStore
 ) -> TrainOnDemos:
-    """Return a function that trains an agent on the store `demos` alone and returns its run folder."""
+    """Return a function that trains an agent on the store `demos` and returns its run folder."""
     store = make_store("demos", tasks=("new",), per_task=4)
 
     def train(name: str, agent: dict[str, Any], **changes: Any) -> Path:
@@ -181,7 +181,7 @@ def hash_free_seed(name: str, number: int) -> int:
 
 @pytest.fixture(scope="session")
 def r3m(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file as R3M's, with random weights: those it was trained with are not ours to give."""
+    """Return a file of the form of R3M's, with random weights: its own are not ours to give."""
     torch.manual_seed(0)
     network = R3MNetwork()
     names = {

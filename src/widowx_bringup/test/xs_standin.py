@@ -1,4 +1,4 @@
-"""A stand-in for Interbotix's driver node xs_sdk over the simulated arm: its topics, services, types and misbehaviour.
+"""A stand-in for Interbotix's driver node xs_sdk over the simulated arm, misbehaviour included.
 
     python src/widowx_bringup/test/xs_standin.py --ros-args -r __ns:=/wx250s
 
@@ -149,7 +149,7 @@ class XsStandIn(Node):
         if time_passes:
             self.create_timer(1 / RATE, self.tick)
 
-    # --- faults ---------------------------------------------------------------------------------------------
+    # --- faults ---
 
     def misbehave(self, fault: str, joint: str = "") -> None:
         """Begin to do something wrong, or end it with "none"."""
@@ -183,7 +183,7 @@ class XsStandIn(Node):
 
         return slow
 
-    # --- servos ---------------------------------------------------------------------------------------------
+    # --- servos ---
 
     def _apply(self) -> None:
         """Bring torque and profiles of the registers to the simulated servos."""
@@ -263,10 +263,10 @@ class XsStandIn(Node):
         ):
             self.effort = float(np.nan_to_num(command.cmd))
 
-    # --- services -------------------------------------------------------------------------------------------
+    # --- services ---
 
     def _named(self, request: Any) -> list[str]:
-        """Return the motors that a request is about; none if it names what there is not, which is only logged."""
+        """Return the motors that a request names; none, and a log line, if there are none such."""
         if request.cmd_type == "group":
             return {"arm": list(JOINT_NAMES), "all": list(MOTORS)}.get(request.name, [])
         return [request.name] if request.name in self.motors else []

@@ -103,7 +103,7 @@ class AWBC(BC):
             )
 
     def take_teacher(self, weights: Mapping[str, Tensor]) -> None:
-        """Take PTR's networks over, by the weights of an agent `cql` of the same networks and data."""
+        """Take over the networks of PTR: weights of an agent `cql` of equal networks and data."""
         self._make_teacher()
         assert self.teacher is not None
         names = [name for name in self.teacher.state_dict() if not self._is_frozen(name)]

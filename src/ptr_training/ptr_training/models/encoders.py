@@ -24,7 +24,7 @@ from .trunks import make_trunk
 def make_encoder(
     config: NetworkConfig, problem: DataSpec, pretrained: nn.Module | None = None
 ) -> nn.Module:
-    """Return an encoder: images (B, 3, H, W) in [0, 1] and one-hot task ids (B, N) to (B, `latent`).
+    """Return an encoder: images (B, 3, H, W) in [0, 1] and one-hot tasks (B, N) to (B, `latent`).
 
     Args:
         config: Kind and size of the encoder.
@@ -42,7 +42,8 @@ def make_encoder(
             and max(problem.height, problem.width) > R3MNetwork.largest
         ):
             raise TrainingError(
-                f"network.encoder r3m takes images of at most {R3MNetwork.largest} pixels each way, those of the store "
+                f"network.encoder r3m takes images of at most {R3MNetwork.largest} pixels each way, "
+                f"those of the store "
                 f"have {problem.width}x{problem.height}; make the store with a smaller --image-size"
             )
         if pretrained is None:

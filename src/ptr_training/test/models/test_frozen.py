@@ -1,4 +1,4 @@
-"""Frozen encoders: R3M's file, a masked autoencoder's run, features computed once, and files that do not fit."""
+"""Frozen encoders: R3M's file, a run of a masked autoencoder, features computed once."""
 
 from __future__ import annotations
 
