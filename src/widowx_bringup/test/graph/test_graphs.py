@@ -76,6 +76,9 @@ def declared_parameters(source: Path) -> set[str]:
         names |= {"autostart"}
     if source.parent.name == "sim":
         names |= declared_parameters(source.parents[1] / "arm" / "node.py")
+    if source.match("arm/node.py"):
+        names |= declared_parameters(source.with_name("parameters.py"))
+        names |= declared_parameters(source.with_name("device_node.py"))
     return names
 
 
