@@ -128,7 +128,7 @@ def _literal(config: Config, problem: Any) -> Any:
 
 
 def loading(store: EpisodeStore, rounds: int) -> None:
-    """Time batches of 64 transitions, in turns with copies of as many bytes: random rows, one piece.
+    """Time batches of 64 transitions in turns with copies of as many bytes: random rows, one piece.
 
     Each has an array of its own, as a batch must: one that only a copy writes to would stay
     in the cache for it.

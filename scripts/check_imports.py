@@ -135,7 +135,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "widowx_bringup",
     ),
 }
-"""What each room imports beside the standard library and itself; the longest fitting name counts."""
+"""What each room may import beside the standard library and itself."""
 
 
 def modules() -> dict[str, Path]:

@@ -42,9 +42,9 @@ def make_encoder(
             and max(problem.height, problem.width) > R3MNetwork.largest
         ):
             raise TrainingError(
-                f"network.encoder r3m takes images of at most {R3MNetwork.largest} pixels each way, "
-                f"those of the store "
-                f"have {problem.width}x{problem.height}; make the store with a smaller --image-size"
+                f"network.encoder r3m takes images of at most {R3MNetwork.largest} pixels each "
+                f"way, those of the store have {problem.width}x{problem.height}; "
+                "make the store with a smaller --image-size"
             )
         if pretrained is None:
             raise ValueError(f"encoder {config.encoder} needs its pre-trained network")

@@ -18,7 +18,7 @@ from widowx_bringup.arm.device_thread import DeviceThread
 from widowx_bringup.arm.guard import CommandGuard
 from widowx_bringup.arm.joint_path import SEND_PERIOD, SPEED
 from widowx_bringup.arm.kinematics import Kinematics, proprio_from_pose
-from widowx_bringup.arm.motions import START_POSE, ArmMotions
+from widowx_bringup.arm.motions import REST_LIMIT, START_POSE, STOPPABLE_AFTER, ArmMotions
 from widowx_bringup.arm.protocol import ArmError
 from widowx_bringup.arm.refusal import Kind, Refusal
 
@@ -53,6 +53,11 @@ class Rig:
 @pytest.fixture
 def rig() -> Rig:
     return Rig()
+
+
+def test_the_start_pose_and_the_times_are_those_of_the_documents() -> None:
+    assert START_POSE == (0.30, 0.0, 0.15, 0.0, 0.0, 0.0)
+    assert (REST_LIMIT, STOPPABLE_AFTER) == (20.0, 1.0)
 
 
 def test_the_arm_goes_to_its_start_pose_with_an_open_gripper(rig: Rig) -> None:
