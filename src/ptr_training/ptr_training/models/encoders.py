@@ -31,8 +31,9 @@ def make_encoder(config: NetworkConfig, problem: DataSpec) -> nn.Module:
             and max(problem.height, problem.width) > R3MNetwork.largest
         ):
             raise TrainingError(
-                f"network.encoder r3m takes images of at most {R3MNetwork.largest} pixels each way, those of the store "
-                f"have {problem.width}x{problem.height}; make the store with a smaller --image-size"
+                f"network.encoder r3m takes images of at most {R3MNetwork.largest} pixels "
+                f"each way, those of the store have {problem.width}x{problem.height}; "
+                "make the store with a smaller --image-size"
             )
         return FrozenEncoder(config.encoder, config.weights)
     return ImageEncoder(config, problem)

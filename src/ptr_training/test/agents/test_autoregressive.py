@@ -1,4 +1,4 @@
-"""Autoregressive cloning: bins, conditioning, and a beam search that finds what an exhaustive one finds."""
+"""Autoregressive cloning: bins, conditioning, and a beam search against an exhaustive one."""
 
 from __future__ import annotations
 
