@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ptr_training.agents import AGENTS, Agent
+from ptr_training.agents import AGENTS, CQL, Agent
 from ptr_training.data.augment import Augmentation
 from ptr_training.data.batch import Batch, Sampling
 from ptr_training.data.normalization import DataSpec
@@ -38,6 +38,14 @@ def make_agent(
         augmentation or Augmentation(2, jitter=True),
     )
     agent.start(torch.device("cpu"), seed)
+    return agent
+
+
+def make_cql(network: NetworkConfig = NETWORK, **values: Any) -> CQL:
+    """Return a small CQL without augmentation."""
+    plain = Augmentation(0, jitter=False)
+    agent = make_agent({"name": "cql", **values}, augmentation=plain, network=network)
+    assert isinstance(agent, CQL)
     return agent
 
 

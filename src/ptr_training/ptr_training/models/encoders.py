@@ -42,8 +42,8 @@ def make_encoder(
             and max(problem.height, problem.width) > R3MNetwork.largest
         ):
             raise TrainingError(
-                f"network.encoder r3m takes images of at most {R3MNetwork.largest} pixels each "
-                f"way, those of the store have {problem.width}x{problem.height}; "
+                f"network.encoder r3m takes images of at most {R3MNetwork.largest} pixels "
+                f"each way, those of the store have {problem.width}x{problem.height}; "
                 "make the store with a smaller --image-size"
             )
         if pretrained is None:

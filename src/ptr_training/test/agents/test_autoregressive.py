@@ -1,4 +1,4 @@
-"""Autoregressive cloning: bins, conditioning, and a beam search equal to an exhaustive one."""
+"""Autoregressive cloning: bins, conditioning, and a beam search against an exhaustive one."""
 
 from __future__ import annotations
 

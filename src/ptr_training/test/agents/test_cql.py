@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from small_agents import NETWORK, make_agent, make_batch
+from small_agents import make_batch, make_cql
 from torch import Tensor, nn
 
 from ptr_training.agents import CQL
 from ptr_training.agents.cql_sampling import SampledActions
-from ptr_training.data.augment import Augmentation, to_network
+from ptr_training.data.augment import to_network
 from ptr_training.models.policy import sample_actions
-
-PLAIN = Augmentation(0, jitter=False)
-
-
-def make_cql(**values: Any) -> CQL:
-    """Return a small agent without augmentation."""
-    network = values.pop("network", NETWORK)
-    agent = make_agent({"name": "cql", **values}, augmentation=PLAIN, network=network)
-    assert isinstance(agent, CQL)
-    return agent
 
 
 def fix_values(critic: nn.Module, *values: float) -> None:
@@ -308,7 +297,6 @@ def test_actor_loss_reaches_neither_critic_nor_temperature() -> None:
 
 def test_critic_loss_does_not_reach_the_actor() -> None:
     agent = make_cql()
-    steps = record(agent)
     losses: list[Tensor] = []
     critic_loss = agent._critic_loss
 
@@ -321,7 +309,6 @@ def test_critic_loss_does_not_reach_the_actor() -> None:
     agent._step = lambda *_, **__: None  # type: ignore[method-assign]
     agent.update(make_batch())
     losses[0].backward()
-    assert steps
     for module in (agent.encoder, agent.policy):
         assert all(parameter.grad is None for parameter in module.parameters())
     assert all(parameter.grad is not None for parameter in agent.critic.parameters())
@@ -340,73 +327,6 @@ def test_temperature_follows_the_entropy(log_std: float, rises: bool) -> None:
     expected = math.log(2.0) + (0.1 if rises else -0.1)
     assert agent.log_temperature.item() == pytest.approx(expected, abs=1e-4)
     assert float(metrics["temperature"]) == pytest.approx(math.exp(expected), rel=1e-4)
-
-
-# Order of an update
-
-
-def record(agent: CQL) -> list[str]:
-    """Return a list that fills with the steps of an update."""
-    events: list[str] = []
-
-    def spy(name: str, label: Callable[..., str]) -> None:
-        original = getattr(agent, name)
-
-        def wrapped(*arguments: Any, **options: Any) -> Any:
-            events.append(label(*arguments, **options))
-            return original(*arguments, **options)
-
-        setattr(agent, name, wrapped)
-
-    def of_actor(batch: Any, mean: Tensor, log_std: Tensor, latent: Tensor, _: Any) -> str:
-        assert not latent.requires_grad  # the actor's loss does not teach the critic to see
-        return "actor loss"
-
-    spy("_step", lambda _, *names: "step " + " and ".join(names))
-    spy("_move_targets", lambda: "move targets")
-    spy("_actor_loss", of_actor)
-    spy("_act", lambda *_, learn=True: "learn from policy" if learn else "draw from policy")
-    return events
-
-
-def test_separate_encoders_update_in_the_official_order() -> None:
-    agent = make_cql()
-    events = record(agent)
-    agent.update(make_batch())
-    assert events == [
-        "learn from policy",  # at s
-        "draw from policy",  # at s'
-        "step critic",
-        "move targets",
-        "actor loss",
-        "step actor",
-        "step temperature",
-    ]
-
-
-def test_a_shared_encoder_is_stepped_once_for_both_losses() -> None:
-    agent = make_cql(shared_encoder=True)
-    events = record(agent)
-    agent.update(make_batch())
-    assert events[2:] == [
-        "actor loss",
-        "step critic and actor",
-        "move targets",
-        "step temperature",
-    ]
-
-
-def test_dropout_needs_a_pass_of_its_own_to_draw_from() -> None:
-    agent = make_cql(network=replace(NETWORK, dropout=0.5))
-    events = record(agent)
-    agent.update(make_batch())
-    assert events[:3] == ["learn from policy", "draw from policy", "draw from policy"]
-    batch = make_batch()
-    arguments = (to_network(batch.images), batch.proprio, agent._one_hot(batch.task))
-    once, again = agent._act(*arguments, learn=False), agent._act(*arguments, learn=False)
-    assert torch.equal(once[1], again[1])
-    assert not torch.equal(agent._act(*arguments)[1], agent._act(*arguments)[1])
-    assert agent.policy.training
 
 
 def test_action_dimensions_that_are_not_learnt_change_nothing() -> None:

@@ -84,7 +84,7 @@ def test_actor_trades_density_against_value() -> None:
 
 def test_temperature_is_pushed_up_where_the_entropy_is_too_low() -> None:
     log_temperature = torch.tensor(math.log(2.0), requires_grad=True)
-    loss = temperature_loss(log_temperature, torch.tensor(-6.0), goal=-5.0)
-    assert float(loss.detach()) == pytest.approx(2.0 * (-6.0 + 5.0))
+    loss = temperature_loss(log_temperature, torch.tensor(-8.0), goal=-5.0)
+    assert float(loss.detach()) == pytest.approx(2.0 * (-8.0 + 5.0))
     loss.backward()
     assert float(log_temperature.grad) < 0.0  # a descent raises it
