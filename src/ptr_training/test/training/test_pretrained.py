@@ -1,4 +1,4 @@
-"""Networks of earlier training: R3M's file, a masked autoencoder's run, AW-BC's teacher, and what does not fit."""
+"""Networks of earlier training: R3M's file, a masked autoencoder, AW-BC's teacher."""
 
 from __future__ import annotations
 
