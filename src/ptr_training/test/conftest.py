@@ -18,7 +18,7 @@ from scripted_bags import Script
 
 from ptr_training.data.episode import DatasetInfo, Episode, EpisodeWriter
 from ptr_training.models.frozen import R3MNetwork
-from ptr_training.training.train import finetune
+from ptr_training.training.train import finetune, pretrain
 
 SIZE = 16
 torch.set_num_threads(1)  # the networks are tiny: threads would only wait for each other
@@ -191,3 +191,22 @@ def r3m(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("r3m") / "model.pt"
     torch.save({"r3m": {**names, **others}, "global_step": 7}, path)
     return path
+
+
+@pytest.fixture
+def pretrained(tmp_path: Path, preset: str, make_store) -> Path:
+    """Return a pre-trained run of the tasks a and b, with an id for the task new."""
+    prior = str(make_store("prior"))
+    pretrain(
+        [
+            "--config",
+            preset,
+            "--data",
+            prior,
+            "--target-task",
+            "new",
+            "--out",
+            str(tmp_path / "pre"),
+        ]
+    )
+    return tmp_path / "pre"

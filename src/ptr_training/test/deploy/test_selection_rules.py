@@ -1,4 +1,4 @@
-"""The rules of selection: rank correlation, scores of a checkpoint, the choice at boundaries."""
+"""The rules of selection: rank correlation, scores of a checkpoint, the choice at its bounds."""
 
 from __future__ import annotations
 

@@ -111,10 +111,8 @@ def test_installed_presets_are_found_beside_the_packages(tmp_path: Path) -> None
     presets = tmp_path / "share" / "ptr_training" / "train"
     presets.mkdir(parents=True)
     (presets / "mine.yaml").write_text("seed: 2\n")
-    program = (
-        "from ptr_training.training.config import load_config; "
-        "print(load_config('mine').seed)"
-    )
+    imports = "from ptr_training.training.config import load_config"
+    program = f"{imports}; print(load_config('mine').seed)"
     environment = {**os.environ, "PYTHONPATH": str(module.parent)}
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -1,4 +1,4 @@
-"""Networks of earlier training: R3M's file, a masked autoencoder's run, AW-BC's teacher."""
+"""Networks of earlier training: R3M's file, a masked autoencoder, AW-BC's teacher."""
 
 from __future__ import annotations
 
