@@ -69,24 +69,43 @@ class Target:
 
 ARM, TRAINING = "src/widowx_bringup/test/arm", "src/ptr_training/test"
 
+
+def _arm(module: str, *tests: str) -> Target:
+    return Target(
+        f"widowx_bringup.arm.{module}", tuple(f"{ARM}/test_{name}.py" for name in tests)
+    )
+
+
+def _training(module: str, *tests: str) -> Target:
+    return Target(
+        f"ptr_training.{module}", tuple(f"{TRAINING}/{name}.py" for name in tests)
+    )
+
+
+CQL_TESTS = (
+    "agents/test_cql_terms",
+    "agents/test_cql_sampling",
+    "agents/test_cql",
+    "agents/test_cql_order",
+    "agents/test_cql_stages",
+    "agents/test_cql_literal",
+)
+
 TARGETS = {
-    "limits": Target(
-        "widowx_bringup.arm.limits", (f"{ARM}/test_limits.py", f"{ARM}/test_controller.py")
+    "limits": _arm("limits", "limits", "controller"),
+    "refusal": _arm("refusal", "refusal", "limits", "controller"),
+    "counts": _arm("counts", "counts", "guard"),
+    "guard": _arm("guard", "guard"),
+    "controller": _arm("controller", "controller"),
+    "alignment": _training("bags.alignment", "bags/test_alignment"),
+    "cql": _training("agents.cql", *CQL_TESTS),
+    "cql_terms": _training("agents.cql_terms", *CQL_TESTS),
+    "cql_sampling": _training("agents.cql_sampling", *CQL_TESTS),
+    "replay": _training("data.replay", "data/test_replay", "data/test_distributed"),
+    "transitions": _training(
+        "data.transitions", "data/test_transitions", "data/test_replay"
     ),
-    "guard": Target("widowx_bringup.arm.guard", (f"{ARM}/test_guard.py",)),
-    "controller": Target("widowx_bringup.arm.controller", (f"{ARM}/test_controller.py",)),
-    "alignment": Target(
-        "ptr_training.bags.alignment", (f"{TRAINING}/bags/test_alignment.py",)
-    ),
-    "cql": Target(
-        "ptr_training.agents.cql",
-        (f"{TRAINING}/agents/test_cql.py", f"{TRAINING}/agents/test_agents.py"),
-    ),
-    "replay": Target("ptr_training.data.replay", (f"{TRAINING}/data/test_replay.py",)),
-    "selection": Target(
-        "ptr_training.deploy.checkpoint_selection",
-        (f"{TRAINING}/deploy/test_checkpoint_selection.py",),
-    ),
+    "selection": _training("deploy.selection_rules", "deploy/test_selection_rules"),
 }
 
 

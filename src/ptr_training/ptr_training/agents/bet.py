@@ -197,10 +197,7 @@ class BeT(Agent):
         )
 
     def prepare(self, data: Sequence[Transitions], *, finetuning: bool) -> None:
-        """Find the centres of the bins among the demonstrated actions.
-
-        A pre-trained agent keeps its own.
-        """
+        """Find the centres of the bins among the actions; a pre-trained agent keeps its own."""
         if self.steps:
             return
         actions = np.concatenate([part.actions for part in data])

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ptr_training.data.augment import Augmentation
 from ptr_training.data.batch import Batch, Sampling
 from ptr_training.data.normalization import DataSpec
 from ptr_training.models.config import NetworkConfig
@@ -140,10 +141,10 @@ class MACAW(Agent):
         config: MACAWConfig,
         network: NetworkConfig,
         problem: DataSpec,
-        augmentation: object,
+        augmentation: Augmentation,
         pretrained: nn.Module | None = None,
     ) -> None:
-        super().__init__(config, network, problem, augmentation, pretrained)  # type: ignore[arg-type]
+        super().__init__(config, network, problem, augmentation, pretrained)
         self.value = MACAWValue(network, problem, self.latent, transform=config.transform)
         start = math.log(config.inner_lr)
         for name, module in (("policy_rates", self.policy), ("value_rates", self.value)):

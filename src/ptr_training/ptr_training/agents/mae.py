@@ -18,9 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ptr_training.data.augment import Augmentation
 from ptr_training.data.batch import Batch, Sampling
 from ptr_training.data.normalization import DataSpec
 from ptr_training.errors import TrainingError
+from ptr_training.models.config import NetworkConfig
 from ptr_training.models.inference_policy import InferencePolicy
 from ptr_training.models.ranges import (
     AT_LEAST_ONE,
@@ -131,12 +133,12 @@ class MAE(Agent):
     def __init__(
         self,
         config: MAEConfig,
-        network: object,
+        network: NetworkConfig,
         problem: DataSpec,
-        augmentation: object,
+        augmentation: Augmentation,
         pretrained: nn.Module | None = None,
     ) -> None:
-        super().__init__(config, network, problem, augmentation, pretrained)  # type: ignore[arg-type]
+        super().__init__(config, network, problem, augmentation, pretrained)
         c = config
         self.narrow = nn.Linear(c.width, c.decoder_width)
         self.hidden = nn.Parameter(torch.randn(1, 1, c.decoder_width) * 0.02)

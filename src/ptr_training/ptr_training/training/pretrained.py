@@ -101,8 +101,9 @@ def open_mae(path: Path) -> nn.Module:
             f"network.weights: {path} is a run of agent {config.agent_name}; expected mae "
             "(`ptr pretrain --config mae` makes one)"
         )
+    assert isinstance(config.agent, MAE.Config)
     augmentation = Augmentation(config.augment.shift, config.augment.jitter)
-    agent = MAE(config.agent, config.network, saved.data_spec, augmentation)  # type: ignore[arg-type]
+    agent = MAE(config.agent, config.network, saved.data_spec, augmentation)
     agent.start(torch.device("cpu"), config.seed)
     agent.load_state(saved.agent)
     return agent.encoder

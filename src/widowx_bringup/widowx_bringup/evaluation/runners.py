@@ -41,8 +41,7 @@ class Runner(Protocol):
             max_steps: Longest rollout [control steps].
 
         Returns:
-            The rollout with its outcome, and RGB images for the film strip, each (H, W, 3)
-            uint8.
+            The rollout with its outcome, and images for the film strip, (H, W, 3) uint8 RGB.
         """
 
 

@@ -103,9 +103,8 @@ class Study:
 
     def _bases(self, row: Row) -> list[str]:
         """Return the presets that take the place of bases of a row's preset."""
-        from ptr_training.training.config import (
-            preset_chain,
-        )  # deferred: it imports PyTorch
+        # Deferred: it imports PyTorch.
+        from ptr_training.training.config import preset_chain
 
         bases = []
         for name in preset_chain(row.preset):

@@ -43,8 +43,7 @@ def rollout(
         act: The policy.
         max_steps: Longest episode.
         disturb: Changes each action before it is executed, so that the episode also shows
-            how to recover. The episode keeps the action of `act` as the requested one
-            (M. Laskey et al., DART, CoRL 2017).
+            how to recover (M. Laskey et al., DART, CoRL 2017); `requested` stays that of `act`.
         image_size: Height and width of the images that `act` sees and the episode keeps;
             None: those of the camera.
         linger: Steps after the first success; the last `linger + 1` transitions of a

@@ -351,10 +351,7 @@ def _without_deadband(motion: np.ndarray) -> np.ndarray:
     """Return deflections that begin at 0 behind the dead band.
 
     Args:
-        motion: Deflections of the device, (6,), from -1 to 1.
-
-    Returns:
-        Deflections without the dead band, (6,), from -1 to 1.
+        motion: Deflections of the device, (6,), from -1 to 1; so is the result.
     """
     beyond = np.maximum(np.abs(motion) - DEADBAND, 0.0) / (1.0 - DEADBAND)
     return np.sign(motion) * np.minimum(beyond, 1.0)
