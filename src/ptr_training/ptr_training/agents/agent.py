@@ -272,7 +272,7 @@ class Agent(nn.Module, abc.ABC):
         for name in names:
             for group in self.optimizers[name].param_groups:
                 parameters += group["params"]
-        self.rng.group.average_gradients(parameters)
+        self.rng.context.average_gradients(parameters)
         if clip:
             nn.utils.clip_grad_norm_(parameters, clip)
         for name in names:

@@ -68,8 +68,8 @@ def draw_demonstrated(
         rng: Source of the numbers; its processes share the batch.
     """
     size = len(demonstrated)
-    whole = rng.group.join(demonstrated)
-    own = torch.arange(size, device=demonstrated.device) + rng.group.rank * size
+    whole = rng.context.join(demonstrated)
+    own = torch.arange(size, device=demonstrated.device) + rng.context.rank * size
     # from 1 on: never the action of the transition itself
     offsets = rng.integers(1, len(whole), (size, count))
     actions = whole[(own[:, None] + offsets) % len(whole)]

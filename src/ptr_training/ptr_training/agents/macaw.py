@@ -200,7 +200,7 @@ class MACAW(Agent):
 
         Half of a task's transitions are for the inner steps, half for the loss.
         """
-        share = len(rows.returns) * self.rng.group.size // self.config.tasks
+        share = len(rows.returns) * self.rng.context.size // self.config.tasks
         losses = []
         for start in range(0, len(rows.returns), share):
             middle = start + share // 2
@@ -269,7 +269,7 @@ class MACAW(Agent):
             loss, list(weights.values()), create_graph=keep_graph
         )
         if not keep_graph:
-            gradients = tuple(self.rng.group.averaged(gradients))
+            gradients = tuple(self.rng.context.averaged(gradients))
         norms = [gradient.detach().norm() for gradient in gradients]
         norm = torch.stack(norms).norm()
         scale = (self.config.max_gradient / norm.clamp(min=1e-12)).clamp(max=1.0)

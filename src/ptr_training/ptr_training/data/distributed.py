@@ -172,11 +172,6 @@ class BatchRng:
         if self.device.type != "cpu":
             self.host = torch.Generator().manual_seed(self.generator.initial_seed())
 
-    @property
-    def group(self) -> DistributedContext:
-        """The same as `context`."""
-        return self.context
-
     def state(self) -> list[Tensor]:
         """Return the states of the generators.
 

@@ -184,16 +184,6 @@ class EpisodeWriter:
         self._hash = hashlib.sha256()
         self._frames: BinaryIO
 
-    @property
-    def card(self) -> DatasetInfo:
-        """The same as `info`."""
-        return self.info
-
-    @card.setter
-    def card(self, info: DatasetInfo) -> None:
-        """Replace `info`."""
-        self.info = info
-
     def __enter__(self) -> EpisodeWriter:
         with ExitStack() as stack:
             self.folder = stack.enter_context(

@@ -88,11 +88,6 @@ class EpisodeStore:
         return cls(path, info, entries, frames, steps, fingerprint, pixels)
 
     @property
-    def card(self) -> DatasetInfo:
-        """The same as `info`."""
-        return self.info
-
-    @property
     def tasks(self) -> tuple[str, ...]:
         """Task names, sorted."""
         return tuple(sorted({entry.task for entry in self.entries}))

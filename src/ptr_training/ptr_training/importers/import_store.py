@@ -323,7 +323,7 @@ def import_store(request: Request) -> dict[str, Any]:
             height, width = ledger.image_size
             info = replace(info, camera_height=height, camera_width=width)
         digests = source_digests(by_source, writer.kept)
-        writer.card = replace(info, sources=(*info.sources, *digests))
+        writer.info = replace(info, sources=(*info.sources, *digests))
         (writer.folder / "audit.json").write_text(json.dumps(audit, indent=1) + "\n")
 
     return audit
@@ -334,7 +334,7 @@ def _read_into(
 ) -> None:
     """Read the records that an earlier run has not read, until the limit is reached."""
     left = records[len(writer.kept) :]
-    size = (writer.card.image_height, writer.card.image_width)
+    size = (writer.info.image_height, writer.info.image_width)
     reader = RecordReader(request.format, request.options, size, request.workers)
     with (
         contextlib.closing(reader.read_all(left)) as results,

@@ -83,15 +83,15 @@ def write(store: EpisodeStore, out: Path, *, video: bool = False) -> None:
         PtrError: If `out` exists.
     """
     import_parquet()  # or say how to install it
-    if store.card.rate != int(store.card.rate):
+    if store.info.rate != int(store.info.rate):
         raise TrainingError(
-            f"{store.path}: the rate is {store.card.rate} Hz; "
+            f"{store.path}: the rate is {store.info.rate} Hz; "
             "LeRobot data sets need a whole number"
         )
 
-    if video and not _FOLDER_NAME.fullmatch(store.card.camera):
+    if video and not _FOLDER_NAME.fullmatch(store.info.camera):
         raise TrainingError(
-            f"{store.path}: the camera is {store.card.camera!r}; a video needs a name for "
+            f"{store.path}: the camera is {store.info.camera!r}; a video needs a name for "
             "its folder, without / { } and not beginning with a dot"
         )
 
@@ -113,7 +113,7 @@ def write(store: EpisodeStore, out: Path, *, video: bool = False) -> None:
 
 def _camera(store: EpisodeStore) -> str:
     """Return the feature of the images."""
-    return IMAGES + store.card.camera
+    return IMAGES + store.info.camera
 
 
 def _task_numbers(store: EpisodeStore) -> dict[str, int]:
@@ -147,7 +147,7 @@ def _columns(store: EpisodeStore, tasks: Mapping[str, int]) -> Columns:
         successes.append(entry.outcome == "success")
         numbers.append(tasks[entry.task])
 
-    other = "requested" if store.card.command == "executed" else "executed"
+    other = "requested" if store.info.command == "executed" else "executed"
     return {
         STATE: np.ascontiguousarray(steps["proprio"]),
         ACTION: _with_last(last, store.actions),
@@ -156,7 +156,7 @@ def _columns(store: EpisodeStore, tasks: Mapping[str, int]) -> Columns:
         DONE: done,
         SUCCESS: done & np.repeat(successes, lengths),
         STAMP: steps["stamp_ns"].copy(),
-        "timestamp": (steps["step"] / store.card.rate).astype(np.float32),
+        "timestamp": (steps["step"] / store.info.rate).astype(np.float32),
         "frame_index": steps["step"].astype(np.int64),
         "episode_index": steps["episode"].astype(np.int64),
         "index": np.arange(len(steps)),
@@ -189,7 +189,7 @@ def _features(store: EpisodeStore, columns: Columns, *, video: bool) -> dict[str
 
 def _image_feature(store: EpisodeStore, *, video: bool) -> dict[str, Any]:
     """Return the description of the images."""
-    height, width = store.card.image_height, store.card.image_width
+    height, width = store.info.image_height, store.info.image_width
     feature: dict[str, Any] = {
         "dtype": "video" if video else "image",
         "shape": [height, width, 3],
@@ -202,7 +202,7 @@ def _image_feature(store: EpisodeStore, *, video: bool) -> dict[str, Any]:
             "video.codec": "h264",
             "video.pix_fmt": "yuv420p",
             "video.is_depth_map": False,
-            "video.fps": int(store.card.rate),
+            "video.fps": int(store.info.rate),
             "video.channels": 3,
             "has_audio": False,
         }
@@ -230,7 +230,7 @@ def _info(
         "chunks_size": FILES_PER_CHUNK,
         "data_files_size_in_mb": DATA_MEGABYTES,
         "video_files_size_in_mb": VIDEO_MEGABYTES,
-        "fps": int(store.card.rate),
+        "fps": int(store.info.rate),
         "splits": {"train": f"0:{len(store)}"},
         "data_path": DATA_PATH,
         "video_path": VIDEO_PATH if video else None,
@@ -255,7 +255,7 @@ def _write_episodes(
         video: Put the images into videos.
     """
     camera = _camera(store)
-    rate = int(store.card.rate)
+    rate = int(store.info.rate)
     bar = tqdm(store, total=len(store), unit="episode", desc="convert")
     with (
         TableFiles(folder, DATA_PATH) as data,

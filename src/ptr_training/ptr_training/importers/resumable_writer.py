@@ -167,7 +167,7 @@ class ResumableWriter(EpisodeWriter):
     @property
     def _frame_bytes(self) -> int:
         """Bytes of one frame."""
-        return self.card.image_height * self.card.image_width * 3
+        return self.info.image_height * self.info.image_width * 3
 
     def _take_over(self, text: bytes) -> bool:
         """Take over what a line of the journal describes; return whether the files hold it."""

@@ -171,7 +171,7 @@ def _described(inspection: Inspection) -> dict[str, Any]:
 
     return {
         "store": str(store.path.resolve()),
-        "card": asdict(store.card),
+        "card": asdict(store.info),
         "card_sha256": store.fingerprint,
         "pixels_intact": inspection.intact,
         "episodes": len(store),

@@ -48,7 +48,7 @@ class Motion:
     @classmethod
     def of(cls, store: EpisodeStore) -> Motion:
         """Return the motion of all rows of a store."""
-        steps, info = store.steps, store.card
+        steps, info = store.steps, store.info
         finite = np.ones(len(steps), bool)
         for name in ("proprio", "requested", "executed"):
             finite &= np.isfinite(steps[name]).all(1)
@@ -112,7 +112,7 @@ def turns(angles: np.ndarray) -> np.ndarray:
 
 def reach_of(store: EpisodeStore) -> np.ndarray:
     """Return the largest motion of each dimension in a step, shape (6,)."""
-    return np.maximum(np.abs(store.card.action_low), np.abs(store.card.action_high))[:6]
+    return np.maximum(np.abs(store.info.action_low), np.abs(store.info.action_high))[:6]
 
 
 def _idle(
@@ -182,7 +182,7 @@ class Dimension:
 
 def dimensions(store: EpisodeStore, motion: Motion) -> list[Dimension]:
     """Return the statistics of every action dimension over the steps of all episodes."""
-    info = store.card
+    info = store.info
     acts = ~store.steps["is_last"] & motion.finite
     low, high = np.array(info.action_low), np.array(info.action_high)
     if not acts.any():

@@ -88,7 +88,7 @@ def page(inspection: Inspection, sheets: Sequence[str]) -> str:
     """
     flagged = flagged_table(inspection)
     return render_page(
-        inspection.store.card.name,
+        inspection.store.info.name,
         TEMPLATE,
         style=STYLE,
         facts=facts(inspection),

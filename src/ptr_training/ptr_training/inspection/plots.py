@@ -53,7 +53,7 @@ def draw_actions(path: Path, store: EpisodeStore, dimensions: Sequence[Dimension
         _action(axes, values[np.isfinite(values)], dimension)
 
     _correlations(panels[-1], dimensions)
-    title = f"{store.card.name}: {store.card.command} commands of {len(actions)} steps"
+    title = f"{store.info.name}: {store.info.command} commands of {len(actions)} steps"
     figure.suptitle(_text(f"{title} (dotted: bounds)", 120))
     figure.savefig(path, dpi=110)
 
@@ -270,7 +270,7 @@ def _draw_sheet(
     members: Sequence[int],
 ) -> None:
     """Draw one contact sheet; arguments as of `draw_sheets`, `members` are its episodes."""
-    info = store.card
+    info = store.info
     frame_width = max(8, round(FRAME_HEIGHT * info.image_width / info.image_height))
     row_height = TEXT_HEIGHT + FRAME_HEIGHT + MARGIN
     height = len(members) * row_height + MARGIN

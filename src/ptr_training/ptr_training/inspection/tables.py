@@ -62,7 +62,7 @@ class Table:
 
 def facts(inspection: Inspection) -> list[tuple[str, str]]:
     """Return name and value of what holds for the whole store."""
-    store, info = inspection.store, inspection.store.card
+    store, info = inspection.store, inspection.store.info
     steps = inspection.steps
     minutes = steps / info.rate / 60
     pixels = "as card.yaml says"

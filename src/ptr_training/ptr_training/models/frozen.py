@@ -62,7 +62,7 @@ def encode_frames(
         used = np.unique(np.concatenate([part.rows, part.rows + 1]))
         features = np.zeros((len(part.frames), encoder.latent), np.float32)
         chunks = np.array_split(used, -(-len(used) // CHUNK))
-        title, unit = f"encode {part.store.card.name}", f"x{CHUNK} frames"
+        title, unit = f"encode {part.store.info.name}", f"x{CHUNK} frames"
         for rows in tqdm(chunks, desc=title, unit=unit, disable=None):
             frames = torch.from_numpy(np.asarray(part.store.frames[rows]))
             images = to_network(frames.to(device))

@@ -59,7 +59,7 @@ def describe_source(store: EpisodeStore) -> dict[str, Any]:
     """
     store.check_pixels()
     return {
-        "name": store.card.name,
+        "name": store.info.name,
         "path": str(store.path.resolve()),
         "sha256": store.fingerprint,
     }

@@ -66,7 +66,7 @@ def start_pretraining(
     )
     agent = _new_agent_state(config, data_spec, parts, finetuning=False)
     sampler = torch.Generator().manual_seed(config.seed).get_state()
-    start = Checkpoint(0, config, data_spec, task_ids, stores[0].card, data, agent, sampler)
+    start = Checkpoint(0, config, data_spec, task_ids, stores[0].info, data, agent, sampler)
     return start, replay
 
 

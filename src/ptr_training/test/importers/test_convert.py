@@ -53,8 +53,8 @@ def test_a_store_converted_and_imported_is_the_same_store(
     for name in ("frames.npy", "steps.npy", "episodes.json"):
         assert (back / name).read_bytes() == (store / name).read_bytes()
     one, other = EpisodeStore.open(store), EpisodeStore.open(back)
-    assert replace(other.card, sources=()) == one.card
-    assert [source["name"] for source in other.card.sources] == ["set"]
+    assert replace(other.info, sources=()) == one.info
+    assert [source["name"] for source in other.info.sources] == ["set"]
     other.check_pixels()
 
 

@@ -71,7 +71,7 @@ def test_real_sample_becomes_a_store(
         "put cup from counter or drying rack into sink": 6,
         "turn lever vertical to-front": 6,
     }
-    card = store.card
+    card = store.info
     assert (card.camera, card.camera_width, card.camera_height, card.licence) == (
         "over_shoulder",
         64,
@@ -246,7 +246,7 @@ def test_limit_takes_the_first_episodes(tmp_path: Path) -> None:
 def test_card_names_sources_without_the_folders_above(tmp_path: Path) -> None:
     file = write_rlds(tmp_path)
     import_store(import_request(tmp_path, file.parent))
-    (source,) = EpisodeStore.open(tmp_path / "store").card.sources
+    (source,) = EpisodeStore.open(tmp_path / "store").info.sources
     assert (source["name"], source["episodes"]) == ("prior", 5)
     assert len(source["sha256"]) == 64
     assert not [
@@ -257,7 +257,7 @@ def test_card_names_sources_without_the_folders_above(tmp_path: Path) -> None:
     other = write_shard(tmp_path / "other/x.tfrecord", rlds_payloads(6)[1:])
     import_store(import_request(tmp_path, other, out=tmp_path / "store 2"))
     assert (
-        EpisodeStore.open(tmp_path / "store 2").card.sources[0]["sha256"]
+        EpisodeStore.open(tmp_path / "store 2").info.sources[0]["sha256"]
         != source["sha256"]
     )
 

@@ -93,7 +93,7 @@ def test_a_store_is_made_of_it_and_names_its_camera(tmp_path: Path) -> None:
     assert audit["fates"] == {"used": 3}
     assert (audit["notes"], audit["clipped"]) == ({"pictures enlarged": 3}, 0)
     store = EpisodeStore.open(tmp_path / "store")
-    made = store.card
+    made = store.info
     assert (made.camera, made.camera_width, made.camera_height) == ("image_0", 64, 48)
     assert (made.image_height, made.image_width, made.command) == (128, 16, "requested")
     assert store.steps["reward"].sum() == 6
@@ -120,7 +120,7 @@ def test_a_repeated_data_set_is_a_duplicate_and_a_changed_file_another_source(
         assert audit["fates"] == {"used": 3} | (
             {"duplicate": 3} if len(sources) > 1 else {}
         )
-        return list(EpisodeStore.open(tmp_path / name).card.sources)
+        return list(EpisodeStore.open(tmp_path / name).info.sources)
 
     (first,) = made("one", root)
     assert (first["name"], first["episodes"]) == ("reference", 3)

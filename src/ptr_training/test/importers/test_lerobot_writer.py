@@ -96,8 +96,8 @@ def test_a_store_comes_back_to_the_byte(
     back = read_back(tmp_path / "set", tmp_path / "back" / "toy")
     for name in ("frames.npy", "steps.npy", "episodes.json"):
         assert (back.path / name).read_bytes() == (store.path / name).read_bytes()
-    first, *others = back.card.sources
-    assert replace(back.card, sources=(first,)) == store.card
+    first, *others = back.info.sources
+    assert replace(back.info, sources=(first,)) == store.info
     assert [(each["name"], each["episodes"]) for each in others] == [("set", 4)]
 
 
@@ -145,8 +145,8 @@ def test_what_the_user_chooses_counts_more_than_what_the_store_said(
     )
     import_store(Request("lerobot", (tmp_path / "set",), tmp_path / "back", options, card))
     back = EpisodeStore.open(tmp_path / "back")
-    assert {name: getattr(back.card, name) for name in card} == card
-    assert (back.card.last_n, back.card.camera_width, back.card.camera_height) == (
+    assert {name: getattr(back.info, name) for name in card} == card
+    assert (back.info.last_n, back.info.camera_width, back.info.camera_height) == (
         2,
         640,
         480,

@@ -54,7 +54,7 @@ def collect(
         for demonstration in bar:
             writer.add(demonstration.episode)
             failures[demonstration.episode.task] += demonstration.failures
-        writer.card = replace(info, sources=(_source(settings, failures),))
+        writer.info = replace(info, sources=(_source(settings, failures),))
     return failures
 
 
