@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ptr_common.files import sha256
 from ptr_training.agents import MAE
 from ptr_training.agents.cql import CQLConfig
+from ptr_training.agents.mae import MAEConfig
 from ptr_training.data.augment import Augmentation
 from ptr_training.data.normalization import DataSpec
 from ptr_training.errors import TrainingError
@@ -102,7 +103,8 @@ def open_mae(path: Path) -> nn.Module:
             "(`ptr pretrain --config mae` makes one)"
         )
     augmentation = Augmentation(config.augment.shift, config.augment.jitter)
-    agent = MAE(config.agent, config.network, saved.data_spec, augmentation)  # type: ignore[arg-type]
+    assert isinstance(config.agent, MAEConfig)
+    agent = MAE(config.agent, config.network, saved.data_spec, augmentation)
     agent.start(torch.device("cpu"), config.seed)
     agent.load_state(saved.agent)
     return agent.encoder
