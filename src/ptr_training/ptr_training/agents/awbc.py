@@ -140,9 +140,8 @@ class AWBC(BC):
             "critic_encoder": self._make_teacher_encoder(),
             "critic": Critic(self.network, self.data_spec, self.latent),
         }
-        self.teacher = (
-            nn.ModuleDict(modules).requires_grad_(False).eval().to(self.active.device)
-        )
+        teacher = nn.ModuleDict(modules).requires_grad_(False).eval()
+        self.teacher = teacher.to(self.active.device)
 
     def _make_teacher_encoder(self) -> nn.Module:
         if self.network.is_frozen:

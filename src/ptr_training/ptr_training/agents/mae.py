@@ -159,15 +159,11 @@ class MAE(Agent):
 
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config
-        return {
-            "mae": torch.optim.AdamW(
-                self.parameters(),
-                c.lr,
-                (0.9, 0.95),
-                weight_decay=c.weight_decay,
-                fused=True,
-            )
-        }
+        betas, decay = (0.9, 0.95), c.weight_decay
+        optimizer = torch.optim.AdamW(
+            self.parameters(), c.lr, betas, weight_decay=decay, fused=True
+        )
+        return {"mae": optimizer}
 
     def deployed(self) -> InferencePolicy:
         """See `Agent`.
