@@ -22,10 +22,10 @@ from ptr_training.agents.agent import AgentConfig
 from ptr_training.errors import TrainingError
 from ptr_training.models.config import NetworkConfig
 
-_PARENTS = Path(__file__).resolve().parents
+_PACKAGE = Path(__file__).resolve().parents[1]
 PRESET_FOLDERS = (
-    _PARENTS[4] / "config" / "train",
-    _PARENTS[5] / "share" / "ptr_training" / "train",
+    (_PACKAGE / "../../../config/train").resolve(),
+    (_PACKAGE / "../../../../share/ptr_training/train").resolve(),
 )
 """Folders of presets: in the source tree, or installed (by pip or colcon) beside
 lib/python3.x/site-packages."""
