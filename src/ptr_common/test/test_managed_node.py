@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,11 +22,6 @@ from std_msgs.msg import String  # noqa: E402
 from ptr_common import qos  # noqa: E402
 from ptr_common.errors import PtrError  # noqa: E402
 from ptr_common.managed_node import ManagedNode, parameter  # noqa: E402
-
-os.environ |= {
-    "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-    "ROS_DOMAIN_ID": str(1 + os.getpid() % 99),
-}
 
 
 class Lamp(ManagedNode):

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 99))
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from ptr_training.bags.reader import Bag

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import pytest
 
-DOMAIN = 1 + os.getpid() % 99
-os.environ |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(DOMAIN)}
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
@@ -88,7 +86,7 @@ def record(tmp_path: Path) -> Iterator[Up]:
 def running(record: Up) -> Up:
     """All nodes take part: the camera publishes images of the simulated world."""
     context = rclpy.Context()
-    rclpy.init(context=context, domain_id=DOMAIN)
+    rclpy.init(context=context, domain_id=int(os.environ["ROS_DOMAIN_ID"]))
     node = rclpy.create_node("probe", context=context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)

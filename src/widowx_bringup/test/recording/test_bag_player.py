@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-os.environ |= {
-    "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-    "ROS_DOMAIN_ID": str(1 + os.getpid() % 99),
-}
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402

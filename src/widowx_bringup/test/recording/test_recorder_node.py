@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 import subprocess
@@ -18,9 +17,6 @@ import yaml
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("ptr_msgs.msg", reason="ptr_msgs is not built")
-
-os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-os.environ["ROS_DOMAIN_ID"] = str(20 + os.getpid() % 80)
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
