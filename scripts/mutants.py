@@ -92,11 +92,11 @@ CQL_TESTS = (
 )
 
 TARGETS = {
-    "limits": _arm("limits", "limits", "controller"),
-    "refusal": _arm("refusal", "refusal", "limits", "controller"),
+    "limits": _arm("limits", "limits", "joint_limits", "controller"),
+    "refusal": _arm("refusal", "refusal", "limits", "joint_limits", "controller"),
     "counts": _arm("counts", "counts", "guard"),
     "guard": _arm("guard", "guard"),
-    "controller": _arm("controller", "controller"),
+    "controller": _arm("controller", "controller", "controller_sequences"),
     "alignment": _training("bags.alignment", "bags/test_alignment"),
     "cql": _training("agents.cql", *CQL_TESTS),
     "cql_terms": _training("agents.cql_terms", *CQL_TESTS),

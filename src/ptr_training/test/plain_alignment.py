@@ -79,8 +79,8 @@ def plain_align(
     state = [plain_newest(states, time) for time in times]
     fresh = [i >= 0 and s >= 0 for i, s in zip(image, state, strict=True)]
     first = fresh.index(True) if True in fresh else len(times)
-    last = len(members)
-    if last > first and (not fresh[last] or image[last] == image[last - 1]):
+    last = len(members) if fresh[-1] else len(members) - 1
+    while last > first and image[last] == image[last - 1]:
         last -= 1
     if last <= first or not all(fresh[first : last + 1]):
         return None

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ptr_common.action_space import ACTION_HIGH, ACTION_LOW, JOINT_NAMES
 from widowx_bringup.arm.limits import Limits
 from widowx_bringup.arm.protocol import ArmFeatures, JointReading, JointTarget
+from widowx_bringup.arm.refusal import LimitResult, Refusal
 
 LIMITS = Limits()
 
@@ -88,3 +89,15 @@ class LaggingArm:
         self.targets.append(target)
         self.joints = self.joints + self.share * (target.positions - self.joints)
         return target
+
+
+def passed(result: LimitResult | Refusal) -> LimitResult:
+    """Return a result that must not be a refusal."""
+    assert isinstance(result, LimitResult), result
+    return result
+
+
+def refused(result: object) -> Refusal:
+    """Return a result that must be a refusal."""
+    assert isinstance(result, Refusal), result
+    return result

@@ -140,8 +140,8 @@ def align(commands: Commands, images: np.ndarray, states: np.ndarray, end_ns: in
     image, state = newest(images, times), newest(states, times)
     fresh = _fresh(images, image, times) & _fresh(states, state, times)
     first = int(np.argmax(fresh)) if fresh.any() else len(fresh)
-    steps = len(members)
-    if not fresh[steps] or image[steps] == image[steps - 1]:
+    steps = len(members) if fresh[-1] else len(members) - 1
+    while steps > first and image[steps] == image[steps - 1]:
         steps -= 1  # no image shows the result of the last action
     if steps <= first:
         raise AlignmentError(

@@ -21,7 +21,7 @@ How messages become steps (arithmetic in `alignment.py`):
   steps are a grid of one period from the first command on. A step's action is the
   composition of the commands in its slot.
 - *Last observation*: the newest one within a period after the last step's and not after the
-  end event. A last command that no image follows is dropped.
+  end event. Last commands that no new image follows are dropped.
 - *Age.* An observation may be 0.4 s old. Commands from before the first one are dropped; an
   episode with such a hole in its middle is refused as a whole, because a transition across
   it never happened.

@@ -7,7 +7,6 @@ ablation is a few lines.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
+from ptr_common.suggestions import did_you_mean
 from ptr_training.agents import AGENTS
 from ptr_training.agents.agent import AgentConfig
 from ptr_training.errors import TrainingError
@@ -166,10 +166,8 @@ def from_dict(values: dict[str, Any]) -> Config:
     agent_values = dict(section)
     name = agent_values.pop("name", "cql")
     if not isinstance(name, str) or name not in AGENTS:
-        near = difflib.get_close_matches(str(name), AGENTS, 1)
-        hint = f"did you mean {near[0]}? There" if near else "there"
         raise TrainingError(
-            f"unknown agent {name!r}; {hint} are: {', '.join(sorted(AGENTS))}"
+            f"unknown agent {name!r}; {did_you_mean(str(name), sorted(AGENTS))}"
         )
     agent = _build(AGENTS[name].Config, agent_values, "agent.")
     return _build(Config, {**values, "agent": agent, "agent_name": name}, "")
@@ -278,11 +276,9 @@ def _preset_path(preset: str | Path) -> Path:
             presets[file.stem] = file
     if str(preset) in presets:
         return presets[str(preset)]
-    names = ", ".join(sorted(presets)) or "none found"
-    near = difflib.get_close_matches(str(preset), presets, 1)
-    hint = f"did you mean {near[0]}? Give" if near else "give"
     raise TrainingError(
-        f"no configuration {str(preset)!r}; {hint} a YAML file or the name of a preset: {names}"
+        f"no configuration {str(preset)!r}, neither a YAML file nor a preset; "
+        f"{did_you_mean(str(preset), sorted(presets))}"
     )
 
 
@@ -332,9 +328,7 @@ def _build(kind: type[T], values: dict[str, Any], prefix: str) -> T:
     arguments = {}
     for key, value in values.items():
         if key not in types:
-            near = difflib.get_close_matches(str(key), types, 1)
-            known = f"known: {', '.join(types)}"
-            hint = f"did you mean {prefix}{near[0]}?" if near else known
+            hint = did_you_mean(prefix + str(key), [prefix + known for known in types])
             raise TrainingError(f"unknown configuration key {prefix}{key}; {hint}")
         arguments[key] = _convert(types[key], value, prefix + key)
     return kind(**arguments)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ptr_common.suggestions import did_you_mean
 from ptr_training.data.store import EpisodeStore
 from ptr_training.data.task_ids import TaskIds
 from ptr_training.errors import TrainingError
@@ -144,23 +145,13 @@ def check_retarget(
     known_names = [*task_ids.names, *task_ids.aliases]
     for name, known in retarget.items():
         if known not in known_names:
-            hint = did_you_mean(known, known_names)
+            hint = did_you_mean(known, known_names, quote=True)
             raise TrainingError(
                 f"--retarget {name}={known}: unknown task {known!r}; {hint}"
-                f"known: {', '.join(known_names)}"
             )
         if name not in target.tasks:
-            hint = did_you_mean(name, target.tasks)
-            warn(
-                f"--retarget {name}={known}: {target.path} has no task {name!r}; "
-                f"{hint}its tasks: {_listed(target.tasks)}"
-            )
-
-
-def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """Return `did you mean 'x'? ` with the nearest candidate; empty if none is near."""
-    near = difflib.get_close_matches(name, list(candidates), 1)
-    return f"did you mean {near[0]!r}? " if near else ""
+            hint = did_you_mean(name, target.tasks, quote=True)
+            warn(f"--retarget {name}={known}: {target.path} has no task {name!r}; {hint}")
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:

@@ -73,7 +73,7 @@ def test_overrides_beat_the_preset_and_the_last_one_wins(tmp_path: Path) -> None
         ("finetune.steps=many", "finetune.steps is 'many'; expected int"),
         (
             "agent.name=sac",
-            "unknown agent 'sac'; there are: autoregressive, awbc, bc, bet, cql",
+            "unknown agent 'sac'; known are: autoregressive, awbc, bc, bet, cql",
         ),
         ("seed", "write key=value"),
         ("seed.more=1", "seed is a value, not a section"),
@@ -99,7 +99,7 @@ def test_presets_are_found_from_any_folder(
     (tmp_path / "mine.yaml").write_text("seed: 2\n")
     assert load_config("mine.yaml").seed == 2
     with pytest.raises(
-        TrainingError, match=r"no configuration .other.; .* preset: .*, bc, .*, ptr, "
+        TrainingError, match=r"no configuration .other., .* are: .*, bc, .*, ptr, "
     ):
         load_config("other")
 

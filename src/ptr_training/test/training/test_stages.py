@@ -151,7 +151,7 @@ def test_retargeted_task_uses_the_id_of_the_known_one(
     tasks = load_checkpoint(find_checkpoint(tmp_path / "fine")).task_ids
     assert tasks.id("b with another object") == tasks.id("b") == 1
     assert tasks.names == ["a", "b", "new"]
-    with pytest.raises(TrainingError, match="unknown task 'c'; known: a, b, new"):
+    with pytest.raises(TrainingError, match="unknown task 'c'; known are: 'a', 'b', 'new'"):
         finetune(
             ["--from", str(pretrained), *where, "--retarget", "b with another object=c"]
         )

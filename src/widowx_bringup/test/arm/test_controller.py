@@ -2,58 +2,29 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import numpy as np
 import pytest
-from arm_strategies import LIMITS, LaggingArm, allowed_steps, large_steps, readings
-from hypothesis import event, given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
+from arm_strategies import LIMITS, LaggingArm
+from controller_rig import (
+    KINEMATICS,
+    START,
+    commanded,
+    controller,
+    joints_at,
+    make_arm,
+)
 
 from widowx_bringup.arm.controller import STRAY_TOLERANCE, EefController
 from widowx_bringup.arm.kinematics import (
     Kinematics,
-    pose_from_proprio,
     proprio_from_pose,
-    step_target,
 )
 from widowx_bringup.arm.limits import Limits, distance_outside
-from widowx_bringup.arm.protocol import Arm, JointTarget
+from widowx_bringup.arm.protocol import JointTarget
 from widowx_bringup.arm.refusal import Kind, Refusal, StepResult
-
-KINEMATICS = Kinematics()
-SEED = np.array([0, 0, 0.2, 0, 1.37, 0])
-
-
-def joints_at(x: float, y: float, z: float, *rpy: float) -> np.ndarray:
-    """Return joints (6,) [rad] that bring the end effector to a position [m]."""
-    proprio = np.array([x, y, z, *(rpy or (0.0, 0.0, 0.0))])
-    solution = KINEMATICS.inverse(pose_from_proprio(proprio), SEED)
-    assert isinstance(solution, np.ndarray)
-    return solution
-
-
-START = joints_at(0.28, 0.0, 0.15)
-STARTS = (START, joints_at(0.12, 0.0, 0.15), joints_at(0.40, 0.2, 0.05))
-
-anything = arrays.arrays(float, st.integers(0, 8), elements=st.floats(width=64))
-
-
-def make_arm(share: float = 0.9) -> LaggingArm:
-    return LaggingArm(START, share)
-
-
-def controller(arm: Arm, **limits: Any) -> EefController:
-    return EefController(arm, KINEMATICS, replace(LIMITS, **limits))
-
-
-def commanded(control: EefController) -> np.ndarray:
-    """Return the position last commanded (3,) [m]."""
-    assert control.target is not None
-    return control.target[:3, 3]
 
 
 def step(**changes: float) -> np.ndarray:
@@ -396,100 +367,3 @@ def test_joints_that_are_not_finite_are_refused_by_the_limiter() -> None:
     control = EefController(arm, FixedKinematics(np.full(6, np.nan), [0.2]))
     assert refusal_of(control.execute(step())).kind is Kind.NOT_FINITE
     assert not arm.targets
-
-
-# --- whole sequences ------------------------------------------------------------------------
-
-
-@settings(max_examples=60)
-@given(
-    st.lists(
-        st.one_of(allowed_steps, arrays.arrays(float, 7, elements=st.floats())), max_size=12
-    ),
-    st.floats(0.1, 1),
-)
-def test_replaying_the_executed_steps_gives_the_commanded_targets(
-    actions: list[np.ndarray], share: float
-) -> None:
-    arm = make_arm(share)
-    control = controller(arm)
-    target = None
-    for action in actions:
-        measured = KINEMATICS.forward(arm.joints)
-        executed = control.execute(action).executed
-        target = step_target(executed, measured, measured if target is None else target)
-        if control.target is None:
-            target = None  # no step has been accepted: the arm has no target yet
-            continue
-        np.testing.assert_allclose(target, control.target, atol=1e-8)
-
-
-def check_step(arm: LaggingArm, control: EefController, action: Any) -> StepResult:
-    """Execute a step and check all that is promised of what the arm gets."""
-    measured, sent = arm.joints, len(arm.targets)
-    result = control.execute(action)
-    assert np.isfinite(result.executed).all()
-    assert (len(arm.targets) == sent) == result.rejected
-    if result.rejected:
-        return result
-    target = arm.targets[-1]
-    assert (target.positions >= LIMITS.joint_low).all()
-    assert (target.positions <= LIMITS.joint_high).all()
-    assert np.abs(target.positions - measured).max() <= control.limits.joint_step + 1e-9
-    assert 0 <= target.gripper <= 1
-    before = distance_outside(KINEMATICS.forward(measured), LIMITS)
-    after = distance_outside(KINEMATICS.forward(target.positions), LIMITS)
-    assert after <= before + 2e-3
-    return result
-
-
-def test_whatever_is_asked_the_arm_gets_safe_targets() -> None:
-    """Most steps reach the limits or the arm; insane ones are among them."""
-    reached: Counter[str] = Counter()
-
-    @settings(max_examples=60)
-    @given(
-        st.sampled_from(STARTS),
-        st.lists(
-            st.one_of(large_steps, large_steps, large_steps, anything),
-            min_size=4,
-            max_size=15,
-        ),
-        st.floats(0.0, 1.0),
-        st.sampled_from([np.pi, 0.5]),
-    )
-    def check(
-        start: np.ndarray, actions: list[np.ndarray], share: float, speed: float
-    ) -> None:
-        arm = LaggingArm(start, share)
-        control = controller(arm, joint_speed=speed)
-        for action in actions:
-            result = check_step(arm, control, action)
-            reached["all"] += 1
-            reached["sent"] += not result.rejected
-            for kind in result.clipped:
-                reached[kind.value] += 1
-                event(kind.value)
-
-    check()
-    assert reached["sent"] > reached["all"] / 4
-    assert reached[Kind.ACTION_BOUNDS.value] > reached["all"] / 10
-    assert reached[Kind.WORKSPACE_BOX.value] > 5
-    assert reached[Kind.JOINT_SPEED.value] > 5
-
-
-def test_from_every_plausible_reading_the_arm_gets_a_safe_target_or_none() -> None:
-    """The arm starts near its start pose, with some joints at or beyond their limits."""
-    reached: Counter[bool] = Counter()
-
-    @settings(max_examples=100)
-    @given(readings, st.sets(st.integers(0, 5), max_size=2), large_steps)
-    def check(reading: np.ndarray, joints: set[int], action: np.ndarray) -> None:
-        arm = make_arm()
-        for joint in joints:
-            arm.joints[joint] = reading[joint]
-        result = check_step(arm, controller(arm), action)
-        reached[result.rejected] += 1
-
-    check()
-    assert reached[False] > 20
