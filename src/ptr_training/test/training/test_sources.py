@@ -109,7 +109,9 @@ def test_a_near_miss_of_a_known_task_is_warned_of(capsys) -> None:
 def test_an_unknown_task_to_retarget_to_has_a_suggestion(make_store) -> None:
     target = EpisodeStore.open(make_store("target", tasks=("new",)))
     task_ids = TaskIds.for_tasks(["lift the cube", "open"], 1)
-    message = "task 'lift the cub'; did you mean 'lift the cube'? Known are: 'lift the cube'"
+    message = (
+        "task 'lift the cub'; did you mean 'lift the cube'? Known are: 'lift the cube'"
+    )
     with pytest.raises(TrainingError, match=message.replace("?", r"\?")):
         check_retarget({"new": "lift the cub"}, task_ids, target)
 

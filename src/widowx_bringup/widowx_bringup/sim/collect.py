@@ -6,7 +6,7 @@ import argparse
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from ptr_common.arguments import VerbParser, positive_int, seed
@@ -14,6 +14,7 @@ from ptr_common.progress import progress
 from ptr_training.data.episode import DatasetInfo, EpisodeWriter
 
 from .demonstrations import CAMERA, CollectError, Settings, demonstrations
+from .mistakes import Mistakes
 from .rendering import choose_backend
 from .tasks import parse_task, prior_tasks
 
@@ -52,7 +53,8 @@ def collect(
             desc=f"collect {out.name}",
         )
         for demonstration in bar:
-            writer.add(demonstration.episode)
+            for episode in (demonstration.episode, *demonstration.failed):
+                writer.add(episode)
             failures[demonstration.episode.task] += demonstration.failures
         writer.info = replace(info, sources=(_source(settings, failures),))
     return failures
@@ -79,6 +81,7 @@ def _source(settings: Settings, failures: Counter[str]) -> dict[str, object]:
         "name": "ptr collect",
         "seed": settings.seed,
         "noise": settings.noise,
+        "mistakes": asdict(settings.mistakes),
         "failed_attempts": {task: count for task, count in failures.items() if count},
     }
 
@@ -132,6 +135,7 @@ def _parser() -> VerbParser:
         help="number of processes (default: all cores)",
     )
     _add_image_options(parser)
+    _add_demonstrator_options(parser)
     return parser
 
 
@@ -159,6 +163,39 @@ def _add_image_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_demonstrator_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of how well it is demonstrated."""
+    for option, share in (
+        ("--wrong-moves", "steps that lead away from where they should"),
+        ("--hesitation", "steps in which the arm waits"),
+        ("--detours", "episodes with a detour"),
+        ("--misses", "descents on which the gripper closes too early"),
+    ):
+        parser.add_argument(
+            option,
+            type=_share,
+            default=0.0,
+            metavar="SHARE",
+            help=f"share of the {share}, 0 to 0.9; they are the labels of their steps",
+        )
+    parser.add_argument(
+        "--keep-failures",
+        action="store_true",
+        help="keep failed attempts as episodes without reward (default: left out)",
+    )
+
+
+def _share(text: str) -> float:
+    """Parse a share of steps or episodes, from 0 to 0.9."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 0.9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to 0.9")
+    return value
+
+
 def main(argv: list[str] | None = None) -> int:
     """Simulate scripted demonstrations of many tasks into an episode store."""
     options = _parser().parse_args(argv)
@@ -170,12 +207,18 @@ def main(argv: list[str] | None = None) -> int:
     tasks = list(dict.fromkeys(tasks))
     kept = len(tasks) * options.episodes_per_task
     settings = Settings(
-        options.seed, options.noise, options.camera_size, options.image_size
+        options.seed,
+        options.noise,
+        options.camera_size,
+        options.image_size,
+        Mistakes(options.wrong_moves, options.hesitation, options.detours, options.misses),
+        options.keep_failures,
     )
     workers = min(options.workers, kept)
     failures = collect(tasks, options.episodes_per_task, settings, workers, options.out)
+    fate = "kept as failures" if options.keep_failures else "left out"
     print(
         f"{options.out}: {kept} episodes of {len(tasks)} tasks; "
-        f"{failures.total()} failed attempts were left out"
+        f"{failures.total()} failed attempts were {fate}"
     )
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,11 +13,14 @@ from ptr_common.errors import PtrError
 from ptr_training.data.episode import REWARDED_STEPS, Episode
 from ptr_training.data.workers import WorkerPool
 
+from .mistakes import ImperfectDemonstrator, Mistakes
 from .tasks import parse_task, sample_layout
 
 CAMERA = "over_shoulder"
 CAMERA_RATE = 30.0  # [Hz]
 MAX_STEPS = 60
+"""Longest episode of the expert [control steps]; of a demonstrator with mistakes twice that."""
+
 ATTEMPTS = 20
 """Scenes tried for one episode before the expert counts as broken."""
 
@@ -35,20 +38,31 @@ class Settings:
         noise: Noise on the executed actions, relative to the longest step, 0 to 1.
         camera_size: Height and width of the rendered images [pixels].
         image_size: Height and width of the stored images [pixels].
+        mistakes: How the demonstrator departs from the expert.
+        keep_failures: Keep the episodes of failed attempts.
     """
 
     seed: int
     noise: float
     camera_size: tuple[int, int]
     image_size: tuple[int, int]
+    mistakes: Mistakes = field(default_factory=Mistakes)
+    keep_failures: bool = False
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """One successful episode and the number of failed attempts before it."""
+    """One successful episode and the failed attempts before it.
+
+    Attributes:
+        episode: The success.
+        failures: Number of failed attempts.
+        failed: Their episodes, if they are kept.
+    """
 
     episode: Episode
     failures: int
+    failed: tuple[Episode, ...] = ()
 
 
 class Demonstrator:
@@ -82,38 +96,45 @@ class Demonstrator:
         Raises:
             CollectError: If every attempt fails.
         """
+        failed = []
         for attempt in range(ATTEMPTS):
             seeds = np.random.SeedSequence(
                 [self._settings.seed, index, attempt, *task.encode()]
             )
-            layout_seed = int(seeds.generate_state(1)[0])
-            noise_rng = np.random.default_rng(seeds.spawn(1)[0])
-            episode = self._attempt(task, layout_seed, noise_rng)
+            episode = self._attempt(task, seeds)
+            # Simulated time continues from attempt to attempt; a demonstration starts at zero.
+            stamps = episode.stamps_ns - episode.stamps_ns[0]
+            episode = replace(episode, stamps_ns=stamps, operator="scripted")
             if episode.success:
-                # Simulated time continues from attempt to attempt; a demonstration starts
-                # at zero.
-                stamps = episode.stamps_ns - episode.stamps_ns[0]
-                episode = replace(episode, stamps_ns=stamps, operator="scripted")
-                return Demonstration(episode, attempt)
+                return Demonstration(episode, attempt, tuple(failed))
+            if self._settings.keep_failures:
+                failed.append(episode)
         raise CollectError(
             f"{task!r}: the expert failed {ATTEMPTS} times in a row; lower --noise, "
             f"which is {self._settings.noise:g}"
         )
 
-    def _attempt(self, task: str, layout_seed: int, rng: np.random.Generator) -> Episode:
+    def _attempt(self, task: str, seeds: np.random.SeedSequence) -> Episode:
         from .expert import Disturbance, Expert
         from .rollout import rollout
 
+        layout_seed = int(seeds.generate_state(1)[0])
+        noise_seeds, mistake_seeds = seeds.spawn(2)
+        settings = self._settings
         self._world.reset(sample_layout(task, layout_seed))
-        expert = Expert(self._world, parse_task(task))
+        demonstrator = ImperfectDemonstrator(
+            Expert(self._world, parse_task(task)).act,
+            settings.mistakes,
+            np.random.default_rng(mistake_seeds),
+        )
         return rollout(
             self._world,
             self._controller,
             self._camera,
-            lambda image, proprio: expert.act(proprio),
-            disturb=Disturbance(rng, self._settings.noise),
-            max_steps=MAX_STEPS,
-            image_size=self._settings.image_size,
+            lambda image, proprio: demonstrator.act(proprio),
+            disturb=Disturbance(np.random.default_rng(noise_seeds), settings.noise),
+            max_steps=MAX_STEPS * (2 if settings.mistakes else 1),
+            image_size=settings.image_size,
             linger=REWARDED_STEPS - 1,
         )
 
