@@ -102,6 +102,8 @@ def test_impossible_noise_is_refused(tmp_path: Path, noise: str) -> None:
         ("--episodes-per-task", "many", "'many' is not a whole number"),
         ("--workers", "0", "0 is not allowed"),
         ("--seed", "-3", "-3 is not allowed; give a seed"),
+        ("--wrong-moves", "1", "'1' is not a share from 0 to 0.9"),
+        ("--misses", "often", "'often' is not a share from 0 to 0.9"),
         ("--image-size", "4", "height x width must be between 8x8 and 960x1280"),
         ("--camera-size", "2x", "2x is not allowed"),
         ("--camera-size", "961x1280", "961x1280 is not allowed"),
@@ -143,3 +145,15 @@ def test_without_a_terminal_the_log_gets_lines_and_the_last_line_names_the_store
     assert "\r" not in printed.err
     last = printed.out.splitlines()[-1]
     assert last.startswith(f"{tmp_path / 'store'}: 2 episodes of 1 tasks; ")
+
+
+def test_mistakes_are_labels_and_failed_attempts_can_be_kept(tmp_path: Path) -> None:
+    options = ["--tasks", TASK, "--episodes-per-task", "3", "--workers", "1"]
+    habits = ["--wrong-moves", "0.5", "--hesitation", "0.1", "--keep-failures"]
+    store = collect(tmp_path / "store", *options, *habits)
+    outcomes = [entry.outcome for entry in store.entries]
+    assert outcomes.count("success") == 3
+    assert "failure" in outcomes
+    (source,) = yaml.safe_load((tmp_path / "store" / "card.yaml").read_text())["sources"]
+    assert source["mistakes"]["wrong_moves"] == 0.5
+    assert source["failed_attempts"] == {TASK: outcomes.count("failure")}

@@ -18,8 +18,8 @@ def test_an_expert_that_always_fails_is_an_error_after_some_attempts(
     demonstrator = Demonstrator(Settings(0, 0.5, (48, 64), (32, 32)))
     attempts = []
 
-    def fail(task: str, layout_seed: int, rng: np.random.Generator) -> SimpleNamespace:
-        attempts.append(layout_seed)
+    def fail(task: str, seeds: np.random.SeedSequence) -> SimpleNamespace:
+        attempts.append(int(seeds.generate_state(1)[0]))
         return SimpleNamespace(success=False)
 
     monkeypatch.setattr(demonstrator, "_attempt", fail)

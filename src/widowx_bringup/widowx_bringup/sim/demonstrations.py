@@ -102,13 +102,10 @@ class Demonstrator:
                 [self._settings.seed, index, attempt, *task.encode()]
             )
             episode = self._attempt(task, seeds)
-            # Simulated time continues from attempt to attempt; a demonstration starts at zero.
-            stamps = episode.stamps_ns - episode.stamps_ns[0]
-            episode = replace(episode, stamps_ns=stamps, operator="scripted")
             if episode.success:
-                return Demonstration(episode, attempt, tuple(failed))
+                return Demonstration(_from_zero(episode), attempt, tuple(failed))
             if self._settings.keep_failures:
-                failed.append(episode)
+                failed.append(_from_zero(episode))
         raise CollectError(
             f"{task!r}: the expert failed {ATTEMPTS} times in a row; lower --noise, "
             f"which is {self._settings.noise:g}"
@@ -137,6 +134,12 @@ class Demonstrator:
             image_size=settings.image_size,
             linger=REWARDED_STEPS - 1,
         )
+
+
+def _from_zero(episode: Episode) -> Episode:
+    """Return an episode that starts at time zero; simulated time continues between attempts."""
+    stamps = episode.stamps_ns - episode.stamps_ns[0]
+    return replace(episode, stamps_ns=stamps, operator="scripted")
 
 
 _demonstrator: Demonstrator | None = None  # one per worker process

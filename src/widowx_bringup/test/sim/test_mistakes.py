@@ -1,0 +1,71 @@
+"""A demonstrator's mistakes: how many there are, and what they look like."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from widowx_bringup.sim.expert import CLOSED, LONGEST_STEP, OPEN
+from widowx_bringup.sim.mistakes import ImperfectDemonstrator, Mistakes
+
+RIGHT = np.array([0.03, 0.0, 0.0, 0.0, 0.0, 0.1, OPEN])
+HIGH = np.array([0.3, 0.0, 0.15, 0.0, 0.0, 0.0, 1.0])
+LOW = np.array([0.3, 0.0, 0.03, 0.0, 0.0, 0.0, 1.0])
+
+
+def actions_of(
+    mistakes: Mistakes, proprio: np.ndarray, steps: int, seed: int = 0
+) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    demonstrator = ImperfectDemonstrator(lambda _: RIGHT.copy(), mistakes, rng)
+    return np.array([demonstrator.act(proprio) for _ in range(steps)])
+
+
+def test_without_mistakes_the_expert_acts() -> None:
+    assert not Mistakes()
+    np.testing.assert_array_equal(actions_of(Mistakes(), LOW, 50), np.tile(RIGHT, (50, 1)))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
+def test_the_share_of_wrong_moves_is_that_asked_for(share: float) -> None:
+    actions = actions_of(Mistakes(wrong_moves=share), HIGH, 20_000)
+    wrong = (actions != RIGHT).any(1)
+    assert wrong.mean() == pytest.approx(share, abs=0.02)
+    assert (actions[wrong, :3] @ RIGHT[:3] <= 1e-12).all()
+    np.testing.assert_allclose(np.linalg.norm(actions[wrong, :3], axis=1), LONGEST_STEP)
+    assert (actions[:, 6] == OPEN).all()  # the gripper is not confused
+
+
+def test_hesitation_is_a_step_without_motion() -> None:
+    actions = actions_of(Mistakes(hesitation=0.2), HIGH, 20_000)
+    waits = (actions[:, :6] == 0).all(1)
+    assert waits.mean() == pytest.approx(0.2, abs=0.02)
+    assert (actions[~waits] == RIGHT).all()
+
+
+def test_an_episode_has_at_most_one_detour() -> None:
+    lengths = []
+    for seed in range(200):
+        away = (actions_of(Mistakes(detours=0.5), HIGH, 60, seed) != RIGHT).any(1)
+        assert np.abs(np.diff(away.astype(int))).sum() in (0, 2)  # in one piece
+        lengths.append(int(away.sum()))
+    assert set(lengths) == {0, 5, 6, 7, 8, 9}
+    assert np.mean(np.array(lengths) > 0) == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_grasp_is_missed_at_most_once_until_the_arm_has_risen() -> None:
+    always = Mistakes(misses=0.9)
+    rng = np.random.default_rng(3)
+    demonstrator = ImperfectDemonstrator(lambda _: RIGHT.copy(), always, rng)
+    for _ in range(30):
+        descent = np.array([demonstrator.act(LOW)[6] for _ in range(8)])
+        assert (descent == CLOSED).sum() in (0, 3)
+        assert (descent[3:] == OPEN).all()
+        assert demonstrator.act(HIGH)[6] == OPEN
+    assert (actions_of(always, HIGH, 100)[:, 6] == OPEN).all()
+
+
+def test_the_same_seed_gives_the_same_mistakes() -> None:
+    mistakes = Mistakes(0.3, 0.1, 0.5, 0.5)
+    first, second = (actions_of(mistakes, LOW, 100, 7) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
