@@ -9,6 +9,7 @@ of devices changes the run.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -181,10 +182,14 @@ class BatchRng:
         return [self.generator.get_state(), self.host.get_state()]
 
     def set_state(self, state: Sequence[Tensor]) -> None:
-        """Continue from what `state` returned."""
-        self.generator.set_state(state[0].cpu())
+        """Continue from what `state` returned.
+
+        A GPU's generator is of another kind than the CPU's: a state from the other kind of
+        device begins numbers of its own, the same ones every time.
+        """
+        _set_generator(self.generator, state[0].cpu())
         if self.host is not self.generator:
-            self.host.set_state(state[1].cpu())
+            _set_generator(self.host, state[1].cpu())
 
     @property
     def device(self) -> torch.device:
@@ -232,3 +237,12 @@ class BatchRng:
     def _own(self, whole: Tensor) -> Tensor:
         """Return this process's rows."""
         return whole[self.context.slice(len(whole))]
+
+
+def _set_generator(generator: torch.Generator, state: Tensor) -> None:
+    """Set a generator's state, or seed it from the state of another kind of generator."""
+    if len(state) == len(generator.get_state()):
+        generator.set_state(state)
+        return
+    digest = hashlib.sha256(state.numpy().tobytes()).digest()
+    generator.manual_seed(int.from_bytes(digest[:8], "little") >> 1)

@@ -124,3 +124,26 @@ def test_batch_that_cannot_be_shared_out_is_refused() -> None:
         TrainingError, match="batch_size is 7; it must be a multiple of the 2 processes"
     ):
         DistributedContext(0, 2).slice(7)
+
+
+def test_state_of_another_kind_of_generator_begins_numbers_of_its_own() -> None:
+    """A GPU's generator has a state of 16 bytes, a CPU's one of 5056."""
+    of_gpu = [torch.arange(16, dtype=torch.uint8), torch.arange(16, dtype=torch.uint8) + 1]
+    drawn = []
+    for state in (of_gpu, of_gpu, [tensor + 1 for tensor in of_gpu]):
+        rng = BatchRng()
+        rng.set_state(state)
+        drawn.append(rng.normal([8]))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_states_pass_between_cpu_and_gpu_both_ways() -> None:
+    on_gpu = BatchRng(torch.Generator("cuda").manual_seed(1))
+    on_gpu.set_state(BatchRng().state())
+    again = BatchRng(torch.Generator("cuda").manual_seed(2))
+    again.set_state(on_gpu.state())
+    assert torch.equal(again.normal([8]), on_gpu.normal([8]))
+    BatchRng().set_state(on_gpu.state())
