@@ -31,6 +31,11 @@ Metrics = dict[str, Tensor]
 class AgentConfig:
     """Base of the agents' hyper-parameters, the section `agent` of a training configuration."""
 
+    @property
+    def gripper(self) -> str:
+        """How the gripper is learnt: continuous, binary, or auto."""
+        return "continuous"
+
     def __post_init__(self) -> None:
         check_ranges("agent", self, self.ranges())
 

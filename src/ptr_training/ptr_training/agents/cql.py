@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -36,7 +37,14 @@ from ptr_training.models.config import NetworkConfig
 from ptr_training.models.critic import Critic, polyak_
 from ptr_training.models.encoders import EncoderEnsemble, make_encoder
 from ptr_training.models.inference_policy import InferencePolicy
-from ptr_training.models.policy import Policy, sample_actions
+from ptr_training.models.policy import (
+    GRIPPER,
+    Policy,
+    expected_actions,
+    sample_actions,
+    snap_gripper,
+    with_both_grippers,
+)
 
 from .agent import Agent, Metrics, adam, learnt_parameters
 from .cql_config import CQLConfig
@@ -47,7 +55,14 @@ from .cql_sampling import (
     draw_uniform,
     join_actions,
 )
-from .cql_terms import actor_loss, backup, conservative_gap, td_loss, temperature_loss
+from .cql_terms import (
+    actor_loss,
+    backup,
+    conservative_gap,
+    hybrid_actor_loss,
+    td_loss,
+    temperature_loss,
+)
 
 
 class CQL(Agent):
@@ -79,7 +94,8 @@ class CQL(Agent):
             torch.tensor(math.log(config.initial_temperature))
         )
         self.n_active = sum(problem.action_active)
-        self.target_entropy = -float(self.n_active)
+        self.binary_gripper = problem.binary_gripper
+        self.target_entropy = -float(self.n_active - self.binary_gripper)
 
     def _make_policy(self) -> nn.Module:
         return Policy(self.network, self.data_spec, self.latent, squashed=True)
@@ -121,6 +137,8 @@ class CQL(Agent):
 
     def update(self, batch: Batch) -> Metrics:
         """Take one gradient step: of cloning during the warm start, of CQL afterwards."""
+        if self.binary_gripper:
+            batch = replace(batch, actions=snap_gripper(batch.actions))
         cloning = self.steps < self.config.clone_steps
         metrics = self._clone(batch) if cloning else self._improve(batch)
         self.steps += 1
@@ -136,7 +154,7 @@ class CQL(Agent):
         task = self._one_hot(batch.task)
         latent = self._encode(self.encoder, self._augment(batch.images), task)
         mean, _ = self.policy(latent, batch.proprio, task)
-        loss = self._imitation_error(torch.tanh(mean), batch)
+        loss = self._imitation_error(self._expected(mean), batch)
         self._step(loss, "cloning")
         return {"loss": loss.detach(), "bc_error": loss.detach()}
 
@@ -239,9 +257,11 @@ class CQL(Agent):
         c = self.config
         count = max(c.n_backup_actions, c.n_next_actions)
         _, mean, log_std = self._act(next_images, batch.next_proprio, task, learn=False)
-        sampled = draw_from_policy(mean, log_std, self.active, count, self.rng)
+        sampled = self._draw(mean, log_std, count)
         target_latent = self._encode(self.target_encoder, next_images, task, learn=False)
         next_actions = sampled.first(c.n_backup_actions).actions
+        if self.binary_gripper:
+            next_actions = with_both_grippers(next_actions)
         q_next = self.target_critic(target_latent, batch.next_proprio, task, next_actions)
         rewards = c.reward_scale * batch.rewards + c.reward_shift
         terminal = batch.rewards if c.terminal == "rewarded" else batch.last
@@ -267,10 +287,14 @@ class CQL(Agent):
             `n_random_actions` uniform ones, `n_batch_actions` demonstrated ones.
         """
         c = self.config
-        of_policy = draw_from_policy(
-            mean, log_std, self.active, c.n_policy_actions, self.rng
+        of_policy = self._draw(mean, log_std, c.n_policy_actions)
+        uniform = draw_uniform(
+            len(mean),
+            c.n_random_actions,
+            self.n_active,
+            self.rng,
+            binary_gripper=self.binary_gripper,
         )
-        uniform = draw_uniform(len(mean), c.n_random_actions, self.n_active, self.rng)
         demonstrated = draw_demonstrated(
             batch.actions, c.n_batch_actions, self.n_active, self.rng
         )
@@ -337,17 +361,62 @@ class CQL(Agent):
                 constant.
             task: One-hot ids, shape (B, N).
         """
-        action, log_pi = sample_actions(mean, log_std, self.active, 1, self.rng)
-        q = self.critic(critic_latent, batch.proprio, task, action, frozen=True).amin(0)
-        error = self._imitation_error(torch.tanh(mean), batch)
-        temperature = self.log_temperature.detach().exp()
-        loss = actor_loss(log_pi, q, temperature) + self.config.bc_weight * error
+        loss, entropy = self._policy_loss(batch, mean, log_std, critic_latent, task)
+        error = self._imitation_error(self._expected(mean), batch)
+        loss = loss + self.config.bc_weight * error
         metrics = {
             "actor_loss": loss.detach(),
             "bc_error": error.detach(),
             "action_std": log_std.detach().exp().mean(),
         }
-        return loss, -log_pi.detach().mean(), metrics
+        return loss, entropy, metrics
+
+    def _policy_loss(
+        self,
+        batch: Batch,
+        mean: Tensor,
+        log_std: Tensor,
+        critic_latent: Tensor,
+        task: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the actor's loss without cloning, and the policy's mean entropy, a constant.
+
+        The arguments are those of `_actor_loss`.
+        """
+        temperature = self.log_temperature.detach().exp()
+        if not self.binary_gripper:
+            action, log_pi = sample_actions(mean, log_std, self.active, 1, self.rng)
+            q = self._lower_q(critic_latent, batch.proprio, task, action)
+            return actor_loss(log_pi, q, temperature), -log_pi.detach().mean()
+        motion = self.active.clone()
+        motion[GRIPPER] = 0.0
+        action, log_pi = sample_actions(mean, log_std, motion, 1, self.rng)
+        both = with_both_grippers(action)
+        q = self._lower_q(critic_latent, batch.proprio, task, both)
+        loss, entropy = hybrid_actor_loss(log_pi[:, 0], q, mean[:, GRIPPER], temperature)
+        return loss, entropy.detach().mean()
+
+    def _lower_q(
+        self, latent: Tensor, proprio: Tensor, task: Tensor, actions: Tensor
+    ) -> Tensor:
+        """Return the lower head's values (B, K) of actions (B, K, 7), of constant weights."""
+        q: Tensor = self.critic(latent, proprio, task, actions, frozen=True)
+        return q.amin(0)
+
+    def _draw(self, mean: Tensor, log_std: Tensor, count: int) -> SampledActions:
+        """Draw actions (B, `count`, 7) of the policy from its mean and log std, (B, 7) each."""
+        return draw_from_policy(
+            mean,
+            log_std,
+            self.active,
+            count,
+            self.rng,
+            binary_gripper=self.binary_gripper,
+        )
+
+    def _expected(self, mean: Tensor) -> Tensor:
+        """Return the actions (B, 7) that the cloning term compares, from means (B, 7)."""
+        return expected_actions(mean, binary_gripper=self.binary_gripper)
 
     def _move_targets(self) -> None:
         """Move the target networks by `polyak` towards the critic's."""

@@ -58,6 +58,14 @@ class CQLConfig(AgentConfig):
     # departure: demonstrated elsewhere in the batch, as negatives among plausible actions
     n_batch_actions: int = 0
 
+    # Gripper
+    # -------
+
+    # departure: binary: open or closed, a Bernoulli of the policy in place of the seventh
+    # Gaussian; auto: as the data are. Between two values that alone occur, Q has a deep
+    # valley that no gradient of a Gaussian crosses (docs/learning.md)
+    gripper: str = "continuous"
+
     # Optimisers and temperature
     # --------------------------
 
@@ -91,6 +99,10 @@ class CQLConfig(AgentConfig):
         if self.min_q_version not in ("v1", "v2", "v3"):
             raise TrainingError(
                 f"agent.min_q_version is {self.min_q_version!r}; it must be v1, v2 or v3"
+            )
+        if self.gripper not in ("auto", "binary", "continuous"):
+            raise TrainingError(
+                f"agent.gripper is {self.gripper!r}; it must be auto, binary or continuous"
             )
         if self.terminal not in ("rewarded", "last"):
             raise TrainingError(

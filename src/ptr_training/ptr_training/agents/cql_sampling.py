@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ptr_training.data.distributed import BatchRng
-from ptr_training.models.policy import ACTION_SIZE, sample_actions
+from ptr_training.models.policy import ACTION_SIZE, sample_actions, snap_gripper
 
 
 @dataclass(frozen=True)
@@ -35,22 +35,36 @@ def join_actions(*parts: SampledActions) -> SampledActions:
 
 
 def draw_from_policy(
-    mean: Tensor, log_std: Tensor, active: Tensor, count: int, rng: BatchRng
+    mean: Tensor,
+    log_std: Tensor,
+    active: Tensor,
+    count: int,
+    rng: BatchRng,
+    *,
+    binary_gripper: bool = False,
 ) -> SampledActions:
     """Draw actions from a tanh-Gaussian policy, see `sample_actions`."""
-    return SampledActions(*sample_actions(mean, log_std, active, count, rng))
+    drawn = sample_actions(mean, log_std, active, count, rng, binary_gripper=binary_gripper)
+    return SampledActions(*drawn)
 
 
-def draw_uniform(size: int, count: int, n_active: int, rng: BatchRng) -> SampledActions:
+def draw_uniform(
+    size: int, count: int, n_active: int, rng: BatchRng, *, binary_gripper: bool = False
+) -> SampledActions:
     """Draw actions uniformly from [-1, 1]^7.
+
+    A binary gripper is open or closed with equal probability: 1/2, as a uniform density.
 
     Args:
         size: B.
         count: K.
         n_active: Learnt dimensions, the ones that count towards the density.
         rng: Source of the numbers.
+        binary_gripper: The gripper has two values.
     """
     actions = 2.0 * rng.uniform((size, count, ACTION_SIZE)) - 1.0
+    if binary_gripper:
+        actions = snap_gripper(actions)
     return SampledActions(actions, _uniform_densities(actions, n_active))
 
 

@@ -6,6 +6,8 @@ are a_k, those at s' are a'_k.
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -76,12 +78,34 @@ def actor_loss(log_pi: Tensor, q: Tensor, temperature: Tensor) -> Tensor:
     return (temperature * log_pi - q).mean()
 
 
+def hybrid_actor_loss(
+    log_pi: Tensor, q: Tensor, logit: Tensor, temperature: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the actor's loss with a binary gripper, and the entropy of the policy (B,).
+
+    The loss is that of `actor_loss`, summed exactly over both values g of the gripper:
+    T log π(a) + sum_g p_g (T log p_g - min_j Q_j(s, a, g)).
+
+    Args:
+        log_pi: Log density of one motion per state, without the gripper, shape (B,).
+        q: The lower head's value of it with an open and with a closed gripper, shape (B, 2).
+        logit: Of "open", shape (B,).
+        temperature: T, the paper's β; a constant here.
+    """
+    log_p = F.logsigmoid(torch.stack([logit, -logit], 1))  # (B, 2)
+    p = log_p.exp()
+    negative_entropy = log_pi + (p * log_p).sum(1)
+    loss = temperature * negative_entropy - (p * q).sum(1)
+    return loss.mean(), -negative_entropy
+
+
 def temperature_loss(log_temperature: Tensor, entropy: Tensor, goal: float) -> Tensor:
     """Return T (H(π) - goal): too low an entropy raises the temperature.
 
     Args:
         log_temperature: log T, what is learnt.
         entropy: H(π), estimated from one action per state; a constant here.
-        goal: Target entropy, minus the number of learnt action dimensions.
+        goal: Target entropy, minus the number of learnt action dimensions; a binary gripper
+            counts as none.
     """
     return log_temperature.exp() * (entropy - goal)

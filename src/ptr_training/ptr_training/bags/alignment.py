@@ -103,7 +103,7 @@ def match_executed(
     free = np.ones(len(executed_stamps), bool)
     free[matches[matches >= 0]] = False
     next_stamps = np.append(stamps[1:], np.iinfo(np.int64).max)
-    for number in np.flatnonzero((matches < 0) & (observed == 0)).tolist():
+    for number in np.flatnonzero(observed == 0).tolist():
         end = min(next_stamps[number], stamps[number] + PERIOD_NS)
         first, last = np.searchsorted(executed_stamps, (stamps[number], end))
         candidates = first + np.flatnonzero(free[first:last])

@@ -14,6 +14,15 @@ from .store import EpisodeStore
 
 ACTION_CLIP = 0.99  # keeps atanh finite where the density of a demonstrated action is taken
 
+GRIPPER_END = 0.9
+"""Scaled command beyond which a gripper counts as fully open or closed."""
+
+BINARY_SHARE = 0.98
+"""Least share of such commands of a binary gripper."""
+
+CONTINUOUS_SHARE = 0.8
+"""Largest share of such commands of a continuous one."""
+
 
 @dataclass(frozen=True)
 class DataSpec:
@@ -30,6 +39,8 @@ class DataSpec:
     proprio_std: tuple[float, ...]
     # of the squared error of cloning, mean 1 over the active dimensions
     action_weight: tuple[float, ...] = (1.0,) * 7
+    # the gripper is open or closed, and a Bernoulli of the policy
+    binary_gripper: bool = False
 
 
 def normalize_actions(
@@ -101,6 +112,7 @@ def fit_spec(
     n_tasks: int,
     min_action_std: float,
     balance: bool = False,
+    gripper: str = "continuous",
 ) -> DataSpec:
     """Return the specification of the data for the networks.
 
@@ -112,6 +124,10 @@ def fit_spec(
         balance: Weigh the dimensions of the cloning loss by the inverse of their variance.
             The gripper varies most and hides the few centimetres that decide a grasp
             (docs/learning.md).
+        gripper: `binary`, `continuous`, or `auto`: as the data are.
+
+    Raises:
+        TrainingError: If `auto` cannot tell which of both the gripper is.
     """
     info = check_alike(stores)
     kept_actions, kept_proprio = [], []
@@ -121,7 +137,8 @@ def fit_spec(
 
     actions, proprio = np.concatenate(kept_actions), np.concatenate(kept_proprio)
     low, high = info.action_low, info.action_high
-    std = normalize_actions(actions, low, high).std(0)
+    scaled = normalize_actions(actions, low, high)
+    std = scaled.std(0)
     active = std >= min_action_std
     weight = active / np.maximum(std, 1e-3) ** 2 if balance else active.astype(float)
     weight = weight * (active.sum() / max(weight.sum(), 1e-9))
@@ -137,7 +154,30 @@ def fit_spec(
         action_rest=tuple(rest.tolist()),
         proprio_mean=tuple(proprio.mean(0).tolist()),
         proprio_std=tuple(np.maximum(proprio.std(0), 1e-2).tolist()),
+        binary_gripper=bool(active[6]) and _is_binary(scaled[:, 6], gripper),
     )
+
+
+def _is_binary(commands: np.ndarray, gripper: str) -> bool:
+    """Return whether a gripper is to be learnt as open or closed.
+
+    Args:
+        commands: Scaled to [-1, 1], shape (N,).
+        gripper: `binary`, `continuous` or `auto`.
+
+    Raises:
+        TrainingError: If `auto` cannot tell.
+    """
+    if gripper != "auto":
+        return gripper == "binary"
+    at_ends = float((np.abs(commands) > GRIPPER_END).mean())
+    if CONTINUOUS_SHARE < at_ends < BINARY_SHARE:
+        raise TrainingError(
+            f"{at_ends:.0%} of the gripper commands are fully open or closed: too many for a "
+            "continuous gripper, too few for a binary one; "
+            "choose with --set agent.gripper=binary or --set agent.gripper=continuous"
+        )
+    return at_ends >= BINARY_SHARE
 
 
 def split_episodes(

@@ -20,6 +20,8 @@ from .layers import linear, mlp
 
 ACTION_SIZE = 7
 PROPRIO_SIZE = 7
+GRIPPER = 6
+"""Index of the gripper in an action."""
 
 
 class FeatureConcat(nn.Module):
@@ -48,6 +50,9 @@ class FeatureConcat(nn.Module):
 class Policy(nn.Module):
     """Linear layers on [latent, proprio, task id] giving mean and log std of a Gaussian.
 
+    With a binary gripper its dimension of the mean is the logit of "open"; its log std means
+    nothing.
+
     Args:
         config: Sizes.
         data_spec: Shapes and ranges of the data.
@@ -72,6 +77,7 @@ class Policy(nn.Module):
         self.mean = linear(config.hidden[-1], ACTION_SIZE, 0.01)
         self.log_std = linear(config.hidden[-1], ACTION_SIZE, 0.01)
         self.squashed = squashed
+        self.binary_gripper = squashed and data_spec.binary_gripper
         self.lowest, self.highest = log_std
 
     def forward(
@@ -102,14 +108,56 @@ class Policy(nn.Module):
         mean, log_std = self.forward(latent, proprio, task)
         if self.squashed:
             mode = torch.tanh(mean)
-            return mode, log_std.exp() * (1.0 - mode * mode)
+            std = log_std.exp() * (1.0 - mode * mode)
+            if self.binary_gripper:
+                logit = mean[:, 6:]
+                mode = torch.cat([mode[:, :6], gripper_of(logit > 0.0)], 1)
+                deviation = 0.99 / torch.cosh(0.5 * logit)  # 2 x 0.99 sqrt(p (1 - p))
+                std = torch.cat([std[:, :6], deviation], 1)
+            return mode, std
         return mean.clamp(-1.0, 1.0), torch.full_like(mean, float("nan"))
 
 
+def gripper_of(is_open: Tensor) -> Tensor:
+    """Return the scaled command of a binary gripper, 0.99 for open and -0.99 for closed."""
+    return 0.99 * (2.0 * is_open.to(torch.float32) - 1.0)
+
+
+def snap_gripper(actions: Tensor) -> Tensor:
+    """Return actions (…, 7) with a gripper that is fully open or fully closed."""
+    gripper = gripper_of(actions[..., GRIPPER:] > 0.0)
+    return torch.cat([actions[..., :GRIPPER], gripper], -1)
+
+
+def with_both_grippers(actions: Tensor) -> Tensor:
+    """Return actions (B, K, 7) with an open gripper, then with a closed one, (B, 2 K, 7)."""
+    gripper = torch.full_like(actions[..., GRIPPER:], 0.99)
+    motion = actions[..., :GRIPPER]
+    opened, closed = torch.cat([motion, gripper], -1), torch.cat([motion, -gripper], -1)
+    return torch.cat([opened, closed], 1)
+
+
+def expected_actions(mean: Tensor, *, binary_gripper: bool) -> Tensor:
+    """Return tanh of the mean (B, 7); of a binary gripper its expected command."""
+    if not binary_gripper:
+        return torch.tanh(mean)
+    gripper = 0.99 * torch.tanh(0.5 * mean[:, GRIPPER:])  # 0.99 (2 p - 1)
+    return torch.cat([torch.tanh(mean[:, :GRIPPER]), gripper], 1)
+
+
 def sample_actions(
-    mean: Tensor, log_std: Tensor, active: Tensor, count: int, rng: BatchRng
+    mean: Tensor,
+    log_std: Tensor,
+    active: Tensor,
+    count: int,
+    rng: BatchRng,
+    *,
+    binary_gripper: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Draw `count` reparameterised actions per state from a tanh-Gaussian.
+    """Draw `count` actions per state from a tanh-Gaussian, reparameterised.
+
+    A binary gripper is drawn as a Bernoulli; it passes no gradient, and the logarithm of its
+    probability stands in the place of a density.
 
     Args:
         mean: Before tanh, shape (B, 7).
@@ -117,6 +165,7 @@ def sample_actions(
         active: 1 for the dimensions that count towards the density, shape (7,).
         count: K.
         rng: Source of the noise.
+        binary_gripper: The gripper's mean is the logit of "open".
 
     Returns:
         Actions (B, K, 7) in (-1, 1) and their log densities (B, K).
@@ -126,5 +175,12 @@ def sample_actions(
     log_normal = -0.5 * noise**2 - log_std[:, None] - 0.5 * math.log(2 * math.pi)
     # log of the derivative of tanh
     log_slope = 2.0 * (math.log(2.0) - u - F.softplus(-2.0 * u))
-    log_density = ((log_normal - log_slope) * active).sum(-1)
-    return torch.tanh(u), log_density
+    log_density = log_normal - log_slope
+    actions = torch.tanh(u)
+    if binary_gripper:
+        logit = mean[:, None, GRIPPER:]
+        is_open = rng.uniform((len(mean), count))[..., None] < torch.sigmoid(logit)
+        actions = torch.cat([actions[..., :GRIPPER], gripper_of(is_open)], -1)
+        log_probability = F.logsigmoid(torch.where(is_open, logit, -logit))
+        log_density = torch.cat([log_density[..., :GRIPPER], log_probability], -1)
+    return actions, (log_density * active).sum(-1)

@@ -221,7 +221,13 @@ def _continued_agent_state(
 def _fit_data_spec(
     config: Config, stores: Sequence[EpisodeStore], task_ids: TaskIds
 ) -> DataSpec:
-    return fit_spec(stores, task_ids.width, config.min_action_std, config.balance_actions)
+    return fit_spec(
+        stores,
+        task_ids.width,
+        config.min_action_std,
+        config.balance_actions,
+        config.agent.gripper,
+    )
 
 
 def _transitions(

@@ -36,11 +36,26 @@ def test_the_share_of_wrong_moves_is_that_asked_for(share: float) -> None:
     assert (actions[:, 6] == OPEN).all()  # the gripper is not confused
 
 
-def test_hesitation_is_a_step_without_motion() -> None:
-    actions = actions_of(Mistakes(hesitation=0.2), HIGH, 20_000)
-    waits = (actions[:, :6] == 0).all(1)
-    assert waits.mean() == pytest.approx(0.2, abs=0.02)
-    assert (actions[~waits] == RIGHT).all()
+def test_hesitation_is_a_wait_before_the_gripper_moves() -> None:
+    """The expert closes at step 20 and opens at step 60."""
+    waits = []
+    for seed in range(200):
+        asked = []
+
+        def expert(proprio: np.ndarray, asked: list[float] = asked) -> np.ndarray:
+            asked.append(CLOSED if 20 <= len(asked) < 60 else OPEN)
+            return np.array([*RIGHT[:6], asked[-1]])
+
+        rng = np.random.default_rng(seed)
+        demonstrator = ImperfectDemonstrator(expert, Mistakes(hesitation=0.6), rng)
+        actions = np.array([demonstrator.act(HIGH) for _ in range(100)])
+        still = (actions[:, :6] == 0).all(1)
+        assert (actions[still & (np.arange(100) < 60), 6] == OPEN).all()
+        assert (actions[still & (np.arange(100) >= 60), 6] == CLOSED).all()
+        assert (actions[~still, 6] == np.array(asked)[~still]).all()
+        waits += [still[:60].sum(), still[60:].sum()]
+    assert set(waits) == {0, 3, 4, 5, 6, 7, 8}
+    assert np.mean(np.array(waits) > 0) == pytest.approx(0.6, abs=0.07)
 
 
 def test_an_episode_has_at_most_one_detour() -> None:

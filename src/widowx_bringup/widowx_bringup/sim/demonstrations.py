@@ -96,7 +96,7 @@ class Demonstrator:
         Raises:
             CollectError: If every attempt fails.
         """
-        failed = []
+        failed: list[Episode] = []
         for attempt in range(ATTEMPTS):
             seeds = np.random.SeedSequence(
                 [self._settings.seed, index, attempt, *task.encode()]

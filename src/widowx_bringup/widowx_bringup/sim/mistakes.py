@@ -18,7 +18,7 @@ from .expert import CLOSED, LONGEST_STEP, OPEN
 WRONG_STEPS = (1, 3)
 """Shortest and longest wrong move [control steps]."""
 
-PAUSE_STEPS = (2, 5)
+PAUSE_STEPS = (3, 8)
 """Shortest and longest hesitation [control steps]."""
 
 DETOUR_STEPS = (5, 9)
@@ -40,7 +40,7 @@ class Mistakes:
 
     Attributes:
         wrong_moves: Share of the steps that lead away from where they should.
-        hesitation: Share of the steps in which the arm waits.
+        hesitation: Share of the closings and openings of the gripper before which the arm waits.
         detours: Share of the episodes with a detour.
         misses: Share of the descents on which the gripper closes too early.
     """
@@ -77,6 +77,7 @@ class ImperfectDemonstrator:
         self._motion = np.zeros(6)  # of the present mistake
         self._gripper: float | None = None  # of the present mistake; None: the expert's
         self._can_miss = True  # until the arm has risen again
+        self._hand = OPEN  # what the gripper was last asked to do without a mistake
         self._detour_at = -1
         if rng.random() < mistakes.detours:
             self._detour_at = int(rng.integers(DETOUR_START[0], DETOUR_START[1] + 1))
@@ -106,10 +107,12 @@ class ImperfectDemonstrator:
                 return
         if self._step == self._detour_at:
             self._start(self._away_from(right), OPEN, self._duration(DETOUR_STEPS))
+        elif right[6] != self._hand:
+            if self._rng.random() < self._mistakes.hesitation:
+                self._start(np.zeros(6), self._hand, self._duration(PAUSE_STEPS))
+            self._hand = right[6]
         elif self._rng.random() < _start_rate(self._mistakes.wrong_moves, WRONG_STEPS):
             self._start(self._away_from(right), None, self._duration(WRONG_STEPS))
-        elif self._rng.random() < _start_rate(self._mistakes.hesitation, PAUSE_STEPS):
-            self._start(np.zeros(6), None, self._duration(PAUSE_STEPS))
 
     def _start(self, motion: np.ndarray, gripper: float | None, steps: int) -> None:
         self._motion, self._gripper, self._left = motion, gripper, steps
