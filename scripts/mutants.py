@@ -87,6 +87,8 @@ CQL_TESTS = (
     "agents/test_cql_sampling",
     "agents/test_cql",
     "agents/test_cql_order",
+    "agents/test_cql_passes",
+    "agents/test_binary_gripper",
     "agents/test_cql_stages",
     "agents/test_cql_literal",
 )
