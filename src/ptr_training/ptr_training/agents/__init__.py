@@ -8,9 +8,11 @@ from .bet import BeT
 from .cql import CQL
 from .macaw import MACAW
 from .mae import MAE
+from .weighted import WeightedCQL
 
 AGENTS: dict[str, type[Agent]] = {
     "cql": CQL,
+    "cql_weighted": WeightedCQL,
     "bc": BC,
     "awbc": AWBC,
     "autoregressive": AutoregressiveBC,
@@ -31,4 +33,5 @@ __all__ = [
     "AutoregressiveBC",
     "BeT",
     "Metrics",
+    "WeightedCQL",
 ]

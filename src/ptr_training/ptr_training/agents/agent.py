@@ -36,6 +36,11 @@ class AgentConfig:
         """How the gripper is learnt: continuous, binary, or auto."""
         return "continuous"
 
+    @property
+    def learns_from_failures(self) -> bool:
+        """Whether failed episodes can be learnt from: only agents with a critic can."""
+        return False
+
     def __post_init__(self) -> None:
         check_ranges("agent", self, self.ranges())
 

@@ -22,7 +22,6 @@ are the same.
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import replace
 from typing import Any
@@ -32,83 +31,41 @@ from torch import Tensor, nn
 
 from ptr_training.data.augment import to_network
 from ptr_training.data.batch import Batch
-from ptr_training.data.normalization import DataSpec
-from ptr_training.models.config import NetworkConfig
-from ptr_training.models.critic import Critic, polyak_
-from ptr_training.models.encoders import EncoderEnsemble, make_encoder
-from ptr_training.models.inference_policy import InferencePolicy
+from ptr_training.models.encoders import EncoderEnsemble
 from ptr_training.models.policy import (
     GRIPPER,
-    Policy,
-    expected_actions,
     sample_actions,
     snap_gripper,
     with_both_grippers,
 )
 
-from .agent import Agent, Metrics, adam, learnt_parameters
+from .actor_critic import ActorCritic
+from .agent import Metrics, adam, learnt_parameters
 from .cql_config import CQLConfig
-from .cql_sampling import (
-    SampledActions,
-    draw_demonstrated,
-    draw_from_policy,
-    draw_uniform,
-    join_actions,
-)
+from .cql_sampling import SampledActions, draw_demonstrated, draw_uniform, join_actions
 from .cql_terms import (
     actor_loss,
     backup,
     conservative_gap,
     hybrid_actor_loss,
+    monte_carlo_returns,
     td_loss,
     temperature_loss,
 )
 
 
-class CQL(Agent):
-    """Twin Q heads on one encoder and a tanh-Gaussian actor with automatic temperature.
-
-    The actor has an encoder of its own, or shares the critic's.
-    """
+class CQL(ActorCritic):
+    """Conservative twin Q functions, and an actor that climbs them at an automatic temperature."""
 
     Config = CQLConfig
     config: CQLConfig
-    selection_rule = "q_trend"
 
-    def __init__(
-        self,
-        config: CQLConfig,
-        network: NetworkConfig,
-        problem: DataSpec,
-        augmentation: Any,
-        pretrained: nn.Module | None = None,
-    ) -> None:
-        super().__init__(config, network, problem, augmentation, pretrained)
-        self.critic_encoder = self._make_critic_encoder()
-        self.critic = Critic(network, problem, self.latent)
-        self.target_encoder = self.encoder
-        if not network.is_frozen:
-            self.target_encoder = _constant_copy(self.critic_encoder)
-        self.target_critic = _constant_copy(self.critic)
+    def __init__(self, config: CQLConfig, *arguments: Any) -> None:
+        super().__init__(config, *arguments)
         self.log_temperature = nn.Parameter(
             torch.tensor(math.log(config.initial_temperature))
         )
-        self.n_active = sum(problem.action_active)
-        self.binary_gripper = problem.binary_gripper
         self.target_entropy = -float(self.n_active - self.binary_gripper)
-
-    def _make_policy(self) -> nn.Module:
-        return Policy(self.network, self.data_spec, self.latent, squashed=True)
-
-    def _make_critic_encoder(self) -> nn.Module:
-        if self.config.shared_encoder or self.network.is_frozen:
-            return self.encoder
-        if not self.config.independent_encoders:
-            return make_encoder(self.network, self.data_spec)
-        encoders = []
-        for _ in range(self.network.heads):
-            encoders.append(make_encoder(self.network, self.data_spec))
-        return EncoderEnsemble(encoders)
 
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config
@@ -124,16 +81,6 @@ class CQL(Agent):
             "actor": adam(policy if c.shared_encoder else seeing_policy, c.actor_lr),
             "temperature": adam([self.log_temperature], c.temperature_lr),
         }
-
-    def deployed(self) -> InferencePolicy:
-        """See `Agent`."""
-        return InferencePolicy(
-            self.data_spec,
-            self.encoder,
-            self.policy,
-            critic_encoder=self.critic_encoder,
-            critic=self.critic,
-        )
 
     def update(self, batch: Batch) -> Metrics:
         """Take one gradient step: of cloning during the warm start, of CQL afterwards."""
@@ -223,23 +170,6 @@ class CQL(Agent):
             self._decay("actor", c.actor_lr, c.decay_steps, since=c.clone_steps)
             self._decay("critic", c.critic_lr, c.decay_steps, since=c.clone_steps)
 
-    def _act(
-        self, images: Tensor, proprio: Tensor, task: Tensor, *, learn: bool = True
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the actor's latent (B, Z), and mean and log std of its policy, (B, 7) each.
-
-        Args:
-            images: Shape (B, 3, H, W), in [0, 1].
-            proprio: Shape (B, 7).
-            task: One-hot ids, shape (B, N).
-            learn: Whether the loss of this pass is learnt from, see `Agent._encode`.
-        """
-        latent = self._encode(self.encoder, images, task, learn=learn)
-        self.policy.train(learn)
-        mean, log_std = self.policy(latent, proprio, task)
-        self.policy.train()
-        return latent, mean, log_std
-
     @torch.no_grad()
     def _target(
         self, batch: Batch, next_images: Tensor, task: Tensor
@@ -266,6 +196,8 @@ class CQL(Agent):
         rewards = c.reward_scale * batch.rewards + c.reward_shift
         terminal = batch.rewards if c.terminal == "rewarded" else batch.last
         target = backup(q_next, rewards, 1.0 - terminal, c.discount)
+        if c.mc_weight:
+            target = target.lerp(self._returns(batch), c.mc_weight)
         if c.clamp_target:
             target = target.clamp(*c.possible_returns)
         return target, sampled.first(c.n_next_actions)
@@ -396,33 +328,12 @@ class CQL(Agent):
         loss, entropy = hybrid_actor_loss(log_pi[:, 0], q, mean[:, GRIPPER], temperature)
         return loss, entropy.detach().mean()
 
-    def _lower_q(
-        self, latent: Tensor, proprio: Tensor, task: Tensor, actions: Tensor
-    ) -> Tensor:
-        """Return the lower head's values (B, K) of actions (B, K, 7), of constant weights."""
-        q: Tensor = self.critic(latent, proprio, task, actions, frozen=True)
-        return q.amin(0)
-
-    def _draw(self, mean: Tensor, log_std: Tensor, count: int) -> SampledActions:
-        """Draw actions (B, `count`, 7) of the policy from its mean and log std, (B, 7) each."""
-        return draw_from_policy(
-            mean,
-            log_std,
-            self.active,
-            count,
-            self.rng,
-            binary_gripper=self.binary_gripper,
+    def _returns(self, batch: Batch) -> Tensor:
+        """Return what every transition's episode earned from it on, discounted, (B,)."""
+        c = self.config
+        return monte_carlo_returns(
+            batch.steps_to_reward, c.reward_scale, c.reward_shift, c.discount
         )
-
-    def _expected(self, mean: Tensor) -> Tensor:
-        """Return the actions (B, 7) that the cloning term compares, from means (B, 7)."""
-        return expected_actions(mean, binary_gripper=self.binary_gripper)
-
-    def _move_targets(self) -> None:
-        """Move the target networks by `polyak` towards the critic's."""
-        if self.target_encoder is not self.encoder:
-            polyak_(self.target_encoder, self.critic_encoder, self.config.polyak)
-        polyak_(self.target_critic, self.critic, self.config.polyak)
 
     # For reports and for the choice of a checkpoint
     # -----------------------------------------------------------------------------------
@@ -447,20 +358,3 @@ class CQL(Agent):
         latent = self._encode(self.critic_encoder, images, task, learn=False)
         q = self.critic(latent, batch.proprio, task, batch.actions[:, None])[:, :, 0]
         return ((q - target) ** 2).mean(0)
-
-    def warning(self, metrics: dict[str, float]) -> str:
-        """Return a warning if Q of demonstrated actions is far outside the possible returns."""
-        low, high = self.config.possible_returns
-        margin, q = high - low, metrics.get("q_data", 0.0)
-        if low - margin <= q <= high + margin:
-            return ""
-        return (
-            f"Q diverges: its mean over demonstrated actions is {q:.3g}, "
-            f"possible returns are {low:.3g} to {high:.3g}; "
-            "try agent.clamp_target=true, a smaller agent.critic_lr or a larger agent.alpha"
-        )
-
-
-def _constant_copy(module: nn.Module) -> nn.Module:
-    """Return a copy that no gradient reaches."""
-    return copy.deepcopy(module).requires_grad_(False)

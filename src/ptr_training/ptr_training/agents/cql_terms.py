@@ -28,6 +28,25 @@ def backup(q_next: Tensor, rewards: Tensor, masks: Tensor, discount: float) -> T
     return rewards + discount * masks * q_next.amin(0).amax(1)
 
 
+def monte_carlo_returns(
+    steps_to_reward: Tensor, scale: float, shift: float, discount: float
+) -> Tensor:
+    """Return the discounted sum of trained rewards from each transition to the rewarded step.
+
+    Args:
+        steps_to_reward: k, transitions before the first rewarded one, shape (B,); infinite in
+            an episode without reward.
+        scale: Trained reward of a rewarded step, less `shift`.
+        shift: Trained reward of every other step.
+        discount: γ.
+
+    Returns:
+        shift (1 - γ^k) / (1 - γ) + γ^k (scale + shift), shape (B,).
+    """
+    shrink = discount**steps_to_reward
+    return shift * (1.0 - shrink) / (1.0 - discount) + shrink * (scale + shift)
+
+
 def td_loss(q_data: Tensor, target: Tensor) -> Tensor:
     """Return the mean over heads and batch of (Q_j(s, a) - target)^2.
 

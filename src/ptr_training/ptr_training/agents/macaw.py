@@ -36,6 +36,7 @@ from ptr_training.models.ranges import (
 )
 
 from .agent import Agent, AgentConfig, Metrics, adam, learnt_parameters, log_normal
+from .cql_terms import monte_carlo_returns
 from .macaw_networks import MACAWPolicy, MACAWValue
 
 Weights = dict[str, Tensor]
@@ -191,9 +192,9 @@ class MACAW(Agent):
             Shape (B,).
         """
         c = self.config
-        shrink = c.discount**steps_to_reward
-        before = c.reward_shift * (1.0 - shrink) / (1.0 - c.discount)
-        return before + shrink * (c.reward_scale + c.reward_shift)
+        return monte_carlo_returns(
+            steps_to_reward, c.reward_scale, c.reward_shift, c.discount
+        )
 
     def _meta_learn(self, rows: _Rows) -> Metrics:
         """Take one step on the loss after inner steps.

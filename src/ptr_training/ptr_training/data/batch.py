@@ -25,10 +25,16 @@ class Batch:
     actions: Tensor  # (B, 7) in [-0.99, 0.99]
     rewards: Tensor  # (B,) 0 or 1
     steps_to_reward: (
-        Tensor  # (B,) transitions before the first rewarded one; 0 from there on
+        Tensor  # (B,) transitions before the first rewarded one; 0 from there on, infinite
+        # in a failed episode
     )
     last: Tensor  # (B,) 1 on an episode's last transition, else 0
     target: Tensor  # (B,) 1 on transitions of the target demonstrations, 0 on prior ones
+
+    @property
+    def succeeded(self) -> Tensor:
+        """1 on transitions of successful episodes, 0 on those of failed ones, (B,)."""
+        return torch.isfinite(self.steps_to_reward).float()
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""

@@ -27,13 +27,15 @@ class Transitions:
     Args:
         store: The data.
         task_ids: Ids of the tasks.
-        episodes: Indices of episodes of the store; None: all. Only successes are used.
+        episodes: Indices of episodes of the store; None: all. Episodes with another outcome
+            than success or failure are left out.
         rewarded_steps: Transitions at the end that earn the reward; 0: as many as the store
             says.
         target: Whether these are the demonstrations of the target task.
+        failures: Use failed episodes as well, which earn no reward.
 
     Raises:
-        TrainingError: If no episode is a success, a task has no id, or a value is not finite.
+        TrainingError: If no episode can be used, a task has no id, or a value is not finite.
     """
 
     def __init__(
@@ -44,17 +46,19 @@ class Transitions:
         rewarded_steps: int = 0,
         *,
         target: bool = False,
+        failures: bool = False,
     ) -> None:
-        entries = _successes(store, episodes)
+        entries = _usable(store, episodes, failures=failures)
         self.store = store
         # (N, H, W, 3) uint8; with a frozen encoder its features (N, Z)
         self.frames: np.ndarray | Tensor = np.asarray(store.frames)
-        rows, starts, remaining, task = [], [], [], []
+        rows, starts, remaining, task, succeeded = [], [], [], [], []
         for entry in entries:
             rows.append(np.arange(entry.start, entry.start + entry.length))
             starts.append(np.full(entry.length, entry.start))
             remaining.append(np.arange(entry.length, 0, -1))
             task.append(np.full(entry.length, task_ids.id(entry.task)))
+            succeeded.append(np.full(entry.length, entry.outcome == "success"))
 
         _check_finite(store, entries)
         self.rows = np.concatenate(rows)  # of the store (len,)
@@ -69,8 +73,12 @@ class Transitions:
         # of all rows of the store (N, 21)
         self._steps = np.concatenate([proprio, next_proprio, actions], 1)
         self._labels = _labels(
-            np.concatenate(remaining), rewarded_steps or info.last_n, target
+            np.concatenate(remaining),
+            rewarded_steps or info.last_n,
+            np.concatenate(succeeded),
+            target=target,
         )
+        self.failures = sum(entry.outcome == "failure" for entry in entries)  # episodes
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -136,20 +144,24 @@ def episode_batch(
     proprio = np.asarray(episode.proprio, np.float32)
     command = getattr(episode, info.command)
     actions = normalize_actions(command, info.action_low, info.action_high)
-    labels = _labels(np.arange(length, 0, -1), rewarded_steps, target=True)
+    succeeded = np.full(length, episode.success)
+    labels = _labels(np.arange(length, 0, -1), rewarded_steps, succeeded, target=True)
     steps = np.concatenate([proprio[rows], proprio[rows + 1], actions[rows]], -1)
     task = np.full(length, task_ids.id(episode.task))
     images, next_images = torch.from_numpy(frames[rows]), torch.from_numpy(frames[rows + 1])
     return BatchArrays(None, steps, labels, task).batch(images, next_images)
 
 
-def _successes(store: EpisodeStore, episodes: Sequence[int] | None) -> list[EpisodeEntry]:
-    """Return the successful ones of some episodes of a store, or of all."""
+def _usable(
+    store: EpisodeStore, episodes: Sequence[int] | None, *, failures: bool
+) -> list[EpisodeEntry]:
+    """Return the successes, and maybe the failures, among some episodes of a store, or all."""
+    outcomes = ("success", "failure") if failures else ("success",)
     chosen = range(len(store)) if episodes is None else episodes
     entries = []
     for index in chosen:
         entry = store.entries[index]
-        if entry.outcome == "success":
+        if entry.outcome in outcomes:
             entries.append(entry)
 
     if not entries:
@@ -157,15 +169,18 @@ def _successes(store: EpisodeStore, episodes: Sequence[int] | None) -> list[Epis
     return entries
 
 
-def _labels(remaining: np.ndarray, rewarded_steps: int, target: bool) -> np.ndarray:
+def _labels(
+    remaining: np.ndarray, rewarded_steps: int, succeeded: np.ndarray, *, target: bool
+) -> np.ndarray:
     """Return reward, steps_to_reward, last and target of transitions, shape (len, 4) float32.
 
     Args:
         remaining: Transitions left in the episode, the own one included, shape (len,).
         rewarded_steps: Transitions at the end of an episode that earn the reward.
+        succeeded: Whether their episode succeeded, shape (len,).
         target: Whether they are of a target demonstration.
     """
-    steps_to_reward = np.maximum(remaining - rewarded_steps, 0)
+    steps_to_reward = np.where(succeeded, np.maximum(remaining - rewarded_steps, 0), np.inf)
     columns = [
         steps_to_reward == 0,
         steps_to_reward,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ptr_training.data.normalization import DataSpec
 
 from .config import NetworkConfig
+from .layers import linear, mlp
 from .policy import ACTION_SIZE, FeatureConcat
 
 
@@ -151,6 +152,28 @@ class Critic(nn.Module):
         if self.latent_skips:
             return torch.cat([task, latent], -1)
         return self.observation(latent, proprio, task)
+
+
+class Value(nn.Module):
+    """V of a state: a network on [latent, proprio, task id]."""
+
+    def __init__(self, config: NetworkConfig, data_spec: DataSpec, latent: int) -> None:
+        super().__init__()
+        self.observation = FeatureConcat(config, data_spec, latent)
+        self.layers = mlp((self.observation.size, *config.hidden), config.dropout)
+        self.last = linear(config.hidden[-1], 1, 0.01)
+
+    def forward(self, latent: Tensor, proprio: Tensor, task: Tensor) -> Tensor:
+        """Return values (B,).
+
+        Args:
+            latent: Shape (B, Z).
+            proprio: Shape (B, 7).
+            task: One-hot ids, shape (B, N).
+        """
+        hidden = self.layers(self.observation(latent, proprio, task))
+        value: Tensor = self.last(hidden)
+        return value.squeeze(-1)
 
 
 @torch.no_grad()

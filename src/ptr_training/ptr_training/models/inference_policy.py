@@ -27,6 +27,8 @@ class InferencePolicy(nn.Module):
             its standard deviation, (B, 7) each.
         critic_encoder: Of the critic, if there is one.
         critic: See `Critic`.
+        candidates: Motions drawn from the policy, among which and the mode the critic
+            chooses; 0: the mode is executed. The draws are the same for every image.
         history: T. With more than one, `act` and `q` take images (B, T, H, W, 3) and proprio
             (B, T, 7), the newest last.
     """
@@ -39,13 +41,21 @@ class InferencePolicy(nn.Module):
         *,
         critic_encoder: nn.Module | None = None,
         critic: Critic | None = None,
+        candidates: int = 0,
         history: int = 1,
     ) -> None:
         super().__init__()
+        if candidates and (critic is None or critic_encoder is None):
+            raise ValueError("a policy without critic has nobody to choose candidates")
         self.n_tasks = data_spec.n_tasks
         self.history = history
         self.encoder, self.policy = encoder, policy
         self.critic_encoder, self.critic = critic_encoder, critic
+        self.candidates = candidates
+        self.shares_encoder = critic_encoder is encoder
+        self.binary_gripper = bool(getattr(policy, "binary_gripper", False))
+        self.noise: Tensor  # (K, 7) of the candidates, standard normal; the mode's is 0
+        self.register_buffer("noise", _candidate_noise(candidates), persistent=False)
         self.low: Tensor  # (7,) [m, rad, 0..1]
         self.high: Tensor  # (7,) [m, rad, 0..1]
         self.rest: Tensor  # (7,) [m, rad, 0..1], of the dimensions that are not learnt
@@ -76,9 +86,39 @@ class InferencePolicy(nn.Module):
         else:
             latent = self.encoder(self._scaled(image), one_hot)
         mode, std = self.policy.mode(latent, proprio, one_hot)  # type: ignore[operator]
+        if self.candidates > 0:
+            mode = self._best(image, latent, proprio, one_hot, mode)
         half = (self.high - self.low) / 2.0
         action = torch.where(self.active, self.low + (mode + 1.0) * half, self.rest)
         return action, torch.where(self.active, std * half, torch.zeros_like(std))
+
+    def _best(
+        self, image: Tensor, latent: Tensor, proprio: Tensor, task: Tensor, mode: Tensor
+    ) -> Tensor:
+        """Return the candidate (B, 7) in [-1, 1] of the largest min Q.
+
+        Args:
+            image: Shape (B, H, W, 3), uint8.
+            latent: Of the policy's encoder, shape (B, Z).
+            proprio: Shape (B, 7).
+            task: One-hot ids, shape (B, N).
+            mode: Of the policy, shape (B, 7).
+        """
+        assert self.critic is not None
+        assert self.critic_encoder is not None
+        mean, log_std = self.policy(latent, proprio, task)
+        drawn = torch.tanh(mean[:, None] + self.noise * log_std.exp()[:, None])  # (B, K, 7)
+        if self.binary_gripper:
+            gripper = torch.full_like(drawn[:, :, 6:], 0.99)
+            opened = torch.cat([drawn[:, :, :6], gripper], 2)
+            closed = torch.cat([drawn[:, :, :6], -gripper], 2)
+            drawn = torch.cat([opened, closed], 1)
+        actions = torch.cat([mode[:, None], drawn], 1)
+        if not self.shares_encoder:
+            latent = self.critic_encoder(self._scaled(image), task)
+        values = self.critic(latent, proprio, task, actions).amin(0)  # (B, C)
+        best = values.argmax(1)
+        return actions.gather(1, best[:, None, None].expand(-1, 1, 7))[:, 0]
 
     @torch.jit.export
     def q(self, image: Tensor, proprio: Tensor, task: Tensor, action: Tensor) -> Tensor:
@@ -101,3 +141,14 @@ class InferencePolicy(nn.Module):
 
     def _scaled(self, image: Tensor) -> Tensor:
         return image.permute(0, 3, 1, 2).to(torch.float32) / 255.0
+
+
+def _candidate_noise(count: int) -> Tensor:
+    """Return the noise (count, 7) of candidates; the first one is the mean itself.
+
+    It is drawn once, so that a bundle acts alike on every computer.
+    """
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn((count, 7), generator=generator)
+    noise[:1] = 0.0
+    return noise

@@ -52,6 +52,8 @@ BELOW_ONE = Range(0.0, 1.0, high_included=False)
 """[0, 1): a discount, a probability of dropout."""
 UP_TO_ONE = Range(0.0, 1.0, low_included=False)
 """(0, 1]: a share that is taken at every step."""
+SHARE = Range(0.0, 1.0)
+"""[0, 1]: a share."""
 INSIDE_ONE = Range(0.0, 1.0, low_included=False, high_included=False)
 """(0, 1): a part that leaves something on both sides."""
 

@@ -63,6 +63,21 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
+class DataConfig:
+    """What of the stores is learnt from."""
+
+    # episodes with the outcome failure: ignore, or use: agents with a critic learn from them
+    # as episodes without reward; clones never do
+    failures: str = "ignore"
+
+    def __post_init__(self) -> None:
+        if self.failures not in ("ignore", "use"):
+            raise TrainingError(
+                f"data.failures is {self.failures!r}; it must be ignore or use"
+            )
+
+
+@dataclass(frozen=True)
 class StageConfig:
     """How long a stage of training runs and what it keeps."""
 
@@ -88,6 +103,7 @@ class Config:
     agent_name: str = "cql"
     network: NetworkConfig = field(default_factory=NetworkConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    data: DataConfig = field(default_factory=DataConfig)
     pretrain: StageConfig = field(default_factory=StageConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     batch_size: int = 64
@@ -133,6 +149,11 @@ class Config:
         for name in key.split("."):
             value = getattr(value, name)
         return value
+
+    @property
+    def uses_failures(self) -> bool:
+        """Whether failed episodes are learnt from."""
+        return self.data.failures == "use" and self.agent.learns_from_failures
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as `from_dict` reads them."""

@@ -315,8 +315,9 @@ def _describe_run(start: Checkpoint, out: Path) -> None:
 
 def _check_same(saved: Checkpoint, wanted: Checkpoint) -> None:
     """Refuse to resume with other data or another configuration, naming the first difference."""
-    before = _flat({"data": saved.data, **saved.config.to_dict()})
-    now = _flat({"data": wanted.data, **wanted.config.to_dict()})
+    # the section `data` of the configuration has other keys than the record of the stores
+    before = _flat(saved.data, "data.") | _flat(saved.config.to_dict())
+    now = _flat(wanted.data, "data.") | _flat(wanted.config.to_dict())
     for key in sorted(before.keys() | now.keys()):
         if key.rsplit(".", 1)[-1] in FREE_TO_CHANGE:
             continue

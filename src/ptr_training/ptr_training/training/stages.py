@@ -20,6 +20,7 @@ from ptr_training.data.replay import Replay
 from ptr_training.data.store import EpisodeStore
 from ptr_training.data.task_ids import TaskIds
 from ptr_training.data.transitions import Transitions
+from ptr_training.errors import TrainingError
 
 from .build import build_agent, prepare_agent, restore_agent
 from .checkpoint import Checkpoint, find_checkpoint, load_checkpoint
@@ -56,6 +57,7 @@ def start_pretraining(
         **_weights_record(config),
     }
     parts = _transitions(config, stores, task_ids)
+    _check_failures(config, parts)
     replay = Replay(
         parts,
         [],
@@ -106,9 +108,15 @@ def start_finetuning(
     data = _describe_finetuning(config, origin, target, prior, split)
     prior_parts = _transitions(config, prior, task_ids)
     target_part = Transitions(
-        target, task_ids, split[0], config.rewarded_steps, target=True
+        target,
+        task_ids,
+        [*split[0], *_failures(config, target)],
+        config.rewarded_steps,
+        target=True,
+        failures=config.uses_failures,
     )
     parts = [*prior_parts, target_part]
+    _check_failures(config, parts)
     if saved:
         data_spec = saved.data_spec
         agent = _continued_agent_state(saved, parts)
@@ -190,12 +198,14 @@ def _describe_finetuning(
         split: Indices of the demonstrations to train on, and of those held out.
     """
     train, held_out = split
+    failed = [target.entries[index].id for index in _failures(config, target)]
     return {
         "prior": [describe_source(store) for store in prior],
         "target": {
             **describe_source(target),
             "train": [target.entries[index].id for index in train],
             "holdout": [target.entries[index].id for index in held_out],
+            **({"failures": failed} if failed else {}),
         },
         "from": str(origin.resolve()) if isinstance(origin, Path) else None,
         **_weights_record(config),
@@ -236,8 +246,34 @@ def _transitions(
     """Return the transitions of prior data, those of every store in a part."""
     parts = []
     for store in stores:
-        parts.append(Transitions(store, task_ids, rewarded_steps=config.rewarded_steps))
+        part = Transitions(
+            store,
+            task_ids,
+            rewarded_steps=config.rewarded_steps,
+            failures=config.uses_failures,
+        )
+        parts.append(part)
     return parts
+
+
+def _failures(config: Config, target: EpisodeStore) -> list[int]:
+    """Return the indices of failed episodes of the target task that are learnt from."""
+    if not config.uses_failures:
+        return []
+    return [
+        index for index, entry in enumerate(target.entries) if entry.outcome == "failure"
+    ]
+
+
+def _check_failures(config: Config, parts: Sequence[Transitions]) -> None:
+    """Refuse data without failures where failures are asked for."""
+    if not config.uses_failures or any(part.failures for part in parts):
+        return
+    stores = ", ".join(str(part.store.path) for part in parts)
+    raise TrainingError(
+        f"data.failures is use, but {stores} hold no episode with the outcome failure; "
+        "keep failures (`ptr collect --keep-failures`, `ptr export`), or set data.failures=ignore"
+    )
 
 
 def _mixed_replay(

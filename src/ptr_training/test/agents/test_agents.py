@@ -69,6 +69,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "transform": 0,
         "policy_lr": 1e-3,
     },
+    "cql-weighted": {"name": "cql_weighted", "mc_weight": 1.0, "clone_steps": 20},
+    "cql-weighted-td": {
+        "name": "cql_weighted",
+        "mc_weight": 0.5,
+        "clone_steps": 0,
+        "advantage": "exp",
+        "act": "best_of_n",
+        "act_samples": 4,
+    },
     "mae": {
         "name": "mae",
         "patch": 4,

@@ -1,0 +1,133 @@
+"""What agents with a critic share: encoders, Q functions with a delayed copy, and a policy."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import Tensor, nn
+
+from ptr_training.data.normalization import DataSpec
+from ptr_training.models.config import NetworkConfig
+from ptr_training.models.critic import Critic, polyak_
+from ptr_training.models.encoders import EncoderEnsemble, make_encoder
+from ptr_training.models.inference_policy import InferencePolicy
+from ptr_training.models.policy import Policy, expected_actions
+
+from .agent import Agent
+from .cql_sampling import SampledActions, draw_from_policy
+from .critic_config import CriticConfig
+
+
+class ActorCritic(Agent):
+    """Twin Q heads on one encoder and a tanh-Gaussian actor.
+
+    The actor has an encoder of its own, or shares the critic's.
+    """
+
+    config: CriticConfig
+    selection_rule = "q_trend"
+
+    def __init__(
+        self,
+        config: CriticConfig,
+        network: NetworkConfig,
+        problem: DataSpec,
+        augmentation: Any,
+        pretrained: nn.Module | None = None,
+    ) -> None:
+        super().__init__(config, network, problem, augmentation, pretrained)
+        self.critic_encoder = self._make_critic_encoder()
+        self.critic = Critic(network, problem, self.latent)
+        self.target_encoder = self.encoder
+        if not network.is_frozen:
+            self.target_encoder = _constant_copy(self.critic_encoder)
+        self.target_critic = _constant_copy(self.critic)
+        self.n_active = sum(problem.action_active)
+        self.binary_gripper = problem.binary_gripper
+
+    def _make_policy(self) -> nn.Module:
+        return Policy(self.network, self.data_spec, self.latent, squashed=True)
+
+    def _make_critic_encoder(self) -> nn.Module:
+        if self.config.shared_encoder or self.network.is_frozen:
+            return self.encoder
+        if not self.config.independent_encoders:
+            return make_encoder(self.network, self.data_spec)
+        encoders = []
+        for _ in range(self.network.heads):
+            encoders.append(make_encoder(self.network, self.data_spec))
+        return EncoderEnsemble(encoders)
+
+    def deployed(self) -> InferencePolicy:
+        """See `Agent`."""
+        return InferencePolicy(
+            self.data_spec,
+            self.encoder,
+            self.policy,
+            critic_encoder=self.critic_encoder,
+            critic=self.critic,
+            candidates=self.config.act_samples if self.config.act == "best_of_n" else 0,
+        )
+
+    def _act(
+        self, images: Tensor, proprio: Tensor, task: Tensor, *, learn: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the actor's latent (B, Z), and mean and log std of its policy, (B, 7) each.
+
+        Args:
+            images: Shape (B, 3, H, W), in [0, 1].
+            proprio: Shape (B, 7).
+            task: One-hot ids, shape (B, N).
+            learn: Whether the loss of this pass is learnt from, see `Agent._encode`.
+        """
+        latent = self._encode(self.encoder, images, task, learn=learn)
+        self.policy.train(learn)
+        mean, log_std = self.policy(latent, proprio, task)
+        self.policy.train()
+        return latent, mean, log_std
+
+    def _lower_q(
+        self, latent: Tensor, proprio: Tensor, task: Tensor, actions: Tensor
+    ) -> Tensor:
+        """Return the lower head's values (B, K) of actions (B, K, 7), of constant weights."""
+        q: Tensor = self.critic(latent, proprio, task, actions, frozen=True)
+        return q.amin(0)
+
+    def _draw(self, mean: Tensor, log_std: Tensor, count: int) -> SampledActions:
+        """Draw actions (B, `count`, 7) of the policy from its mean and log std, (B, 7) each."""
+        return draw_from_policy(
+            mean,
+            log_std,
+            self.active,
+            count,
+            self.rng,
+            binary_gripper=self.binary_gripper,
+        )
+
+    def _expected(self, mean: Tensor) -> Tensor:
+        """Return the actions (B, 7) that the cloning term compares, from means (B, 7)."""
+        return expected_actions(mean, binary_gripper=self.binary_gripper)
+
+    def _move_targets(self) -> None:
+        """Move the target networks by `polyak` towards the critic's."""
+        if self.target_encoder is not self.encoder:
+            polyak_(self.target_encoder, self.critic_encoder, self.config.polyak)
+        polyak_(self.target_critic, self.critic, self.config.polyak)
+
+    def warning(self, metrics: dict[str, float]) -> str:
+        """Return a warning if Q of demonstrated actions is far outside the possible returns."""
+        low, high = self.config.possible_returns
+        margin, q = high - low, metrics.get("q_data", 0.0)
+        if low - margin <= q <= high + margin:
+            return ""
+        return (
+            f"Q diverges: its mean over demonstrated actions is {q:.3g}, "
+            f"possible returns are {low:.3g} to {high:.3g}; "
+            "try agent.clamp_target=true, a smaller agent.critic_lr or a larger agent.alpha"
+        )
+
+
+def _constant_copy(module: nn.Module) -> nn.Module:
+    """Return a copy that no gradient reaches."""
+    return copy.deepcopy(module).requires_grad_(False)

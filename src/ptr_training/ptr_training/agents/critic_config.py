@@ -1,0 +1,112 @@
+"""Hyper-parameters that agents with a critic share (`actor_critic.py`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ptr_training.errors import TrainingError
+from ptr_training.models.ranges import (
+    AT_LEAST_ONE,
+    BELOW_ONE,
+    FINITE,
+    SHARE,
+    UP_TO_ONE,
+    Range,
+)
+
+from .agent import AgentConfig
+
+ACTS = ("mode", "best_of_n")
+GRIPPERS = ("auto", "binary", "continuous")
+TERMINALS = ("rewarded", "last")
+
+
+@dataclass(frozen=True)
+class CriticConfig(AgentConfig):
+    """Hyper-parameters of rewards, targets, encoders, gripper, and of how a bundle acts.
+
+    "Departure" marks what neither the paper nor the official code has; each is off by default.
+    """
+
+    # TD error
+    # --------
+
+    # γ
+    discount: float = 0.96
+    # trained reward = reward_scale * (0 or 1) + reward_shift: -1 and +10 (paper: 0 and 1)
+    reward_scale: float = 11.0
+    reward_shift: float = -1.0
+    # no bootstrap at rewarded steps ("rewarded"), or at the last one of an episode ("last")
+    terminal: str = "rewarded"
+    # departure: keep targets within the returns that can occur
+    clamp_target: bool = False
+    # departure: share of the return that the episode really earned in a target; the rest
+    # bootstraps (mixed Monte Carlo: Bellemare et al. 2016)
+    mc_weight: float = 0.0
+    # share by which the target networks follow the critic at every update
+    polyak: float = 0.005
+
+    # Encoders
+    # --------
+
+    # departure: actor and critic share one encoder, trained by both losses in one step
+    shared_encoder: bool = False
+    # one for each critic head (paper, Appendix D); the official code shares one
+    independent_encoders: bool = False
+
+    # Actor
+    # -----
+
+    # departure: binary: open or closed, a Bernoulli of the policy in place of the seventh
+    # Gaussian; auto: as the data are. Between two values that alone occur, Q has a deep
+    # valley that no gradient of a Gaussian crosses (docs/learning.md)
+    gripper: str = "continuous"
+    # what a bundle does: the policy's mode, or of `act_samples` drawn motions and the mode,
+    # each with both values of a binary gripper, the one with the largest min Q (the official
+    # code has it as an option)
+    act: str = "mode"
+    act_samples: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, allowed in (
+            ("terminal", TERMINALS),
+            ("gripper", GRIPPERS),
+            ("act", ACTS),
+        ):
+            value = getattr(self, name)
+            if value not in allowed:
+                listed = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+                raise TrainingError(f"agent.{name} is {value!r}; it must be {listed}")
+        if self.shared_encoder and self.independent_encoders:
+            raise TrainingError(
+                "agent.shared_encoder and agent.independent_encoders exclude each other"
+            )
+        if self.clamp_target and self.terminal == "last":
+            raise TrainingError(
+                "agent.clamp_target knows the possible returns only with "
+                "agent.terminal=rewarded"
+            )
+
+    def ranges(self) -> dict[str, Range]:
+        """See `AgentConfig`."""
+        return {
+            "discount": BELOW_ONE,  # at 1 the return of an episode without reward is unbounded
+            "reward_scale": FINITE,
+            "reward_shift": FINITE,
+            "mc_weight": SHARE,
+            "polyak": UP_TO_ONE,
+            "act_samples": AT_LEAST_ONE,
+        }
+
+    @property
+    def possible_returns(self) -> tuple[float, float]:
+        """Lowest and highest discounted return, where rewarded steps are terminal."""
+        never_rewarded = self.reward_shift / (1.0 - self.discount)
+        rewarded_now = self.reward_scale + self.reward_shift
+        return min(never_rewarded, rewarded_now), max(never_rewarded, rewarded_now)
+
+    @property
+    def learns_from_failures(self) -> bool:
+        """See `AgentConfig`."""
+        return True

@@ -1,0 +1,209 @@
+"""Conservative Q-learning whose actor clones the demonstrated actions that its critic approves.
+
+The actor's loss is the squared error to the demonstrated action, weighted by the advantage
+A(s, a) = Q(s, a) - V(s): wrong moves, pauses and misses of a demonstrator weigh little or
+nothing. With all weights 1 the same learner is a clone, so what the critic contributes can be
+measured. Sources of the weights: AWAC (Nair et al. 2020), CRR (Wang et al. 2020); the paper's
+AW-BC (`awbc.py`) weighs by a critic that is learnt before, this one by a critic that is learnt
+along. `docs/learning.md` has the measurements.
+
+Critic and actor learn in one step through one encoder. Failed episodes teach the critic alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ptr_training.data.batch import Batch, Sampling
+from ptr_training.errors import TrainingError
+from ptr_training.models.critic import Value
+from ptr_training.models.policy import Policy, snap_gripper
+from ptr_training.models.ranges import POSITIVE, Range
+
+from .agent import Metrics, adam, learnt_parameters
+from .cql import CQL
+from .cql_config import CQLConfig
+from .cql_sampling import SampledActions
+
+ADVANTAGES = ("binary", "exp", "none")
+LARGEST_WEIGHT = 20.0
+
+
+@dataclass(frozen=True)
+class WeightedConfig(CQLConfig):
+    """Hyper-parameters, beside those of conservative Q-learning."""
+
+    # of the cloning loss beside the critic's
+    bc_weight: float = 0.1
+    # weights of demonstrated actions: binary: 1 where A > 0, else 0 (CRR); exp: exp(A / scale),
+    # at most 20 (AWAC); none: 1, the critic has no say
+    advantage: str = "binary"
+    advantage_scale: float = 0.03
+    # in the first `clone_steps` updates every weight is 1, and the critic learns already
+    clone_steps: int = 2000
+    # of the policy's Gaussian before tanh; its mean alone is learnt
+    policy_std: float = 0.3
+    shared_encoder: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.advantage not in ADVANTAGES:
+            raise TrainingError(
+                f"agent.advantage is {self.advantage!r}; it must be binary, exp or none"
+            )
+        if not self.shared_encoder:
+            raise TrainingError(
+                "agent.shared_encoder is false; agent cql_weighted has one encoder"
+            )
+
+    def ranges(self) -> dict[str, Range]:
+        """See `AgentConfig`."""
+        return {
+            **super().ranges(),
+            "bc_weight": POSITIVE,
+            "advantage_scale": POSITIVE,
+            "policy_std": POSITIVE,
+        }
+
+    @property
+    def bootstraps(self) -> bool:
+        """Whether an update looks at the next observation."""
+        return self.mc_weight < 1.0 or self.n_next_actions > 0
+
+    @property
+    def sampling(self) -> Sampling:
+        """See `AgentConfig`."""
+        return Sampling(next_observations=self.bootstraps)
+
+    @property
+    def summary(self) -> str:
+        """See `AgentConfig`; it names every departure of the actor."""
+        error = "actor's loss: squared error to the demonstrated action"
+        if self.advantage == "none":
+            return f"{self.critic_summary}; {error}; the critic has no say"
+        scale = f"{self.advantage_scale:g}"
+        weight = "A > 0" if self.advantage == "binary" else f"exp(A / {scale})"
+        return (
+            f"{self.critic_summary}; {error}, "
+            f"weighted by {weight} from step {self.clone_steps} on (A = Q - V)"
+        )
+
+
+class WeightedCQL(CQL):
+    """CQL's critic, the value of its data's actions, and an actor that clones the better ones."""
+
+    Config = WeightedConfig
+    config: WeightedConfig
+
+    def __init__(self, config: WeightedConfig, *arguments: Any) -> None:
+        super().__init__(config, *arguments)
+        self.value = Value(self.network, self.data_spec, self.latent)
+
+    def _make_policy(self) -> nn.Module:
+        log_std = math.log(self.config.policy_std)
+        return Policy(
+            self.network,
+            self.data_spec,
+            self.latent,
+            squashed=True,
+            log_std=(log_std, log_std),
+        )
+
+    def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        parameters = [*learnt_parameters(self.encoder), *self.critic.parameters()]
+        return {
+            "critic": adam([*parameters, *self.value.parameters()], self.config.critic_lr),
+            "actor": adam(self.policy.parameters(), self.config.actor_lr),
+        }
+
+    def update(self, batch: Batch) -> Metrics:
+        """Take one gradient step of critic, value and actor."""
+        if self.binary_gripper:
+            batch = replace(batch, actions=snap_gripper(batch.actions))
+        self._decay_rates()
+        task = self._one_hot(batch.task)
+        images = self._augment(batch.images)
+        latent, mean, log_std = self._act(images, batch.proprio, task)
+        target, next_actions = self._learning_target(batch, task)
+        candidates = self._candidates(batch, mean.detach(), log_std.detach(), next_actions)
+        loss, metrics = self._critic_loss(batch, latent, task, target, candidates)
+        value = self.value(latent, batch.proprio, task)
+        q_data = self._mean_q(latent.detach(), batch, task)
+        value_loss = F.mse_loss(value, q_data)
+        advantage = q_data - value.detach()
+        error, weight = self._weighted_error(batch, mean, advantage)
+        loss = loss + value_loss + self.config.bc_weight * error
+        self._step(loss, "critic", "actor")
+        self._move_targets()
+        self.steps += 1
+        return {
+            **metrics,
+            "loss": loss.detach(),
+            "value_loss": value_loss.detach(),
+            "bc_error": error.detach(),
+            "weight": weight.mean(),
+            "advantage_std": advantage.std(correction=0),
+        }
+
+    def _decay_rates(self) -> None:
+        c = self.config
+        if c.decay_steps:
+            self._decay("actor", c.actor_lr, c.decay_steps)
+            self._decay("critic", c.critic_lr, c.decay_steps)
+
+    def _learning_target(self, batch: Batch, task: Tensor) -> tuple[Tensor, SampledActions]:
+        """Return the targets (B,), and actions of the policy at s' for the conservative term."""
+        if self.config.bootstraps:
+            return self._target(batch, self._augment(batch.next_images), task)
+        none = SampledActions(batch.actions[:, None][:, :0], batch.actions[:, :0])
+        return self._returns(batch), none
+
+    @torch.no_grad()
+    def _mean_q(self, latent: Tensor, batch: Batch, task: Tensor) -> Tensor:
+        """Return the heads' mean value (B,) of the demonstrated actions, a constant."""
+        q: Tensor = self.critic(latent, batch.proprio, task, batch.actions[:, None])
+        return q[:, :, 0].mean(0)
+
+    def _weighted_error(
+        self, batch: Batch, mean: Tensor, advantage: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the weighted squared error, a mean over the weights, and the weights (B,).
+
+        Args:
+            batch: Transitions; those of failed episodes weigh nothing.
+            mean: Of the policy at s, before tanh, shape (B, 7).
+            advantage: Of the demonstrated actions, shape (B,).
+        """
+        kind = self.config.advantage
+        if self.steps < self.config.clone_steps:
+            kind = "none"
+        weight = advantage_weights(advantage, kind, self.config.advantage_scale)
+        weight = weight * batch.succeeded
+        error = self._squared_error(self._expected(mean), batch)
+        return (weight * error).sum() / weight.sum().clamp(min=1.0), weight
+
+    @property
+    def critic_steps(self) -> int:
+        """See `Agent`."""
+        return self.steps
+
+
+def advantage_weights(advantage: Tensor, kind: str, scale: float) -> Tensor:
+    """Return the weights of demonstrated actions, of the shape of their advantages.
+
+    Args:
+        advantage: A = Q - V; a constant.
+        kind: One of `ADVANTAGES`.
+        scale: Of the advantage, for `exp`.
+    """
+    if kind == "none":
+        return torch.ones_like(advantage)
+    if kind == "binary":
+        return (advantage > 0.0).float()
+    return (advantage / scale).exp().clamp(max=LARGEST_WEIGHT)
