@@ -6,6 +6,7 @@ import argparse
 import copy
 import io
 import warnings
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from ptr_common.arguments import positive_int
 from ptr_common.images import resize_area
 from ptr_policy_node.bundle import FORMS, BundleInfo, CameraSpec, write_bundle
 from ptr_policy_node.policy import load_bundle
@@ -45,7 +47,7 @@ def main(argv: list[str]) -> None:
 
     step = chosen_step(args.run) if args.step is None else args.step
     path = find_checkpoint(args.run, step)
-    checkpoint = load_checkpoint(path)
+    checkpoint = acting_by(load_checkpoint(path), args.act, args.act_samples)
     bundle_id = export(checkpoint, path, args.out, args.format, overwrite=args.overwrite)
     load_bundle(args.out, backend=args.format)  # as the policy node will
     print(f"{args.out}: bundle {bundle_id} of {path}")
@@ -74,11 +76,50 @@ def make_parser() -> argparse.ArgumentParser:
         "or TorchScript (default: %(default)s)",
     )
     parser.add_argument(
+        "--act",
+        choices=("mode", "best_of_n"),
+        help="how an agent with a critic acts: the policy's mode, or of drawn motions the one of "
+        "the largest min Q (default: agent.act of the configuration)",
+    )
+    parser.add_argument(
+        "--act-samples",
+        type=positive_int,
+        metavar="N",
+        help="motions drawn for best_of_n (default: agent.act_samples of the configuration)",
+    )
+    parser.add_argument(
         "--overwrite",
         action="store_true",
         help="replace an existing bundle (default: off, it is refused)",
     )
     return parser
+
+
+def acting_by(
+    checkpoint: Checkpoint, act: str | None, samples: int | None = None
+) -> Checkpoint:
+    """Return a checkpoint whose agent acts in another way.
+
+    Args:
+        checkpoint: The checkpoint.
+        act: `mode` or `best_of_n`; None: as it is configured.
+        samples: Motions drawn for `best_of_n`; None: as configured.
+
+    Raises:
+        TrainingError: If its agent has no critic.
+    """
+    from ptr_training.training.config import override
+
+    changes = {"agent.act": act, "agent.act_samples": samples}
+    overrides = [f"{key}={value}" for key, value in changes.items() if value is not None]
+    if not overrides:
+        return checkpoint
+    if not hasattr(checkpoint.config.agent, "act"):
+        raise TrainingError(
+            f"--act and --act-samples are for agents with a critic; {checkpoint.config.agent_name} "
+            "has none"
+        )
+    return replace(checkpoint, config=override(checkpoint.config, overrides))
 
 
 def export(
@@ -265,6 +306,8 @@ def bundle_info(checkpoint: Checkpoint, source: Path) -> BundleInfo:
             "path": str(source),
             "step": checkpoint.step,
             "agent_steps": checkpoint.agent["steps"],
+            "gripper": "binary" if checkpoint.data_spec.binary_gripper else "continuous",
+            "act": getattr(checkpoint.config.agent, "act", "mode"),
         },
         code_version=version("ptr_training"),
         action_low=info.action_low,

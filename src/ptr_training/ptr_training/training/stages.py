@@ -107,14 +107,7 @@ def start_finetuning(
     split = split_episodes(target, config.finetune.holdout, config.seed)
     data = _describe_finetuning(config, origin, target, prior, split)
     prior_parts = _transitions(config, prior, task_ids)
-    target_part = Transitions(
-        target,
-        task_ids,
-        [*split[0], *_failures(config, target)],
-        config.rewarded_steps,
-        target=True,
-        failures=config.uses_failures,
-    )
+    target_part = _target_transitions(config, target, task_ids, split[0])
     parts = [*prior_parts, target_part]
     _check_failures(config, parts)
     if saved:
@@ -254,6 +247,20 @@ def _transitions(
         )
         parts.append(part)
     return parts
+
+
+def _target_transitions(
+    config: Config, target: EpisodeStore, task_ids: TaskIds, train: Sequence[int]
+) -> Transitions:
+    """Return the transitions of the demonstrations `train`, and of failures where asked for."""
+    return Transitions(
+        target,
+        task_ids,
+        [*train, *_failures(config, target)],
+        config.rewarded_steps,
+        target=True,
+        failures=config.uses_failures,
+    )
 
 
 def _failures(config: Config, target: EpisodeStore) -> list[int]:

@@ -167,7 +167,7 @@ def _add_demonstrator_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of how well it is demonstrated."""
     for option, share in (
         ("--wrong-moves", "steps that lead away from where they should"),
-        ("--hesitation", "closings and openings before which the arm waits"),
+        ("--hesitation", "steps in which the arm waits on its way"),
         ("--detours", "episodes with a detour"),
         ("--misses", "descents on which the gripper closes too early"),
     ):

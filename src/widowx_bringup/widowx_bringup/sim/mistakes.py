@@ -18,7 +18,7 @@ from .expert import CLOSED, LONGEST_STEP, OPEN
 WRONG_STEPS = (1, 3)
 """Shortest and longest wrong move [control steps]."""
 
-PAUSE_STEPS = (3, 8)
+PAUSE_STEPS = (1, 4)
 """Shortest and longest hesitation [control steps]."""
 
 DETOUR_STEPS = (5, 9)
@@ -26,6 +26,9 @@ DETOUR_STEPS = (5, 9)
 
 DETOUR_START = (2, 12)
 """First and last step at which a detour may begin."""
+
+SHORTEST_STEP = 0.01
+"""Length of a step above which the arm is on its way [m]."""
 
 MISS_STEPS = 3
 """Steps for which the gripper closes on nothing."""
@@ -40,7 +43,8 @@ class Mistakes:
 
     Attributes:
         wrong_moves: Share of the steps that lead away from where they should.
-        hesitation: Share of the closings and openings of the gripper before which the arm waits.
+        hesitation: Share of the steps in which the arm waits on its way; it never waits where
+            the gripper is to close or to open.
         detours: Share of the episodes with a detour.
         misses: Share of the descents on which the gripper closes too early.
     """
@@ -77,7 +81,7 @@ class ImperfectDemonstrator:
         self._motion = np.zeros(6)  # of the present mistake
         self._gripper: float | None = None  # of the present mistake; None: the expert's
         self._can_miss = True  # until the arm has risen again
-        self._hand = OPEN  # what the gripper was last asked to do without a mistake
+        self._hand = OPEN  # what the expert last asked of the gripper
         self._detour_at = -1
         if rng.random() < mistakes.detours:
             self._detour_at = int(rng.integers(DETOUR_START[0], DETOUR_START[1] + 1))
@@ -96,6 +100,8 @@ class ImperfectDemonstrator:
 
     def _begin(self, right: np.ndarray, proprio: np.ndarray) -> None:
         """Begin a mistake, or none."""
+        moves = right[6] == self._hand and np.linalg.norm(right[:3]) > SHORTEST_STEP
+        self._hand = right[6]
         low, is_open = proprio[2] < MISS_HEIGHT, proprio[6] > 0.9
         descends = bool(low and is_open and right[6] == OPEN)
         if not low:
@@ -107,12 +113,12 @@ class ImperfectDemonstrator:
                 return
         if self._step == self._detour_at:
             self._start(self._away_from(right), OPEN, self._duration(DETOUR_STEPS))
-        elif right[6] != self._hand:
-            if self._rng.random() < self._mistakes.hesitation:
-                self._start(np.zeros(6), self._hand, self._duration(PAUSE_STEPS))
-            self._hand = right[6]
         elif self._rng.random() < _start_rate(self._mistakes.wrong_moves, WRONG_STEPS):
             self._start(self._away_from(right), None, self._duration(WRONG_STEPS))
+        elif moves and self._rng.random() < _start_rate(
+            self._mistakes.hesitation, PAUSE_STEPS
+        ):
+            self._start(np.zeros(6), None, self._duration(PAUSE_STEPS))
 
     def _start(self, motion: np.ndarray, gripper: float | None, steps: int) -> None:
         self._motion, self._gripper, self._left = motion, gripper, steps
