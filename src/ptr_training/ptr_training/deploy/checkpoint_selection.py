@@ -168,4 +168,5 @@ def evaluate(agent: Agent, checkpoint: Checkpoint, episode: Episode) -> Trend:
     difference = scaled_modes - normalize_actions(actions, low, high)
     active = np.array(data_spec.action_active)
     error = (difference[:, active] ** 2).mean(axis=1)
-    return Trend(episode.id, q, error, td_error)
+    returns = getattr(agent.config, "possible_returns", (-np.inf, np.inf))
+    return Trend(episode.id, q, error, td_error, returns)

@@ -49,6 +49,7 @@ def write_report(
         "rule": RULES[selection.rule],
         "choices": steps,
         "demonstrations": len(trends[selection.best.step]),
+        "evidence": selection.evidence,
     }
     _write_json(folder / "choice.json", choice)
 
@@ -57,8 +58,8 @@ def table(selection: Selection) -> str:
     """Return the values of every checkpoint for a terminal, a star at each rule's choice."""
     header = ("step", "Spearman", "± s.e.", "rising", "error", "TD error", "")
     rows = [_table_row(selection, score) for score in selection.scores]
-    text = text_table(header, rows, align="rrrrrrl")
-    return f"{text}\n{selection.note}" if selection.note else text
+    lines = [text_table(header, rows, align="rrrrrrl"), selection.evidence, selection.note]
+    return "\n".join(filter(None, lines))
 
 
 def _table_row(selection: Selection, score: Score) -> tuple[str, ...]:
@@ -68,7 +69,7 @@ def _table_row(selection: Selection, score: Score) -> tuple[str, ...]:
     return (
         str(score.step),
         f"{score.spearman:.3f}{stars['q_trend']}",
-        f"{score.standard_error:.3f}",
+        "–" if math.isnan(score.standard_error) else f"{score.standard_error:.3f}",
         f"{score.rising:.2f}",
         f"{score.error:.4f}{stars['error']}",
         f"{score.td_error:.4f}{stars['td_error']}",

@@ -11,6 +11,8 @@ q_trend: PTR (paper §4.2 and Appendix F): a valid Q function rises along a demo
     one standard error of the best mean the latest is taken, which has learnt most from the
     demonstrations. A critic that has only just begun to learn may rise for no good reason:
     those with less than half the critic's updates of the last checkpoint are no candidates.
+    Neither are those whose Q has left the returns that can occur: a critic that diverges can
+    rise most regularly of all. Where every critic has left them the error decides.
     The plot has one panel per checkpoint, as the paper's figure 16, so that an eye can
     overrule.
 error: the smallest mean squared error of the policy's mode, the rule of every agent without
@@ -35,6 +37,12 @@ RULES = {
 
 LEAST_CRITIC_SHARE = 0.5  # of the last checkpoint's critic updates, for a candidate
 
+LEAST_INSIDE = 0.95
+"""Least share of the steps at which a candidate's Q is a return that can occur."""
+
+MARGIN = 0.25
+"""What Q may leave the returns that can occur by, as a share of their range: Q is an estimate."""
+
 
 @dataclass(frozen=True)
 class Trend:
@@ -44,6 +52,8 @@ class Trend:
     q: np.ndarray  # (T, 2) of both heads at the demonstrated actions; NaN without critic
     error: np.ndarray  # (T,) squared error of the policy's mode, scale -1..1
     td_error: np.ndarray  # (T,) squared TD error; NaN without critic
+    # lowest and highest return that can occur
+    returns: tuple[float, float] = (-np.inf, np.inf)
 
 
 @dataclass(frozen=True)
@@ -52,11 +62,12 @@ class Score:
 
     step: int
     spearman: float  # mean rank correlation of time and Q; NaN without critic
-    standard_error: float  # of that mean over the demonstrations; 0 for a single one
+    standard_error: float  # of that mean over the demonstrations; NaN for a single one
     rising: float  # fraction of neighbouring steps at which Q rises; NaN without critic
     error: float  # mean squared error of the mode, scale -1..1, learnt dimensions
     td_error: float = float("nan")  # mean squared TD error; NaN without critic
     critic_steps: int = 0  # updates that the critic has had, pre-training included
+    inside: float = 1.0  # share of the steps at which Q is a return that can occur
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,26 @@ class Selection:
     def best(self) -> Score:
         """The checkpoint to deploy."""
         return self.choices[self.rule]
+
+    @property
+    def evidence(self) -> str:
+        """A sentence if the trend of Q is no evidence for the choice, else empty."""
+        best = self.best
+        if self.rule == "error" and "q_trend" not in self.choices:
+            return ""
+        if best.inside < LEAST_INSIDE:
+            return (
+                f"no evidence: {1 - best.inside:.0%} of Q are returns that cannot occur, at every "
+                "checkpoint; the smallest held-out error is taken"
+            )
+        if np.isnan(best.standard_error):
+            return "no evidence: of one held-out demonstration the error is not known"
+        if best.spearman < 2.0 * best.standard_error:
+            return (
+                f"no evidence: the trend of Q, {best.spearman:.2f} ± {best.standard_error:.2f}, "
+                "is not two standard errors above zero"
+            )
+        return ""
 
     @property
     def note(self) -> str:
@@ -107,17 +138,32 @@ def score(step: int, trends: Sequence[Trend], critic_steps: int = 0) -> Score:
         error=float(errors.mean()),
         td_error=float(td_errors.mean()),
         critic_steps=critic_steps,
+        inside=_share_inside(trends),
     )
 
 
 def _standard_error(values: np.ndarray) -> float:
     """Return the standard error of the mean of values (N,).
 
-    It is 0 for a single value, and NaN if one value is NaN.
+    It is NaN for a single value, and if one value is NaN.
     """
     if len(values) == 1:
-        return float(0.0 * values[0])  # NaN stays NaN
+        return float("nan")
     return float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _share_inside(trends: Sequence[Trend]) -> float:
+    """Return the share of all steps at which min Q is a return that can occur, with a margin.
+
+    It is 1 without critic.
+    """
+    inside = []
+    for trend in trends:
+        low, high = trend.returns
+        margin = MARGIN * (high - low) if np.isfinite(high - low) else 0.0
+        q = trend.q.min(axis=1)
+        inside.append(np.isnan(q) | ((q >= low - margin) & (q <= high + margin)))
+    return float(np.concatenate(inside).mean())
 
 
 def _rising_fraction(sequences: Sequence[np.ndarray]) -> float:
@@ -182,10 +228,14 @@ def choose(scores: Sequence[Score], rule: str) -> Score:
         return min(candidates, key=lambda score: score.error)
     least = LEAST_CRITIC_SHARE * candidates[-1].critic_steps
     candidates = [score for score in candidates if score.critic_steps >= least]
+    possible = [score for score in candidates if score.inside >= LEAST_INSIDE]
+    if not possible:
+        return min(candidates, key=lambda score: score.error)
+    candidates = possible
     if rule == "td_error":
         return min(candidates, key=lambda score: score.td_error)
     best = max(candidates, key=lambda score: score.spearman)
-    close = best.spearman - best.standard_error
+    close = best.spearman - np.nan_to_num(best.standard_error)
     return max(
         (score for score in candidates if score.spearman >= close),
         key=lambda score: score.step,

@@ -64,10 +64,16 @@ def test_table_has_a_star_at_each_choice_and_an_arrow_at_the_best(
     ]
 
 
+def test_table_says_where_there_is_no_evidence() -> None:
+    vague = Score(100, 0.1, 0.1, 0.5, 0.2)
+    text = table(Selection([vague], {"q_trend": vague, "error": vague}, "q_trend"))
+    assert text.splitlines()[-1].startswith("no evidence: the trend of Q, 0.10 ± 0.10")
+
+
 def test_table_of_an_agent_without_critic_has_no_note() -> None:
     text = table(Selection([CLONE], {"error": CLONE}, "error"))
     assert text.splitlines()[1:] == [
-        "  50      nan      nan     nan  0.1000*      nan   <- chosen"
+        "  50      nan        –     nan  0.1000*      nan   <- chosen"
     ]
 
 
@@ -87,6 +93,8 @@ def test_report_holds_the_values_and_the_choice(
         "rule": RULES["q_trend"],
         "choices": {"q_trend": 100, "error": 50, "td_error": 50},
         "demonstrations": 2,
+        "inside": 1.0,
+        "evidence": "",
     }
     scores = json.loads((tmp_path / "q_trend.json").read_text())
     assert [score["step"] for score in scores] == [50, 100]

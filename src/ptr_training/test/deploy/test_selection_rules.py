@@ -118,8 +118,7 @@ def test_standard_error_is_that_of_the_mean_over_demonstrations() -> None:
     both = [make_trend([0.0, 1.0, 2.0]), make_trend([2.0, 1.0, 0.0])]
     expected = np.std([1.0, -1.0], ddof=1) / np.sqrt(2)
     assert score(1, both).standard_error == pytest.approx(expected)
-    assert score(1, both[:1]).standard_error == 0.0
-    assert score(1, [make_trend([2.0, 2.0])]).standard_error == 0.0
+    assert math.isnan(score(1, both[:1]).standard_error)  # one value has no error
 
 
 def test_a_missing_q_value_makes_the_rising_fraction_unknown() -> None:
@@ -239,7 +238,46 @@ def test_the_error_ignores_how_often_a_critic_was_updated() -> None:
     assert choose([early, make_score(2)], "error").step == 1
 
 
+def test_a_critic_that_left_the_possible_returns_is_no_candidate() -> None:
+    diverged = make_score(2, 0.98, inside=0.94)
+    assert choose([make_score(1, 0.3), diverged], "q_trend").step == 1
+    assert choose([make_score(1, 0.3), replace(diverged, inside=0.95)], "q_trend").step == 2
+    scores = [make_score(1, 0.3, inside=0.0, error=0.5), replace(diverged, error=0.9)]
+    assert choose(scores, "q_trend").step == 1  # none is possible: the smallest error
+
+
+@pytest.mark.parametrize(
+    ("q", "share"), [(1.25, 1.0), (1.26, 0.75), (-0.25, 1.0), (-0.26, 0.75)]
+)
+def test_q_may_leave_the_possible_returns_by_a_quarter(q: float, share: float) -> None:
+    trend = make_trend([0.0, 0.5, 1.0, q], [9.0, 9.0, 9.0, q], returns=(0.0, 1.0))
+    assert score(1, [trend]).inside == share
+
+
+def test_with_one_demonstration_the_best_is_taken_and_no_error_invented() -> None:
+    nan = {"standard_error": NAN}
+    scores = [make_score(1, 0.9, **nan), make_score(2, 0.8, **nan)]
+    assert choose(scores, "q_trend").step == 1
+
+
 # Selection
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"spearman": 0.4, "standard_error": 0.2}, ""),
+        ({"spearman": 0.39, "standard_error": 0.2}, "not two standard errors above zero"),
+        ({"standard_error": NAN}, "of one held-out demonstration"),
+        ({"inside": 0.5}, "50% of Q are returns that cannot occur"),
+    ],
+)
+def test_missing_evidence_is_said(changes: dict[str, float], text: str) -> None:
+    only = replace(make_score(1, 0.5), **changes)
+    evidence = Selection([only], {"q_trend": only, "error": only}, "q_trend").evidence
+    assert evidence.startswith("no evidence: ") if text else evidence == ""
+    assert text in evidence
+    assert Selection([only], {"error": only}, "error").evidence == ""
 
 
 def test_the_deciding_rule_gives_the_best_and_a_note_names_the_others() -> None:

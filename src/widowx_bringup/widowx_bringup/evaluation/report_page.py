@@ -211,6 +211,8 @@ def _read_run(method: str, run: Path) -> TrainedRun:
         f"Chosen: step {choice['step']}, the {choice['rule']}, "
         f"on {choice['demonstrations']} demonstrations."
     )
+    if choice.get("evidence"):
+        sentence += f" {choice['evidence'].capitalize()}."
     plots = sorted((run / "select").glob("*.png"))
     return TrainedRun(method, summary, config, sentence, plots)
 
