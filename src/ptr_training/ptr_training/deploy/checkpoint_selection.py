@@ -63,20 +63,20 @@ def select(run: Path, target: Path | None = None, rule: str | None = None) -> Se
     # PyTorch is imported only when a selection really starts
     import torch
 
+    from ptr_common.progress import StepProgress
     from ptr_training.training.build import restore_agent
     from ptr_training.training.checkpoint import (
         find_checkpoint,
         list_checkpoints,
         load_checkpoint,
     )
-    from ptr_training.training.progress import Progress
 
     newest = load_checkpoint(find_checkpoint(run))  # its errors name what is missing
     demonstrations = held_out(run, target)
     paths = list_checkpoints(run)
     trends: dict[int, list[Trend]] = {}
     scores = []
-    with Progress("select", len(paths), "checkpoint") as progress:
+    with StepProgress("select", len(paths), "checkpoint") as progress:
         for step, path in paths.items():
             checkpoint = load_checkpoint(path)
             agent = restore_agent(checkpoint, torch.device("cpu"))

@@ -23,6 +23,7 @@ import torch
 from tqdm import tqdm
 
 from ptr_common.files import atomic_file
+from ptr_common.progress import StepProgress, format_duration
 from ptr_training.agents import Agent
 from ptr_training.data.batch import Batch
 from ptr_training.data.distributed import DistributedContext, joined_group
@@ -35,7 +36,6 @@ from .build import restore_agent
 from .checkpoint import Checkpoint, find_checkpoint, list_checkpoints, load_checkpoint
 from .config import Config, FinetuneConfig, StageConfig
 from .metrics_log import MetricsLog
-from .progress import Progress, format_duration
 
 FREE_TO_CHANGE = frozenset(
     {
@@ -152,7 +152,7 @@ class _Run:
         with (
             _stop_signals() as signals,
             MetricsLog(self.out if leads else None, first) as log,
-            Progress(self.out.name, total, "step", done=first, shown=leads) as progress,
+            StepProgress(self.out.name, total, "step", done=first, shown=leads) as progress,
         ):
             steps = range(first + 1, total + 1)
             for step, (batch, sampler) in zip(steps, batches, strict=False):
@@ -172,7 +172,7 @@ class _Run:
         step: int,
         sampler: torch.Tensor,
         log: MetricsLog,
-        progress: Progress,
+        progress: StepProgress,
         *,
         stopped: bool,
     ) -> None:

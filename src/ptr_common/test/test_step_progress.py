@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from ptr_training.training import progress
-from ptr_training.training.progress import Progress, format_duration
+from ptr_common import progress
+from ptr_common.progress import StepProgress, format_duration
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_a_line_has_the_rate_since_the_last_one_and_the_time_left(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Progress("run", 1000, "step", done=100) as shown:
+    with StepProgress("run", 1000, "step", done=100) as shown:
         clock[0] += 10.0
         shown.report(150, "loss 0.5")
         clock[0] += 10.0
@@ -35,7 +35,7 @@ def test_a_line_has_the_rate_since_the_last_one_and_the_time_left(
 def test_a_line_without_progress_does_not_guess_the_time_left(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Progress("run", 10, "step") as shown:
+    with StepProgress("run", 10, "step") as shown:
         clock[0] += 1.0
         shown.report(0, "waiting")
     assert "0.00 steps/s, ? left" in capsys.readouterr().err
@@ -44,7 +44,7 @@ def test_a_line_without_progress_does_not_guess_the_time_left(
 def test_nothing_is_shown_where_another_process_shows_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with Progress("run", 10, "step", shown=False) as hidden:
+    with StepProgress("run", 10, "step", shown=False) as hidden:
         hidden.advance()
         hidden.show("loss 1")
         hidden.report(1, "loss 1")
@@ -55,7 +55,7 @@ def test_a_terminal_has_a_bar_and_no_lines(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with Progress("run", 4, "step", done=1) as shown:
+    with StepProgress("run", 4, "step", done=1) as shown:
         shown.advance()
         shown.show("loss 0.5")
         shown.report(2, "loss 0.5")
