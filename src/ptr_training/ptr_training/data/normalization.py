@@ -191,11 +191,10 @@ def split_episodes(
     successes = [
         index for index, entry in enumerate(store.entries) if entry.outcome == "success"
     ]
-    if holdout < 1 or len(successes) <= holdout:
+    if len(successes) <= holdout:
         raise TrainingError(
             f"{store.path} has {len(successes)} successful demonstrations and {holdout} are "
-            "to be held out; at least one must be held out for `ptr select` and one must "
-            "remain: record more or change --holdout"
+            "to be held out; at least one must remain: record more or change --holdout"
         )
 
     order = np.random.default_rng(seed).permutation(successes).tolist()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> None:
     """Choose the checkpoint to deploy from its Q values on held-out demonstrations."""
     args = make_parser().parse_args(argv)
-    selection = select(args.run, args.target, args.rule)
+    selection = select(args.run, args.target, args.rule, args.held_out)
     print(table(selection))
     print(f"{args.run / 'select'}: wrote {', '.join(FILES)}")
 
@@ -41,6 +41,13 @@ def make_parser() -> argparse.ArgumentParser:
         "(default: the path that the run recorded)",
     )
     parser.add_argument(
+        "--held-out",
+        type=Path,
+        metavar="STORE",
+        help="episode store with demonstrations that the run never saw, "
+        "(default: those that it held out)",
+    )
+    parser.add_argument(
         "--rule",
         choices=sorted(RULES),
         help="what to compare (default: q_trend for PTR, error for agents without critic)",
@@ -48,13 +55,19 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def select(run: Path, target: Path | None = None, rule: str | None = None) -> Selection:
+def select(
+    run: Path,
+    target: Path | None = None,
+    rule: str | None = None,
+    others: Path | None = None,
+) -> Selection:
     """Score every checkpoint of a run, choose one and write `select/`.
 
     Args:
         run: Run folder of `ptr finetune`.
         target: Episode store with the demonstrations, if it was moved.
         rule: One of `RULES`; None takes that of the agent.
+        others: Episode store with other demonstrations; None takes those held out.
 
     Raises:
         TrainingError: If the run has no held-out demonstrations, or the rule needs a critic
@@ -73,6 +86,14 @@ def select(run: Path, target: Path | None = None, rule: str | None = None) -> Se
 
     newest = load_checkpoint(find_checkpoint(run))  # its errors name what is missing
     demonstrations = held_out(run, target)
+    if others is not None:
+        demonstrations = unseen(run, newest, others)
+    if not demonstrations:
+        raise TrainingError(
+            f"{run} was trained on every demonstration; name a store with others by --held-out, "
+            "or fine-tune with --holdout N. Without a choice `ptr bundle` takes the newest "
+            "checkpoint"
+        )
     paths = list_checkpoints(run)
     trends: dict[int, list[Trend]] = {}
     scores = []
@@ -119,6 +140,33 @@ def held_out(run: Path, target: Path | None) -> list[Episode]:
         )
     ids = set(source["holdout"])
     return [episode for episode in store if episode.id in ids]
+
+
+def unseen(run: Path, checkpoint: Checkpoint, others: Path) -> list[Episode]:
+    """Return the successful demonstrations of a store that a run did not train on.
+
+    Args:
+        run: Run folder of `ptr finetune`.
+        checkpoint: One of its checkpoints.
+        others: Episode store.
+
+    Raises:
+        TrainingError: If the store is the one it trained on, does not fit, or holds none.
+    """
+    from ptr_training.data.normalization import check_compatible
+
+    store = EpisodeStore.open(others)
+    if store.fingerprint == _target_source(run)["sha256"]:
+        raise TrainingError(
+            f"--held-out {others} is the store that {run} trained on; name one with others"
+        )
+    check_compatible(checkpoint.data_spec, checkpoint.info, store)
+    for name in store.tasks:
+        checkpoint.task_ids.id(name)  # an unknown task is refused
+    demonstrations = [episode for episode in store if episode.success]
+    if not demonstrations:
+        raise TrainingError(f"--held-out {others} holds no successful demonstration")
+    return demonstrations
 
 
 def _target_source(run: Path) -> dict[str, Any]:

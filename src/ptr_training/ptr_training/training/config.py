@@ -40,7 +40,7 @@ _LEAST_AND_LARGEST: dict[str, tuple[float, float]] = {
     "finetune.steps": (1, math.inf),
     "finetune.checkpoint_every": (1, math.inf),
     "finetune.keep": (0, math.inf),
-    "finetune.holdout": (1, math.inf),
+    "finetune.holdout": (0, math.inf),
     "batch_size": (1, math.inf),
     "reserve": (0, math.inf),
     "rewarded_steps": (0, math.inf),
@@ -92,7 +92,8 @@ class FinetuneConfig(StageConfig):
 
     keep: int = 0  # `ptr select` compares them all
     mix: float = 0.9  # fraction of prior transitions in a batch (paper §4.1: τ)
-    holdout: int = 3  # target demonstrations kept from training, for `ptr select`
+    # target demonstrations kept from training, for `ptr select`; 0: all are trained on
+    holdout: int = 0
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -126,6 +127,28 @@ def test_another_store_is_refused(bc: Path, make_store) -> None:
     with pytest.raises(TrainingError, match="is not the store this run trained on") as info:
         main([str(bc), "--target", str(other)])
     assert f"SHA-256 {fingerprint[:12]}…, expected {expected[:12]}…" in str(info.value)
+
+
+def test_run_on_every_demonstration_is_judged_by_others(
+    tmp_path: Path, make_store: Callable[..., Path]
+) -> None:
+    store = write_toy_store(tmp_path / "target", tasks=("new",), per_task=3)
+    preset = tmp_path / "preset.yaml"
+    preset.write_text(yaml.safe_dump({**TINY, "agent": CQL}))
+    run = tmp_path / "run"
+    where = ["--target", str(store), "--out", str(run), "--holdout", "0"]
+    finetune(["--config", str(preset), *where])
+    assert len(json.loads((run / "data.json").read_text())["target"]["train"]) == 3
+    with pytest.raises(TrainingError, match="trained on every demonstration; name a store"):
+        select(run)
+    with pytest.raises(TrainingError, match=r"is the store that .* trained on"):
+        select(run, others=store)
+    with pytest.raises(TrainingError, match="unknown task 'b'"):
+        select(run, others=make_store("strange", tasks=("b",)))
+    others = make_store("others", tasks=("new",), per_task=2)
+    selection = select(run, others=others)
+    assert choice_of(run)["demonstrations"] == 2
+    assert [score.step for score in selection.scores] == [0, 2, 4]
 
 
 def test_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
