@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ptr_common.progress import StepProgress
 from ptr_training.data.episode import Episode
 from ptr_training.data.store import EpisodeStore
 from ptr_training.errors import TrainingError
 
 from .selection_report import FILES, table, write_report
-from .selection_rules import RULES, Selection, Trend, applies, choose, score
+from .selection_rules import RULES, Score, Selection, Trend, applies, choose, score
 
 if TYPE_CHECKING:
     from ptr_training.agents import Agent
@@ -74,26 +76,53 @@ def select(
             that the agent lacks.
     """
     # PyTorch is imported only when a selection really starts
-    import torch
-
-    from ptr_common.progress import StepProgress
-    from ptr_training.training.build import restore_agent
-    from ptr_training.training.checkpoint import (
-        find_checkpoint,
-        list_checkpoints,
-        load_checkpoint,
-    )
+    from ptr_training.agents import AGENTS
+    from ptr_training.training.checkpoint import find_checkpoint, load_checkpoint
 
     newest = load_checkpoint(find_checkpoint(run))  # its errors name what is missing
-    demonstrations = held_out(run, target)
+    demonstrations = _demonstrations(run, newest, target, others)
+    scores, trends = _score_checkpoints(run, demonstrations)
+    choices = {name: choose(scores, name) for name in RULES if applies(name, scores)}
+    agent_name = newest.config.agent_name
+    deciding = rule or AGENTS[agent_name].selection_rule
+    if deciding not in choices:
+        raise TrainingError(
+            f"--rule {deciding} needs a critic, which agent {agent_name} has not; use error"
+        )
+    selection = Selection(scores, choices, deciding)
+    write_report(run / "select", selection, trends)
+    return selection
+
+
+def _demonstrations(
+    run: Path, newest: Checkpoint, target: Path | None, others: Path | None
+) -> list[Episode]:
+    """Return the demonstrations to judge by, see `select`.
+
+    Raises:
+        TrainingError: If there is none that the run did not train on.
+    """
     if others is not None:
-        demonstrations = unseen(run, newest, others)
+        return unseen(run, newest, others)
+    demonstrations = held_out(run, target)
     if not demonstrations:
         raise TrainingError(
             f"{run} was trained on every demonstration; name a store with others by --held-out, "
             "or fine-tune with --holdout N. Without a choice `ptr bundle` takes the newest "
             "checkpoint"
         )
+    return demonstrations
+
+
+def _score_checkpoints(
+    run: Path, demonstrations: Sequence[Episode]
+) -> tuple[list[Score], dict[int, list[Trend]]]:
+    """Return the scores of all checkpoints of a run, and their trends by step."""
+    import torch
+
+    from ptr_training.training.build import restore_agent
+    from ptr_training.training.checkpoint import list_checkpoints, load_checkpoint
+
     paths = list_checkpoints(run)
     trends: dict[int, list[Trend]] = {}
     scores = []
@@ -107,16 +136,7 @@ def select(
             scores.append(score(step, trends[step], agent.critic_steps))
             progress.advance()
             progress.report(len(scores), f"step {step}")
-    choices = {name: choose(scores, name) for name in RULES if applies(name, scores)}
-    deciding = rule or agent.selection_rule
-    if deciding not in choices:
-        agent_name = newest.config.agent_name
-        raise TrainingError(
-            f"--rule {deciding} needs a critic, which agent {agent_name} has not; use error"
-        )
-    selection = Selection(scores, choices, deciding)
-    write_report(run / "select", selection, trends)
-    return selection
+    return scores, trends
 
 
 def held_out(run: Path, target: Path | None) -> list[Episode]:
