@@ -11,6 +11,7 @@ service that hangs begins when the driver falls silent over it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import os
 import subprocess
@@ -29,7 +30,7 @@ os.environ |= {
 }
 
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import String
@@ -108,8 +109,9 @@ def _spin(node: Node) -> None:
     def work() -> None:
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        while rclpy.ok():
-            executor.spin_once(timeout_sec=0.05)
+        with contextlib.suppress(ExternalShutdownException):  # the bench has ended
+            while rclpy.ok():
+                executor.spin_once(timeout_sec=0.05)
 
     threading.Thread(target=work, daemon=True).start()
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from export_bench import QUALITY, make_picture
+from export_bench import QUALITY, make_image
 from PIL import Image  # comes with Matplotlib
 
 from ptr_common.images import resize_area
@@ -40,7 +40,7 @@ def write_episodes(root: Path, episodes: int, frames: int) -> None:
     (root / FOLDER / "config.json").write_text(json.dumps(config))
     quality = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
     pictures = [
-        cv2.imencode(".jpg", make_picture(seed)[..., ::-1], quality)[1].tobytes()
+        cv2.imencode(".jpg", make_image(seed)[..., ::-1], quality)[1].tobytes()
         for seed in range(8)
     ]
     for number in range(episodes):
