@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from probe_rig import ProbeRig  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 
@@ -25,7 +24,7 @@ SECOND = 1_000_000_000
 STEP = (0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 
-class Rig:
+class Rig(ProbeRig):
     """The node under test, and a probe that plays everybody else."""
 
     def __init__(self, *, start: bool = True, **overrides: Any) -> None:
@@ -46,9 +45,7 @@ class Rig:
         kinds = (ArmState, EefCommand, JointState, DiagnosticArray)
         for kind, (topic, messages) in zip(kinds, self.heard.items(), strict=True):
             self.probe.create_subscription(kind, topic, messages.append, qos.STATE)
-        self.executor = SingleThreadedExecutor()
-        for node in (self.node, self.probe):
-            self.executor.add_node(node)
+        self.add_nodes()
         if start:
             self.connect()
 
@@ -69,17 +66,6 @@ class Rig:
     @property
     def executed(self) -> list[EefCommand]:
         return self.heard["arm/executed"]
-
-    def close(self) -> None:
-        self.executor.shutdown()
-        self.node.destroy_node()
-        self.probe.destroy_node()
-
-    def until(self, condition: Callable[[], object], limit: float = 15.0) -> None:
-        deadline = time.monotonic() + limit
-        while not condition():
-            assert time.monotonic() < deadline, "the condition was not met in time"
-            self.executor.spin_once(timeout_sec=0.05)
 
     def command(self, action: Any = STEP, age: float = 0.0) -> int:
         now = time.time_ns()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from ptr_common.action_space import ACTION_HIGH, ACTION_LOW, JOINT_NAMES
 from widowx_bringup.arm.limits import Limits
@@ -11,6 +12,17 @@ from widowx_bringup.arm.protocol import ArmFeatures, JointReading, JointTarget
 from widowx_bringup.arm.refusal import LimitResult, Refusal
 
 LIMITS = Limits()
+START = np.array([0.0, 0.0, 0.2, 0.0, 1.37, 0.0])
+TINY = 1e-6
+
+anything = st.one_of(
+    arrays.arrays(float, st.integers(0, 8), elements=st.floats(width=64)),
+    arrays.arrays(float, 6, elements=st.floats(-4, 4)),
+    st.none(),
+    st.text(),
+    st.lists(st.one_of(st.none(), st.floats()), max_size=8),
+)
+"""What nobody should send: other shapes and types, and numbers that are not finite."""
 
 _EDGE = 1e-6
 """Readings at the edge of the tolerance are drawn this far inside of it [rad]."""

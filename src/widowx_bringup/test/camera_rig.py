@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from probe_rig import ProbeRig
 
 from widowx_bringup.camera.protocol import CameraFeatures
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 FEATURES = CameraFeatures("over_shoulder", 64, 48, 30.0)
 
 
-class CameraRig:
+class CameraRig(ProbeRig):
     """The node under test and a probe that keeps all it publishes.
 
     Args:
@@ -28,7 +29,6 @@ class CameraRig:
     def __init__(self, devices: Mapping[str, DeviceKind], **overrides: Any) -> None:
         import rclpy
         from diagnostic_msgs.msg import DiagnosticArray
-        from rclpy.executors import SingleThreadedExecutor
         from rclpy.parameter import Parameter
         from sensor_msgs.msg import CameraInfo, Image, JointState
 
@@ -60,19 +60,4 @@ class CameraRig:
         ):
             self.probe.create_subscription(kind, topic, messages.append, profile)
         self.node.start()
-        self.executor = SingleThreadedExecutor()
-        for node in (self.node, self.probe):
-            self.executor.add_node(node)
-
-    def close(self) -> None:
-        """Destroy both nodes."""
-        self.executor.shutdown()
-        self.node.destroy_node()
-        self.probe.destroy_node()
-
-    def until(self, condition: Callable[[], object], limit: float = 15.0) -> None:
-        """Spin both nodes until a condition holds."""
-        deadline = time.monotonic() + limit
-        while not condition():
-            assert time.monotonic() < deadline, "the condition was not met in time"
-            self.executor.spin_once(timeout_sec=0.05)
+        self.add_nodes()

@@ -12,10 +12,10 @@ from ptr_training.models.config import NetworkConfig
 from ptr_training.models.critic import Critic, polyak_
 from ptr_training.models.encoders import EncoderEnsemble, make_encoder
 from ptr_training.models.inference_policy import InferencePolicy
-from ptr_training.models.policy import Policy, expected_actions
+from ptr_training.models.policy import Policy, expected_actions, sample_actions
 
 from .agent import Agent
-from .cql_sampling import SampledActions, draw_from_policy
+from .cql_sampling import SampledActions
 from .critic_config import CriticConfig
 
 
@@ -96,7 +96,7 @@ class ActorCritic(Agent):
 
     def _draw(self, mean: Tensor, log_std: Tensor, count: int) -> SampledActions:
         """Draw actions (B, `count`, 7) of the policy from its mean and log std, (B, 7) each."""
-        return draw_from_policy(
+        drawn = sample_actions(
             mean,
             log_std,
             self.active,
@@ -104,6 +104,7 @@ class ActorCritic(Agent):
             self.rng,
             binary_gripper=self.binary_gripper,
         )
+        return SampledActions(*drawn)
 
     def _expected(self, mean: Tensor) -> Tensor:
         """Return the actions (B, 7) that the cloning term compares, from means (B, 7)."""

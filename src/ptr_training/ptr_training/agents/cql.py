@@ -120,7 +120,7 @@ class CQL(ActorCritic):
 
     def _improve(self, batch: Batch) -> Metrics:
         """Update critic, target, actor and temperature once, in the official order."""
-        self._decay_rates()
+        self._decay_rates(since=self.config.clone_steps)
         images = self._augment(batch.images)
         next_images = self._augment(batch.next_images)
         task = self._one_hot(batch.task)
@@ -164,11 +164,12 @@ class CQL(ActorCritic):
         metrics = {**critic_metrics, **actor_metrics}
         return {**metrics, "temperature": temperature, "entropy": entropy}
 
-    def _decay_rates(self) -> None:
+    def _decay_rates(self, since: int) -> None:
+        """Set the rates of actor and critic, which decay from step `since` on."""
         c = self.config
         if c.decay_steps:
-            self._decay("actor", c.actor_lr, c.decay_steps, since=c.clone_steps)
-            self._decay("critic", c.critic_lr, c.decay_steps, since=c.clone_steps)
+            self._decay("actor", c.actor_lr, c.decay_steps, since)
+            self._decay("critic", c.critic_lr, c.decay_steps, since)
 
     @torch.no_grad()
     def _target(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ptr_training.data.distributed import BatchRng
-from ptr_training.models.policy import ACTION_SIZE, sample_actions, snap_gripper
+from ptr_training.models.policy import ACTION_SIZE, snap_gripper
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,6 @@ def join_actions(*parts: SampledActions) -> SampledActions:
     actions = torch.cat([part.actions for part in parts], 1)
     log_densities = torch.cat([part.log_densities for part in parts], 1)
     return SampledActions(actions, log_densities)
-
-
-def draw_from_policy(
-    mean: Tensor,
-    log_std: Tensor,
-    active: Tensor,
-    count: int,
-    rng: BatchRng,
-    *,
-    binary_gripper: bool = False,
-) -> SampledActions:
-    """Draw actions from a tanh-Gaussian policy, see `sample_actions`."""
-    drawn = sample_actions(mean, log_std, active, count, rng, binary_gripper=binary_gripper)
-    return SampledActions(*drawn)
 
 
 def draw_uniform(

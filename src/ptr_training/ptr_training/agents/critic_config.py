@@ -61,9 +61,9 @@ class CriticConfig(AgentConfig):
     # Gaussian; auto: as the data are. Between two values that alone occur, Q has a deep
     # valley that no gradient of a Gaussian crosses (docs/learning.md)
     gripper: str = "continuous"
-    # what a bundle does: the policy's mode, or of `act_samples` drawn motions and the mode,
-    # each with both values of a binary gripper, the one with the largest min Q (the official
-    # code has it as an option)
+    # what a bundle does: the policy's mode, or of `act_samples` motions, the mode's and drawn
+    # ones, each with both values of a binary gripper, the one with the largest min Q (the
+    # official code has it as an option)
     act: str = "mode"
     act_samples: int = 16
 

@@ -126,7 +126,7 @@ class WeightedCQL(CQL):
         """Take one gradient step of critic, value and actor."""
         if self.binary_gripper:
             batch = replace(batch, actions=snap_gripper(batch.actions))
-        self._decay_rates()
+        self._decay_rates(since=0)
         task = self._one_hot(batch.task)
         images = self._augment(batch.images)
         latent, mean, log_std = self._act(images, batch.proprio, task)
@@ -150,12 +150,6 @@ class WeightedCQL(CQL):
             "weight": weight.mean(),
             "advantage_std": advantage.std(correction=0),
         }
-
-    def _decay_rates(self) -> None:
-        c = self.config
-        if c.decay_steps:
-            self._decay("actor", c.actor_lr, c.decay_steps)
-            self._decay("critic", c.critic_lr, c.decay_steps)
 
     def _learning_target(self, batch: Batch, task: Tensor) -> tuple[Tensor, SampledActions]:
         """Return the targets (B,), and actions of the policy at s' for the conservative term."""

@@ -85,7 +85,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--act-samples",
         type=positive_int,
         metavar="N",
-        help="motions drawn for best_of_n (default: agent.act_samples of the configuration)",
+        help="motions that best_of_n chooses from (default: agent.act_samples of the run)",
     )
     parser.add_argument(
         "--overwrite",
@@ -103,7 +103,7 @@ def acting_by(
     Args:
         checkpoint: The checkpoint.
         act: `mode` or `best_of_n`; None: as it is configured.
-        samples: Motions drawn for `best_of_n`; None: as configured.
+        samples: Motions to choose from for `best_of_n`; None: as configured.
 
     Raises:
         TrainingError: If its agent has no critic.

@@ -87,12 +87,12 @@ class Selection:
     def evidence(self) -> str:
         """A sentence if the trend of Q is no evidence for the choice, else empty."""
         best = self.best
-        if self.rule == "error" and "q_trend" not in self.choices:
+        if self.rule == "error":
             return ""
         if best.inside < LEAST_INSIDE:
             return (
-                f"no evidence: {1 - best.inside:.0%} of Q are returns that cannot occur, at every "
-                "checkpoint; the smallest held-out error is taken"
+                "no evidence: Q of every checkpoint leaves the returns that can occur, at this one "
+                f"in {1 - best.inside:.0%} of the steps; the smallest held-out error is taken"
             )
         if np.isnan(best.standard_error):
             return "no evidence: of one held-out demonstration the error is not known"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ptr_training.data.normalization import DataSpec
 
 from .critic import Critic
+from .policy import with_both_grippers
 
 
 class InferencePolicy(nn.Module):
@@ -27,7 +28,7 @@ class InferencePolicy(nn.Module):
             its standard deviation, (B, 7) each.
         critic_encoder: Of the critic, if there is one.
         critic: See `Critic`.
-        candidates: Motions drawn from the policy, among which and the mode the critic
+        candidates: Motions, the mode's and others drawn from the policy, among which the critic
             chooses; 0: the mode is executed. The draws are the same for every image.
         history: T. With more than one, `act` and `q` take images (B, T, H, W, 3) and proprio
             (B, T, 7), the newest last.
@@ -87,14 +88,12 @@ class InferencePolicy(nn.Module):
             latent = self.encoder(self._scaled(image), one_hot)
         mode, std = self.policy.mode(latent, proprio, one_hot)  # type: ignore[operator]
         if self.candidates > 0:
-            mode = self._best(image, latent, proprio, one_hot, mode)
+            mode = self._best(image, latent, proprio, one_hot)
         half = (self.high - self.low) / 2.0
         action = torch.where(self.active, self.low + (mode + 1.0) * half, self.rest)
         return action, torch.where(self.active, std * half, torch.zeros_like(std))
 
-    def _best(
-        self, image: Tensor, latent: Tensor, proprio: Tensor, task: Tensor, mode: Tensor
-    ) -> Tensor:
+    def _best(self, image: Tensor, latent: Tensor, proprio: Tensor, task: Tensor) -> Tensor:
         """Return the candidate (B, 7) in [-1, 1] of the largest min Q.
 
         Args:
@@ -102,18 +101,15 @@ class InferencePolicy(nn.Module):
             latent: Of the policy's encoder, shape (B, Z).
             proprio: Shape (B, 7).
             task: One-hot ids, shape (B, N).
-            mode: Of the policy, shape (B, 7).
         """
         assert self.critic is not None
         assert self.critic_encoder is not None
         mean, log_std = self.policy(latent, proprio, task)
-        drawn = torch.tanh(mean[:, None] + self.noise * log_std.exp()[:, None])  # (B, K, 7)
+        actions = torch.tanh(
+            mean[:, None] + self.noise * log_std.exp()[:, None]
+        )  # (B, K, 7)
         if self.binary_gripper:
-            gripper = torch.full_like(drawn[:, :, 6:], 0.99)
-            opened = torch.cat([drawn[:, :, :6], gripper], 2)
-            closed = torch.cat([drawn[:, :, :6], -gripper], 2)
-            drawn = torch.cat([opened, closed], 1)
-        actions = torch.cat([mode[:, None], drawn], 1)
+            actions = with_both_grippers(actions)
         if not self.shares_encoder:
             latent = self.critic_encoder(self._scaled(image), task)
         values = self.critic(latent, proprio, task, actions).amin(0)  # (B, C)

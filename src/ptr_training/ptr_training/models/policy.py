@@ -131,8 +131,7 @@ def snap_gripper(actions: Tensor) -> Tensor:
 
 def with_both_grippers(actions: Tensor) -> Tensor:
     """Return actions (B, K, 7) with an open gripper, then with a closed one, (B, 2 K, 7)."""
-    gripper = torch.full_like(actions[..., GRIPPER:], 0.99)
-    motion = actions[..., :GRIPPER]
+    motion, gripper = actions[..., :6], torch.full_like(actions[..., 6:], 0.99)
     opened, closed = torch.cat([motion, gripper], -1), torch.cat([motion, -gripper], -1)
     return torch.cat([opened, closed], 1)
 

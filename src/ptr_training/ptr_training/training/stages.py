@@ -128,11 +128,19 @@ def _load_origin(
     """Return a pre-trained checkpoint with changes to its configuration.
 
     Raises:
-        TrainingError: If its agent cannot learn from the target store.
+        TrainingError: If its agent cannot learn from the target store, or has another
+            gripper than the changes ask for.
     """
     saved = load_checkpoint(find_checkpoint(origin))
     check_compatible(saved.data_spec, saved.info, target)
-    return dataclasses.replace(saved, config=override(saved.config, overrides))
+    config = override(saved.config, overrides)
+    found = "binary" if saved.data_spec.binary_gripper else "continuous"
+    if config.agent.gripper not in ("auto", found):
+        raise TrainingError(
+            f"agent.gripper is {config.agent.gripper}, but {origin} was pre-trained with a {found} "
+            "gripper; pre-train anew, or leave agent.gripper as it was"
+        )
+    return dataclasses.replace(saved, config=config)
 
 
 def _ids_from_scratch(

@@ -27,6 +27,7 @@ from ptr_training.models.policy import (
     sample_actions,
     with_both_grippers,
 )
+from ptr_training.training.train import finetune
 
 BINARY = replace(DATA_SPEC, binary_gripper=True)
 ACTIVE = torch.tensor(BINARY.action_active).float()
@@ -223,3 +224,17 @@ def test_gripper_that_is_neither_is_refused_with_its_share(tmp_path: Path) -> No
         TrainingError, match=r"90% of the gripper commands .*--set agent\.gripper=binary"
     ):
         fit_spec([store], 2, 0.05, gripper="auto")
+
+
+def test_fine_tuning_cannot_change_what_the_gripper_is(
+    tmp_path: Path, pretrained: Path, make_store: Callable[..., Path]
+) -> None:
+    target = make_store("target", tasks=("new",), per_task=4)
+    where = ["--from", str(pretrained), "--target", str(target)]
+    where += ["--prior", str(tmp_path / "prior"), "--out", str(tmp_path / "fine")]
+    with pytest.raises(
+        TrainingError, match=r"agent.gripper is binary, but .* with a continuous gripper"
+    ):
+        finetune([*where, "--set", "agent.gripper=binary"])
+    assert not (tmp_path / "fine").exists()
+    finetune([*where, "--set", "agent.gripper=auto"])  # stays what it was

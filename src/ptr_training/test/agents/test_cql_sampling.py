@@ -12,13 +12,11 @@ from torch import Tensor
 from ptr_training.agents.cql_sampling import (
     SampledActions,
     draw_demonstrated,
-    draw_from_policy,
     draw_uniform,
     join_actions,
     uniform_log_density,
 )
 from ptr_training.data.distributed import BatchRng, DistributedContext
-from ptr_training.models.policy import sample_actions
 
 ROWS = torch.arange(6.0)[:, None].expand(6, 7) / 10.0
 
@@ -31,14 +29,6 @@ def make_rng(seed: int = 0) -> BatchRng:
 def test_uniform_density_counts_the_learnt_dimensions_only() -> None:
     assert uniform_log_density(0) == 0.0
     assert uniform_log_density(3) == pytest.approx(math.log(1 / 8))
-
-
-def test_policy_actions_are_those_of_the_policy() -> None:
-    mean, log_std, active = torch.randn(4, 7), torch.randn(4, 7), torch.ones(7)
-    drawn = draw_from_policy(mean, log_std, active, 3, make_rng())
-    actions, log_densities = sample_actions(mean, log_std, active, 3, make_rng())
-    assert torch.equal(drawn.actions, actions)
-    assert torch.equal(drawn.log_densities, log_densities)
 
 
 def test_uniform_actions_fill_the_cube() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_agents import NETWORK, make_agent, make_batch
+from small_agents import make_agent, make_batch
 
 from ptr_training.agents import WeightedCQL
 from ptr_training.agents.weighted import advantage_weights
@@ -90,12 +90,10 @@ def test_failed_episodes_teach_the_critic_and_not_the_actor() -> None:
     metrics = agent.update(half)
     assert float(metrics["weight"]) == 0.5
     assert torch.isfinite(metrics["td_loss"])
-    task = agent._one_hot(batch.task)
     mean = torch.randn(8, 7)
     error, _ = agent._weighted_error(half, mean, torch.zeros(8))
     alone = agent._squared_error(agent._expected(mean), batch)[4:].mean()
     np.testing.assert_allclose(error, alone, rtol=1e-6)
-    assert task.shape[0] == 8
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
@@ -183,4 +181,3 @@ def test_impossible_settings_are_refused(values: dict[str, Any], message: str) -
 def test_summary_names_the_critics_say() -> None:
     assert "weighted by A > 0 from step 0 on" in make_weighted().config.summary
     assert "the critic has no say" in make_weighted(advantage="none").config.summary
-    assert NETWORK.encoder == "small"

@@ -269,7 +269,7 @@ def test_with_one_demonstration_the_best_is_taken_and_no_error_invented() -> Non
         ({"spearman": 0.4, "standard_error": 0.2}, ""),
         ({"spearman": 0.39, "standard_error": 0.2}, "not two standard errors above zero"),
         ({"standard_error": NAN}, "of one held-out demonstration"),
-        ({"inside": 0.5}, "50% of Q are returns that cannot occur"),
+        ({"inside": 0.5}, "in 50% of the steps"),
     ],
 )
 def test_missing_evidence_is_said(changes: dict[str, float], text: str) -> None:
@@ -277,7 +277,8 @@ def test_missing_evidence_is_said(changes: dict[str, float], text: str) -> None:
     evidence = Selection([only], {"q_trend": only, "error": only}, "q_trend").evidence
     assert evidence.startswith("no evidence: ") if text else evidence == ""
     assert text in evidence
-    assert Selection([only], {"error": only}, "error").evidence == ""
+    for choices in ({"error": only}, {"q_trend": only, "error": only}):
+        assert Selection([only], choices, "error").evidence == ""
 
 
 def test_the_deciding_rule_gives_the_best_and_a_note_names_the_others() -> None:

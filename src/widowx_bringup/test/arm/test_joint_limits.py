@@ -7,28 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arm_strategies import LIMITS, distances, passed, readings, refused
+from arm_strategies import (
+    LIMITS,
+    START,
+    TINY,
+    anything,
+    distances,
+    passed,
+    readings,
+    refused,
+)
 from hypothesis import event, given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
 from widowx_bringup.arm.limits import (
     check_reading,
     limit_joints,
 )
 from widowx_bringup.arm.refusal import Kind, LimitResult, Refusal
-
-START = np.array([0.0, 0.0, 0.2, 0.0, 1.37, 0.0])
-TINY = 1e-6
-
-anything = st.one_of(
-    arrays.arrays(float, st.integers(0, 8), elements=st.floats(width=64)),
-    arrays.arrays(float, 6, elements=st.floats(-4, 4)),
-    st.none(),
-    st.text(),
-    st.lists(st.one_of(st.none(), st.floats()), max_size=8),
-)
-
 
 # --- joint limiter --------------------------------------------------------------------------
 

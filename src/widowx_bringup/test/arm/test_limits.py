@@ -8,10 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arm_strategies import LIMITS, allowed_steps, large_steps, passed, refused
+from arm_strategies import (
+    LIMITS,
+    allowed_steps,
+    anything,
+    large_steps,
+    passed,
+    refused,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
 from ptr_common.action_space import ACTION_HIGH, ACTION_LOW
 from widowx_bringup.arm.kinematics import pose, pose_from_proprio
@@ -26,18 +32,6 @@ from widowx_bringup.arm.limits import (
     limit_joints,
 )
 from widowx_bringup.arm.refusal import Kind, LimitResult
-
-START = np.array([0.0, 0.0, 0.2, 0.0, 1.37, 0.0])
-TINY = 1e-6
-
-anything = st.one_of(
-    arrays.arrays(float, st.integers(0, 8), elements=st.floats(width=64)),
-    arrays.arrays(float, 6, elements=st.floats(-4, 4)),
-    st.none(),
-    st.text(),
-    st.lists(st.one_of(st.none(), st.floats()), max_size=8),
-)
-
 
 # --- actions --------------------------------------------------------------------------------
 

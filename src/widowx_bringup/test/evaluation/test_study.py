@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ptr_training.training.config import load_config
 from widowx_bringup.evaluation.study import Study, main
 from widowx_bringup.evaluation.study_plan import StudyPlan, load_plan
 from widowx_bringup.sim import collect, rendering
@@ -60,6 +61,16 @@ def test_a_row_names_the_runs_of_those_it_builds_on() -> None:
     assert "--from out/bc/pretrain" in commands("awbc")[0]
     assert "network.weights=out/mae/pretrain" in commands("mae_bc")[0]
     assert "--retarget" in commands("macaw_retarget")[0]
+
+
+@pytest.mark.parametrize("plan", ["paper", "demo"])
+def test_every_finetuning_holds_out_what_its_checkpoint_is_chosen_by(plan: str) -> None:
+    study = study_of(load_plan(plan))
+    for row in study.plan.rows.values():
+        if "finetune" in row.stages:
+            bases = dict(base.split("=") for base in study._bases(row))
+            config = load_config(row.preset, study._settings(row), bases)
+            assert config.finetune.holdout >= 1, row.name
 
 
 @pytest.fixture

@@ -67,6 +67,28 @@ def test_an_episode_has_at_most_one_detour() -> None:
     assert np.mean(np.array(lengths) > 0) == pytest.approx(0.5, abs=0.1)
 
 
+def test_another_mistake_delays_a_detour_and_does_not_replace_it() -> None:
+    longest = []
+    for seed in range(200):
+        actions = actions_of(Mistakes(wrong_moves=0.6, detours=0.9), HIGH, 60, seed)
+        changes = np.flatnonzero((np.diff(actions, axis=0) != 0).any(1))
+        longest.append(
+            np.diff([-1, *changes, 59])[(actions != RIGHT).any(1)[[*changes, 59]]].max()
+        )
+    assert np.mean(np.array(longest) >= 5) == pytest.approx(0.9, abs=0.07)
+
+
+def test_a_detour_keeps_what_the_gripper_holds() -> None:
+    closed = np.array([*RIGHT[:6], CLOSED])
+    rng = np.random.default_rng(0)
+    demonstrator = ImperfectDemonstrator(
+        lambda _: closed.copy(), Mistakes(detours=0.9), rng
+    )
+    actions = np.array([demonstrator.act(HIGH) for _ in range(40)])
+    assert (actions != closed).any()
+    assert (actions[:, 6] == CLOSED).all()
+
+
 def test_a_grasp_is_missed_at_most_once_until_the_arm_has_risen() -> None:
     always = Mistakes(misses=0.9)
     rng = np.random.default_rng(3)

@@ -10,7 +10,7 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from probe_rig import ProbeRig  # noqa: E402
 from sensor_msgs.msg import CameraInfo, JointState  # noqa: E402
 
 from ptr_common import qos  # noqa: E402
@@ -24,7 +24,7 @@ from widowx_bringup.sim.world import World  # noqa: E402
 PROPRIO = np.array([0.25, 0.0, 0.15, 0.0, 0.0, 0.1, 1.0])
 
 
-class Rig:
+class Rig(ProbeRig):
     """The teleoperator, and a probe that publishes a still scene and keeps the commands."""
 
     def __init__(self) -> None:
@@ -42,23 +42,13 @@ class Rig:
         self.probe.create_subscription(
             EefCommand, "arm/command", self.commands.append, qos.COMMANDS
         )
-        self.executor = SingleThreadedExecutor()
-        for node in (self.node, self.probe):
-            self.executor.add_node(node)
+        self.add_nodes()
         publishers = (self.worlds, self.states, self.infos, self.events)
         self.until(lambda: all(p.get_subscription_count() for p in publishers))
 
     def close(self) -> None:
-        self.executor.shutdown()
-        self.node.destroy_node()
-        self.probe.destroy_node()
+        super().close()
         self.world.close()
-
-    def until(self, condition: Callable[[], object], limit: float = 15.0) -> None:
-        deadline = time.monotonic() + limit
-        while not condition():
-            assert time.monotonic() < deadline, "the condition was not met in time"
-            self.executor.spin_once(timeout_sec=0.02)
 
     def event(self, event: int, task: str = TARGET_TASK) -> None:
         message = EpisodeEvent(episode_id="e1", event=event, task=task)

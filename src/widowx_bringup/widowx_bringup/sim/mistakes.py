@@ -82,7 +82,7 @@ class ImperfectDemonstrator:
         self._gripper: float | None = None  # of the present mistake; None: the expert's
         self._can_miss = True  # until the arm has risen again
         self._hand = OPEN  # what the expert last asked of the gripper
-        self._detour_at = -1
+        self._detour_at = -1  # step of the detour that is still to come, or -1
         if rng.random() < mistakes.detours:
             self._detour_at = int(rng.integers(DETOUR_START[0], DETOUR_START[1] + 1))
 
@@ -92,6 +92,7 @@ class ImperfectDemonstrator:
         if self._left == 0:
             self._begin(right, proprio)
         self._step += 1
+        self._hand = right[6]
         if self._left == 0:
             return right
         self._left -= 1
@@ -101,7 +102,6 @@ class ImperfectDemonstrator:
     def _begin(self, right: np.ndarray, proprio: np.ndarray) -> None:
         """Begin a mistake, or none."""
         moves = right[6] == self._hand and np.linalg.norm(right[:3]) > SHORTEST_STEP
-        self._hand = right[6]
         low, is_open = proprio[2] < MISS_HEIGHT, proprio[6] > 0.9
         descends = bool(low and is_open and right[6] == OPEN)
         if not low:
@@ -111,8 +111,9 @@ class ImperfectDemonstrator:
             if self._rng.random() < self._mistakes.misses:
                 self._start(np.zeros(6), CLOSED, MISS_STEPS)
                 return
-        if self._step == self._detour_at:
-            self._start(self._away_from(right), OPEN, self._duration(DETOUR_STEPS))
+        if 0 <= self._detour_at <= self._step:  # another mistake may have delayed it
+            self._detour_at = -1
+            self._start(self._away_from(right), None, self._duration(DETOUR_STEPS))
         elif self._rng.random() < _start_rate(self._mistakes.wrong_moves, WRONG_STEPS):
             self._start(self._away_from(right), None, self._duration(WRONG_STEPS))
         elif moves and self._rng.random() < _start_rate(
