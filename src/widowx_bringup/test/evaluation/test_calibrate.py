@@ -192,9 +192,7 @@ class Robot:
         self.node.create_timer(0.02, self.tick)
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.node)
-        self.turn: Callable[[], object] = lambda: (
-            None
-        )  # what the test wants to happen meanwhile
+        self.turn: Callable[[], object] = lambda: None  # what the test wants meanwhile
 
     def answer(self, _: Any, response: Any) -> Any:
         response.success, response.message = not self.refusal, self.refusal
@@ -208,6 +206,7 @@ class Robot:
             )
             state.header.stamp = stamp
             self.states.publish(state)
+            self.states.publish(state)  # as an arm that did not answer meanwhile
         if self.shows:
             image = Image()
             image.header.stamp = stamp
@@ -216,7 +215,7 @@ class Robot:
 
     def live(self) -> None:
         self.turn()
-        for _ in range(3):
+        for _ in range(4):
             self.executor.spin_once(timeout_sec=0)
 
     def close(self) -> None:
@@ -254,6 +253,7 @@ def test_commands_answer_pictures_in_an_episode_that_is_discarded(
     assert recording.images.shape == (len(recording.image_ns), 60, 80)
     assert recording.joints.shape == (len(recording.state_ns), 6)
     assert (np.diff(recording.image_ns) > 0).all()
+    assert (np.diff(recording.state_ns) > 0).all(), "a repeated state is one measurement"
     answered = [
         each.observation_stamp.sec * 10**9 + each.observation_stamp.nanosec
         for each in robot.commands

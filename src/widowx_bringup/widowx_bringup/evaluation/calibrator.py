@@ -257,7 +257,9 @@ class Calibrator(Node):
         stamp_ns = to_ns(state.header.stamp)
         moves = bool(state.reason) or np.abs(state.joint_velocities).max() > STILL
         self._still_ns = 0 if moves else self._still_ns or stamp_ns
-        if self._episode:
+        # The arm node may publish one measurement twice; its stamp says that it is the same.
+        repeated = bool(self._states) and self._states[-1][0] == stamp_ns
+        if self._episode and not repeated:
             self._states.append((stamp_ns, np.asarray(state.joint_positions)))
 
     def _on_image(self, buffer: bytes) -> None:
