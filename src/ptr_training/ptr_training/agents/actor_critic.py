@@ -5,14 +5,23 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from ptr_training.data.augment import to_network
+from ptr_training.data.batch import Batch
 from ptr_training.data.normalization import DataSpec
 from ptr_training.models.config import NetworkConfig
 from ptr_training.models.critic import Critic, polyak_
 from ptr_training.models.encoders import EncoderEnsemble, make_encoder
 from ptr_training.models.inference_policy import InferencePolicy
-from ptr_training.models.policy import Policy, expected_actions, sample_actions
+from ptr_training.models.policy import (
+    GRIPPER,
+    Policy,
+    expected_actions,
+    sample_actions,
+    with_both_grippers,
+)
 
 from .agent import Agent
 from .cql_sampling import SampledActions
@@ -109,6 +118,26 @@ class ActorCritic(Agent):
     def _expected(self, mean: Tensor) -> Tensor:
         """Return the actions (B, 7) that the cloning term compares, from means (B, 7)."""
         return expected_actions(mean, binary_gripper=self.binary_gripper)
+
+    @torch.no_grad()
+    def judge_gripper(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what critic and policy think of a binary gripper, without augmentation.
+
+        Args:
+            batch: Transitions.
+
+        Returns:
+            Min Q of an open and of a closed gripper at the motion of the policy's mode, and the
+            probability that the policy opens it; (B,) each.
+        """
+        task = self._one_hot(batch.task)
+        images = to_network(batch.images)
+        latent, mean, _ = self._act(images, batch.proprio, task, learn=False)
+        if self.critic_encoder is not self.encoder:
+            latent = self._encode(self.critic_encoder, images, task, learn=False)
+        both = with_both_grippers(torch.tanh(mean)[:, None])
+        q = self._lower_q(latent, batch.proprio, task, both)
+        return q[:, 0], q[:, 1], torch.sigmoid(mean[:, GRIPPER])
 
     def _move_targets(self) -> None:
         """Move the target networks by `polyak` towards the critic's."""

@@ -62,8 +62,8 @@ class CriticConfig(AgentConfig):
     # valley that no gradient of a Gaussian crosses (docs/learning.md)
     gripper: str = "continuous"
     # what a bundle does: the policy's mode, or of `act_samples` motions, the mode's and drawn
-    # ones, each with both values of a binary gripper, the one with the largest min Q (the
-    # official code has it as an option)
+    # ones, each with both values of a binary gripper that the policy gives 5 % or more, the one
+    # with the largest min Q (the official code has it as an option)
     act: str = "mode"
     act_samples: int = 16
 
@@ -98,6 +98,13 @@ class CriticConfig(AgentConfig):
             "polyak": UP_TO_ONE,
             "act_samples": AT_LEAST_ONE,
         }
+
+    @property
+    def act_summary(self) -> str:
+        """How a bundle acts, in a phrase."""
+        if self.act == "mode":
+            return "acts by its mode"
+        return f"acts by the critic, which chooses from {self.act_samples} motions, and the gripper"
 
     @property
     def possible_returns(self) -> tuple[float, float]:

@@ -1,19 +1,20 @@
-"""Conservative Q-learning whose actor clones the demonstrated actions that its critic approves.
+"""A conservative critic, and an actor that clones: all demonstrated actions, or those it approves.
 
-The actor's loss is the squared error to the demonstrated action, weighted by the advantage
-A(s, a) = Q(s, a) - V(s): wrong moves, pauses and misses of a demonstrator weigh little or
-nothing. With all weights 1 the same learner is a clone, so what the critic contributes can be
-measured. Sources of the weights: AWAC (Nair et al. 2020), CRR (Wang et al. 2020); the paper's
-AW-BC (`awbc.py`) weighs by a critic that is learnt before, this one by a critic that is learnt
-along. `docs/learning.md` has the measurements.
+The actor's loss is the squared error to the demonstrated action. It can be weighted by the
+advantage A(s, a) = Q(s, a) - V(s), so that wrong moves, pauses and misses of a demonstrator weigh
+little or nothing (AWAC, Nair et al. 2020; CRR, Wang et al. 2020; the paper's AW-BC, `awbc.py`,
+weighs by a critic that is learnt before). With all weights 1 the actor is a clone, and the critic
+has its say where the policy acts: `act: best_of_n`. `docs/learning.md` has the measurements.
 
-Critic and actor learn in one step through one encoder. Failed episodes teach the critic alone.
+Cloning comes first, alone. Then the critic begins with the cloned encoder, and both go on, each
+through an encoder of its own unless they share one: what a critic needs of an image costs an actor
+precision. Failed episodes teach the critic alone.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,8 +24,8 @@ from torch import Tensor, nn
 from ptr_training.data.batch import Batch, Sampling
 from ptr_training.errors import TrainingError
 from ptr_training.models.critic import Value
-from ptr_training.models.policy import Policy, snap_gripper
-from ptr_training.models.ranges import POSITIVE, Range
+from ptr_training.models.policy import Policy
+from ptr_training.models.ranges import NOT_NEGATIVE, POSITIVE, Range
 
 from .agent import Metrics, adam, learnt_parameters
 from .cql import CQL
@@ -45,11 +46,12 @@ class WeightedConfig(CQLConfig):
     # at most 20 (AWAC); none: 1, the critic has no say
     advantage: str = "binary"
     advantage_scale: float = 0.03
-    # in the first `clone_steps` updates every weight is 1, and the critic learns already
-    clone_steps: int = 2000
+    # after as many updates of cloning alone the critic begins, with the cloned encoder
+    clone_steps: int = 1500
+    # and after as many of its own its weights count; before, every weight is 1
+    judge_steps: int = 1000
     # of the policy's Gaussian before tanh; its mean alone is learnt
     policy_std: float = 0.3
-    shared_encoder: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,9 +59,9 @@ class WeightedConfig(CQLConfig):
             raise TrainingError(
                 f"agent.advantage is {self.advantage!r}; it must be binary, exp or none"
             )
-        if not self.shared_encoder:
+        if self.independent_encoders:
             raise TrainingError(
-                "agent.shared_encoder is false; agent cql_weighted has one encoder"
+                "agent.independent_encoders is true; agent cql_weighted has one for all heads"
             )
 
     def ranges(self) -> dict[str, Range]:
@@ -68,8 +70,14 @@ class WeightedConfig(CQLConfig):
             **super().ranges(),
             "bc_weight": POSITIVE,
             "advantage_scale": POSITIVE,
+            "judge_steps": NOT_NEGATIVE,
             "policy_std": POSITIVE,
         }
+
+    @property
+    def judges_from(self) -> int:
+        """The first update at which the critic weighs."""
+        return self.clone_steps + self.judge_steps
 
     @property
     def bootstraps(self) -> bool:
@@ -86,12 +94,12 @@ class WeightedConfig(CQLConfig):
         """See `AgentConfig`; it names every departure of the actor."""
         error = "actor's loss: squared error to the demonstrated action"
         if self.advantage == "none":
-            return f"{self.critic_summary}; {error}; the critic has no say"
+            return f"{self.critic_summary}; {error}; {self.act_summary}"
         scale = f"{self.advantage_scale:g}"
         weight = "A > 0" if self.advantage == "binary" else f"exp(A / {scale})"
         return (
             f"{self.critic_summary}; {error}, "
-            f"weighted by {weight} from step {self.clone_steps} on (A = Q - V)"
+            f"weighted by {weight} from step {self.judges_from} on (A = Q - V); {self.act_summary}"
         )
 
 
@@ -116,20 +124,35 @@ class WeightedCQL(CQL):
         )
 
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        parameters = [*learnt_parameters(self.encoder), *self.critic.parameters()]
+        actor = list(self.policy.parameters())
+        if self.critic_encoder is not self.encoder:
+            actor = [*learnt_parameters(self.encoder), *actor]
+        critic = [
+            *learnt_parameters(self.critic_encoder),
+            *self.critic.parameters(),
+            *self.value.parameters(),
+        ]
         return {
-            "critic": adam([*parameters, *self.value.parameters()], self.config.critic_lr),
-            "actor": adam(self.policy.parameters(), self.config.actor_lr),
+            "critic": adam(critic, self.config.critic_lr),
+            "actor": adam(actor, self.config.actor_lr),
         }
 
-    def update(self, batch: Batch) -> Metrics:
+    def _clone(self, batch: Batch) -> Metrics:
+        """Take one gradient step of cloning alone."""
+        task = self._one_hot(batch.task)
+        _, mean, _ = self._act(self._augment(batch.images), batch.proprio, task)
+        error, _ = self._weighted_error(batch, mean, mean.new_zeros(len(mean)))
+        self._step(error, "critic", "actor")  # one of them has the encoder
+        return {"loss": error.detach(), "bc_error": error.detach()}
+
+    def _improve(self, batch: Batch) -> Metrics:
         """Take one gradient step of critic, value and actor."""
-        if self.binary_gripper:
-            batch = replace(batch, actions=snap_gripper(batch.actions))
-        self._decay_rates(since=0)
+        self._decay_rates(since=self.config.clone_steps)
         task = self._one_hot(batch.task)
         images = self._augment(batch.images)
         latent, mean, log_std = self._act(images, batch.proprio, task)
+        if self.critic_encoder is not self.encoder:
+            latent = self._encode(self.critic_encoder, images, task)
         target, next_actions = self._learning_target(batch, task)
         candidates = self._candidates(batch, mean.detach(), log_std.detach(), next_actions)
         loss, metrics = self._critic_loss(batch, latent, task, target, candidates)
@@ -141,7 +164,6 @@ class WeightedCQL(CQL):
         loss = loss + value_loss + self.config.bc_weight * error
         self._step(loss, "critic", "actor")
         self._move_targets()
-        self.steps += 1
         return {
             **metrics,
             "loss": loss.detach(),
@@ -175,17 +197,12 @@ class WeightedCQL(CQL):
             advantage: Of the demonstrated actions, shape (B,).
         """
         kind = self.config.advantage
-        if self.steps < self.config.clone_steps:
+        if self.steps < self.config.judges_from:
             kind = "none"
         weight = advantage_weights(advantage, kind, self.config.advantage_scale)
         weight = weight * batch.succeeded
         error = self._squared_error(self._expected(mean), batch)
         return (weight * error).sum() / weight.sum().clamp(min=1.0), weight
-
-    @property
-    def critic_steps(self) -> int:
-        """See `Agent`."""
-        return self.steps
 
 
 def advantage_weights(advantage: Tensor, kind: str, scale: float) -> Tensor:

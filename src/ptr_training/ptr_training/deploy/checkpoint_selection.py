@@ -19,8 +19,16 @@ from .selection_report import FILES, table, write_report
 from .selection_rules import RULES, Score, Selection, Trend, applies, choose, score
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from ptr_training.agents import Agent
     from ptr_training.training.checkpoint import Checkpoint
+
+OTHER_ACTIONS = 6
+"""Other steps of a demonstration whose actions its own are compared with."""
+
+SMALLEST_MOVE = 0.005
+"""Component of an action, in metres or radians, above which the arm is to move."""
 
 
 def main(argv: list[str]) -> None:
@@ -78,8 +86,10 @@ def select(
     # PyTorch is imported only when a selection really starts
     from ptr_training.agents import AGENTS
     from ptr_training.training.checkpoint import find_checkpoint, load_checkpoint
+    from ptr_training.training.loop import set_up_cpu
 
     newest = load_checkpoint(find_checkpoint(run))  # its errors name what is missing
+    set_up_cpu(newest.config)
     demonstrations = _demonstrations(run, newest, target, others)
     scores, trends = _score_checkpoints(run, demonstrations)
     choices = {name: choose(scores, name) for name in RULES if applies(name, scores)}
@@ -217,6 +227,7 @@ def evaluate(agent: Agent, checkpoint: Checkpoint, episode: Episode) -> Trend:
     """
     import torch
 
+    from ptr_training.agents.actor_critic import ActorCritic
     from ptr_training.data.normalization import normalize_actions
     from ptr_training.data.transitions import episode_batch
 
@@ -230,6 +241,7 @@ def evaluate(agent: Agent, checkpoint: Checkpoint, episode: Episode) -> Trend:
     with torch.inference_mode():
         modes, _ = module.act(*inputs)
         q = module.q(*inputs, torch.from_numpy(actions)).numpy()
+        above = _share_above(module, inputs, actions, q.min(axis=1))
         td_error = agent.td_errors(batch).numpy()
     low, high = data_spec.action_low, data_spec.action_high
     scaled_modes = normalize_actions(modes.numpy(), low, high)
@@ -237,4 +249,36 @@ def evaluate(agent: Agent, checkpoint: Checkpoint, episode: Episode) -> Trend:
     active = np.array(data_spec.action_active)
     error = (difference[:, active] ** 2).mean(axis=1)
     returns = getattr(agent.config, "possible_returns", (-np.inf, np.inf))
-    return Trend(episode.id, q, error, td_error, returns)
+    gripper = None
+    if isinstance(agent, ActorCritic) and agent.binary_gripper:
+        columns = [*agent.judge_gripper(batch), batch.actions[:, 6] > 0.0]
+        gripper = torch.stack([column.float() for column in columns], 1).numpy()
+    return Trend(episode.id, q, error, td_error, returns, above, gripper)
+
+
+def _share_above(
+    module: nn.Module, inputs: tuple[Tensor, ...], actions: np.ndarray, q: np.ndarray
+) -> np.ndarray:
+    """Return the share (T,) of other steps' actions that min Q ranks below the demonstrated one.
+
+    Args:
+        module: The policy with its critic.
+        inputs: Images, proprioception and tasks of T steps.
+        actions: Demonstrated at them, shape (T, 7).
+        q: Their min Q, shape (T,); NaN without critic.
+
+    Returns:
+        NaN without critic, and where the arm was to rest.
+    """
+    import torch
+
+    if np.isnan(q).any() or len(q) < 2:
+        return np.full(len(q), np.nan)
+    offsets = np.unique(np.linspace(1, len(q) - 1, OTHER_ACTIONS).astype(int)).tolist()
+    below = []
+    for offset in offsets:
+        other = torch.from_numpy(np.roll(actions, offset, axis=0))
+        q_other = module.q(*inputs, other)  # type: ignore[operator]
+        below.append(q_other.numpy().min(axis=1) < q)
+    moves = np.abs(actions[:, :6]).max(axis=1) > SMALLEST_MOVE
+    return np.where(moves, np.mean(below, axis=0), np.nan)

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FILES = ("q_trend.csv", "q_trend.json", "q_trend.png", "choice.json")
+"""Files of every selection; one of a critic with a binary gripper has `GRIPPER_PLOT` too."""
+
+GRIPPER_PLOT = "q_gripper.png"
+
+SHOWN = 4
+"""Most demonstrations in the plot of the gripper."""
 
 _ERROR_LABELS = {
     "error": "held-out squared error",
@@ -41,12 +47,13 @@ def write_report(
     scores = [_json_values(score) for score in selection.scores]
     _write_json(folder / "q_trend.json", scores)
     plot(folder / "q_trend.png", trends, selection)
+    plot_gripper(folder / GRIPPER_PLOT, trends[selection.best.step])
     steps = {}
     for rule, choice_of_rule in selection.choices.items():
         steps[rule] = choice_of_rule.step
     choice = {
         **_json_values(selection.best),
-        "rule": RULES[selection.rule],
+        "rule": selection.reason,
         "choices": steps,
         "demonstrations": len(trends[selection.best.step]),
         "evidence": selection.evidence,
@@ -56,9 +63,12 @@ def write_report(
 
 def table(selection: Selection) -> str:
     """Return the values of every checkpoint for a terminal, a star at each rule's choice."""
-    header = ("step", "Spearman", "± s.e.", "rising", "error", "TD error", "")
+    header = (
+        "step", "Spearman", "± s.e.", "rise", "above", "inside", "error", "TD error", ""
+    )  # fmt: skip
     rows = [_table_row(selection, score) for score in selection.scores]
-    lines = [text_table(header, rows, align="rrrrrrl"), selection.evidence, selection.note]
+    text = text_table(header, rows, align="rrrrrrrrl")
+    lines = [text, selection.evidence, selection.note]
     return "\n".join(filter(None, lines))
 
 
@@ -70,11 +80,18 @@ def _table_row(selection: Selection, score: Score) -> tuple[str, ...]:
         str(score.step),
         f"{score.spearman:.3f}{stars['q_trend']}",
         "–" if math.isnan(score.standard_error) else f"{score.standard_error:.3f}",
-        f"{score.rising:.2f}",
+        _share(score.rise, score),
+        _share(score.above, score),
+        _share(score.inside, score),
         f"{score.error:.4f}{stars['error']}",
         f"{score.td_error:.4f}{stars['td_error']}",
         "<- chosen" if score is selection.best else "",
     )
+
+
+def _share(value: float, score: Score) -> str:
+    """Return a share in percent, which says nothing without critic."""
+    return "–" if math.isnan(score.spearman) else f"{value:.0%}"
 
 
 def plot(path: Path, trends: Mapping[int, Sequence[Trend]], selection: Selection) -> None:
@@ -87,6 +104,50 @@ def plot(path: Path, trends: Mapping[int, Sequence[Trend]], selection: Selection
     figure = _q_panels(trends, selection) if by_q else _error_curve(selection)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
+
+
+def plot_gripper(path: Path, trends: Sequence[Trend]) -> None:
+    """Draw what the critic thinks of closing the gripper, and how likely the policy does it.
+
+    Args:
+        path: The picture; an old one is removed where no trend has a binary gripper.
+        trends: Of one checkpoint.
+    """
+    from matplotlib.figure import Figure  # slow to import
+
+    shown = [trend for trend in trends if trend.gripper is not None][:SHOWN]
+    if not shown:
+        path.unlink(missing_ok=True)
+        return
+    figure = Figure(figsize=(3.2 * len(shown), 4), layout="constrained")
+    grid = figure.subplots(2, len(shown), squeeze=False, sharex=True, sharey="row")
+    for column, trend in enumerate(shown):
+        _draw_gripper(list(grid[:, column]), trend)
+    grid[0, 0].set_ylabel("min Q(closed) - min Q(open)", fontsize=8)
+    grid[1, 0].set_ylabel("probability of closing, policy", fontsize=8)
+    figure.supxlabel(
+        "time step of a held-out demonstration; grey: the gripper was closed", fontsize=9
+    )
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def _draw_gripper(axes: Sequence[Axes], trend: Trend) -> None:
+    """Draw one demonstration into an upper and a lower panel."""
+    assert trend.gripper is not None
+    opened, closed, probability, demonstrated = trend.gripper.T
+    time = range(len(opened))
+    for each in axes:
+        is_closed = demonstrated < 0.5
+        each.fill_between(
+            time, 0, 1, where=is_closed, step="mid", color="0.88",
+            transform=each.get_xaxis_transform(),
+        )  # fmt: skip
+        each.tick_params(labelsize=7)
+    axes[0].axhline(0.0, color="0.6", lw=0.8)
+    axes[0].plot(time, closed - opened, color="tab:red", lw=1.4)
+    axes[1].plot(time, 1.0 - probability, color="tab:blue", lw=1.4)
+    axes[1].set_ylim(-0.02, 1.02)
 
 
 def _error_curve(selection: Selection) -> Figure:
@@ -157,12 +218,14 @@ def _csv_rows(step: int, trend: Trend) -> list[list[object]]:
     return rows
 
 
-def _json_values(score: Score) -> dict[str, float | None]:
+def _json_values(score: Score) -> dict[str, Any]:
     """Return a score for JSON, which knows no NaN."""
     values = asdict(score)
+    correlations = values.pop("correlations")
     for name, value in values.items():
         if math.isnan(value):
             values[name] = None
+    values["correlations"] = [None if math.isnan(each) else each for each in correlations]
     return values
 
 

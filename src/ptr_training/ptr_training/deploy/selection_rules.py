@@ -7,12 +7,15 @@ q_trend: PTR (paper §4.2 and Appendix F): a valid Q function rises along a demo
     plots by eye and left a metric to others; ours is the mean over held-out demonstrations
     of Spearman's rank correlation between time t and min_j Q_j(s_t, a_t): 1 rises
     throughout, 0 no trend. It ignores the scale of Q, as the paper's relative criterion
-    does. A few demonstrations cannot tell close means apart, so of all checkpoints within
-    one standard error of the best mean the latest is taken, which has learnt most from the
-    demonstrations. A critic that has only just begun to learn may rise for no good reason:
-    those with less than half the critic's updates of the last checkpoint are no candidates.
-    Neither are those whose Q has left the returns that can occur: a critic that diverges can
-    rise most regularly of all. Where every critic has left them the error decides.
+    does. Checkpoints are compared on the same demonstrations: one whose mean difference
+    from the best is within one standard error of that difference ties with it, and of those
+    that tie the earliest is taken.
+    A correlation alone can be had by a critic that knows nothing, so these are no
+    candidates: critics with less than half the updates of the last one, which have only
+    just begun to learn; those whose Q has left the returns that can occur, since one that
+    diverges can rise most regularly of all; those that do not rank the demonstrated action
+    above those of other steps; and those whose Q hardly rises at all. Where no critic is
+    left the error decides.
     The plot has one panel per checkpoint, as the paper's figure 16, so that an eye can
     overrule.
 error: the smallest mean squared error of the policy's mode, the rule of every agent without
@@ -29,8 +32,8 @@ from dataclasses import dataclass
 import numpy as np
 
 RULES = {
-    "q_trend": "latest within one standard error of the largest mean Spearman correlation "
-    "of time and min Q",
+    "q_trend": "earliest of those that tie with the largest mean Spearman correlation of time "
+    "and min Q",
     "error": "smallest held-out squared error",
     "td_error": "smallest held-out squared TD error",
 }
@@ -44,6 +47,15 @@ MARGIN = 0.25
 """What Q may leave the returns that can occur by, as a share of their range: Q is an estimate."""
 
 
+LEAST_ABOVE = 0.5
+"""Least share of the comparisons in which a candidate prefers the demonstrated action to that of
+another step: chance. Steps at which the arm was to rest are left out, since a critic that knows
+better prefers to go on."""
+
+LEAST_RISE = 0.05
+"""Least rise of a candidate's Q along a demonstration, as a share of the returns' range."""
+
+
 @dataclass(frozen=True)
 class Trend:
     """One held-out demonstration of T steps, as one checkpoint sees it."""
@@ -54,6 +66,12 @@ class Trend:
     td_error: np.ndarray  # (T,) squared TD error; NaN without critic
     # lowest and highest return that can occur
     returns: tuple[float, float] = (-np.inf, np.inf)
+    # (T,) share of the demonstration's other actions that min Q ranks below the demonstrated
+    # one; NaN where the arm was to rest, and without critic
+    above: np.ndarray | None = None
+    # (T, 4) of a binary gripper: min Q of open and of closed at the policy's motion, the policy's
+    # probability of open, and whether it was demonstrated open
+    gripper: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +86,31 @@ class Score:
     td_error: float = float("nan")  # mean squared TD error; NaN without critic
     critic_steps: int = 0  # updates that the critic has had, pre-training included
     inside: float = 1.0  # share of the steps at which Q is a return that can occur
+    above: float = 1.0  # share of other steps' actions that rank below the demonstrated one
+    rise: float = (
+        1.0  # of min Q, last third less first third, as a share of the returns' range
+    )
+    correlations: tuple[float, ...] = ()  # rank correlation of each demonstration
+
+    @property
+    def problem(self) -> str:
+        """Why the critic is no candidate, as a clause; empty if it is one."""
+        if self.inside < LEAST_INSIDE:
+            return (
+                "Q leaves the returns that can occur, at this checkpoint in "
+                f"{1 - self.inside:.0%} of the steps"
+            )
+        if self.above < LEAST_ABOVE:
+            return (
+                "Q does not rank the demonstrated action above those of other steps, at this "
+                f"checkpoint in {self.above:.0%} of the comparisons"
+            )
+        if self.rise < LEAST_RISE:
+            return (
+                "Q is flat along a demonstration, at this checkpoint it rises by "
+                f"{self.rise:.0%} of the range of returns"
+            )
+        return ""
 
 
 @dataclass(frozen=True)
@@ -89,11 +132,8 @@ class Selection:
         best = self.best
         if self.rule == "error":
             return ""
-        if best.inside < LEAST_INSIDE:
-            return (
-                "no evidence: Q of every checkpoint leaves the returns that can occur, at this one "
-                f"in {1 - best.inside:.0%} of the steps; the smallest held-out error is taken"
-            )
+        if best.problem:
+            return f"no evidence: {best.problem}; the smallest held-out error is taken"
         if np.isnan(best.standard_error):
             return "no evidence: of one held-out demonstration the error is not known"
         if best.spearman < 2.0 * best.standard_error:
@@ -102,6 +142,12 @@ class Selection:
                 "is not two standard errors above zero"
             )
         return ""
+
+    @property
+    def reason(self) -> str:
+        """What decided, as a phrase."""
+        by_error = self.rule != "error" and self.best.problem
+        return RULES["error" if by_error else self.rule]
 
     @property
     def note(self) -> str:
@@ -139,6 +185,9 @@ def score(step: int, trends: Sequence[Trend], critic_steps: int = 0) -> Score:
         td_error=float(td_errors.mean()),
         critic_steps=critic_steps,
         inside=_share_inside(trends),
+        above=_share_above(trends),
+        rise=float(np.mean([_rise(trend) for trend in trends])),
+        correlations=tuple(correlations.tolist()),
     )
 
 
@@ -164,6 +213,27 @@ def _share_inside(trends: Sequence[Trend]) -> float:
         q = trend.q.min(axis=1)
         inside.append(np.isnan(q) | ((q >= low - margin) & (q <= high + margin)))
     return float(np.concatenate(inside).mean())
+
+
+def _share_above(trends: Sequence[Trend]) -> float:
+    """Return the share of other steps' actions below the demonstrated one; 1 without critic."""
+    shares = [trend.above for trend in trends if trend.above is not None]
+    known = np.concatenate([np.zeros(0), *shares])
+    known = known[~np.isnan(known)]
+    return float(known.mean()) if len(known) else 1.0
+
+
+def _rise(trend: Trend) -> float:
+    """Return min Q of the last third less that of the first, as a share of the returns' range.
+
+    It is 1 without critic, and where the returns are not known.
+    """
+    q = trend.q.min(axis=1)
+    span = trend.returns[1] - trend.returns[0]
+    if np.isnan(q).any() or not np.isfinite(span):
+        return 1.0
+    third = max(1, len(q) // 3)
+    return float((q[-third:].mean() - q[:third].mean()) / span)
 
 
 def _rising_fraction(sequences: Sequence[np.ndarray]) -> float:
@@ -227,16 +297,21 @@ def choose(scores: Sequence[Score], rule: str) -> Score:
     if rule == "error":
         return min(candidates, key=lambda score: score.error)
     least = LEAST_CRITIC_SHARE * candidates[-1].critic_steps
-    candidates = [score for score in candidates if score.critic_steps >= least]
-    possible = [score for score in candidates if score.inside >= LEAST_INSIDE]
-    if not possible:
-        return min(candidates, key=lambda score: score.error)
-    candidates = possible
+    learnt = [score for score in candidates if score.critic_steps >= least]
+    candidates = [score for score in learnt if not score.problem]
+    if not candidates:
+        return min(learnt, key=lambda score: score.error)
     if rule == "td_error":
         return min(candidates, key=lambda score: score.td_error)
     best = max(candidates, key=lambda score: score.spearman)
-    close = best.spearman - np.nan_to_num(best.standard_error)
-    return max(
-        (score for score in candidates if score.spearman >= close),
-        key=lambda score: score.step,
-    )
+    return next(score for score in candidates if _ties(score, best))
+
+
+def _ties(score: Score, best: Score) -> bool:
+    """Return whether a checkpoint is as good as the best one, on the same demonstrations.
+
+    The mean of the paired differences is compared with their standard error; of one
+    demonstration there is none, and only an equal trend ties.
+    """
+    differences = np.subtract(best.correlations, score.correlations)
+    return bool(differences.mean() <= np.nan_to_num(_standard_error(differences)))

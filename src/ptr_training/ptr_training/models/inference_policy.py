@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from ptr_training.data.normalization import DataSpec
 
 from .critic import Critic
-from .policy import with_both_grippers
+from .policy import GRIPPER, with_both_grippers
+
+LEAST_SHARE = 0.05
+"""Least probability that the policy gives a gripper value which the critic may choose.
+
+What the data hardly ever show has a value that the critic had to guess (discrete BCQ: Fujimoto et
+al. 2019, "Benchmarking Batch Deep Reinforcement Learning Algorithms").
+"""
 
 
 class InferencePolicy(nn.Module):
@@ -54,6 +61,7 @@ class InferencePolicy(nn.Module):
         self.critic_encoder, self.critic = critic_encoder, critic
         self.candidates = candidates
         self.shares_encoder = critic_encoder is encoder
+        self.least_share, self.gripper = LEAST_SHARE, GRIPPER
         self.binary_gripper = bool(getattr(policy, "binary_gripper", False))
         self.noise: Tensor  # (K, 7) of the candidates, standard normal; the mode's is 0
         self.register_buffer("noise", _candidate_noise(candidates), persistent=False)
@@ -113,6 +121,10 @@ class InferencePolicy(nn.Module):
         if not self.shares_encoder:
             latent = self.critic_encoder(self._scaled(image), task)
         values = self.critic(latent, proprio, task, actions).amin(0)  # (B, C)
+        if self.binary_gripper:
+            opens = torch.sigmoid(mean[:, self.gripper])[:, None]
+            share = torch.where(actions[:, :, self.gripper] > 0.0, opens, 1.0 - opens)
+            values = values.masked_fill(share < self.least_share, -1e9)
         best = values.argmax(1)
         return actions.gather(1, best[:, None, None].expand(-1, 1, 7))[:, 0]
 

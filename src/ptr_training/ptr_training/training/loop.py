@@ -269,9 +269,7 @@ def _set_up(config: Config) -> torch.device:
     Raises:
         TrainingError: If PyTorch does not find the device.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    keep_freed_memory()
+    set_up_cpu(config)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.tf32
     name = config.device
     if name == "auto":
@@ -293,6 +291,13 @@ def _set_up(config: Config) -> torch.device:
             "change device, or start fewer processes"
         )
     return device
+
+
+def set_up_cpu(config: Config) -> None:
+    """Use as many threads as the configuration names: those of two processes hinder each other."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    keep_freed_memory()
 
 
 def keep_freed_memory() -> None:

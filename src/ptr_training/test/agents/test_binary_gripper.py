@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,38 @@ def make_hybrid(**values: object) -> CQL:
     agent = CQL(config, NETWORK, BINARY, Augmentation(0, jitter=False))
     agent.start(torch.device("cpu"), 0)
     return agent
+
+
+def test_critic_chooses_only_gripper_values_that_the_policy_gives() -> None:
+    """The critic always wants it closed; below the least share the policy forbids that."""
+    agent = make_hybrid(act="best_of_n", act_samples=1)
+    module, batch = agent.deployed().eval(), make_batch()
+    module.critic.forward = lambda *inputs, **_: -inputs[3][None, :, :, 6].expand(2, -1, -1)  # type: ignore[union-attr, method-assign]
+    likely, unlikely = math.log(0.94 / 0.06), math.log(0.96 / 0.04)
+    for logit, closes in ((likely, True), (unlikely, False), (-unlikely, True)):
+        mean = torch.zeros(len(batch.proprio), 7)
+        mean[:, 6] = logit
+        module.policy.forward = lambda *_, mean=mean: (mean, torch.zeros_like(mean))  # type: ignore[method-assign]
+        with torch.no_grad():
+            action, _ = module.act(batch.images, batch.proprio, batch.task)
+        middle = (module.low[6] + module.high[6]) / 2
+        assert (action[:, 6] < middle).all() == closes
+
+
+def test_gripper_is_judged_at_the_motion_of_the_mode() -> None:
+    agent = make_hybrid()
+    batch = make_batch()
+    opened, closed, probability = agent.judge_gripper(batch)
+    module = agent.deployed().eval()
+    with torch.no_grad():
+        mode, _ = module.act(batch.images, batch.proprio, batch.task)
+        for value, judged in ((module.high[6], opened), (module.low[6], closed)):
+            action = mode.clone()
+            action[:, 6] = value
+            q = module.q(batch.images, batch.proprio, batch.task, action).amin(1)
+            np.testing.assert_allclose(judged, q, rtol=1e-4, atol=1e-6)
+    middle = (module.low[6] + module.high[6]) / 2
+    assert torch.equal(probability > 0.5, mode[:, 6] > middle)
 
 
 def seeded(seed: int = 0) -> BatchRng:

@@ -18,7 +18,8 @@ from ptr_training.errors import TrainingError
 
 def make_weighted(**values: Any) -> WeightedCQL:
     agent = make_agent(
-        {"name": "cql_weighted", "clone_steps": 0, "mc_weight": 1.0, **values},
+        {"name": "cql_weighted", "clone_steps": 0, "judge_steps": 0, "mc_weight": 1.0}
+        | values,
         augmentation=Augmentation(0, jitter=False),
     )
     assert isinstance(agent, WeightedCQL)
@@ -56,25 +57,67 @@ def test_actor_clones_only_actions_of_positive_advantage() -> None:
     assert errors[good].mean() < 0.3 * errors[~good].mean()
 
 
-def test_every_weight_is_one_until_the_warm_start_ends_and_the_critic_learns() -> None:
-    agent = make_weighted(clone_steps=2)
-    before = [parameter.clone() for parameter in agent.critic.parameters()]
-    weights = [float(agent.update(make_batch(seed))["weight"]) for seed in range(4)]
-    assert weights[:2] == [1.0, 1.0]
+def test_a_clone_first_then_a_critic_and_then_its_weights() -> None:
+    agent = make_weighted(clone_steps=2, judge_steps=2)
+    critic = [parameter.clone() for parameter in agent.critic.parameters()]
+    encoder = agent.encoder.state_dict()
+    agent.update(make_batch(0))
+    agent.update(make_batch(1))
+    assert all(map(torch.equal, critic, agent.critic.parameters()))
+    assert agent.critic_steps == 0
+    for network in (agent.critic_encoder, agent.target_encoder):
+        assert network is not agent.encoder
+        for name, value in network.state_dict().items():
+            assert torch.equal(
+                value, encoder[name]
+            )  # the critic begins with what was cloned
+    weights = [float(agent.update(make_batch(seed))["weight"]) for seed in (2, 3)]
+    assert weights == [1.0, 1.0]
+    assert not all(map(torch.equal, critic, agent.critic.parameters()))
+    assert agent.critic_steps == 2
     advantage = torch.tensor([-1.0, 1.0] * 4)
-    mean, batch = torch.zeros(8, 7), make_batch(size=8)
-    assert agent._weighted_error(batch, mean, advantage)[1].mean() == 0.5
-    agent.steps = 1
-    assert agent._weighted_error(batch, mean, advantage)[1].mean() == 1.0
-    agent.steps = 4
-    assert not all(map(torch.equal, before, agent.critic.parameters()))
-    assert agent.critic_steps == 4
+    _, weight = agent._weighted_error(make_batch(size=8), torch.zeros(8, 7), advantage)
+    assert weight.mean() == 0.5
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_every_weight_of_the_networks_is_learnt(shared: bool) -> None:
+    agent = make_weighted(clone_steps=1, shared_encoder=shared)
+    for seed in range(2):
+        before = {name: each.clone() for name, each in agent.named_parameters()}
+        agent.update(make_batch(seed))
+        moved = {
+            name.split(".")[0]
+            for name, each in agent.named_parameters()
+            if not torch.equal(each, before[name])
+        }
+        expected = {"encoder", "policy"}
+        if seed == 1:
+            expected |= {"critic", "value", "target_critic", "target_encoder"}
+            expected |= set() if shared else {"critic_encoder"}
+        else:
+            moved -= {"critic_encoder", "target_encoder"}  # copied as the warm start ends
+        assert moved == expected
+
+
+def test_what_the_critic_learns_does_not_touch_the_actor_with_its_own_encoder() -> None:
+    for shared, same in ((False, True), (True, False)):
+        encoders = []
+        for scale in (1.0, 5.0):
+            agent = make_weighted(
+                advantage="none", reward_scale=scale, shared_encoder=shared, bc_weight=1.0
+            )
+            agent.update(make_batch())
+            encoders.append(
+                torch.cat([each.flatten() for each in agent.encoder.parameters()])
+            )
+        assert torch.equal(*encoders) == same
 
 
 def test_without_a_say_of_the_critic_the_actor_learns_what_a_clone_learns() -> None:
     errors = [
         float(make_weighted(**values).update(make_batch())["bc_error"])
-        for values in ({"advantage": "none"}, {"clone_steps": 10})
+        for values in ({"advantage": "none"}, {"judge_steps": 10})
     ]
     assert errors[0] == errors[1]
 
@@ -162,7 +205,7 @@ def test_best_candidate_has_the_largest_lower_q() -> None:
             {"advantage": "some"},
             "agent.advantage is 'some'; it must be binary, exp or none",
         ),
-        ({"shared_encoder": False}, "agent cql_weighted has one encoder"),
+        ({"independent_encoders": True}, "has one for all heads"),
         ({"bc_weight": 0.0}, r"agent.bc_weight is 0.0; it must be above 0"),
         ({"mc_weight": 1.5}, r"agent.mc_weight is 1.5; it must be in \[0, 1\]"),
         ({"act": "best"}, "agent.act is 'best'; it must be mode or best_of_n"),
@@ -180,4 +223,7 @@ def test_impossible_settings_are_refused(values: dict[str, Any], message: str) -
 
 def test_summary_names_the_critics_say() -> None:
     assert "weighted by A > 0 from step 0 on" in make_weighted().config.summary
-    assert "the critic has no say" in make_weighted(advantage="none").config.summary
+    clone = make_weighted(advantage="none").config.summary
+    assert clone.endswith("squared error to the demonstrated action; acts by its mode")
+    acting = make_weighted(advantage="none", act="best_of_n", act_samples=3).config.summary
+    assert "acts by the critic, which chooses from 3 motions" in acting

@@ -17,7 +17,13 @@ import yaml
 
 from conftest import write_toy_store
 from ptr_training.data.store import EpisodeStore
-from ptr_training.deploy.checkpoint_selection import evaluate, held_out, main, select
+from ptr_training.deploy.checkpoint_selection import (
+    _share_above,
+    evaluate,
+    held_out,
+    main,
+    select,
+)
 from ptr_training.deploy.selection_rules import RULES
 from ptr_training.errors import TrainingError
 from ptr_training.training.build import restore_agent
@@ -88,13 +94,33 @@ def test_every_checkpoint_is_scored_on_every_held_out_demonstration(ptr: Path) -
 
 
 def test_the_rule_of_the_agent_decides_unless_another_is_named(ptr: Path, bc: Path) -> None:
-    assert select(ptr).rule == "q_trend"
-    assert choice_of(ptr)["rule"] == RULES["q_trend"]
+    selection = select(ptr)
+    assert selection.rule == "q_trend"
+    assert choice_of(ptr)["rule"] == selection.reason
     assert set(choice_of(ptr)["choices"]) == set(RULES)
     assert select(ptr, rule="td_error").rule == "td_error"
-    assert choice_of(ptr)["rule"] == RULES["td_error"]
+    assert choice_of(ptr)["rule"] in (RULES["td_error"], RULES["error"])
     assert select(bc).rule == "error"
     assert set(choice_of(bc)["choices"]) == {"error"}
+
+
+def test_the_demonstrated_action_is_compared_with_those_of_other_steps() -> None:
+    """Q is the first number of an action: the largest one is above all others."""
+
+    class Module:
+        def q(
+            self, images: Any, proprio: Any, task: Any, action: torch.Tensor
+        ) -> torch.Tensor:
+            return action[:, :2]
+
+    actions = np.zeros((5, 7), np.float32)
+    actions[:, 0] = actions[:, 1] = [3.0, 0.0, 4.0, 1.0, 2.0]
+    share = _share_above(Module(), (None, None, None), actions, actions[:, 0])  # type: ignore[arg-type]
+    np.testing.assert_allclose(
+        share, [0.75, np.nan, 1.0, 0.25, 0.5]
+    )  # the second one rests
+    missing = _share_above(Module(), (None, None, None), actions, np.full(5, np.nan))  # type: ignore[arg-type]
+    assert np.isnan(missing).all()
 
 
 @pytest.mark.parametrize("rule", ["q_trend", "td_error"])

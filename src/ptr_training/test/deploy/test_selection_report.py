@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,14 @@ import pytest
 from matplotlib.figure import Figure
 
 from ptr_training.deploy import selection_report
-from ptr_training.deploy.selection_report import FILES, plot, table, write_report
+from ptr_training.deploy.selection_report import (
+    FILES,
+    GRIPPER_PLOT,
+    plot,
+    plot_gripper,
+    table,
+    write_report,
+)
 from ptr_training.deploy.selection_rules import RULES, Score, Selection, Trend
 
 NAN = float("nan")
@@ -57,9 +65,9 @@ def test_table_has_a_star_at_each_choice_and_an_arrow_at_the_best(
     selection: Selection,
 ) -> None:
     assert table(selection).splitlines() == [
-        "step  Spearman  ± s.e.  rising    error  TD error",
-        "  50    0.250    0.125    0.50  0.1000*   0.3000*",
-        " 100    0.750*   0.062    0.62  0.2000    0.4000   <- chosen",
+        "step  Spearman  ± s.e.  rise  above  inside    error  TD error",
+        "  50    0.250    0.125  100%   100%    100%  0.1000*   0.3000*",
+        " 100    0.750*   0.062  100%   100%    100%  0.2000    0.4000   <- chosen",
         selection.note,
     ]
 
@@ -73,7 +81,7 @@ def test_table_says_where_there_is_no_evidence() -> None:
 def test_table_of_an_agent_without_critic_has_no_note() -> None:
     text = table(Selection([CLONE], {"error": CLONE}, "error"))
     assert text.splitlines()[1:] == [
-        "  50      nan        –     nan  0.1000*      nan   <- chosen"
+        "  50      nan        –     –      –       –  0.1000*      nan   <- chosen"
     ]
 
 
@@ -94,6 +102,9 @@ def test_report_holds_the_values_and_the_choice(
         "choices": {"q_trend": 100, "error": 50, "td_error": 50},
         "demonstrations": 2,
         "inside": 1.0,
+        "above": 1.0,
+        "rise": 1.0,
+        "correlations": [],
         "evidence": "",
     }
     scores = json.loads((tmp_path / "q_trend.json").read_text())
@@ -218,6 +229,23 @@ def test_plot_of_an_error_marks_the_chosen_step(
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("fine-tuning step", label)
     assert axes.get_ylim()[0] == 0.0
     assert axes.get_legend() is not None
+
+
+def test_plot_of_the_gripper_has_both_opinions_for_each_demonstration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Columns: min Q of open, of closed, probability of open, demonstrated open."""
+    gripper = np.array([[0.5, 0.25, 0.75, 1.0], [0.5, 1.0, 0.25, 0.0]])
+    trend = Trend("a", np.ones((2, 2)), np.zeros(2), np.zeros(2), gripper=gripper)
+    figures = saved_figures(monkeypatch)
+    path = tmp_path / GRIPPER_PLOT
+    plot_gripper(path, [trend] * 6)
+    upper, lower = figures[0].axes[0], figures[0].axes[4]
+    assert len(figures[0].axes) == 8  # four demonstrations at most
+    np.testing.assert_array_equal(upper.lines[1].get_ydata(), [-0.25, 0.5])
+    np.testing.assert_array_equal(lower.lines[0].get_ydata(), [0.25, 0.75])
+    plot_gripper(path, [replace(trend, gripper=None)])
+    assert not path.exists()  # that of an earlier choice is gone
 
 
 def test_every_error_rule_has_a_label() -> None:

@@ -24,10 +24,12 @@ from ptr_training.deploy.selection_rules import (
 NAN = float("nan")
 
 
-def make_score(step: int, trend: float = 0.0, **changes: float) -> Score:
-    """Return a score whose critic has had enough updates, its mean correlation `trend`."""
+def make_score(step: int, *trends: float, **changes: float) -> Score:
+    """Return a score whose critic has had enough updates, with a correlation for each trend."""
+    trends = trends or (0.0,)
     values = {"standard_error": 0.0, "rising": 0.5, "error": 1.0, "td_error": 1.0}
-    return Score(step, trend, **{**values, "critic_steps": 100, **changes})  # type: ignore[arg-type]
+    values |= {"critic_steps": 100, "correlations": trends, **changes}  # type: ignore[dict-item]
+    return Score(step, float(np.mean(trends)), **values)  # type: ignore[arg-type]
 
 
 def make_trend(
@@ -177,29 +179,28 @@ def test_every_rule_has_its_own_choice() -> None:
     assert steps == {"q_trend": 2, "error": 1, "td_error": 3}
 
 
-def test_of_trends_that_cannot_be_told_apart_the_latest_is_chosen() -> None:
-    best = make_score(1, 0.9, standard_error=0.1)
-    close = make_score(2, 0.81, standard_error=0.3)
-    far = make_score(3, 0.79, standard_error=0.3)
-    assert choose([best, close, far], "q_trend").step == 2
+def test_of_checkpoints_that_tie_the_earliest_is_chosen() -> None:
+    # differences from the best: 0.1, 0.1, 0.4 (mean 0.2, error 0.1) and 0.0, 0.3, 0.0 (0.1, 0.1)
+    far = make_score(1, 0.8, 0.8, 0.5)
+    tied = make_score(2, 0.9, 0.6, 0.9)
+    best, later = make_score(3, 0.9, 0.9, 0.9), make_score(4, 0.9, 0.9, 0.9)
+    assert choose([far, tied, best, later], "q_trend").step == 2
+    assert choose([far, best, later], "q_trend").step == 3
 
 
-def test_a_trend_exactly_one_standard_error_below_the_best_is_close_enough() -> None:
-    best = make_score(1, 0.75, standard_error=0.25)
-    assert choose([best, make_score(2, 0.5)], "q_trend").step == 2
-    below = math.nextafter(0.5, 0.0)
-    assert choose([best, make_score(2, below)], "q_trend").step == 1
-
-
-def test_the_standard_error_of_the_best_decides_and_not_that_of_another() -> None:
-    best = make_score(1, 0.9, standard_error=0.0)
-    other = make_score(2, 0.8, standard_error=0.5)
-    assert choose([best, other], "q_trend").step == 1
-
-
-def test_an_earlier_checkpoint_within_the_error_does_not_replace_the_best() -> None:
-    scores = [make_score(1, 0.85), make_score(2, 0.9, standard_error=0.1), make_score(3)]
+def test_checkpoints_are_compared_on_the_same_demonstrations() -> None:
+    """Demonstrations differ by 0.5, checkpoints by 0.1 on each of them: that is no tie."""
+    scores = [make_score(1, 0.3, 0.8, 0.5), make_score(2, 0.4, 0.9, 0.6)]
     assert choose(scores, "q_trend").step == 2
+    shuffled = [make_score(1, 0.8, 0.3, 0.5), make_score(2, 0.4, 0.9, 0.6)]
+    assert choose(shuffled, "q_trend").step == 1
+
+
+def test_a_mean_difference_of_exactly_one_standard_error_ties() -> None:
+    best = make_score(2, 0.5, 1.0)  # differences 0 and 0.5: mean 0.25, error 0.25
+    assert choose([make_score(1, 0.5, 0.5), best], "q_trend").step == 1
+    below = math.nextafter(0.5, 0.0)
+    assert choose([make_score(1, below, 0.5), best], "q_trend").step == 2
 
 
 @pytest.mark.parametrize("rule", ["error", "td_error"])
@@ -254,10 +255,40 @@ def test_q_may_leave_the_possible_returns_by_a_quarter(q: float, share: float) -
     assert score(1, [trend]).inside == share
 
 
+def test_a_critic_that_does_not_tell_actions_apart_is_no_candidate() -> None:
+    blind = make_score(2, 0.9, above=0.49)
+    assert choose([make_score(1, 0.3), blind], "q_trend").step == 1
+    assert choose([make_score(1, 0.3), replace(blind, above=0.5)], "q_trend").step == 2
+
+
+def test_a_flat_critic_is_no_candidate() -> None:
+    flat = make_score(2, 0.9, rise=0.049)
+    assert choose([make_score(1, 0.3), flat], "q_trend").step == 1
+    assert choose([make_score(1, 0.3), replace(flat, rise=0.05)], "q_trend").step == 2
+
+
+def test_rise_is_from_the_first_to_the_last_third_in_ranges_of_returns() -> None:
+    trend = make_trend([0.0, 2.0, 9.0, -5.0, 4.0, 4.0], returns=(-2.0, 8.0))
+    assert score(1, [trend]).rise == pytest.approx(0.3)
+    both = [trend, make_trend([1.0, 2.0], returns=(-2.0, 8.0))]
+    assert score(1, both).rise == pytest.approx((0.3 + 0.1) / 2)
+    assert score(1, [make_trend([1.0, 1.0])]).rise == 1.0  # no range is known
+
+
+def test_share_above_is_over_the_steps_of_all_demonstrations() -> None:
+    trends = [
+        make_trend([0.0] * 4, above=np.array([1.0, 0.5, NAN, 0.0])),
+        make_trend([0.0], above=np.array([0.9])),
+    ]
+    assert score(1, trends).above == pytest.approx(0.6)
+    assert score(1, [make_trend([0.0])]).above == 1.0
+    assert score(1, [make_trend([NAN], above=np.array([NAN]))]).above == 1.0
+
+
 def test_with_one_demonstration_the_best_is_taken_and_no_error_invented() -> None:
     nan = {"standard_error": NAN}
-    scores = [make_score(1, 0.9, **nan), make_score(2, 0.8, **nan)]
-    assert choose(scores, "q_trend").step == 1
+    scores = [make_score(1, 0.8, **nan), make_score(2, 0.9, **nan), make_score(3, 0.9)]
+    assert choose(scores, "q_trend").step == 2
 
 
 # Selection
@@ -270,6 +301,8 @@ def test_with_one_demonstration_the_best_is_taken_and_no_error_invented() -> Non
         ({"spearman": 0.39, "standard_error": 0.2}, "not two standard errors above zero"),
         ({"standard_error": NAN}, "of one held-out demonstration"),
         ({"inside": 0.5}, "in 50% of the steps"),
+        ({"above": 0.25}, "in 25% of the comparisons"),
+        ({"rise": -0.125}, "rises by -12% of the range"),
     ],
 )
 def test_missing_evidence_is_said(changes: dict[str, float], text: str) -> None:
@@ -277,6 +310,8 @@ def test_missing_evidence_is_said(changes: dict[str, float], text: str) -> None:
     evidence = Selection([only], {"q_trend": only, "error": only}, "q_trend").evidence
     assert evidence.startswith("no evidence: ") if text else evidence == ""
     assert text in evidence
+    by_error = Selection([only], {"q_trend": only, "error": only}, "q_trend").reason
+    assert (by_error == RULES["error"]) == ("the smallest held-out error" in evidence)
     for choices in ({"error": only}, {"q_trend": only, "error": only}):
         assert Selection([only], choices, "error").evidence == ""
 

@@ -170,14 +170,14 @@ def test_bases_are_replaced_wherever_a_preset_builds_on_them() -> None:
         load_config("awbc_official", instead={"bc": "demo_bc"}).network.encoder == "small"
     )
     assert (
-        load_config("ptr", instead={"ptr": "demo_ptr", "bc": "demo_bc"}).agent.clone_steps
+        load_config("ptr", instead={"ptr": "demo_cql", "bc": "demo_bc"}).agent.clone_steps
         == 2200
     )
     with pytest.raises(
         TrainingError,
         match="builds on awbc_official and awbc and bc; --base names only ptr",
     ):
-        load_config("awbc_official", instead={"ptr": "demo_ptr"})
+        load_config("awbc_official", instead={"ptr": "demo_cql"})
 
 
 def test_resolved_configuration_is_printed_and_nothing_written(

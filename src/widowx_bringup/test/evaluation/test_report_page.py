@@ -66,6 +66,30 @@ def test_report_names_the_losses_and_the_choices(tmp_path: Path) -> None:
     assert page.count("data:image/png;base64,") == 2
 
 
+def test_report_says_and_shows_what_the_critic_decides(tmp_path: Path) -> None:
+    out = finished_run(tmp_path / "run", "full")
+    select = out / "ptr" / "finetune" / "select"
+    select.mkdir(parents=True)
+    (select.parent / "config.yaml").write_text(yaml.safe_dump({"agent": {"name": "bc"}}))
+    (select / "choice.json").write_text('{"step": 3, "rule": "last", "demonstrations": 4}')
+    cv2.imwrite(str(select / "q_gripper.png"), np.zeros((4, 4, 3), np.uint8))
+    page = write_report(out).read_text()
+    assert "before 90% of the" in page
+    assert "the first 1500\nonly clone" in page
+    assert "at\nleast 5%" in page
+    assert page.count("data:image/png;base64,") == 1
+
+
+def test_report_of_a_run_before_there_were_waits_says_nothing_of_them(
+    tmp_path: Path,
+) -> None:
+    out = finished_run(tmp_path / "run", "full")
+    record = json.loads((out / "demo.json").read_text())
+    del record["plan"]["waits"]
+    (out / "demo.json").write_text(json.dumps(record))
+    assert "What decides" not in write_report(out).read_text()
+
+
 def test_names_are_escaped(tmp_path: Path) -> None:
     page = write_report(finished_run(tmp_path / "run", "full")).read_text()
     assert "&lt;red&gt;" in page

@@ -40,13 +40,20 @@ def commands(name: str, plan: str = "paper") -> list[str]:
 def test_a_row_pre_trains_fine_tunes_selects_bundles_and_evaluates() -> None:
     verbs = [command.split()[0] for command in commands("ptr")]
     assert verbs == ["pretrain", "finetune", "select", "bundle", "evaluate"]
-    assert "--base ptr=demo_ptr" in commands("reward_last_1", "demo")[0]
+    assert "--base ptr=demo_cql" in commands("reward_last_1", "demo")[0]
 
 
 def test_zero_shot_deploys_the_pre_training_of_another_row() -> None:
     bundle, evaluate = commands("cql_zero_shot")
     assert bundle.startswith("bundle out/ptr/pretrain --out out/cql_zero_shot/bundle")
     assert "--policy cql_zero_shot=out/cql_zero_shot/bundle" in evaluate
+
+
+def test_a_row_may_deploy_the_run_of_another_in_another_way() -> None:
+    bundle, evaluate = commands("ptr_mode", "q_decides")
+    assert bundle.startswith("bundle out/ptr/finetune --act mode --out out/ptr_mode/bundle")
+    assert "--policy ptr_mode=out/ptr_mode/bundle" in evaluate
+    assert load_plan("q_decides").rows["ptr_mode"].needs == {"ptr"}
 
 
 def test_joint_training_begins_from_scratch_with_prior_data() -> None:

@@ -97,6 +97,7 @@ def test_every_argument_changes_something(name: str) -> None:
         "width": "64",
         "height": "48",
         "disturbance": "0.3",
+        "waits": "0.5",
         "teleop": "none",
         "autostart": "false",
         "urdf": None,

@@ -57,6 +57,28 @@ def test_hesitation_is_a_wait_on_the_way_and_never_where_the_gripper_moves() -> 
     assert (actions[~waits] == wanted[~waits]).all()
 
 
+def test_the_arm_waits_once_before_the_gripper_closes_or_opens() -> None:
+    asked: list[np.ndarray] = []
+
+    def expert(proprio: np.ndarray) -> np.ndarray:
+        asked.append(np.array([*RIGHT[:6], CLOSED if len(asked) % 80 >= 40 else OPEN]))
+        return asked[-1].copy()
+
+    rng = np.random.default_rng(0)
+    demonstrator = ImperfectDemonstrator(expert, Mistakes(waits=0.8), rng)
+    actions = np.array([demonstrator.act(HIGH) for _ in range(40_000)])
+    late = actions[:, 6] != np.array(asked)[:, 6]
+    waits = (actions[:, :6] == 0).all(1)
+    np.testing.assert_array_equal(
+        late, waits
+    )  # the gripper stays as it was, and the arm too
+    edges = np.flatnonzero(np.diff(late.astype(int)))
+    starts, ends = edges[::2] + 1, edges[1::2] + 1
+    assert (starts % 40 == 0).all()
+    assert set(ends - starts) == {4, 5, 6, 7, 8}
+    assert len(starts) == pytest.approx(0.8 * 40_000 / 40, rel=0.05)
+
+
 def test_an_episode_has_at_most_one_detour() -> None:
     lengths = []
     for seed in range(200):
@@ -89,6 +111,25 @@ def test_a_detour_keeps_what_the_gripper_holds() -> None:
     assert (actions[:, 6] == CLOSED).all()
 
 
+def test_a_wrong_object_is_reached_for_first_and_left_once_the_arm_is_above_it() -> None:
+    other = np.array([0.0, 0.03, *RIGHT[2:]])
+    shares = []
+    for seed in range(200):
+        seen = iter([other] * 8 + [None] * 100)
+        demonstrator = ImperfectDemonstrator(
+            lambda _: RIGHT.copy(),
+            Mistakes(wrong_objects=0.7),
+            np.random.default_rng(seed),
+            lambda _, seen=seen: next(seen),
+        )
+        actions = np.array([demonstrator.act(HIGH) for _ in range(20)])
+        mistaken = (actions == other).all(1)
+        assert mistaken.tolist() in ([False] * 20, [True] * 8 + [False] * 12)
+        assert (actions[~mistaken] == RIGHT).all()
+        shares.append(mistaken.any())
+    assert np.mean(shares) == pytest.approx(0.7, abs=0.08)
+
+
 def test_a_grasp_is_missed_at_most_once_until_the_arm_has_risen() -> None:
     always = Mistakes(misses=0.9)
     rng = np.random.default_rng(3)
@@ -102,6 +143,6 @@ def test_a_grasp_is_missed_at_most_once_until_the_arm_has_risen() -> None:
 
 
 def test_the_same_seed_gives_the_same_mistakes() -> None:
-    mistakes = Mistakes(0.3, 0.1, 0.5, 0.5)
+    mistakes = Mistakes(wrong_moves=0.3, hesitation=0.1, detours=0.5, misses=0.5)
     first, second = (actions_of(mistakes, LOW, 100, 7) for _ in range(2))
     np.testing.assert_array_equal(first, second)

@@ -17,6 +17,7 @@ from ptr_common import qos  # noqa: E402
 from ptr_common.managed_node import to_ns, to_stamp  # noqa: E402
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent  # noqa: E402
 from widowx_bringup.sim.expert import Expert  # noqa: E402
+from widowx_bringup.sim.mistakes import Mistakes  # noqa: E402
 from widowx_bringup.sim.scripted_teleop import ScriptedTeleop  # noqa: E402
 from widowx_bringup.sim.tasks import TARGET_TASK, parse_task, sample_layout  # noqa: E402
 from widowx_bringup.sim.world import World  # noqa: E402
@@ -118,6 +119,20 @@ def test_nothing_is_commanded_before_start_nor_after_the_end(rig: Rig) -> None:
     began = time.monotonic()
     rig.show_until(lambda: time.monotonic() > began + 0.5)
     assert len(rig.commands) == count
+
+
+def test_a_demonstrator_that_waits_does_not_change_the_gripper_at_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.node._mistakes = Mistakes(waits=1.0)
+    closing = np.array([0.0] * 6 + [0.0])
+    monkeypatch.setattr(Expert, "act", lambda *_: closing)
+    rig.event(EpisodeEvent.START)
+    rig.show_until(lambda: len(rig.commands) >= 10)
+    grippers = [command.action[6] for command in rig.commands]
+    waited = grippers.index(0.0)
+    assert waited in (4, 5, 6, 7, 8)
+    assert grippers[:10] == [1.0] * waited + [0.0] * (10 - waited)
 
 
 def test_an_image_without_a_world_state_is_not_answered(rig: Rig) -> None:

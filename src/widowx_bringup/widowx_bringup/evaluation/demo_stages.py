@@ -7,8 +7,8 @@ from pathlib import Path
 
 from .ptr_command import ptr_command
 
-METHODS = ("ptr", "bc", "target-only")
-"""Methods that the demonstration compares."""
+METHODS = ("ptr", "ptr-mode", "bc", "target-only")
+"""Methods that the demonstration compares; `ptr-mode` is `ptr` without the say of its critic."""
 
 CAMERA = {"width": 320, "height": 240, "camera_rate": 15.0}
 """Camera of the demonstration, smaller and slower than a real one: two cores suffice."""
@@ -21,6 +21,7 @@ Chain = list[list[str]]
 class DemoPlan:
     """Amounts of data, training and rollouts of a demonstration."""
 
+    waits: float  # share of the gripper's changes before which the demonstrator waits
     episodes_per_task: int
     demonstrations: int  # for training; held-out ones come on top
     held_out: int
@@ -35,11 +36,12 @@ class DemoPlan:
 
 PLANS = {
     "full": DemoPlan(
+        waits=0.9,
         episodes_per_task=50,
         demonstrations=10,
         held_out=4,
-        clone_steps=2200,
-        pretrain_steps=2600,
+        clone_steps=1500,
+        pretrain_steps=3000,
         finetune_steps=400,
         checkpoints=8,
         rollouts=20,
@@ -47,6 +49,7 @@ PLANS = {
         real_time_factor=2.5,
     ),
     "smoke": DemoPlan(
+        waits=0.9,
         episodes_per_task=2,
         demonstrations=2,
         held_out=2,
@@ -93,7 +96,11 @@ def build_stages(out: Path, task: str, seed: int, plan: DemoPlan) -> list[Stage]
     """
     prior, bags, target = out / "prior", out / "bags", out / "target"
     collect = ptr_command(
-        "collect", episodes_per_task=plan.episodes_per_task, seed=seed, out=prior
+        "collect",
+        episodes_per_task=plan.episodes_per_task,
+        waits=plan.waits,
+        seed=seed,
+        out=prior,
     )
     record = ptr_command(
         "record",
@@ -103,7 +110,7 @@ def build_stages(out: Path, task: str, seed: int, plan: DemoPlan) -> list[Stage]
         real_time_factor=plan.real_time_factor,
         out=bags,
     )
-    for name, value in CAMERA.items():
+    for name, value in {**CAMERA, "waits": plan.waits}.items():
         record.append(f"{name}:={value}")
     export = ptr_command("export", bags, command="requested", out=target)
     evaluate = ptr_command(
@@ -138,12 +145,12 @@ class _Training:
     plan: DemoPlan
 
     def chains(self) -> list[Chain]:
-        """Return one chain per method; on two cores the three share them."""
+        """Return one chain per training; on two cores the three share them."""
         warm_start = f"agent.clone_steps={self.plan.clone_steps}"
         pretrain_ptr = self._pretrain("ptr", "demo_ptr", [warm_start])
         pretrain_bc = self._pretrain("bc", "demo_bc", [])
         return [
-            [pretrain_ptr, self._finetune("ptr"), *self._deploy("ptr")],
+            [pretrain_ptr, self._finetune("ptr"), *self._deploy("ptr"), self._mode()],
             [pretrain_bc, self._finetune("bc"), *self._deploy("bc")],
             [self._train_alone(warm_start), *self._deploy("target-only")],
         ]
@@ -190,6 +197,11 @@ class _Training:
             set=[self._checkpoint_every(steps), warm_start],
             seed=self.seed,
         )
+
+    def _mode(self) -> list[str]:
+        """Return the bundle of PTR's checkpoint without the say of its critic."""
+        run, bundle = self.out / "ptr" / "finetune", self.out / "ptr-mode" / "bundle"
+        return ptr_command("bundle", run, act="mode", out=bundle)
 
     def _checkpoint_every(self, steps: int) -> str:
         return f"finetune.checkpoint_every={max(1, steps // self.plan.checkpoints)}"

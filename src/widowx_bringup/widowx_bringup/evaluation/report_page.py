@@ -31,7 +31,8 @@ figure { margin: .4rem 0 } figcaption { font-size: .85rem; color: #51606f }
 
 TEMPLATE = """
 <p>Task: <b>{{ record.task }}</b>; its object occurs in none of the prior tasks.
-Prior data: {{ plan.episodes_per_task }} scripted episodes for each prior task. Target data:
+Prior data: {{ plan.episodes_per_task }} scripted episodes for each prior task, by a demonstrator
+who is not perfect (below). Target data:
 {{ plan.demonstrations }} demonstrations to train on and {{ plan.held_out }} held out to choose
 the checkpoint, recorded as ROS 2 bags and exported. Rollouts ran over a ROS 2 graph
 (simulation, camera, policy and recorder nodes), from {{ scenes }} start scenes drawn once and
@@ -69,8 +70,28 @@ Its success rates say nothing about the methods.</p>
 <p>Intervals this wide separate methods only when they do not overlap;
 <code>docs/performance.md</code> gives the figures on more scenes and seeds.</p>
 
+{% if plan.waits is defined %}
+<h2>What decides</h2>
+<p>The demonstrator waits 4 to 8 control steps before {{ "{:.0%}".format(plan.waits) }} of the
+times it closes or opens the gripper, in prior and target data alike. Where the arm stands ready,
+most demonstrated steps wait, so the likelier action of a clone waits as well, for ever.
+<b>ptr</b> and <b>ptr-mode</b> are one checkpoint: ptr-mode does what its policy finds likeliest;
+in ptr the critic chooses between an open and a closed gripper, wherever the policy gives each at
+least {{ "{:.0%}".format(least_share) }}. The difference of these two rows is what Q decides.
+Of the {{ plan.pretrain_steps + plan.finetune_steps }} updates the first {{ plan.clone_steps }}
+only clone; then the critic learns beside the policy, which goes on cloning. Motions are cloned
+throughout: Q decides the gripper alone.</p>
+{% for plot in gripper_plots %}
+<figure><img alt="{{ plot.stem }}" src="{{ data_uri(plot) }}">
+<figcaption>Held-out demonstrations, as ptr sees them. Above: how much more return the critic
+expects of a closed gripper than of an open one. Below: how likely the policy closes it; at less
+than a half, ptr-mode leaves it open.</figcaption></figure>
+{% endfor %}
+{% endif %}
+
 <h2>What was trained</h2>
-<p>Every method took {{ plan.pretrain_steps + plan.finetune_steps }} gradient steps in all.</p>
+<p>Every trained method took {{ plan.pretrain_steps + plan.finetune_steps }} gradient steps in
+all.</p>
 {% for run in runs %}
 <details><summary><b>{{ run.method }}</b>: {{ run.summary }}</summary>
 <pre>{{ run.config }}</pre></details>
@@ -176,6 +197,10 @@ def write_report(folder: Path) -> Path:
 
 
 def _render(folder: Path, record: Mapping[str, Any], rollouts: Sequence[Rollout]) -> str:
+    # Deferred: they import PyTorch.
+    from ptr_training.deploy.selection_report import GRIPPER_PLOT
+    from ptr_training.models.inference_policy import LEAST_SHARE
+
     summaries = summarise(rollouts)
     groups = by_method(rollouts)
     runs = []
@@ -194,6 +219,8 @@ def _render(folder: Path, record: Mapping[str, Any], rollouts: Sequence[Rollout]
         summaries=summaries,
         chart=_chart(summaries),
         runs=runs,
+        least_share=LEAST_SHARE,
+        gripper_plots=sorted(folder.glob(f"ptr/finetune/select/{GRIPPER_PLOT}")),
         rollouts=groups,
         total=sum(stage["seconds"] for stage in record["stages"]),
         data_uri=data_uri,
@@ -212,8 +239,9 @@ def _read_run(method: str, run: Path) -> TrainedRun:
         f"on {choice['demonstrations']} demonstrations."
     )
     if choice.get("evidence"):
-        sentence += f" {choice['evidence'].capitalize()}."
-    plots = sorted((run / "select").glob("*.png"))
+        evidence = choice["evidence"]
+        sentence += f" {evidence[0].upper()}{evidence[1:]}."
+    plots = sorted((run / "select").glob("q_trend.png"))
     return TrainedRun(method, summary, config, sentence, plots)
 
 

@@ -47,6 +47,8 @@ class Study:
     def run_of(self, name: str) -> Path:
         """Return the run folder of a row that others build on."""
         row = self.plan.rows[name]
+        if row.deploys:
+            return self.run_of(row.deploys)
         stage = row.stages[-1]
         owner = row.pretrained if row.pretrained and stage == "pretrain" else name
         return self.out / owner / stage
@@ -54,16 +56,26 @@ class Study:
     def commands(self, row: Row) -> list[list[str]]:
         """Return the commands of a row, in order."""
         folder = self.out / row.name
+        commands = [] if row.deploys else self._train(row)
+        if row.evaluate:
+            bundle = ptr_command(
+                "bundle",
+                self.run_of(row.name),
+                act=row.act or None,
+                out=folder / "bundle",
+                overwrite=True,
+            )
+            commands += [bundle, self._evaluate(row)]
+        return commands
+
+    def _train(self, row: Row) -> list[list[str]]:
+        """Return the commands that train a row and choose its checkpoint."""
         commands = []
         if "pretrain" in row.stages and not row.pretrained:
             commands.append(self._pretrain(row))
         if "finetune" in row.stages:
             commands.append(self._finetune(row))
-            commands.append(ptr_command("select", folder / "finetune"))
-        if row.evaluate:
-            run = self.run_of(row.name)
-            bundle = ptr_command("bundle", run, out=folder / "bundle", overwrite=True)
-            commands += [bundle, self._evaluate(row)]
+            commands.append(ptr_command("select", self.out / row.name / "finetune"))
         return commands
 
     def _pretrain(self, row: Row) -> list[str]:

@@ -45,6 +45,8 @@ class Row:
     retarget: str = ""  # known task whose id the target takes
     settings: tuple[str, ...] = ()  # KEY=VALUE, in both stages
     evaluate: bool = True
+    deploys: str = ""  # row whose run this one bundles again; it trains nothing itself
+    act: str = ""  # how its bundle acts, see `ptr bundle --act`
 
     @property
     def needs(self) -> set[str]:
@@ -52,8 +54,7 @@ class Row:
         names: set[str] = set()
         for setting in self.settings:
             names.update(REFERENCE.findall(setting))
-        if self.pretrained:
-            names.add(self.pretrained)
+        names.update(filter(None, (self.pretrained, self.deploys)))
         return names
 
 

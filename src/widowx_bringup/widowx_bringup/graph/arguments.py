@@ -156,6 +156,13 @@ TELEOP = Argument(
     "auto",
     ("auto", "scripted", "none", *TELEOP_DEVICES),
 )
+WAITS = Argument(
+    "waits",
+    "share of the closings and openings of the gripper before which the scripted demonstrator "
+    "waits, 0 to 0.9",
+    "0.0",
+    kind=_Within(0.0, 0.9),
+)
 DEMONSTRATED = Argument("demonstrated", "task that a person demonstrates", "")
 RECORD = Argument("record", "whether every episode becomes a bag", "true", BOOLEAN)
 

@@ -34,6 +34,7 @@ from .arguments import (
     TELEOP,
     TELEOP_DEVICES,
     URDF,
+    WAITS,
     WIDTH,
 )
 from .cameras import (
@@ -229,7 +230,7 @@ def _record_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
     disturbance = values["disturbance"] if teleop == "scripted" else "0.0"
     nodes = [*_world({**values, "disturbance": disturbance}), _recorder(values)]
     if teleop == "scripted":
-        parameters = {"camera": values["camera"]}
+        parameters = {"camera": values["camera"], "waits": float(values["waits"])}
         nodes.append(NodeSpec(BRINGUP, "scripted_teleop", parameters=parameters))
     elif teleop in TELEOP_DEVICES:
         nodes += _teleop_device(values)
@@ -263,7 +264,7 @@ EVAL = Graph(
 RECORD_GRAPH = Graph(
     "record",
     "arm, camera, teleoperation and recorder",
-    (*SHARED, TELEOP, DEMONSTRATED, DISTURBANCE, URDF, DELAY, *REAL),
+    (*SHARED, TELEOP, DEMONSTRATED, WAITS, DISTURBANCE, URDF, DELAY, *REAL),
     _record_nodes,
 )
 REPLAY = Graph(

@@ -6,7 +6,7 @@ import argparse
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 from ptr_common.arguments import VerbParser, positive_int, seed
@@ -168,7 +168,9 @@ def _add_demonstrator_options(parser: argparse.ArgumentParser) -> None:
     for option, share in (
         ("--wrong-moves", "steps that lead away from where they should"),
         ("--hesitation", "steps in which the arm waits on its way"),
+        ("--waits", "closings and openings of the gripper before which the arm waits"),
         ("--detours", "episodes with a detour"),
+        ("--wrong-objects", "episodes in which another object is reached for first"),
         ("--misses", "descents on which the gripper closes too early"),
     ):
         parser.add_argument(
@@ -211,7 +213,7 @@ def main(argv: list[str] | None = None) -> int:
         options.noise,
         options.camera_size,
         options.image_size,
-        Mistakes(options.wrong_moves, options.hesitation, options.detours, options.misses),
+        Mistakes(**{each.name: getattr(options, each.name) for each in fields(Mistakes)}),
         options.keep_failures,
     )
     workers = min(options.workers, kept)

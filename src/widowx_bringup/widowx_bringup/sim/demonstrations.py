@@ -21,6 +21,9 @@ CAMERA_RATE = 30.0  # [Hz]
 MAX_STEPS = 60
 """Longest episode of the expert [control steps]; of a demonstrator with mistakes twice that."""
 
+ABOVE = 0.03
+"""Horizontal distance at which the arm counts as above an object [m]."""
+
 ATTEMPTS = 20
 """Scenes tried for one episode before the expert counts as broken."""
 
@@ -118,11 +121,18 @@ class Demonstrator:
         layout_seed = int(seeds.generate_state(1)[0])
         noise_seeds, mistake_seeds = seeds.spawn(2)
         settings = self._settings
-        self._world.reset(sample_layout(task, layout_seed))
+        layout = sample_layout(task, layout_seed)
+        self._world.reset(layout)
+        goal = parse_task(task)
+        others = [
+            replace(goal, object=name) for name in layout.objects if name != goal.object
+        ]
+        other = Expert(self._world, others[0])
         demonstrator = ImperfectDemonstrator(
-            Expert(self._world, parse_task(task)).act,
+            Expert(self._world, goal).act,
             settings.mistakes,
             np.random.default_rng(mistake_seeds),
+            lambda proprio: other.act(proprio) if other.distance(proprio) > ABOVE else None,
         )
         return rollout(
             self._world,

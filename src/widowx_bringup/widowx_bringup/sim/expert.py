@@ -110,6 +110,11 @@ class Expert:
         turn = np.clip(yaw - proprio[5], -LONGEST_TURN, LONGEST_TURN)
         return np.clip(np.array([*step, 0.0, 0.0, turn, gripper]), ACTION_LOW, ACTION_HIGH)
 
+    def distance(self, proprio: np.ndarray) -> float:
+        """Return the horizontal distance of the end effector from the task's object [m]."""
+        position, _ = self._world.object_pose(self._object.name)
+        return float(np.hypot(*(proprio[:2] - position[:2])))
+
     def _is_delivered(self) -> bool:
         """Return whether the object lies in the container, held or not."""
         position, _ = self._world.object_pose(self._object.name)

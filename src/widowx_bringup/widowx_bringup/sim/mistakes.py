@@ -1,4 +1,4 @@
-"""Mistakes of a demonstrator: wrong moves, hesitation, detours and missed grasps.
+"""Mistakes of a demonstrator: wrong moves, waits, detours, wrong objects and missed grasps.
 
 Unlike the noise of the arm (`expert.Disturbance`), a mistake is what the demonstrator asked for:
 it is the label of its step, and a clone of the demonstrations learns it.
@@ -20,6 +20,9 @@ WRONG_STEPS = (1, 3)
 
 PAUSE_STEPS = (1, 4)
 """Shortest and longest hesitation [control steps]."""
+
+WAIT_STEPS = (4, 8)
+"""Shortest and longest wait before the gripper closes or opens [control steps]."""
 
 DETOUR_STEPS = (5, 9)
 """Shortest and longest detour [control steps]."""
@@ -45,13 +48,17 @@ class Mistakes:
         wrong_moves: Share of the steps that lead away from where they should.
         hesitation: Share of the steps in which the arm waits on its way; it never waits where
             the gripper is to close or to open.
+        waits: Share of the closings and openings of the gripper before which the arm waits.
         detours: Share of the episodes with a detour.
+        wrong_objects: Share of the episodes in which it reaches for another object first.
         misses: Share of the descents on which the gripper closes too early.
     """
 
     wrong_moves: float = 0.0
     hesitation: float = 0.0
+    waits: float = 0.0
     detours: float = 0.0
+    wrong_objects: float = 0.0
     misses: float = 0.0
 
     def __bool__(self) -> bool:
@@ -65,6 +72,8 @@ class ImperfectDemonstrator:
         expert: Proprioception (7,) to the right action (7,) of the present scene.
         mistakes: How often it is wrong.
         rng: Source of the mistakes.
+        reach_other: Proprioception (7,) to the action (7,) that reaches for another object of
+            the scene; None once the arm is above it. There, the demonstrator notices.
     """
 
     def __init__(
@@ -72,6 +81,7 @@ class ImperfectDemonstrator:
         expert: Callable[[np.ndarray], np.ndarray],
         mistakes: Mistakes,
         rng: np.random.Generator,
+        reach_other: Callable[[np.ndarray], np.ndarray | None] | None = None,
     ) -> None:
         self._expert = expert
         self._mistakes = mistakes
@@ -85,10 +95,12 @@ class ImperfectDemonstrator:
         self._detour_at = -1  # step of the detour that is still to come, or -1
         if rng.random() < mistakes.detours:
             self._detour_at = int(rng.integers(DETOUR_START[0], DETOUR_START[1] + 1))
+        mistaken = mistakes.wrong_objects > 0 and rng.random() < mistakes.wrong_objects
+        self._reach_other = reach_other if mistaken else None
 
     def act(self, proprio: np.ndarray) -> np.ndarray:
         """Return the requested action, shape (7,), for a proprioception, shape (7,)."""
-        right = self._expert(proprio)
+        right = self._intend(proprio)
         if self._left == 0:
             self._begin(right, proprio)
         self._step += 1
@@ -98,6 +110,15 @@ class ImperfectDemonstrator:
         self._left -= 1
         gripper = right[6] if self._gripper is None else self._gripper
         return np.clip(np.array([*self._motion, gripper]), ACTION_LOW, ACTION_HIGH)
+
+    def _intend(self, proprio: np.ndarray) -> np.ndarray:
+        """Return the action towards the object that the demonstrator takes for the right one."""
+        if self._reach_other is not None:
+            action = self._reach_other(proprio)
+            if action is not None:
+                return action
+            self._reach_other = None
+        return self._expert(proprio)
 
     def _begin(self, right: np.ndarray, proprio: np.ndarray) -> None:
         """Begin a mistake, or none."""
@@ -111,6 +132,9 @@ class ImperfectDemonstrator:
             if self._rng.random() < self._mistakes.misses:
                 self._start(np.zeros(6), CLOSED, MISS_STEPS)
                 return
+        if right[6] != self._hand and self._rng.random() < self._mistakes.waits:
+            self._start(np.zeros(6), self._hand, self._duration(WAIT_STEPS))
+            return
         if 0 <= self._detour_at <= self._step:  # another mistake may have delayed it
             self._detour_at = -1
             self._start(self._away_from(right), None, self._duration(DETOUR_STEPS))

@@ -32,6 +32,7 @@ from ptr_policy_node.observation import ArmObservation, ObservationBuffer, StepS
 from widowx_bringup.camera.protocol import TOPIC_WORLD
 
 from .expert import Expert
+from .mistakes import ImperfectDemonstrator, Mistakes
 from .tasks import TaskError, parse_task
 from .world import World
 
@@ -46,15 +47,16 @@ class ScriptedTeleop(Node):
     """
 
     def __init__(self, **options: Any) -> None:
-        """Declare the parameter `camera` and subscribe.
+        """Declare the parameters and subscribe.
 
         Args:
             options: Passed on to `rclpy.node.Node`.
         """
         super().__init__("scripted_teleop", **options)
         self._world = World()
-        self._expert: Expert | None = None
+        self._expert: ImperfectDemonstrator | None = None
         self._episode = ""  # id of the newest episode
+        self._started = 0  # episodes so far; each has mistakes of its own
         self._states: OrderedDict[int, JointState] = OrderedDict()  # newest ones by stamp
         self._inputs = ObservationBuffer(max_image_age=0.2, max_state_age=0.2)
         self._schedule = StepSchedule(CONTROL_RATE)
@@ -62,6 +64,8 @@ class ScriptedTeleop(Node):
         camera = parameter(
             self, "camera", "over_shoulder", "camera whose images the commands answer"
         )
+        waits = "share of the gripper's changes before which the demonstrator waits"
+        self._mistakes = Mistakes(waits=parameter(self, "waits", 0.0, waits, (0.0, 0.9)))
         self.create_subscription(JointState, TOPIC_WORLD, self._on_world, qos.STATE)
         self.create_subscription(
             CameraInfo, camera_info_topic(camera), self._on_image, qos.IMAGES
@@ -90,7 +94,10 @@ class ScriptedTeleop(Node):
             self.get_logger().error(str(error))
             return
 
-        self._expert = Expert(self._world, task)
+        expert = Expert(self._world, task)
+        rng = np.random.default_rng(self._started)
+        self._started += 1
+        self._expert = ImperfectDemonstrator(expert.act, self._mistakes, rng)
         self._episode = event.episode_id
         self._inputs.start(to_ns(event.header.stamp))
         self._schedule.restart()
