@@ -2,7 +2,7 @@
 
     .venv/bin/python bench/update_bench.py
 
-1. The presets `demo_bc` and `demo_ptr`, sampling of the batch included.
+1. The presets `demo_bc`, `demo_ptr` and `demo_cql`, sampling of the batch included.
 2. ResNet-34 at 128x128, batch 8: this code in float32 and bfloat16, and `literal_cql.py`,
    in turns; CPU seconds a sample, and how far the losses of the first update are apart.
 3. Gathering a batch of 64 transitions at 128x128 from a mapped store, against a plain copy
@@ -35,7 +35,8 @@ from ptr_training.training.config import Config, from_dict, load_config
 from ptr_training.training.loop import keep_freed_memory
 from ptr_training.training.stages import start_pretraining
 
-PRESETS = {"demo_bc": [], "demo_ptr": ["agent.clone_steps=0"]}
+CRITIC = ["agent.clone_steps=0"]  # after the warm start
+PRESETS = {"demo_bc": [], "demo_ptr": CRITIC, "demo_cql": CRITIC}
 TASK = "put the red cube on the white plate"
 
 

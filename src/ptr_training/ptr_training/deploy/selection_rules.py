@@ -11,8 +11,9 @@ q_trend: PTR (paper §4.2 and Appendix F): a valid Q function rises along a demo
     from the best is within one standard error of that difference ties with it, and of those
     that tie the earliest is taken.
     A correlation alone can be had by a critic that knows nothing, so these are no
-    candidates: critics with less than half the updates of the last one, which have only
-    just begun to learn; those whose Q has left the returns that can occur, since one that
+    candidates: checkpoints with less than half the steps of the last one, which have seen
+    little of the demonstrations, or with less than half the updates of its critic, which has
+    only just begun to learn; those whose Q has left the returns that can occur, since one that
     diverges can rise most regularly of all; those that do not rank the demonstrated action
     above those of other steps; and those whose Q hardly rises at all. Where no critic is
     left the error decides.
@@ -38,7 +39,8 @@ RULES = {
     "td_error": "smallest held-out squared TD error",
 }
 
-LEAST_CRITIC_SHARE = 0.5  # of the last checkpoint's critic updates, for a candidate
+LEAST_LEARNT = 0.5
+"""Least share of the last checkpoint's steps, and of its critic's updates, for a candidate."""
 
 LEAST_INSIDE = 0.95
 """Least share of the steps at which a candidate's Q is a return that can occur."""
@@ -296,8 +298,7 @@ def choose(scores: Sequence[Score], rule: str) -> Score:
     candidates = [score for score in scores if score.step > 0] or list(scores)
     if rule == "error":
         return min(candidates, key=lambda score: score.error)
-    least = LEAST_CRITIC_SHARE * candidates[-1].critic_steps
-    learnt = [score for score in candidates if score.critic_steps >= least]
+    learnt = [score for score in candidates if _has_learnt(score, candidates[-1])]
     candidates = [score for score in learnt if not score.problem]
     if not candidates:
         return min(learnt, key=lambda score: score.error)
@@ -305,6 +306,12 @@ def choose(scores: Sequence[Score], rule: str) -> Score:
         return min(candidates, key=lambda score: score.td_error)
     best = max(candidates, key=lambda score: score.spearman)
     return next(score for score in candidates if _ties(score, best))
+
+
+def _has_learnt(score: Score, last: Score) -> bool:
+    """Return whether a checkpoint has learnt long enough, beside the last one."""
+    enough = score.step >= LEAST_LEARNT * last.step
+    return enough and score.critic_steps >= LEAST_LEARNT * last.critic_steps
 
 
 def _ties(score: Score, best: Score) -> bool:

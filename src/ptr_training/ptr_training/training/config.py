@@ -112,7 +112,7 @@ class Config:
     # rewarded at the end of a demonstration (paper: 3, in the ablation 1); 0: as its store says
     rewarded_steps: int = 0
     # action dimensions that vary less (scale -1..1) are not learnt
-    min_action_std: float = 0.0
+    min_action_std: float = 1e-3
     # weigh the dimensions of the cloning loss by their inverse variance
     balance_actions: bool = False
     log_every: int = 100  # steps

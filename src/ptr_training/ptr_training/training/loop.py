@@ -138,7 +138,7 @@ class _Run:
         self.out = out
         self.agent = agent
         self.context = context
-        self.last_warning = ""
+        self.has_warned = False
         self.began = time.monotonic()
 
     def train(self, batches: Iterable[tuple[Batch, torch.Tensor]]) -> None:
@@ -209,9 +209,9 @@ class _Run:
                 "lower the learning rates, or set agent.clamp_target=true"
             )
         warning = self.agent.warning(means)
-        if warning and not self.last_warning and self.context.leads:
+        if warning and not self.has_warned and self.context.leads:
             tqdm.write(f"step {step}: {warning}", file=sys.stderr)
-        self.last_warning = warning
+            self.has_warned = True
 
     def save(self, step: int, sampler: torch.Tensor) -> None:
         """Save a checkpoint, and remove old ones where the stage keeps only a few."""

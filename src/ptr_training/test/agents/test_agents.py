@@ -69,7 +69,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "transform": 0,
         "policy_lr": 1e-3,
     },
-    "cql-weighted": {"name": "cql_weighted", "mc_weight": 1.0, "clone_steps": 20},
+    "cql-weighted": {
+        "name": "cql_weighted",
+        "mc_weight": 1.0,
+        "clone_steps": 5,
+        "judge_steps": 20,
+        "shared_encoder": True,
+    },
     "cql-weighted-td": {
         "name": "cql_weighted",
         "mc_weight": 0.5,

@@ -181,11 +181,11 @@ def test_every_rule_has_its_own_choice() -> None:
 
 def test_of_checkpoints_that_tie_the_earliest_is_chosen() -> None:
     # differences from the best: 0.1, 0.1, 0.4 (mean 0.2, error 0.1) and 0.0, 0.3, 0.0 (0.1, 0.1)
-    far = make_score(1, 0.8, 0.8, 0.5)
-    tied = make_score(2, 0.9, 0.6, 0.9)
-    best, later = make_score(3, 0.9, 0.9, 0.9), make_score(4, 0.9, 0.9, 0.9)
-    assert choose([far, tied, best, later], "q_trend").step == 2
-    assert choose([far, best, later], "q_trend").step == 3
+    far = make_score(5, 0.8, 0.8, 0.5)
+    tied = make_score(6, 0.9, 0.6, 0.9)
+    best, later = make_score(7, 0.9, 0.9, 0.9), make_score(8, 0.9, 0.9, 0.9)
+    assert choose([far, tied, best, later], "q_trend").step == 6
+    assert choose([far, best, later], "q_trend").step == 7
 
 
 def test_checkpoints_are_compared_on_the_same_demonstrations() -> None:
@@ -227,11 +227,19 @@ def test_a_critic_with_less_than_half_the_updates_is_no_candidate(rule: str) -> 
 
 def test_the_updates_are_compared_with_those_of_the_last_checkpoint() -> None:
     scores = [
-        make_score(1, 0.9, critic_steps=20),
-        make_score(2, 0.5, critic_steps=30),
-        make_score(3, 0.4, critic_steps=40),
+        make_score(4, 0.9, critic_steps=20),
+        make_score(5, 0.5, critic_steps=30),
+        make_score(6, 0.4, critic_steps=40),
     ]
-    assert choose(scores, "q_trend").step == 1
+    assert choose(scores, "q_trend").step == 4
+
+
+@pytest.mark.parametrize("rule", ["q_trend", "td_error"])
+def test_a_checkpoint_with_less_than_half_the_steps_is_no_candidate(rule: str) -> None:
+    best, last = make_score(49, 0.9, td_error=0.0), make_score(100, 0.4, td_error=0.1)
+    assert choose([best, last], rule).step == 100
+    assert choose([replace(best, step=50), last], rule).step == 50
+    assert choose([replace(best, error=0.5), last], "error").step == 49
 
 
 def test_the_error_ignores_how_often_a_critic_was_updated() -> None:

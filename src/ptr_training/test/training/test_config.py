@@ -40,6 +40,7 @@ def test_defaults_are_the_launch_settings() -> None:
 def test_presets_load(path: Path) -> None:
     config = load_config(path)
     assert config.agent.summary
+    assert config.min_action_std > 0.0  # what never varies is not learnt
     assert from_dict(yaml.safe_load(config.to_yaml())) == config
 
 
