@@ -255,7 +255,7 @@ class CQL(ActorCritic):
         actions = torch.cat([batch.actions[:, None], candidates.actions], 1)
         q = self.critic(latent, batch.proprio, task, actions)
         q_data, q_actions = q[:, :, 0], q[:, :, 1:]
-        td = td_loss(q_data, target)
+        td = td_loss(q_data, target, self._td_weight(batch))
         gap = conservative_gap(
             q_data,
             q_actions,
@@ -275,6 +275,10 @@ class CQL(ActorCritic):
             "q_random": q_random.detach().mean(),
         }
         return loss, metrics
+
+    def _td_weight(self, batch: Batch) -> Tensor | None:
+        """Return the weights (B,) of the TD errors; None: all equal."""
+        return None
 
     def _actor_loss(
         self,

@@ -47,16 +47,20 @@ def monte_carlo_returns(
     return shift * (1.0 - shrink) / (1.0 - discount) + shrink * (scale + shift)
 
 
-def td_loss(q_data: Tensor, target: Tensor) -> Tensor:
-    """Return the mean over heads and batch of (Q_j(s, a) - target)^2.
+def td_loss(q_data: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return the mean over heads and batch of (Q_j(s, a) - target)^2, weighted if asked for.
 
     The paper's formula has a factor 1/2, the official code none.
 
     Args:
         q_data: Q of the demonstrated actions, shape (E, B).
         target: TD targets, shape (B,).
+        weight: Of the transitions, shape (B,); the mean is taken over the weights.
     """
-    return ((q_data - target) ** 2).mean()
+    squared = (q_data - target) ** 2
+    if weight is None:
+        return squared.mean()
+    return (squared * weight).mean() / weight.mean()
 
 
 def conservative_gap(

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ptr_training.data.batch import Batch, Sampling
 from ptr_training.errors import TrainingError
 from ptr_training.models.critic import Value
-from ptr_training.models.policy import Policy
+from ptr_training.models.policy import GRIPPER, Policy
 from ptr_training.models.ranges import NOT_NEGATIVE, POSITIVE, Range
 
 from .agent import Metrics, adam, learnt_parameters
@@ -34,6 +34,7 @@ from .cql_sampling import SampledActions
 
 ADVANTAGES = ("binary", "exp", "none")
 LARGEST_WEIGHT = 20.0
+RELEASED = 0.75  # gripper opening above which nothing is held
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ class WeightedConfig(CQLConfig):
     clone_steps: int = 1500
     # and after as many of its own its weights count; before, every weight is 1
     judge_steps: int = 1000
+    # weight of the TD error where an open gripper is told to close or a closed one to open: such
+    # steps are rare, and decide; it changes how well Q is known there, not what it is
+    change_weight: float = 1.0
     # of the policy's Gaussian before tanh; its mean alone is learnt
     policy_std: float = 0.3
 
@@ -71,6 +75,7 @@ class WeightedConfig(CQLConfig):
             "bc_weight": POSITIVE,
             "advantage_scale": POSITIVE,
             "judge_steps": NOT_NEGATIVE,
+            "change_weight": POSITIVE,
             "policy_std": POSITIVE,
         }
 
@@ -179,6 +184,14 @@ class WeightedCQL(CQL):
             return self._target(batch, self._augment(batch.next_images), task)
         none = SampledActions(batch.actions[:, None][:, :0], batch.actions[:, :0])
         return self._returns(batch), none
+
+    def _td_weight(self, batch: Batch) -> Tensor | None:
+        """See `CQL`; the proprioception says whether the gripper is open."""
+        if self.config.change_weight == 1.0:
+            return None
+        is_open = batch.proprio[:, GRIPPER] > RELEASED
+        changes = is_open != (batch.actions[:, GRIPPER] > 0.0)
+        return torch.where(changes, self.config.change_weight, 1.0)
 
     @torch.no_grad()
     def _mean_q(self, latent: Tensor, batch: Batch, task: Tensor) -> Tensor:

@@ -74,6 +74,11 @@ def test_td_loss_has_no_factor_of_one_half() -> None:
     q_data = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     target = torch.tensor([1.0, 0.0])
     assert float(td_loss(q_data, target)) == (0.0 + 4.0 + 4.0 + 16.0) / 4
+    weight = torch.tensor([1.0, 3.0])
+    errors = ((q_data - target) ** 2).mean(0)
+    expected = (errors[0] + 3 * errors[1]) / 4
+    assert float(td_loss(q_data, target, weight)) == float(expected)
+    assert td_loss(q_data, target, torch.full((2,), 7.0)) == td_loss(q_data, target)
 
 
 def test_actor_trades_density_against_value() -> None:

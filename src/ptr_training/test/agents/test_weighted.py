@@ -100,6 +100,23 @@ def test_every_weight_of_the_networks_is_learnt(shared: bool) -> None:
         assert moved == expected
 
 
+def test_td_errors_weigh_more_where_the_gripper_is_to_change() -> None:
+    batch = make_batch(size=4)
+    proprio, actions = batch.proprio.clone(), batch.actions.clone()
+    proprio[:, 6] = torch.tensor([1.0, 1.0, 0.4, 0.4])  # open, open, closed, closed
+    actions[:, 6] = torch.tensor([0.99, -0.99, 0.99, -0.99])  # open, close, open, close
+    batch = replace(batch, proprio=proprio, actions=actions)
+    weight = make_weighted(change_weight=5.0)._td_weight(batch)
+    assert weight is not None
+    assert weight.tolist() == [1.0, 5.0, 5.0, 1.0]
+    assert make_weighted()._td_weight(batch) is None
+    losses = [
+        float(make_weighted(change_weight=w, alpha=0.0).update(batch)["td_loss"])
+        for w in (1, 5)
+    ]
+    assert losses[0] != losses[1]
+
+
 def test_what_the_critic_learns_does_not_touch_the_actor_with_its_own_encoder() -> None:
     for shared, same in ((False, True), (True, False)):
         encoders = []

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from widowx_bringup.evaluation.results import (
     ResultsError,
     Rollout,
+    paired_test,
     read_results,
     summarise,
     table,
@@ -90,3 +91,19 @@ def test_the_table_has_a_line_for_each_method_and_a_dash_without_success() -> No
     assert header.split()[:3] == ["method", "success", "rate"]
     assert ptr.split() == ["ptr", "1/1", "100%", "21%", "…", "100%", "20.0", "1", "0", "2"]
     assert alone.split()[6] == "–"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("111110", "000010", (4, 0, 0.125)),  # 2 / 2^4
+        ("1100", "0110", (1, 1, 1.0)),
+        ("1010", "1010", (0, 0, 1.0)),
+        ("11111111110", "00000000001", (10, 1, 2 * (1 + 11) / 2**11)),
+    ],
+)
+def test_paired_test_by_hand(
+    first: str, second: str, expected: tuple[int, int, float]
+) -> None:
+    solved = [[letter == "1" for letter in each] for each in (first, second)]
+    assert paired_test(*solved) == pytest.approx(expected)

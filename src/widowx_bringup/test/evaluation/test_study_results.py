@@ -35,6 +35,18 @@ def test_a_failure_stands_below_the_table() -> None:
     assert failure == "BC failed: agent.lr is 'fast'"
 
 
+def test_rows_are_compared_with_the_first_on_the_same_scenes() -> None:
+    counts = {"ptr": (True,) * 9 + (False,), "bc": (False,) * 8 + (True,) * 2}
+    rows = [
+        Outcome(name, name, "", 1.0, "", None, SUMMARY, solved)
+        for name, solved in counts.items()
+    ]
+    other = Outcome("few", "few", "", 1.0, "", None, SUMMARY, (True,))
+    _, ptr, bc, few = table([*rows, other]).splitlines()
+    assert "8 : 1, 0.04" in bc
+    assert ":" not in ptr + few
+
+
 def test_files_have_every_row(tmp_path: Path) -> None:
     write(tmp_path, OUTCOMES, {"plan": "demo"})
     with (tmp_path / "study.csv").open(newline="") as file:

@@ -91,6 +91,24 @@ def wilson_interval(
     return low, high
 
 
+def paired_test(first: Sequence[bool], second: Sequence[bool]) -> tuple[int, int, float]:
+    """Return McNemar's exact test of two methods on the same start scenes.
+
+    Args:
+        first: Whether the first method solved each scene.
+        second: The same of the second one, in the same order.
+
+    Returns:
+        Scenes that the first alone solved, those that the second alone solved, and the
+        two-sided probability of a difference as large if both were equally good.
+    """
+    won = sum(a and not b for a, b in zip(first, second, strict=True))
+    lost = sum(b and not a for a, b in zip(first, second, strict=True))
+    count = won + lost
+    tail = sum(math.comb(count, k) for k in range(min(won, lost) + 1)) / 2**count
+    return won, lost, min(1.0, 2.0 * tail)
+
+
 def summarise(rollouts: Sequence[Rollout]) -> list[Summary]:
     """Return one summary per method, in the order the methods first appear."""
     summaries = []

@@ -197,10 +197,14 @@ async def _run_row(study: Study, row: Row) -> Outcome:
     choice = folder / "finetune" / "select" / "choice.json"
     step = json.loads(choice.read_text())["step"] if choice.is_file() else None
     summary = None
+    solved: tuple[bool, ...] = ()
     if not problem and row.evaluate:
-        summary = summarise(read_results(folder / "evaluation"))[0]
+        rollouts = read_results(folder / "evaluation")
+        summary = summarise(rollouts)[0]
+        in_order = sorted(rollouts, key=lambda rollout: rollout.rollout)
+        solved = tuple(rollout.success for rollout in in_order)
     print(f"  {row.name}: {problem or f'done in {minutes:.1f} minutes'}", flush=True)
-    return Outcome(row.name, row.title, row.source, minutes, problem, step, summary)
+    return Outcome(row.name, row.title, row.source, minutes, problem, step, summary, solved)
 
 
 def _last_line(log: Path) -> str:

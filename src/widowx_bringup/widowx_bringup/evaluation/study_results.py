@@ -12,9 +12,13 @@ from typing import Any
 from ptr_common.files import atomic_file
 from ptr_common.text_table import text_table
 
-from .results import Summary
+from .results import Summary, paired_test
 
-HEADER = ("method", "success", "rate", "95 % (Wilson)", "step", "minutes", "paper")
+HEADER = (
+    "method", "success", "rate", "95 % (Wilson)", "first : this, p", "step", "minutes", "paper"
+)  # fmt: skip
+"""The fifth column: scenes that only the first row solved, those that only this one did, and the
+probability of McNemar's exact test."""
 
 COLUMNS = ("name", "title", "source", "minutes", "step", "problem")
 """Columns of study.csv that an outcome has by itself."""
@@ -34,12 +38,14 @@ class Outcome:
     problem: str  # why it failed; empty if it did not
     step: int | None  # of the checkpoint deployed
     summary: Summary | None  # None for a row that is not evaluated
+    solved: tuple[bool, ...] = ()  # whether each scene was, by its number
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """Return the results as a table for a terminal; failures follow below it."""
     rows = []
     failures = []
+    first = next((outcome for outcome in outcomes if outcome.solved), None)
     for outcome in outcomes:
         summary = outcome.summary
         success, rate, interval = "–", "", ""
@@ -49,10 +55,20 @@ def table(outcomes: Sequence[Outcome]) -> str:
             interval = f"{summary.low:.0%} … {summary.high:4.0%}"
         step = "–" if outcome.step is None else outcome.step
         minutes = f"{outcome.minutes:.1f}"
-        rows.append((outcome.title, success, rate, interval, step, minutes, outcome.source))
+        paired = _paired(first, outcome)
+        source = outcome.source
+        rows.append((outcome.title, success, rate, interval, paired, step, minutes, source))
         if outcome.problem:
             failures.append(f"{outcome.title} failed: {outcome.problem}")
-    return "\n".join([text_table(HEADER, rows, align="lrrrrrl"), *failures])
+    return "\n".join([text_table(HEADER, rows, align="lrrrlrrl"), *failures])
+
+
+def _paired(first: Outcome | None, outcome: Outcome) -> str:
+    """Return the comparison with the first row; empty for the first, and on other scenes."""
+    if first is None or outcome is first or len(outcome.solved) != len(first.solved):
+        return ""
+    won, lost, p = paired_test(first.solved, outcome.solved)
+    return f"{won} : {lost}, {p:.1g}"
 
 
 def write(out: Path, outcomes: Sequence[Outcome], about: Mapping[str, Any]) -> None:
