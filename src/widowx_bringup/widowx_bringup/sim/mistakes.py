@@ -132,7 +132,8 @@ class ImperfectDemonstrator:
             if self._rng.random() < self._mistakes.misses:
                 self._start(np.zeros(6), CLOSED, MISS_STEPS)
                 return
-        if right[6] != self._hand and self._rng.random() < self._mistakes.waits:
+        waits = self._mistakes.waits
+        if waits > 0 and right[6] != self._hand and self._rng.random() < waits:
             self._start(np.zeros(6), self._hand, self._duration(WAIT_STEPS))
             return
         if 0 <= self._detour_at <= self._step:  # another mistake may have delayed it
