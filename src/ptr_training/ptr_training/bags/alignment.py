@@ -126,11 +126,8 @@ def align(commands: Commands, images: np.ndarray, states: np.ndarray, end_ns: in
         AlignmentError: If an observation in the middle is missing or too old, or no step is
         left.
     """
-    for name, count in (
-        ("command", len(commands)),
-        ("image", len(images)),
-        ("arm state", len(states)),
-    ):
+    counts = {"command": len(commands), "image": len(images), "arm state": len(states)}
+    for name, count in counts.items():
         if not count:
             raise AlignmentError(f"no {name}")
 
@@ -138,10 +135,12 @@ def align(commands: Commands, images: np.ndarray, states: np.ndarray, end_ns: in
     times = np.append(times, _last_observation_time(int(times[-1]), end_ns))
     times = np.maximum.accumulate(times)
     image, state = newest(images, times), newest(states, times)
-    fresh = _fresh(images, image, times) & _fresh(states, state, times)
+    shows = _fresh(images, image, times)
+    fresh = shows & _fresh(states, state, times)
     first = int(np.argmax(fresh)) if fresh.any() else len(fresh)
     steps = len(members) if fresh[-1] else len(members) - 1
-    while steps > first and image[steps] == image[steps - 1]:
+    shown = np.where(shows, image, -1)  # a stale image shows nothing: that is a gap
+    while steps > first and shown[steps] == shown[steps - 1]:
         steps -= 1  # no image shows the result of the last action
     if steps <= first:
         raise AlignmentError(

@@ -270,6 +270,16 @@ def test_steps_are_those_of_the_rule_in_plain_loops(
     assert found == expected
 
 
+def test_images_and_states_that_stop_before_the_last_commands_are_a_gap() -> None:
+    """At 2.4 s the state is too old, at 2.7 s the image too: nothing of it is an ending."""
+    stamps = np.array([2_000_000_000, 2_199_999_999, 2_399_999_998, 2_699_999_997])
+    actions = np.zeros((4, 7))
+    commands = Commands(stamps, np.zeros(4, np.int64), actions, actions)
+    images, states = np.array([1_950_000_001, 2_199_999_998]), np.array([1_950_000_001])
+    with pytest.raises(AlignmentError):
+        align(commands, images, states, 1_999_999_999)
+
+
 @settings(max_examples=100)
 @given(recordings())
 def test_actions_are_made_of_the_commands_of_their_step(
