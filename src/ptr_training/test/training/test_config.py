@@ -118,6 +118,7 @@ def test_installed_presets_are_found_beside_the_packages(tmp_path: Path) -> None
     done = subprocess.run(
         [sys.executable, "-c", program],
         env=environment,
+        cwd=tmp_path,  # the folder of the package, where colcon starts, would come first
         capture_output=True,
         text=True,
         check=True,
