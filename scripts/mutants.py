@@ -99,7 +99,9 @@ TARGETS = {
     "counts": _arm("counts", "counts", "guard"),
     "guard": _arm("guard", "guard"),
     "controller": _arm("controller", "controller", "controller_sequences"),
-    "alignment": _training("bags.alignment", "bags/test_alignment"),
+    "alignment": _training(
+        "bags.alignment", "bags/test_alignment", "bags/test_alignment_rule"
+    ),
     "cql": _training("agents.cql", *CQL_TESTS),
     "cql_terms": _training("agents.cql_terms", *CQL_TESTS),
     "cql_sampling": _training("agents.cql_sampling", *CQL_TESTS),

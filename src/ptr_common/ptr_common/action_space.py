@@ -24,6 +24,9 @@ PROPRIO_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 With roll = pitch = yaw = 0 the gripper points straight down.
 """
 
+RELEASED = 0.75
+"""Gripper opening of the proprioception above which nothing is held."""
+
 JOINT_NAMES = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
 """The six joints of the arm, from the base outwards."""
 

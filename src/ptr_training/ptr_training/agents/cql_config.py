@@ -93,7 +93,7 @@ class CQLConfig(CriticConfig):
             text += f" + {self.bc_weight:g} x squared error to the demonstrated action"
         if self.clone_steps:
             text += f", after a warm start of {self.clone_steps} steps of behaviour cloning"
-        return text
+        return f"{text}{self.act_summary}"
 
     @property
     def critic_summary(self) -> str:

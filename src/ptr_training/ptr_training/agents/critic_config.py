@@ -101,10 +101,13 @@ class CriticConfig(AgentConfig):
 
     @property
     def act_summary(self) -> str:
-        """How a bundle acts, in a phrase."""
+        """How a bundle acts, in a phrase after the losses; empty if by its mode."""
         if self.act == "mode":
-            return "acts by its mode"
-        return f"acts by the critic, which chooses from {self.act_samples} motions, and the gripper"
+            return ""
+        motion = "the mode's motion"
+        if self.act_samples > 1:
+            motion = f"{self.act_samples} motions"
+        return f"; acts by the critic, which chooses from {motion}, and the gripper"
 
     @property
     def possible_returns(self) -> tuple[float, float]:

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ptr_common.action_space import RELEASED
 from ptr_training.data.batch import Batch, Sampling
 from ptr_training.errors import TrainingError
 from ptr_training.models.critic import Value
@@ -34,7 +35,6 @@ from .cql_sampling import SampledActions
 
 ADVANTAGES = ("binary", "exp", "none")
 LARGEST_WEIGHT = 20.0
-RELEASED = 0.75  # gripper opening above which nothing is held
 
 
 @dataclass(frozen=True)
@@ -98,14 +98,12 @@ class WeightedConfig(CQLConfig):
     def summary(self) -> str:
         """See `AgentConfig`; it names every departure of the actor."""
         error = "actor's loss: squared error to the demonstrated action"
-        if self.advantage == "none":
-            return f"{self.critic_summary}; {error}; {self.act_summary}"
-        scale = f"{self.advantage_scale:g}"
-        weight = "A > 0" if self.advantage == "binary" else f"exp(A / {scale})"
-        return (
-            f"{self.critic_summary}; {error}, "
-            f"weighted by {weight} from step {self.judges_from} on (A = Q - V); {self.act_summary}"
-        )
+        if self.advantage != "none":
+            scale = f"{self.advantage_scale:g}"
+            weight = "A > 0" if self.advantage == "binary" else f"exp(A / {scale})"
+            error += f", weighted by {weight} from step {self.judges_from} on (A = Q - V)"
+        start = f"after {self.clone_steps} steps of cloning alone"
+        return f"{self.critic_summary}, {start}; {error}{self.act_summary}"
 
 
 class WeightedCQL(CQL):

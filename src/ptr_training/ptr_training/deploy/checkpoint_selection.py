@@ -19,9 +19,10 @@ from .selection_report import FILES, table, write_report
 from .selection_rules import RULES, Score, Selection, Trend, applies, choose, score
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from ptr_training.agents import Agent
+    from ptr_training.models.inference_policy import InferencePolicy
     from ptr_training.training.checkpoint import Checkpoint
 
 OTHER_ACTIONS = 6
@@ -257,7 +258,10 @@ def evaluate(agent: Agent, checkpoint: Checkpoint, episode: Episode) -> Trend:
 
 
 def _share_above(
-    module: nn.Module, inputs: tuple[Tensor, ...], actions: np.ndarray, q: np.ndarray
+    module: InferencePolicy,
+    inputs: tuple[Tensor, Tensor, Tensor],
+    actions: np.ndarray,
+    q: np.ndarray,
 ) -> np.ndarray:
     """Return the share (T,) of other steps' actions that min Q ranks below the demonstrated one.
 
@@ -275,10 +279,8 @@ def _share_above(
     if np.isnan(q).any() or len(q) < 2:
         return np.full(len(q), np.nan)
     offsets = np.unique(np.linspace(1, len(q) - 1, OTHER_ACTIONS).astype(int)).tolist()
-    below = []
-    for offset in offsets:
-        other = torch.from_numpy(np.roll(actions, offset, axis=0))
-        q_other = module.q(*inputs, other)  # type: ignore[operator]
-        below.append(q_other.numpy().min(axis=1) < q)
+    others = np.stack([np.roll(actions, offset, axis=0) for offset in offsets], axis=1)
+    values = module.q_values(*inputs, torch.from_numpy(others))[:2]
+    below = values.numpy().min(axis=0) < q[:, None]  # (T, offsets)
     moves = np.abs(actions[:, :6]).max(axis=1) > SMALLEST_MOVE
-    return np.where(moves, np.mean(below, axis=0), np.nan)
+    return np.where(moves, below.mean(axis=1), np.nan)

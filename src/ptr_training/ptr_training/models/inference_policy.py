@@ -140,12 +140,26 @@ class InferencePolicy(nn.Module):
         """
         if self.critic is None or self.critic_encoder is None:
             return torch.full((image.shape[0], 2), float("nan"), device=image.device)
+        return self.q_values(image, proprio, task, action[:, None])[:2, :, 0].t()
+
+    def q_values(
+        self, image: Tensor, proprio: Tensor, task: Tensor, actions: Tensor
+    ) -> Tensor:
+        """Return the values of several actions of each state, (E, B, K), of all heads.
+
+        Args:
+            image: Shape (B, H, W, 3), uint8; encoded once.
+            proprio: Shape (B, 7).
+            task: Ids, shape (B,).
+            actions: Shape (B, K, 7) [m, rad, 0..1].
+        """
+        assert self.critic is not None
+        assert self.critic_encoder is not None
         one_hot = F.one_hot(task, self.n_tasks).to(torch.float32)
-        scaled = 2.0 * (action - self.low) / (self.high - self.low) - 1.0
-        scaled = scaled.clamp(-0.99, 0.99)
+        scaled = 2.0 * (actions - self.low) / (self.high - self.low) - 1.0
         latent = self.critic_encoder(self._scaled(image), one_hot)
-        values = self.critic(latent, proprio, one_hot, scaled[:, None])  # (E, B, 1)
-        return values[:2, :, 0].t()
+        values: Tensor = self.critic(latent, proprio, one_hot, scaled.clamp(-0.99, 0.99))
+        return values
 
     def _scaled(self, image: Tensor) -> Tensor:
         return image.permute(0, 3, 1, 2).to(torch.float32) / 255.0

@@ -26,6 +26,9 @@ def test_summary_names_the_departures_of_the_actor() -> None:
         "T log π - Q + 2 x squared error to the demonstrated action, "
         "after a warm start of 5 steps of behaviour cloning"
     )
+    assert CQLConfig(act="best_of_n", act_samples=1).summary.endswith(
+        "T log π - Q; acts by the critic, which chooses from the mode's motion, and the gripper"
+    )
 
 
 @pytest.mark.parametrize("terminal", ["rewarded", "last"])

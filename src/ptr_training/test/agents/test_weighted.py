@@ -241,6 +241,10 @@ def test_impossible_settings_are_refused(values: dict[str, Any], message: str) -
 def test_summary_names_the_critics_say() -> None:
     assert "weighted by A > 0 from step 0 on" in make_weighted().config.summary
     clone = make_weighted(advantage="none").config.summary
-    assert clone.endswith("squared error to the demonstrated action; acts by its mode")
+    assert clone.endswith(
+        "0 steps of cloning alone; actor's loss: squared error to the demonstrated action"
+    )
     acting = make_weighted(advantage="none", act="best_of_n", act_samples=3).config.summary
-    assert "acts by the critic, which chooses from 3 motions" in acting
+    assert acting.endswith(
+        "; acts by the critic, which chooses from 3 motions, and the gripper"
+    )

@@ -108,10 +108,10 @@ def test_the_demonstrated_action_is_compared_with_those_of_other_steps() -> None
     """Q is the first number of an action: the largest one is above all others."""
 
     class Module:
-        def q(
-            self, images: Any, proprio: Any, task: Any, action: torch.Tensor
+        def q_values(
+            self, images: Any, proprio: Any, task: Any, actions: torch.Tensor
         ) -> torch.Tensor:
-            return action[:, :2]
+            return actions.permute(2, 0, 1)
 
     actions = np.zeros((5, 7), np.float32)
     actions[:, 0] = actions[:, 1] = [3.0, 0.0, 4.0, 1.0, 2.0]
@@ -225,6 +225,15 @@ class FixedModule:
         actions: torch.Tensor,
     ) -> torch.Tensor:
         return torch.stack([actions[:, 0], proprio[:, 0]], dim=1)
+
+    def q_values(
+        self,
+        images: torch.Tensor,
+        proprio: torch.Tensor,
+        task: torch.Tensor,
+        actions: torch.Tensor,
+    ) -> torch.Tensor:
+        return torch.stack([actions[..., 0], proprio[:, :1].expand(actions.shape[:2])])
 
 
 def fixed_agent(modes: np.ndarray) -> Any:

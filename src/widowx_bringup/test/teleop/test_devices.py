@@ -14,7 +14,7 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from probe_rig import ProbeRig  # noqa: E402
 from sensor_msgs.msg import JointState, Joy  # noqa: E402
 from std_msgs.msg import Bool  # noqa: E402
 
@@ -35,17 +35,12 @@ from widowx_bringup.teleop.mapping import Button, TeleopMapper  # noqa: E402
 UP = np.array([0.0, 0.0, 0.2, 0.0, 1.37, 0.0])
 
 
-class Graph:
-    def __init__(self) -> None:
-        self.node, self.person = rclpy.create_node("teleop"), rclpy.create_node("person")
-        self.executor = SingleThreadedExecutor()
-        for node in (self.node, self.person):
-            self.executor.add_node(node)
+class Graph(ProbeRig):
+    """The node of a device, and a person's hands."""
 
-    def close(self) -> None:
-        self.executor.shutdown()
-        self.node.destroy_node()
-        self.person.destroy_node()
+    def __init__(self) -> None:
+        self.node, self.probe = rclpy.create_node("teleop"), rclpy.create_node("person")
+        self.add_nodes()
 
     def send(self, publisher: Any, message: Any, received: Callable[[], object]) -> None:
         """Publish until it was received."""
@@ -71,7 +66,7 @@ def joy(axes: dict[int, float], *buttons: int) -> Joy:
 
 def test_sticks_move_while_the_shoulder_button_is_down(graph: Graph) -> None:
     pad = Gamepad(graph.node)
-    publisher = graph.person.create_publisher(Joy, "joy", qos.STATE)
+    publisher = graph.probe.create_publisher(Joy, "joy", qos.STATE)
     for buttons in ((), (DEAD_MAN,)):
         pad._joy = None
         graph.send(publisher, joy({1: 1.0, 0: 0.05, 3: -0.55}, *buttons), lambda: pad._joy)
@@ -82,7 +77,7 @@ def test_sticks_move_while_the_shoulder_button_is_down(graph: Graph) -> None:
 
 def test_a_gamepad_that_fell_silent_is_not_held(graph: Graph) -> None:
     pad = Gamepad(graph.node)
-    publisher = graph.person.create_publisher(Joy, "joy", qos.STATE)
+    publisher = graph.probe.create_publisher(Joy, "joy", qos.STATE)
     graph.send(publisher, joy({1: 1.0}, DEAD_MAN), lambda: pad._joy)
     assert pad.read(time.monotonic()).held
     assert not pad.read(time.monotonic() + SILENCE_TIMEOUT + 0.1).held
@@ -90,7 +85,7 @@ def test_a_gamepad_that_fell_silent_is_not_held(graph: Graph) -> None:
 
 def test_a_button_presses_once_and_not_if_it_was_down_before(graph: Graph) -> None:
     pad = Gamepad(graph.node)
-    publisher = graph.person.create_publisher(Joy, "joy", qos.STATE)
+    publisher = graph.probe.create_publisher(Joy, "joy", qos.STATE)
     graph.send(publisher, joy({}, 1), lambda: pad._joy)
     assert pad.read(time.monotonic()).buttons == ()
     graph.send(publisher, joy({}, 1, 2), lambda: 2 in pad._down)
@@ -106,8 +101,8 @@ def leader(joints: np.ndarray, opening: float = 1.0) -> JointState:
 
 def test_the_arm_does_the_leaders_motion_from_where_it_stands(graph: Graph) -> None:
     device = Leader(graph.node)
-    joints = graph.person.create_publisher(JointState, "leader/joint_states", qos.STATE)
-    held = graph.person.create_publisher(Bool, "leader/held", qos.STATE)
+    joints = graph.probe.create_publisher(JointState, "leader/joint_states", qos.STATE)
+    held = graph.probe.create_publisher(Bool, "leader/held", qos.STATE)
     graph.send(joints, leader(UP), lambda: device._state)
     assert not device.read(time.monotonic()).held
     graph.send(held, Bool(data=True), lambda: device._held[0])
@@ -130,7 +125,7 @@ def test_the_arm_does_the_leaders_motion_from_where_it_stands(graph: Graph) -> N
 
 def test_a_leader_let_go_and_taken_up_elsewhere_moves_nothing(graph: Graph) -> None:
     device = Leader(graph.node)
-    joints = graph.person.create_publisher(JointState, "leader/joint_states", qos.STATE)
+    joints = graph.probe.create_publisher(JointState, "leader/joint_states", qos.STATE)
     graph.send(joints, leader(UP), lambda: device._state)
     device._held = (True, time.monotonic())
     device.read(time.monotonic())

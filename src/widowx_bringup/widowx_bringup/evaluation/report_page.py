@@ -68,7 +68,7 @@ Its success rates say nothing about the methods.</p>
 {% endfor %}
 </svg>
 <p>Intervals this wide separate methods only when they do not overlap;
-<code>docs/performance.md</code> gives the figures on more scenes and seeds.</p>
+<code>docs/learning.md</code> gives the figures on more scenes and seeds.</p>
 
 {% if plan.waits is defined %}
 <h2>What decides</h2>

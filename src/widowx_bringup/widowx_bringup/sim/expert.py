@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ptr_common.action_space import ACTION_HIGH, ACTION_LOW
+from ptr_common.action_space import ACTION_HIGH, ACTION_LOW, RELEASED
 from widowx_bringup.arm.gripper import opening_of
 
 from .tasks import CONTAINERS, OBJECTS, Task
@@ -18,7 +18,6 @@ FUNNEL = 2.0  # height above the grasp per horizontal distance from it
 CARRY = 0.095  # end-effector height at which it carries an object [m]
 OPEN = 1.0  # gripper command
 CLOSED = 0.0  # gripper command
-RELEASED = 0.75  # gripper reading above which nothing is held
 
 
 class Disturbance:
