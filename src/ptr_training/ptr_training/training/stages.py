@@ -78,6 +78,7 @@ def start_finetuning(
     prior: Sequence[EpisodeStore],
     overrides: Sequence[str],
     retarget: Mapping[str, str] | None = None,
+    rollouts: Sequence[EpisodeStore] = (),
 ) -> tuple[Checkpoint, Replay]:
     """Return where fine-tuning starts, and its data.
 
@@ -91,9 +92,11 @@ def start_finetuning(
         prior: Data mixed in.
         overrides: Changes to the configuration of the checkpoint.
         retarget: New tasks and the known ones whose ids they use.
+        rollouts: What policies did at the task, drawn from beside the demonstrations; agents
+            with a critic learn from the failures among them.
     """
     retarget = retarget or {}
-    info = check_alike([target, *prior])
+    info = check_alike([target, *prior, *rollouts])
     saved = None
     if isinstance(origin, Path):
         saved = _load_origin(origin, overrides, target)
@@ -106,9 +109,14 @@ def start_finetuning(
     _assign_ids(task_ids, target, prior, retarget)
     split = split_episodes(target, config.finetune.holdout, config.seed)
     data = _describe_finetuning(config, origin, target, prior, split)
+    if rollouts:
+        data["rollouts"] = [describe_source(store) for store in rollouts]
     prior_parts = _transitions(config, prior, task_ids)
-    target_part = _target_transitions(config, target, task_ids, split[0])
-    parts = [*prior_parts, target_part]
+    target_parts = [
+        _target_transitions(config, target, task_ids, split[0]),
+        *_rollout_transitions(config, rollouts, target, task_ids),
+    ]
+    parts = [*prior_parts, *target_parts]
     _check_failures(config, parts)
     if saved:
         data_spec = saved.data_spec
@@ -116,7 +124,7 @@ def start_finetuning(
     else:
         data_spec = _fit_data_spec(config, [target, *prior], task_ids)
         agent = _new_agent_state(config, data_spec, parts, finetuning=True)
-    replay = _mixed_replay(config, prior_parts, target_part)
+    replay = _mixed_replay(config, prior_parts, target_parts)
     sampler = replay.generator.get_state()
     start = Checkpoint(0, config, data_spec, task_ids, info, data, agent, sampler)
     return start, replay
@@ -271,6 +279,37 @@ def _target_transitions(
     )
 
 
+def _rollout_transitions(
+    config: Config,
+    rollouts: Sequence[EpisodeStore],
+    target: EpisodeStore,
+    task_ids: TaskIds,
+) -> list[Transitions]:
+    """Return the transitions of rollouts, those of every store in a part.
+
+    Raises:
+        TrainingError: If one holds another task than the demonstrations.
+    """
+    parts = []
+    for store in rollouts:
+        for name in store.tasks:
+            if name not in target.tasks:
+                raise TrainingError(
+                    f"--rollouts {store.path} holds task {name!r}, the demonstrations in "
+                    f"{target.path} are of {', '.join(map(repr, target.tasks))}; name rollouts of "
+                    "that task, or add the store to --prior"
+                )
+        part = Transitions(
+            store,
+            task_ids,
+            rewarded_steps=config.rewarded_steps,
+            target=True,
+            failures=config.agent.learns_from_failures,
+        )
+        parts.append(part)
+    return parts
+
+
 def _failures(config: Config, target: EpisodeStore) -> list[int]:
     """Return the indices of failed episodes of the target task that are learnt from."""
     if not config.uses_failures:
@@ -292,12 +331,12 @@ def _check_failures(config: Config, parts: Sequence[Transitions]) -> None:
 
 
 def _mixed_replay(
-    config: Config, prior_parts: Sequence[Transitions], target_part: Transitions
+    config: Config, prior_parts: Sequence[Transitions], target_parts: Sequence[Transitions]
 ) -> Replay:
     """Return the replay of fine-tuning; its draws are others than those of pre-training."""
     return Replay(
         prior_parts,
-        [target_part],
+        target_parts,
         mix=config.finetune.mix,
         batch_size=config.batch_size,
         seed=config.seed + 1,

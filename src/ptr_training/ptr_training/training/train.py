@@ -58,10 +58,14 @@ def finetune(argv: list[str]) -> None:
     from .stages import start_finetuning
 
     origin = args.origin or _resolved_config(args, overrides)
-    stores = open_distinct({"--prior": args.prior, "--target": [args.target]})
+    stores = open_distinct(
+        {"--prior": args.prior, "--target": [args.target], "--rollouts": args.rollouts}
+    )
     retarget = _pairs("--retarget", args.retarget)
     target, prior = stores["--target"][0], stores["--prior"]
-    start, replay = start_finetuning(origin, target, prior, overrides, retarget)
+    start, replay = start_finetuning(
+        origin, target, prior, overrides, retarget, stores["--rollouts"]
+    )
     run(start, replay, start.config.finetune, args.out, resume=args.resume)
 
 
@@ -130,6 +134,16 @@ def _add_data_options(parser: argparse.ArgumentParser, *, trains: bool) -> None:
         type=Path,
         metavar="STORE",
         help="episode stores to mix in (default: none)",
+    )
+    parser.add_argument(
+        "--rollouts",
+        nargs="+",
+        default=[],
+        type=Path,
+        metavar="STORE",
+        help="episode stores of what policies did at the task (`ptr evaluate --keep-episodes`), "
+        "beside the demonstrations; agents with a critic learn from their failures too "
+        "(default: none)",
     )
     parser.add_argument(
         "--mix",

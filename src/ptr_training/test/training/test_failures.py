@@ -103,3 +103,36 @@ def test_failures_that_are_asked_for_and_missing_are_an_error(
     ):
         pretrain(["--config", preset, "--data", str(store), "--out", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
+
+
+def finetuned(tmp_path: Path, preset: str, *options: Path | str) -> dict[str, Any]:
+    out = tmp_path / f"fine-{len(list(tmp_path.iterdir()))}"
+    finetune(
+        ["--config", preset, "--out", str(out), "--holdout", "1", *map(str, options)]
+    )
+    return dict(json.loads((out / "data.json").read_text()))
+
+
+def test_rollouts_are_learnt_from_beside_the_demonstrations(
+    tmp_path: Path, preset_values: dict[str, Any], make_store: MakeStore, mixed: Path
+) -> None:
+    demonstrations = make_store("demonstrations", tasks=("a",))
+    changed = {**preset_values, "agent": WEIGHTED}
+    preset = tmp_path / "rollouts.yaml"
+    preset.write_text(yaml.safe_dump(changed))
+    target = ("--target", demonstrations)
+    data = finetuned(tmp_path, str(preset), *target, "--rollouts", mixed)
+    assert data["rollouts"][0]["sha256"] == EpisodeStore.open(mixed).fingerprint
+    assert len(data["target"]["train"]) + len(data["target"]["holdout"]) == len(
+        EpisodeStore.open(demonstrations)
+    )
+    assert "rollouts" not in finetuned(tmp_path, str(preset), *target)
+
+
+def test_rollouts_of_another_task_are_refused(
+    tmp_path: Path, preset_values: dict[str, Any], make_store: MakeStore, mixed: Path
+) -> None:
+    other = make_store("other", tasks=("b",))
+    preset = preset_file(tmp_path, preset_values, {"name": "bc"})
+    with pytest.raises(TrainingError, match=r"holds task 'a', the demonstrations .* 'b'"):
+        finetuned(tmp_path, preset, "--target", other, "--rollouts", mixed)

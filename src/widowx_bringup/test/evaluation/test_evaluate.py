@@ -86,6 +86,16 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(
     assert len(lottery.seen) == 6  # nothing ran twice
 
 
+def test_a_method_without_a_store_begins_anew_where_episodes_are_kept(
+    lottery: Lottery, tmp_path: Path
+) -> None:
+    evaluate(METHODS, PLAN, tmp_path, {})
+    (tmp_path / "episodes" / "bc").mkdir(parents=True)
+    assert len(evaluate(METHODS, PLAN, tmp_path, {}, keeps=True)) == 6
+    assert [name for name, _ in lottery.seen[6:]] == ["ptr"] * 3
+    assert len(read_results(tmp_path)) == 6
+
+
 def test_another_plan_in_the_same_folder_is_refused(
     lottery: Lottery, tmp_path: Path
 ) -> None:

@@ -146,3 +146,32 @@ def test_the_same_seed_gives_the_same_mistakes() -> None:
     mistakes = Mistakes(wrong_moves=0.3, hesitation=0.1, detours=0.5, misses=0.5)
     first, second = (actions_of(mistakes, LOW, 100, 7) for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+def test_a_carried_object_is_dropped_once_in_a_carry() -> None:
+    carried = np.array([*RIGHT[:6], CLOSED])
+    asked: list[np.ndarray] = []
+
+    def expert(proprio: np.ndarray) -> np.ndarray:
+        """Carry for 20 steps, then stay open for 10."""
+        asked.append(carried if len(asked) % 30 < 20 else RIGHT)
+        return asked[-1].copy()
+
+    rng = np.random.default_rng(0)
+    demonstrator = ImperfectDemonstrator(expert, Mistakes(drops=0.4), rng)
+    actions = np.array([demonstrator.act(HIGH) for _ in range(30_000)])
+    dropped = (actions[:, 6] == OPEN) & (np.array(asked)[:, 6] == CLOSED)
+    per_carry = dropped.reshape(-1, 30)
+    assert set(per_carry.sum(1)) == {0, 3}
+    assert (per_carry.sum(1) > 0).mean() == pytest.approx(0.4, abs=0.05)
+    starts = per_carry.argmax(1)[per_carry.any(1)]
+    assert set(starts) == set(range(8))
+    assert not actions[dropped, :6].any()
+
+
+def test_nothing_is_dropped_on_the_table() -> None:
+    rng = np.random.default_rng(0)
+    demonstrator = ImperfectDemonstrator(
+        lambda _: np.array([*RIGHT[:6], CLOSED]), Mistakes(drops=0.9), rng
+    )
+    assert all(demonstrator.act(LOW)[6] == CLOSED for _ in range(50))

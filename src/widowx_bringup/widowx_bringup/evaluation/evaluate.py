@@ -27,6 +27,7 @@ from widowx_bringup.sim.tasks import TARGET_TASK, parse_task, sample_layout
 
 from .film_strip import write_film_strip
 from .results import Rollout, read_results, summarise, table, write_results
+from .rollout_store import export_bags
 from .runners import Method, Runner, open_runner
 
 
@@ -58,6 +59,8 @@ def evaluate(
     plan: EvaluationPlan,
     out: Path,
     arguments: Mapping[str, str],
+    *,
+    keeps: bool = False,
 ) -> list[Rollout]:
     """Carry out the missing rollouts of an evaluation.
 
@@ -68,6 +71,8 @@ def evaluate(
         plan: Task, scenes and limits.
         out: Folder for results, bags and film strips.
         arguments: Further arguments of the graph, over ROS.
+        keeps: Also write each method's rollouts as an episode store, `episodes/NAME`. Without
+            ROS a method that has none yet begins anew: only bags keep what was seen.
 
     Returns:
         All rollouts, including those found on disk.
@@ -75,6 +80,9 @@ def evaluate(
     seeds = plan.layout_seeds()
     _write_scenes(out, plan, seeds)
     rollouts = read_results(out)
+    lacking = [m.name for m in methods if keeps and not _store(out, m).is_dir()]
+    if not plan.over_ros:
+        rollouts = [rollout for rollout in rollouts if rollout.method not in lacking]
     done = {(rollout.method, rollout.rollout) for rollout in rollouts}
     about = {
         "plan": vars(plan),
@@ -86,11 +94,19 @@ def evaluate(
         for index, seed in enumerate(seeds):
             if (method.name, index) not in done:
                 missing.append(_planned_rollout(method, plan, index, seed))
-        if not missing:
-            continue
-        with open_runner(method, out, arguments, over_ros=plan.over_ros) as runner:
-            _run_method(runner, missing, plan, out, rollouts, about)
+        if missing:
+            with open_runner(
+                method, out, arguments, over_ros=plan.over_ros, keeps=keeps
+            ) as runner:
+                _run_method(runner, missing, plan, out, rollouts, about)
+        if method.name in lacking and plan.over_ros:
+            export_bags(out / "bags" / method.name, method.bundle, _store(out, method))
     return rollouts
+
+
+def _store(out: Path, method: Method) -> Path:
+    """Return the folder of a method's rollouts as an episode store."""
+    return out / "episodes" / method.name
 
 
 def _planned_rollout(
@@ -191,6 +207,12 @@ def _parser() -> VerbParser:
         help="run without ROS: faster, no bags (default: over ROS)",
     )
     parser.add_argument(
+        "--keep-episodes",
+        action="store_true",
+        help="also write each policy's rollouts as an episode store, episodes/NAME, "
+        "for `ptr finetune --rollouts`",
+    )
+    parser.add_argument(
         "--real-time-factor",
         type=positive_float,
         default=1.0,
@@ -224,9 +246,11 @@ def main(argv: list[str]) -> int:
         "real_time_factor": str(options.real_time_factor),
         **parse_values(options.values),
     }
-    rollouts = evaluate(methods, plan, out, arguments)
+    rollouts = evaluate(methods, plan, out, arguments, keeps=options.keep_episodes)
     written = ["results.csv", "results.json", "scenes.json", "strips/"]
     if plan.over_ros:
         written.append("bags/")
+    if options.keep_episodes:
+        written.append("episodes/")
     print(f"\n{table(summarise(rollouts))}\n\n{out}: {', '.join(written)}")
     return 0

@@ -17,8 +17,10 @@ from widowx_bringup.sim.tasks import sample_layout
 
 from .film_strip import read_images
 from .results import Rollout
+from .rollout_store import as_seen, write_episodes
 
 if TYPE_CHECKING:
+    from ptr_training.data.episode import Episode
     from widowx_bringup.graph.episode_runner import EpisodeRunner
 
 
@@ -50,9 +52,10 @@ class InProcessRunner:
 
     Args:
         bundle: Folder of the policy.
+        keeps: Keep the rollouts in `episodes`.
     """
 
-    def __init__(self, bundle: Path) -> None:
+    def __init__(self, bundle: Path, *, keeps: bool = False) -> None:
         from ptr_policy_node.policy import load_bundle
         from widowx_bringup.arm.controller import EefController
         from widowx_bringup.arm.kinematics import Kinematics
@@ -62,6 +65,8 @@ class InProcessRunner:
         # The software renderer must not start threads of its own.
         os.environ.setdefault("LP_NUM_THREADS", "0")
         self._policy = load_bundle(bundle, rate=CONTROL_RATE)
+        self._keeps = keeps
+        self.episodes: list[Episode] = []  # of the rollouts, as the policy saw them
         camera = self._policy.info.camera
         self._world = World()
         self._controller = EefController(SimulatedArm(self._world), Kinematics())
@@ -84,6 +89,8 @@ class InProcessRunner:
             max_steps=max_steps,
             on_step=counts.count_step,
         )
+        if self._keeps:
+            self.episodes.append(as_seen(episode, policy.info, rollout.rollout))
         steps = len(episode.requested)
         reason = "solved" if episode.success else f"not solved within {max_steps} steps"
         done = replace(
@@ -132,23 +139,37 @@ class GraphRunner:
 
 @contextlib.contextmanager
 def open_runner(
-    method: Method, out: Path, arguments: Mapping[str, str], *, over_ros: bool
+    method: Method,
+    out: Path,
+    arguments: Mapping[str, str],
+    *,
+    over_ros: bool,
+    keeps: bool = False,
 ) -> Iterator[Runner]:
     """Yield the runner of one method; its nodes are started before and ended afterwards.
+
+    In this process, its rollouts are an episode store `episodes/NAME` after a good end, if they
+    are to be kept; over ROS they are bags anyway.
 
     Args:
         method: The policy.
         out: Folder of the results.
         arguments: Further arguments of the graph, over ROS.
         over_ros: Run a graph of nodes; otherwise run in this process.
+        keeps: Write the store, without ROS.
     """
-    if not over_ros:
-        yield InProcessRunner(method.bundle)
-        return
     from ptr_policy_node.bundle import read_info
+
+    info = read_info(method.bundle)
+    if not over_ros:
+        in_process = InProcessRunner(method.bundle, keeps=keeps)
+        yield in_process
+        if keeps:
+            write_episodes(in_process.episodes, info, out / "episodes" / method.name)
+        return
     from widowx_bringup.graph.session import open_session
 
-    camera = read_info(method.bundle).camera
+    camera = info.camera
     values = {
         "policy": str(method.bundle),
         "camera": camera.name,

@@ -172,6 +172,7 @@ def _add_demonstrator_options(parser: argparse.ArgumentParser) -> None:
         ("--detours", "episodes with a detour"),
         ("--wrong-objects", "episodes in which another object is reached for first"),
         ("--misses", "descents on which the gripper closes too early"),
+        ("--drops", "carries on which the gripper opens too early"),
     ):
         parser.add_argument(
             option,

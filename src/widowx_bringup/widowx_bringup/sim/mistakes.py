@@ -1,4 +1,4 @@
-"""Mistakes of a demonstrator: wrong moves, waits, detours, wrong objects and missed grasps.
+"""Mistakes of a demonstrator: wrong moves, waits, detours, wrong objects, misses and drops.
 
 Unlike the noise of the arm (`expert.Disturbance`), a mistake is what the demonstrator asked for:
 it is the label of its step, and a clone of the demonstrations learns it.
@@ -39,6 +39,15 @@ MISS_STEPS = 3
 MISS_HEIGHT = 0.045
 """Height of the end effector below which an open gripper may miss [m]."""
 
+DROP_STEPS = 3
+"""Steps for which the gripper opens while it carries."""
+
+DROP_DELAY = (0, 7)
+"""Shortest and longest time for which an object is carried before it drops [control steps]."""
+
+CARRY_HEIGHT = 0.055
+"""Height of the end effector above which a closed gripper carries [m]."""
+
 
 @dataclass(frozen=True)
 class Mistakes:
@@ -52,6 +61,7 @@ class Mistakes:
         detours: Share of the episodes with a detour.
         wrong_objects: Share of the episodes in which it reaches for another object first.
         misses: Share of the descents on which the gripper closes too early.
+        drops: Share of the carries on which the gripper opens too early.
     """
 
     wrong_moves: float = 0.0
@@ -60,6 +70,7 @@ class Mistakes:
     detours: float = 0.0
     wrong_objects: float = 0.0
     misses: float = 0.0
+    drops: float = 0.0
 
     def __bool__(self) -> bool:
         return any(getattr(self, field.name) > 0 for field in fields(self))
@@ -91,6 +102,8 @@ class ImperfectDemonstrator:
         self._motion = np.zeros(6)  # of the present mistake
         self._gripper: float | None = None  # of the present mistake; None: the expert's
         self._can_miss = True  # until the arm has risen again
+        self._drop_in = -1  # steps of carrying until the object drops; -1: it does not
+        self._carries = False
         self._hand = OPEN  # what the expert last asked of the gripper
         self._detour_at = -1  # step of the detour that is still to come, or -1
         if rng.random() < mistakes.detours:
@@ -132,6 +145,9 @@ class ImperfectDemonstrator:
             if self._rng.random() < self._mistakes.misses:
                 self._start(np.zeros(6), CLOSED, MISS_STEPS)
                 return
+        if self._drops(right, proprio):
+            self._start(np.zeros(6), OPEN, DROP_STEPS)
+            return
         waits = self._mistakes.waits
         if waits > 0 and right[6] != self._hand and self._rng.random() < waits:
             self._start(np.zeros(6), self._hand, self._duration(WAIT_STEPS))
@@ -145,6 +161,18 @@ class ImperfectDemonstrator:
             self._mistakes.hesitation, PAUSE_STEPS
         ):
             self._start(np.zeros(6), None, self._duration(PAUSE_STEPS))
+
+    def _drops(self, right: np.ndarray, proprio: np.ndarray) -> bool:
+        """Return whether a carried object is let go now; drawn anew for every carry."""
+        carries = bool(right[6] == CLOSED and proprio[2] > CARRY_HEIGHT)
+        if carries and not self._carries:
+            drops = self._rng.random() < self._mistakes.drops
+            self._drop_in = self._duration(DROP_DELAY) if drops else -1
+        self._carries = carries
+        if not carries or self._drop_in < 0:
+            return False
+        self._drop_in -= 1
+        return self._drop_in < 0
 
     def _start(self, motion: np.ndarray, gripper: float | None, steps: int) -> None:
         self._motion, self._gripper, self._left = motion, gripper, steps
