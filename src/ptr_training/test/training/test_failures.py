@@ -107,9 +107,7 @@ def test_failures_that_are_asked_for_and_missing_are_an_error(
 
 def finetuned(tmp_path: Path, preset: str, *options: Path | str) -> dict[str, Any]:
     out = tmp_path / f"fine-{len(list(tmp_path.iterdir()))}"
-    finetune(
-        ["--config", preset, "--out", str(out), "--holdout", "1", *map(str, options)]
-    )
+    finetune(["--config", preset, "--out", str(out), "--holdout", "1", *map(str, options)])
     return dict(json.loads((out / "data.json").read_text()))
 
 
