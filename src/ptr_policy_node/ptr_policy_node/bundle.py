@@ -81,6 +81,7 @@ class BundleInfo:
     history: int = (
         1  # observations that the policy sees; the first of an episode is repeated
     )
+    execute: int = 1  # actions of one prediction that are executed, one a control step
     aliases: Mapping[str, str] = field(
         default_factory=dict
     )  # re-targeted tasks: new to known
@@ -113,6 +114,7 @@ class BundleInfo:
             "tasks": list(self.tasks),
             "aliases": dict(self.aliases),
             "history": self.history,
+            "execute": self.execute,
             "data": dict(self.data),
             "checkpoint": dict(self.checkpoint),
             "code_version": self.code_version,
@@ -146,6 +148,7 @@ class BundleInfo:
             gripper=action["gripper"],
             proprio_names=tuple(values["proprio"]),
             history=values.get("history", 1),
+            execute=values.get("execute", 1),
             aliases=values.get("aliases", {}),
         )
 
@@ -153,6 +156,11 @@ class BundleInfo:
     def window(self) -> tuple[int, ...]:
         """The leading dimension of images and proprio: (T,) with a history, () without."""
         return (self.history,) if self.history > 1 else ()
+
+    @property
+    def plan(self) -> tuple[int, ...]:
+        """The leading dimension of actions: (E,) where several are executed, () otherwise."""
+        return (self.execute,) if self.execute > 1 else ()
 
 
 @dataclass(frozen=True)
@@ -183,7 +191,8 @@ def write_bundle(
         golden: Inputs `image` (G, H, W, 3) uint8 of camera size, `proprio` (G, 7) and `task`
             (G,), and the `resized` (G, h, w, 3), `action` (G, 7) and `q` (G, 2) computed from
             them. With a history of T, `proprio` is (G, T, 7), `resized` (G, T, h, w, 3), and
-            `image` is the latest one.
+            `image` is the latest one. Where E actions are executed, `action` is (G, E, 7) and
+            `q` is of the first.
         overwrite: Replace an existing folder.
     """
     with atomic_folder(path, overwrite=overwrite) as folder:

@@ -120,13 +120,23 @@ class Policy:
         self._programs = programs
         self._torch = torch
         self._history: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=info.history)
+        self._plan: deque[PolicyOutput] = deque()  # actions that are still to be executed
+        self._planned_task = -1  # id
 
     def reset(self) -> None:
-        """Forget earlier observations; call it when an episode begins."""
+        """Forget earlier observations and plans; call it when an episode begins."""
         self._history.clear()
+        self._plan.clear()
+
+    def interrupt(self) -> None:
+        """Drop the planned actions; call it at a control step without an action."""
+        self._plan.clear()
 
     def act(self, image: np.ndarray, proprio: np.ndarray, task: str) -> PolicyOutput:
-        """Return the policy's action.
+        """Return the policy's action: the next one of its plan, or the first of a new plan.
+
+        A plan is made where the last one is executed or dropped, and for another task. Without
+        `info.execute` every observation has a plan of its own.
 
         Args:
             image: RGB image of the bundle's camera, shape (H, W, 3), uint8.
@@ -143,18 +153,30 @@ class Policy:
         resized = resize_area(image, (self.info.image_height, self.info.image_width))
         task_id = self.task_id(task)
         images, states = self._with_history(resized, np.asarray(proprio, np.float32))
-        output = self.act_on(images, states, task_id)
+        if not self._plan or task_id != self._planned_task:
+            self._plan = deque(self.plan_on(images, states, task_id))
+            self._planned_task = task_id
+        output = self._plan.popleft()
         if not np.isfinite(output.action).all():
+            self._plan.clear()
             raise BundleError(f"the policy's action is not finite: {output.action}")
         return output
 
-    def act_on(self, resized: np.ndarray, proprio: np.ndarray, task: int) -> PolicyOutput:
-        """Return the backend's action on resized images, without checks and without history.
+    def plan_on(
+        self, resized: np.ndarray, proprio: np.ndarray, task: int
+    ) -> list[PolicyOutput]:
+        """Return the backend's actions on resized images, without checks and without history.
 
         Args:
             resized: Resized image, shape (h, w, 3), uint8; with a history of T (T, h, w, 3).
             proprio: Measured state, shape (7,); with a history of T (T, 7).
             task: Task id.
+
+        Returns:
+            The actions to execute, `info.execute` of them, the next one first.
+
+        Raises:
+            BundleError: If the program returns another number of actions.
         """
         torch = self._torch
         with torch.inference_mode():
@@ -164,11 +186,18 @@ class Policy:
                 torch.tensor([task]),
             )
             action, std = self._programs.act(*inputs)
-        return PolicyOutput(action[0].numpy(), std[0].numpy(), inputs)
+        if tuple(action.shape) != (1, *self.info.plan, 7):
+            raise BundleError(
+                f"the program returns actions of shape {tuple(action.shape)}; with execute "
+                f"{self.info.execute} in bundle.json it must be {(1, *self.info.plan, 7)}"
+            )
+        actions, stds = action.reshape(-1, 7).numpy(), std.reshape(-1, 7).numpy()
+        return [PolicyOutput(*row, inputs) for row in zip(actions, stds, strict=True)]
 
     def q_values(self, output: PolicyOutput) -> np.ndarray:
         """Return the values of an action by both critics, shape (2,); NaN without critic.
 
+        They are those at the observation that the action was planned on.
         It takes about as long as `act`, and may run in another thread.
         """
         torch = self._torch
@@ -281,11 +310,12 @@ def _differences(
     pixels = np.abs(resize_area(expected["image"], size).astype(int) - newest).max()
 
     task = int(expected["task"])
-    output = policy.act_on(expected["resized"], expected["proprio"], task)
+    outputs = policy.plan_on(expected["resized"], expected["proprio"], task)
+    actions = np.stack([output.action for output in outputs])
     span = np.subtract(info.action_high, info.action_low)
-    action = np.abs((output.action - expected["action"]) / span).max()
+    action = np.abs((actions - expected["action"].reshape(actions.shape)) / span).max()
 
-    q = _largest_difference(policy.q_values(output), expected["q"])
+    q = _largest_difference(policy.q_values(outputs[0]), expected["q"])
     scale = max(1.0, float(np.nanmax(np.abs(expected["q"]), initial=0.0)))
     return {
         "resized image": (pixels, PIXEL_TOLERANCE),

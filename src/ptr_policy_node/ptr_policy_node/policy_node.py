@@ -266,6 +266,9 @@ class PolicyNode(ManagedNode):
             self.get_logger().error(f"Q values: {error}")
 
     def _publish_waiting(self, reason: str) -> None:
+        """Publish why no action is taken; what was planned before is not executed later."""
+        assert self._policy is not None
+        self._policy.interrupt()
         self._publish_state(self._new_state(PolicyState.STATUS_WAITING, reason))
 
     def _new_state(self, status: int, reason: str = "") -> PolicyState:

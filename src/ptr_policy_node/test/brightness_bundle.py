@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,15 @@ CAMERA = CameraSpec("front", 64, 48)
 
 
 class Brightness(torch.nn.Module):
-    """Moves by the image's brightness, so that a test can tell which image was acted on."""
+    """Moves by the image's brightness, so that a test can tell which image was acted on.
+
+    Args:
+        execute: Actions of a plan, all of them the same.
+    """
+
+    def __init__(self, execute: int = 1) -> None:
+        super().__init__()
+        self.execute = execute
 
     @torch.jit.export
     def act(
@@ -30,6 +39,8 @@ class Brightness(torch.nn.Module):
             ],
             1,
         )
+        if self.execute > 1:
+            action = action[:, None].repeat(1, self.execute, 1)
         return action, torch.full_like(action, 0.01)
 
     @torch.jit.export
@@ -43,9 +54,9 @@ class Brightness(torch.nn.Module):
         return action[:, :2] * 10
 
 
-def write_brightness_bundle(path: Path) -> Path:
+def write_brightness_bundle(path: Path, execute: int = 1) -> Path:
     """Write the bundle to a folder and return the folder."""
-    module = torch.jit.script(Brightness())
+    module = torch.jit.script(Brightness(execute))
     images = np.random.default_rng(0).integers(
         0, 256, (2, CAMERA.height, CAMERA.width, 3), np.uint8
     )
@@ -53,10 +64,12 @@ def write_brightness_bundle(path: Path) -> Path:
     proprio, task = np.zeros((2, 7), np.float32), np.zeros(2, np.int64)
     inputs = [torch.from_numpy(value) for value in (resized, proprio, task)]
     action, _ = module.act(*inputs)
+    q = module.q(*inputs, action.reshape(2, -1, 7)[:, 0])
     golden = {
         "image": images, "proprio": proprio, "task": task, "resized": resized,
-        "action": action.numpy(), "q": module.q(*inputs, action).numpy(),
+        "action": action.numpy(), "q": q.numpy(),
     }  # fmt: skip
     info = BundleInfo("test", CAMERA, 16, 16, 5.0, (TASK,), "executed", {}, {}, "test")
+    info = replace(info, execute=execute)
     write_bundle(path, info, {"policy.pt": module.save_to_buffer()}, golden)
     return path

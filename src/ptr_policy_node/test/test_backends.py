@@ -55,7 +55,7 @@ def test_every_backend_acts_and_judges_as_the_network(policy: Policy) -> None:
     with torch.inference_mode():
         action, _ = Toy().act(*inputs)
         q = Toy().q(*inputs, action)[0]
-    output = policy.act_on(image, proprio, 1)
+    [output] = policy.plan_on(image, proprio, 1)
     values = policy.q_values(output)
     np.testing.assert_allclose(output.action, action[0], atol=tolerance.action * 0.1)
     np.testing.assert_allclose(values, q, atol=tolerance.q)

@@ -46,14 +46,15 @@ def test_a_bundle_is_read_as_it_was_written(tmp_path: Path, form: str) -> None:
 
 
 def test_a_description_survives_a_round_trip_through_json() -> None:
-    info = replace(INFO, history=3, aliases={"new": "a"})
+    info = replace(INFO, history=3, execute=4, aliases={"new": "a"})
     assert BundleInfo.from_json(json.loads(json.dumps(info.to_json()))) == info
     assert (INFO.window, info.window) == ((), (3,))
+    assert (INFO.plan, info.plan) == ((), (4,))
 
 
-def test_a_description_of_before_histories_and_aliases_is_read() -> None:
+def test_a_description_of_before_histories_plans_and_aliases_is_read() -> None:
     values = INFO.to_json()
-    del values["history"], values["aliases"]
+    del values["history"], values["execute"], values["aliases"]
     assert BundleInfo.from_json(values) == INFO
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -176,6 +177,77 @@ def test_a_history_repeats_the_first_observation_of_each_episode() -> None:
     assert states_seen(4) == [2, 3, 4]
     policy.reset()
     assert states_seen(5) == [5, 5, 5]
+
+
+class Plans:
+    """A backend that plans the first state's value and so many steps more."""
+
+    def __init__(self, actions: int) -> None:
+        self.actions = actions
+
+    def act(
+        self, image: torch.Tensor, proprio: torch.Tensor, task: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        steps = torch.arange(self.actions).float()
+        action = (proprio[:, :1] + steps)[:, :, None].repeat(1, 1, 7)
+        return action, torch.zeros_like(action)
+
+
+def planned(actions: int, execute: int = 3) -> Policy:
+    """Return a policy whose program plans some actions."""
+    info = replace(INFO, execute=execute)
+    return Policy(info, "id", cast(Backend, Plans(actions)), "test")
+
+
+def first_of(policy: Policy, value: float, task: str = "a") -> float:
+    """Return the first number of the action that follows from a state of equal values."""
+    image = np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8)
+    output = policy.act(image, np.full(7, value), task)
+    assert output.action.shape == output.std.shape == (7,)
+    return float(output.action[0])
+
+
+def test_a_plan_is_executed_to_its_end_then_the_next_one_is_made() -> None:
+    policy = planned(3)
+    assert [first_of(policy, value) for value in (10, 20, 30, 40, 50)] == [
+        10,
+        11,
+        12,
+        40,
+        41,
+    ]
+
+
+@pytest.mark.parametrize("drop", [Policy.reset, Policy.interrupt])
+def test_a_plan_that_is_dropped_is_made_anew(drop: Callable[[Policy], None]) -> None:
+    policy = planned(3)
+    assert first_of(policy, 10) == 10
+    drop(policy)
+    assert first_of(policy, 20) == 20
+
+
+def test_a_plan_is_not_executed_for_another_task() -> None:
+    policy = planned(3)
+    assert [first_of(policy, 10, "a"), first_of(policy, 20, "b")] == [10, 20]
+
+
+def test_every_action_of_a_plan_is_checked() -> None:
+    policy = planned(3)
+    assert first_of(policy, -np.finfo(np.float32).max) < 0
+    policy._plan[0].action[0] = np.inf
+    with pytest.raises(BundleError, match="the policy's action is not finite"):
+        first_of(policy, 20)
+    assert first_of(policy, 30) == 30  # nothing of that plan is left
+    with pytest.raises(BundleError, match="expected 7 finite values"):
+        first_of(policy, np.nan)  # inputs are checked as well where they are not needed
+
+
+@pytest.mark.parametrize("actions", [2, 4])
+def test_a_program_that_plans_another_number_of_actions_is_refused(actions: int) -> None:
+    with pytest.raises(
+        BundleError, match=rf"shape \(1, {actions}, 7\); with execute 3 .* \(1, 3, 7\)"
+    ):
+        first_of(planned(actions), 10)
 
 
 def test_values_are_those_of_the_action_that_was_returned(bundle: Path) -> None:

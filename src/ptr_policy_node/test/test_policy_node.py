@@ -252,6 +252,29 @@ def test_input_that_is_late_or_unusable_stops_the_policy(
     rig.feed_until(lambda: len(rig.commands) > sent)  # goes on once the input is good again
 
 
+def test_plan_of_before_a_wait_is_not_executed_after_it(tmp_path: Path) -> None:
+    rclpy.init()
+    rig = Rig(write_brightness_bundle(tmp_path / "bundle", execute=1000))
+    try:
+        rig.start()
+        rig.event(EpisodeEvent.START)
+        rig.feed_until(lambda: len(rig.commands) >= 2, brightness=0)
+        sent = len(rig.commands)
+        rig.feed_until(lambda: len(rig.commands) > sent, brightness=255)
+        assert rig.commands[-1].action[0] == 0.0  # as planned on a dark image
+        count = len(rig.states)
+        rig.feed_until(
+            lambda: PolicyState.STATUS_WAITING in [s.status for s in rig.states[count:]],
+            image_age=0.5,
+        )
+        sent = len(rig.commands)
+        rig.feed_until(lambda: len(rig.commands) > sent, brightness=255)
+        assert rig.commands[-1].action[0] == pytest.approx(0.05)
+    finally:
+        rig.close()
+        rclpy.shutdown()
+
+
 def test_silent_camera_stops_the_policy(rig: Rig) -> None:
     rig.start()
     rig.event(EpisodeEvent.START)

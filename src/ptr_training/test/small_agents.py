@@ -54,6 +54,7 @@ def make_batch(seed: int = 0, size: int = 12, sampling: Sampling = Sampling()) -
     rows = (size,) if sampling.history == 1 else (size, sampling.history)
     g = torch.Generator().manual_seed(seed)
     steps_to_reward = torch.randint(-3, 8, (size,), generator=g).clamp(min=0)
+    chunk = sampling.chunk_shape(size)[:2]
     return Batch(
         images=torch.randint(0, 256, (*rows, 16, 16, 3), dtype=torch.uint8, generator=g),
         next_images=torch.randint(
@@ -67,4 +68,6 @@ def make_batch(seed: int = 0, size: int = 12, sampling: Sampling = Sampling()) -
         steps_to_reward=steps_to_reward.float(),
         last=(torch.arange(size) % 6 == 0).float(),
         target=(torch.arange(size) >= size // 2).float(),
+        chunk=torch.rand(*chunk, 7, generator=g) * 1.9 - 0.95,
+        inside=(torch.arange(chunk[1]) <= torch.arange(chunk[0])[:, None]).float(),
     )

@@ -6,6 +6,7 @@ from .awbc import AWBC
 from .bc import BC
 from .bet import BeT
 from .cql import CQL
+from .flow import Flow
 from .macaw import MACAW
 from .mae import MAE
 from .weighted import WeightedCQL
@@ -17,6 +18,7 @@ AGENTS: dict[str, type[Agent]] = {
     "awbc": AWBC,
     "autoregressive": AutoregressiveBC,
     "bet": BeT,
+    "flow": Flow,
     "macaw": MACAW,
     "mae": MAE,
 }
@@ -32,6 +34,7 @@ __all__ = [
     "AgentConfig",
     "AutoregressiveBC",
     "BeT",
+    "Flow",
     "Metrics",
     "WeightedCQL",
 ]

@@ -37,6 +37,11 @@ class AgentConfig:
         return "continuous"
 
     @property
+    def execute(self) -> int:
+        """E, actions of one prediction that a robot executes before the next prediction."""
+        return 1
+
+    @property
     def learns_from_failures(self) -> bool:
         """Whether failed episodes can be learnt from: only agents with a critic can."""
         return False

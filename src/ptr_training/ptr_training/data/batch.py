@@ -30,6 +30,8 @@ class Batch:
     )
     last: Tensor  # (B,) 1 on an episode's last transition, else 0
     target: Tensor  # (B,) 1 on transitions of the target demonstrations, 0 on prior ones
+    chunk: Tensor  # (B, K, 7) actions of s and of the steps after it; (0, 1, 7) if not asked for
+    inside: Tensor  # (B, K) 1 on actions of the episode, 0 on its last one repeated after its end
 
     @property
     def succeeded(self) -> Tensor:
@@ -62,6 +64,11 @@ class Sampling:
     )
     tasks: int = 0  # so many tasks in equal shares, one after the other (MACAW); 0: any mix
     next_observations: bool = True  # whether the images of s' are part of the batch
+    chunk: int = 1  # K, actions from that of s on; with 1 they are left out of the batch
+
+    def chunk_shape(self, size: int) -> tuple[int, int, int]:
+        """Return the shape of `BatchArrays.chunk` for a batch of this size."""
+        return (size if self.chunk > 1 else 0, self.chunk, 8)
 
 
 @dataclass(frozen=True)
@@ -72,11 +79,14 @@ class BatchArrays:
     steps: np.ndarray  # (B, 21): proprio, next proprio, action; (B, T, 21) with a history
     labels: np.ndarray  # (B, 4): reward, steps_to_reward, last, target
     task: np.ndarray  # (B,) int64
+    chunk: np.ndarray  # (B, K, 8): actions, and whether they are of the episode; (0, 1, 8)
 
     def part(self, rows: slice) -> BatchArrays:
         """Return a view of some rows."""
         frames = None if self.frames is None else self.frames[rows]
-        return BatchArrays(frames, self.steps[rows], self.labels[rows], self.task[rows])
+        return BatchArrays(
+            frames, self.steps[rows], self.labels[rows], self.task[rows], self.chunk[rows]
+        )
 
     def batch(self, images: Tensor, next_images: Tensor) -> Batch:
         """Return the batch; its tensors share the memory of the arrays."""
@@ -92,4 +102,6 @@ class BatchArrays:
             steps_to_reward=from_numpy(self.labels[:, 1]),
             last=from_numpy(self.labels[:, 2]),
             target=from_numpy(self.labels[:, 3]),
+            chunk=from_numpy(self.chunk[..., :7]),
+            inside=from_numpy(self.chunk[..., 7]),
         )

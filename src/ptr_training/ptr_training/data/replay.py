@@ -135,6 +135,7 @@ class Replay:
             steps=np.empty((size, *window, 21), np.float32),
             labels=np.empty((size, 4), np.float32),
             task=np.empty(size, int),
+            chunk=np.empty(self.sampling.chunk_shape(size), np.float32),
         )
 
     def sample(self, context: DistributedContext | None = None) -> Batch:

@@ -62,6 +62,8 @@ class Transitions:
 
         _check_finite(store, entries)
         self.rows = np.concatenate(rows)  # of the store (len,)
+        # transitions left in the episode, the own one included (len,)
+        self._remaining = np.concatenate(remaining)
         self.task = np.concatenate(task)  # (len,)
         self._starts = np.concatenate(
             starts
@@ -73,7 +75,7 @@ class Transitions:
         # of all rows of the store (N, 21)
         self._steps = np.concatenate([proprio, next_proprio, actions], 1)
         self._labels = _labels(
-            np.concatenate(remaining),
+            self._remaining,
             rewarded_steps or info.last_n,
             np.concatenate(succeeded),
             target=target,
@@ -110,6 +112,9 @@ class Transitions:
         np.take(self._steps, rows, 0, out.steps, "clip")  # other modes copy once more
         np.take(self._labels, index, 0, out.labels, "clip")
         np.take(self.task, index, 0, out.task, "clip")
+        if sampling.chunk > 1:
+            actions = self._steps[:, 14:]
+            _fill_chunk(actions, self.rows[index], self._remaining[index], out.chunk)
         if out.frames is None:
             return
         assert isinstance(self.frames, np.ndarray)
@@ -127,7 +132,7 @@ def episode_batch(
     info: DatasetInfo,
     task_ids: TaskIds,
     rewarded_steps: int,
-    history: int = 1,
+    sampling: Sampling | None = None,
 ) -> Batch:
     """Return all transitions of one episode in order, as those of a target demonstration.
 
@@ -136,20 +141,26 @@ def episode_batch(
         info: The data set it is from: which command counts, and its bounds.
         task_ids: Ids of the tasks.
         rewarded_steps: Transitions at the end that earn the reward.
-        history: Observations up to and including s.
+        sampling: The history and the chunk that the agent needs [single transitions]; all
+            images are part of the batch.
     """
+    sampling = sampling or Sampling()
     length = len(episode)
-    rows = _with_history(np.arange(length), np.zeros(length, int), history)
+    index, remaining = np.arange(length), np.arange(length, 0, -1)
+    rows = _with_history(index, np.zeros(length, int), sampling.history)
     frames = np.asarray(episode.frames)
     proprio = np.asarray(episode.proprio, np.float32)
     command = getattr(episode, info.command)
     actions = normalize_actions(command, info.action_low, info.action_high)
     succeeded = np.full(length, episode.success)
-    labels = _labels(np.arange(length, 0, -1), rewarded_steps, succeeded, target=True)
+    labels = _labels(remaining, rewarded_steps, succeeded, target=True)
     steps = np.concatenate([proprio[rows], proprio[rows + 1], actions[rows]], -1)
     task = np.full(length, task_ids.id(episode.task))
+    chunk = np.empty(sampling.chunk_shape(length), np.float32)
+    if sampling.chunk > 1:
+        _fill_chunk(actions, index, remaining, chunk)
     images, next_images = torch.from_numpy(frames[rows]), torch.from_numpy(frames[rows + 1])
-    return BatchArrays(None, steps, labels, task).batch(images, next_images)
+    return BatchArrays(None, steps, labels, task, chunk).batch(images, next_images)
 
 
 def _usable(
@@ -205,6 +216,23 @@ def _with_history(rows: np.ndarray, starts: np.ndarray, history: int) -> np.ndar
         return rows
     before = rows[:, None] + np.arange(1 - history, 1)
     return np.maximum(before, starts[:, None])
+
+
+def _fill_chunk(
+    actions: np.ndarray, rows: np.ndarray, remaining: np.ndarray, out: np.ndarray
+) -> None:
+    """Write the actions from each row on, an episode's last one repeated after its end.
+
+    Args:
+        actions: Of all rows, shape (N, 7).
+        rows: Where the chunks begin, shape (B,).
+        remaining: Actions of the episode from there on, shape (B,), each at least 1.
+        out: Actions and whether they are of the episode, shape (B, K, 8).
+    """
+    ahead = np.arange(out.shape[1])
+    last = remaining[:, None] - 1
+    out[..., :7] = actions[rows[:, None] + np.minimum(ahead, last)]
+    out[..., 7] = ahead <= last
 
 
 def _check_finite(store: EpisodeStore, entries: Sequence[EpisodeEntry]) -> None:

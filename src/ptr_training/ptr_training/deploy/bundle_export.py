@@ -172,7 +172,7 @@ def make_programs(
     task = torch.from_numpy(inputs["task"])
     with torch.inference_mode():
         action, _ = deployed.act(image, proprio, task)
-        q = deployed.q(image, proprio, task, action)
+        q = deployed.q(image, proprio, task, _next_of(action))
     golden = {**inputs, "action": action.numpy(), "q": q.numpy()}
     if form == "torchscript":
         with warnings.catch_warnings():
@@ -181,7 +181,7 @@ def make_programs(
         _check_parity(deployed, scripted.act, scripted.q, golden)
         return {"policy.pt": scripted.save_to_buffer()}, golden
     examples = []
-    for tensor in (image, proprio, task, action):
+    for tensor in (image, proprio, task, _next_of(action)):
         examples.append(torch.zeros(1, *tensor.shape[1:], dtype=tensor.dtype))
     act_program = _trace(deployed, "act", tuple(examples[:3]))
     q_program = _trace(deployed, "q", tuple(examples))
@@ -271,7 +271,7 @@ def _check_parity(
         inputs = [torch.from_numpy(row[name]) for name in ("resized", "proprio", "task")]
         with torch.inference_mode():
             action, _ = act(*inputs)
-            q_values = q(*inputs, action).numpy()
+            q_values = q(*inputs, _next_of(action)).numpy()
         difference = np.abs(action.numpy() - row["action"]) / action_range
         worst = np.maximum(worst, difference.max())
         worst_q = np.maximum(worst_q, _relative_difference(q_values, row["q"]).max())
@@ -280,6 +280,11 @@ def _check_parity(
             f"the exported policy differs from the agent: action {worst:.2g} > {PARITY} "
             f"or Q {worst_q:.2g} > {PARITY_Q}"
         )
+
+
+def _next_of(actions: Tensor) -> Tensor:
+    """Return the next action (B, 7) of a policy's output, (B, 7) or (B, E, 7)."""
+    return actions if actions.dim() == 2 else actions[:, 0]
 
 
 def _relative_difference(values: np.ndarray, expected: np.ndarray) -> np.ndarray:
@@ -313,6 +318,7 @@ def bundle_info(checkpoint: Checkpoint, source: Path) -> BundleInfo:
         action_low=info.action_low,
         action_high=info.action_high,
         history=checkpoint.config.agent.sampling.history,
+        execute=checkpoint.config.agent.execute,
         aliases=checkpoint.task_ids.aliases,
     )
 

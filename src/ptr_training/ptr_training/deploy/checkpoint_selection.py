@@ -234,13 +234,13 @@ def evaluate(agent: Agent, checkpoint: Checkpoint, episode: Episode) -> Trend:
 
     data_spec, info = checkpoint.data_spec, checkpoint.info
     rewarded_steps = checkpoint.config.rewarded_steps or info.last_n
-    history = agent.config.sampling.history
-    batch = episode_batch(episode, info, checkpoint.task_ids, rewarded_steps, history)
+    sampling = agent.config.sampling
+    batch = episode_batch(episode, info, checkpoint.task_ids, rewarded_steps, sampling)
     actions = np.array(getattr(episode, info.command))  # (T, 7)
     module = agent.deployed().eval()
     inputs = (batch.images, batch.proprio, batch.task)
     with torch.inference_mode():
-        modes, _ = module.act(*inputs)
+        modes = module.act(*inputs)[0].reshape(len(actions), -1, 7)[:, 0]
         q = module.q(*inputs, torch.from_numpy(actions)).numpy()
         above = _share_above(module, inputs, actions, q.min(axis=1))
         td_error = agent.td_errors(batch).numpy()

@@ -32,7 +32,7 @@ class InferencePolicy(nn.Module):
         data_spec: Shapes and ranges of the data.
         encoder: Images (B, 3, H, W) and one-hot ids to latents.
         policy: Has `mode(latent, proprio, task)`, which returns the action in [-1, 1] and
-            its standard deviation, (B, 7) each.
+            its standard deviation, (B, 7) each, or (B, E, 7) where E actions are executed.
         critic_encoder: Of the critic, if there is one.
         critic: See `Critic`.
         candidates: Motions, the mode's and others drawn from the policy, among which the critic
@@ -85,7 +85,8 @@ class InferencePolicy(nn.Module):
 
         Returns:
             The action (B, 7) [m, rad, 0..1] and, to first order, its standard deviation
-            (B, 7), NaN if the policy is deterministic.
+            (B, 7), NaN if the policy is deterministic; (B, E, 7) each, the next action first,
+            where the policy plans E.
         """
         one_hot = F.one_hot(task, self.n_tasks).to(torch.float32)
         if self.history > 1:

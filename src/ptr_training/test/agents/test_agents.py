@@ -54,6 +54,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "heads": 2,
         "width": 16,
     },
+    "flow": {"name": "flow", "lr": 1e-3, "chunk": 4, "execute": 1, "flow_steps": 3},
+    "flow-chunk-1": {"name": "flow", "lr": 1e-3, "chunk": 1, "execute": 1, "draws": 2},
     "macaw": {
         "name": "macaw",
         "tasks": 3,

@@ -102,7 +102,12 @@ def test_next_images_that_are_not_needed_are_left_out(make_store: MakeStore) -> 
 
 def test_frames_on_a_device_give_the_same_batches(make_store: MakeStore) -> None:
     path = make_store("s")
-    for sampling in (Sampling(), Sampling(history=2), Sampling(next_observations=False)):
+    for sampling in (
+        Sampling(),
+        Sampling(history=2),
+        Sampling(next_observations=False),
+        Sampling(chunk=3),
+    ):
         mapped, resident = replay_of(path, sampling), replay_of(path, sampling)
         resident.to_device(torch.device("cpu"))
         assert resident.resident
@@ -167,7 +172,8 @@ def test_every_transition_of_every_part_is_drawn(make_store: MakeStore) -> None:
 def test_rows_come_from_the_part_and_position_drawn(make_store: MakeStore) -> None:
     stores = [make_store("p", per_task=1), make_store("q", tasks=("b", "c"), per_task=2)]
     parts = [transitions_of(path) for path in stores]
-    replay = Replay(parts[:1], parts[1:], mix=0.5, batch_size=8, seed=3)
+    sampling = Sampling(chunk=2)
+    replay = Replay(parts[:1], parts[1:], mix=0.5, batch_size=8, seed=3, sampling=sampling)
     part, index = np.array([0, 0, 1, 1, 0]), np.array([15, 0, 31, 0, 7])
     batch = replay.gather(part, index)
     for row, (number, position) in enumerate(zip(part, index, strict=True)):
@@ -175,6 +181,8 @@ def test_rows_come_from_the_part_and_position_drawn(make_store: MakeStore) -> No
         np.testing.assert_array_equal(batch.images[row], store.frames[store_row])
         np.testing.assert_array_equal(batch.next_images[row], store.frames[store_row + 1])
         np.testing.assert_array_equal(batch.actions[row], parts[number].actions[position])
+        later = min(position + 1, position // 8 * 8 + 7)  # episodes of 8 steps
+        np.testing.assert_array_equal(batch.chunk[row, 1], parts[number].actions[later])
         np.testing.assert_array_equal(
             batch.next_proprio[row], store.steps["proprio"][store_row + 1]
         )
@@ -247,9 +255,10 @@ def test_equal_seeds_give_equal_batches(make_store: MakeStore) -> None:
 
 def test_each_process_gets_its_rows_of_the_batch(make_store: MakeStore) -> None:
     path = make_store("s")
-    whole = replay_of(path, Sampling()).sample()
+    sampling = Sampling(chunk=3)
+    whole = replay_of(path, sampling).sample()
     for rank in range(3):
-        own = replay_of(path, Sampling()).sample(DistributedContext(rank, 3))
+        own = replay_of(path, sampling).sample(DistributedContext(rank, 3))
         rows = slice(4 * rank, 4 * rank + 4)
         for name in Batch.__dataclass_fields__:
             assert torch.equal(getattr(own, name), getattr(whole, name)[rows]), name

@@ -141,20 +141,41 @@ def test_rewarded_steps_are_those_of_the_store_by_default(make_store: MakeStore)
     assert batch.last.tolist() == [0, 0, 0, 0, 0, 0, 0, 1]
 
 
-@pytest.mark.parametrize("history", [1, 3])
-def test_one_episode_with_history_is_what_the_store_gives(
-    make_store: MakeStore, history: int
+@pytest.mark.parametrize(
+    "sampling", [Sampling(), Sampling(history=3), Sampling(chunk=5)], ids=str
+)
+def test_one_episode_is_what_the_store_gives(
+    make_store: MakeStore, sampling: Sampling
 ) -> None:
     path, task_ids = make_store("s"), TaskIds.for_tasks(["a", "b", "c"], 0)
-    replay = replay_of(path, Sampling(history=history), target=True)
+    replay = replay_of(path, sampling, target=True)
     expected = replay.gather(np.zeros(8, int), np.arange(8, 16))
     store = EpisodeStore.open(path)
-    found = episode_batch(store.episode(1), store.info, task_ids, 3, history)
+    found = episode_batch(store.episode(1), store.info, task_ids, 3, sampling)
     for name in Batch.__dataclass_fields__:
         np.testing.assert_array_equal(
             getattr(found, name), getattr(expected, name), err_msg=name
         )
         assert getattr(found, name).dtype == getattr(expected, name).dtype
+
+
+def test_chunk_repeats_the_last_action_and_marks_it(make_store: MakeStore) -> None:
+    replay = replay_of(make_store("s"), Sampling(chunk=4))
+    part = replay.parts[0]
+    batch = replay.gather(np.zeros(8, int), np.arange(8, 16))  # the second episode of 8
+    actions = part.actions[8:16]
+    assert batch.chunk.shape == (8, 4, 7)
+    for t in range(8):
+        ahead = np.minimum(t + np.arange(4), 7)
+        np.testing.assert_array_equal(batch.chunk[t], actions[ahead])
+        assert batch.inside[t].tolist() == [float(t + k < 8) for k in range(4)]
+    np.testing.assert_array_equal(batch.chunk[:, 0], batch.actions)
+    assert batch.images.shape[:2] == (8, 16)  # no image of the steps ahead
+
+
+def test_chunk_that_is_not_needed_is_left_out(make_store: MakeStore) -> None:
+    batch = replay_of(make_store("s"), Sampling()).sample()
+    assert (batch.chunk.shape, batch.inside.shape) == ((0, 1, 7), (0, 1))
 
 
 def test_history_stays_inside_the_episode(make_store: MakeStore) -> None:

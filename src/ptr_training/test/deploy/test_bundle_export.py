@@ -18,10 +18,21 @@ from ptr_policy_node.bundle import FORMS, CameraSpec
 from ptr_policy_node.policy import load_bundle
 from ptr_training.data.review import main as review
 from ptr_training.data.store import EpisodeStore
-from ptr_training.deploy.bundle_export import N_SMOOTH, export, golden_inputs, main
+from ptr_training.deploy.bundle_export import (
+    N_REAL,
+    N_SMOOTH,
+    export,
+    golden_inputs,
+    main,
+)
+from ptr_training.deploy.checkpoint_selection import main as select
 from ptr_training.errors import TrainingError
 from ptr_training.training.build import restore_agent
-from ptr_training.training.checkpoint import find_checkpoint, load_checkpoint
+from ptr_training.training.checkpoint import (
+    chosen_step,
+    find_checkpoint,
+    load_checkpoint,
+)
 from ptr_training.training.train import finetune
 
 
@@ -80,6 +91,8 @@ def test_bundle_acts_as_the_agent(run: Path, tmp_path: Path, form: str) -> None:
 DEPLOYED = {
     "autoregressive": {"name": "autoregressive", "bins": 11, "beam": 3},
     "bet": {"name": "bet", "window": 3, "bins": 5, "layers": 1, "heads": 2, "width": 16},
+    "flow": {"name": "flow", "chunk": 4, "execute": 1, "flow_steps": 3},
+    "flow-plan": {"name": "flow", "chunk": 4, "execute": 3, "flow_steps": 3},
     "macaw": {"name": "macaw", "tasks": 2, "transform": 4},
     "cql": {"name": "cql", "independent_encoders": True},
     "cql-hybrid-best": {
@@ -113,6 +126,7 @@ def test_every_kind_of_policy_is_deployed(
     main([str(run), "--out", str(tmp_path / "bundle"), "--format", form])
     policy = load_bundle(tmp_path / "bundle")
     assert policy.info.history == (3 if name == "bet" else 1)
+    assert policy.info.execute == (3 if name == "flow-plan" else 1)
     assert np.isfinite(
         policy.act(np.zeros((32, 48, 3), np.uint8), np.zeros(7), "new").action
     ).all()
@@ -161,6 +175,38 @@ def test_policy_with_a_history_sees_what_came_before(
             np.testing.assert_allclose(
                 policy.act(*seen[now], "new").action, expected[0], atol=1e-5
             )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_plan_is_executed_as_the_agent_made_it(
+    tmp_path: Path, preset_values: dict, make_store, form: str
+) -> None:
+    preset_values |= {"agent": DEPLOYED["flow-plan"]}
+    (tmp_path / "preset.yaml").write_text(yaml.safe_dump(preset_values))
+    target, run = make_store("target", tasks=("new",), per_task=4), tmp_path / "run"
+    config = ["--config", str(tmp_path / "preset.yaml")]
+    finetune([*config, "--target", str(target), "--out", str(run)])
+    select([str(run)])
+    main([str(run), "--out", str(tmp_path / "bundle"), "--format", form])
+    policy = load_bundle(tmp_path / "bundle")
+    checkpoint = load_checkpoint(find_checkpoint(run, chosen_step(run)))
+    module = restore_agent(checkpoint, torch.device("cpu")).deployed().eval()
+    rng = np.random.default_rng(0)
+    for step in range(6):
+        image, proprio = rng.integers(0, 256, (32, 48, 3), np.uint8), rng.normal(size=7)
+        if step % 3 == 0:
+            inputs = (
+                torch.from_numpy(resize_area(image, (16, 16)))[None],
+                torch.tensor(proprio)[None].float(),
+                torch.tensor([0]),
+            )
+            with torch.no_grad():
+                plan = module.act(*inputs)[0][0]
+        output = policy.act(image, proprio, "new")
+        np.testing.assert_allclose(output.action, plan[step % 3], atol=1e-5)
+        assert np.isnan(policy.q_values(output)).all()
+    golden = np.load(tmp_path / "bundle" / "golden.npz")
+    assert golden["action"].shape == (N_SMOOTH + N_REAL, 3, 7)
 
 
 def test_retargeted_task_acts_under_the_known_id(

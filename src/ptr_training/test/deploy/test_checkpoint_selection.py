@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from conftest import write_toy_store
+from ptr_training.data.batch import Sampling
 from ptr_training.data.store import EpisodeStore
 from ptr_training.deploy.checkpoint_selection import (
     _share_above,
@@ -206,7 +207,7 @@ def checkpoint(ptr: Path) -> Checkpoint:
 
 
 class FixedModule:
-    """Acts by fixed actions (T, 7), and gives Q values that show what they were asked about."""
+    """Acts by fixed actions (T, 7) or (T, E, 7); its Q shows what it was asked about."""
 
     def __init__(self, modes: torch.Tensor) -> None:
         self.modes = modes
@@ -239,7 +240,7 @@ class FixedModule:
 def fixed_agent(modes: np.ndarray) -> Any:
     """Return an agent that does nothing but what `evaluate` asks for."""
     return SimpleNamespace(
-        config=SimpleNamespace(sampling=SimpleNamespace(history=1)),
+        config=SimpleNamespace(sampling=Sampling()),
         deployed=lambda: FixedModule(torch.from_numpy(modes)),
         td_errors=lambda batch: batch.rewards,
     )
@@ -270,6 +271,16 @@ def test_error_is_squared_in_scaled_units_over_the_learnt_dimensions(
     changed = replace(checkpoint, data_spec=spec)
     trend = evaluate(fixed_agent(modes), changed, episode)
     np.testing.assert_allclose(trend.error, np.full(8, 0.2**2 / 2), rtol=1e-5)
+
+
+def test_of_planned_actions_the_next_one_is_judged(
+    checkpoint: Checkpoint, ptr: Path
+) -> None:
+    episode = held_out(ptr, None)[0]
+    command = np.array(getattr(episode, checkpoint.info.command))
+    plans = np.stack([command, command + 1.0, command - 1.0], axis=1)
+    trend = evaluate(fixed_agent(plans), checkpoint, episode)
+    np.testing.assert_array_equal(trend.error, np.zeros(8))
 
 
 @pytest.mark.parametrize(("configured", "expected"), [(0, 3), (1, 1)])
