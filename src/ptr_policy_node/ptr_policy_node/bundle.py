@@ -82,6 +82,9 @@ class BundleInfo:
         1  # observations that the policy sees; the first of an episode is repeated
     )
     execute: int = 1  # actions of one prediction that are executed, one a control step
+    draws_gripper: bool = (
+        False  # a gripper of two values is drawn, not the likelier one taken
+    )
     aliases: Mapping[str, str] = field(
         default_factory=dict
     )  # re-targeted tasks: new to known
@@ -115,6 +118,7 @@ class BundleInfo:
             "aliases": dict(self.aliases),
             "history": self.history,
             "execute": self.execute,
+            "draws_gripper": self.draws_gripper,
             "data": dict(self.data),
             "checkpoint": dict(self.checkpoint),
             "code_version": self.code_version,
@@ -149,6 +153,7 @@ class BundleInfo:
             proprio_names=tuple(values["proprio"]),
             history=values.get("history", 1),
             execute=values.get("execute", 1),
+            draws_gripper=values.get("draws_gripper", False),
             aliases=values.get("aliases", {}),
         )
 

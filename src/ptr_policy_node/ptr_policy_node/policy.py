@@ -6,9 +6,10 @@ PyTorch is imported only when a bundle is loaded.
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,8 @@ from .bundle import (
     CameraSpec,
     read_bundle,
 )
+
+GRIPPER = ACTION_NAMES.index("gripper")
 
 PIXEL_TOLERANCE = 1
 """Largest difference of a resized pixel; versions of OpenCV round differently."""
@@ -62,6 +65,18 @@ class PolicyOutput:
     inputs: tuple[
         Any, ...
     ]  # the tensors (image, proprio, task) that the action follows from
+
+
+def share_of_other(std: float, distance: float) -> float:
+    """Return the probability p of the less likely of two values.
+
+    Args:
+        std: Their standard deviation, `distance` sqrt(p (1 - p)); 0 if it is not known.
+        distance: Between the values.
+    """
+    if not std > 0.0 or not distance > 0.0:  # NaN is not known
+        return 0.0
+    return 0.5 * (1.0 - math.sqrt(max(0.0, 1.0 - 4.0 * (std / distance) ** 2)))
 
 
 def load_bundle(
@@ -122,9 +137,14 @@ class Policy:
         self._history: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=info.history)
         self._plan: deque[PolicyOutput] = deque()  # actions that are still to be executed
         self._planned_task = -1  # id
+        self._rng = np.random.default_rng(0)  # of the drawn gripper
 
     def reset(self) -> None:
-        """Forget earlier observations and plans; call it when an episode begins."""
+        """Forget earlier observations and plans; call it when an episode begins.
+
+        The draws of the gripper begin anew: equal observations give equal episodes.
+        """
+        self._rng = np.random.default_rng(0)
         self._history.clear()
         self._plan.clear()
 
@@ -160,7 +180,19 @@ class Policy:
         if not np.isfinite(output.action).all():
             self._plan.clear()
             raise BundleError(f"the policy's action is not finite: {output.action}")
-        return output
+        return self._with_drawn_gripper(output) if self.info.draws_gripper else output
+
+    def _with_drawn_gripper(self, output: PolicyOutput) -> PolicyOutput:
+        """Return an action with either of two gripper values, as probable as its std says."""
+        action, std = output.action, float(output.std[GRIPPER])
+        other = (
+            self.info.action_low[GRIPPER] + self.info.action_high[GRIPPER] - action[GRIPPER]
+        )
+        if self._rng.random() >= share_of_other(std, abs(float(other - action[GRIPPER]))):
+            return output
+        drawn = action.copy()
+        drawn[GRIPPER] = other
+        return replace(output, action=drawn)
 
     def plan_on(
         self, resized: np.ndarray, proprio: np.ndarray, task: int

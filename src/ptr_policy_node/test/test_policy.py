@@ -14,7 +14,7 @@ from toy_bundle import CAMERA, INFO, Toy, edit, golden, programs, write
 
 from ptr_policy_node.backends import Backend
 from ptr_policy_node.bundle import FORMS, BundleError, write_bundle
-from ptr_policy_node.policy import Policy, load_bundle
+from ptr_policy_node.policy import Policy, load_bundle, share_of_other
 
 
 @pytest.fixture(params=FORMS)
@@ -267,3 +267,50 @@ def test_an_alias_acts_under_the_id_of_its_task(tmp_path: Path) -> None:
         BundleError, match="unknown task 'gasp it'; did you mean 'grasp it'"
     ):
         policy.task_id("gasp it")
+
+
+class Gripper:
+    """A backend that opens the gripper with a probability; its likelier value is 0.95."""
+
+    def __init__(self, p: float) -> None:
+        self.p = p
+
+    def act(
+        self, image: torch.Tensor, proprio: torch.Tensor, task: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        action, std = torch.zeros(1, 7), torch.zeros(1, 7)
+        action[:, 6] = 0.95 if self.p >= 0.5 else 0.05
+        std[:, 6] = 0.9 * (self.p * (1 - self.p)) ** 0.5
+        return action, std
+
+
+def grippers(p: float, steps: int, *, draws: bool = True) -> list[float]:
+    """Return the gripper commands of an episode."""
+    info = replace(INFO, draws_gripper=draws)
+    policy = Policy(info, "id", cast(Backend, Gripper(p)), "test")
+    policy.reset()
+    image = np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8)
+    return [
+        round(float(policy.act(image, np.zeros(7), "a").action[6]), 3) for _ in range(steps)
+    ]
+
+
+@pytest.mark.parametrize("p", [0.2, 0.5, 0.9])
+def test_gripper_is_drawn_as_often_as_its_standard_deviation_says(p: float) -> None:
+    commands = grippers(p, 3000)
+    assert set(commands) == {0.05, 0.95}
+    assert np.mean(np.array(commands) > 0.5) == pytest.approx(p, abs=0.03)
+    assert set(grippers(p, 50, draws=False)) == {0.95 if p >= 0.5 else 0.05}
+
+
+def test_equal_observations_give_equal_episodes() -> None:
+    assert grippers(0.5, 30) == grippers(0.5, 30)
+
+
+@pytest.mark.parametrize(
+    ("std", "share"), [(0.0, 0.0), (np.nan, 0.0), (0.45, 0.5), (0.5, 0.5), (0.27, 0.1)]
+)
+def test_standard_deviation_of_two_values_gives_the_share_of_the_rarer(
+    std: float, share: float
+) -> None:
+    assert share_of_other(std, 0.9) == pytest.approx(share)

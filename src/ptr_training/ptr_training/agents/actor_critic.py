@@ -77,7 +77,15 @@ class ActorCritic(Agent):
             critic_encoder=self.critic_encoder,
             critic=self.critic,
             candidates=self.config.act_samples if self.config.act == "best_of_n" else 0,
+            gripper_temperature=self.config.gripper_temperature
+            if self.draws_gripper
+            else 0.0,
         )
+
+    @property
+    def draws_gripper(self) -> bool:
+        """Whether a bundle's gripper is drawn: a binary one, if it is asked for."""
+        return self.config.draw_gripper and self.binary_gripper
 
     def _act(
         self, images: Tensor, proprio: Tensor, task: Tensor, *, learn: bool = True

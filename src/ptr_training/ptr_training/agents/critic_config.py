@@ -9,6 +9,7 @@ from ptr_training.models.ranges import (
     AT_LEAST_ONE,
     BELOW_ONE,
     FINITE,
+    POSITIVE,
     SHARE,
     UP_TO_ONE,
     Range,
@@ -66,6 +67,12 @@ class CriticConfig(AgentConfig):
     # with the largest min Q (the official code has it as an option)
     act: str = "mode"
     act_samples: int = 16
+    # draw a binary gripper instead of taking the likelier value: a policy without memory that
+    # is wrong in a state in which nothing changes is wrong for ever. By the policy's mode with
+    # the policy's probability p; by the critic with one proportional to p exp(min Q / T),
+    draw_gripper: bool = False
+    # T
+    gripper_temperature: float = 0.02
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,16 +104,20 @@ class CriticConfig(AgentConfig):
             "mc_weight": SHARE,
             "polyak": UP_TO_ONE,
             "act_samples": AT_LEAST_ONE,
+            "gripper_temperature": POSITIVE,
         }
 
     @property
     def act_summary(self) -> str:
         """How a bundle acts, in a phrase after the losses; empty if by its mode."""
         if self.act == "mode":
-            return ""
+            return "; the gripper is drawn" if self.draw_gripper else ""
         motion = "the mode's motion"
         if self.act_samples > 1:
             motion = f"{self.act_samples} motions"
+        if self.draw_gripper:
+            gripper = f"the gripper is drawn by p exp(Q / {self.gripper_temperature:g})"
+            return f"; acts by the critic, which chooses from {motion}; {gripper}"
         return f"; acts by the critic, which chooses from {motion}, and the gripper"
 
     @property

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from ptr_common.arguments import positive_int
+from ptr_common.arguments import positive_float, positive_int
 from ptr_common.images import resize_area
 from ptr_policy_node.bundle import FORMS, BundleInfo, CameraSpec, write_bundle
 from ptr_policy_node.policy import load_bundle
@@ -47,7 +47,13 @@ def main(argv: list[str]) -> None:
 
     step = chosen_step(args.run) if args.step is None else args.step
     path = find_checkpoint(args.run, step)
-    checkpoint = acting_by(load_checkpoint(path), args.act, args.act_samples)
+    checkpoint = acting_by(
+        load_checkpoint(path),
+        act=args.act,
+        act_samples=args.act_samples,
+        draw_gripper=args.draw_gripper,
+        gripper_temperature=args.gripper_temperature,
+    )
     bundle_id = export(checkpoint, path, args.out, args.format, overwrite=args.overwrite)
     load_bundle(args.out, backend=args.format)  # as the policy node will
     print(f"{args.out}: bundle {bundle_id} of {path}")
@@ -88,6 +94,19 @@ def make_parser() -> argparse.ArgumentParser:
         help="motions that best_of_n chooses from (default: agent.act_samples of the run)",
     )
     parser.add_argument(
+        "--draw-gripper",
+        action=argparse.BooleanOptionalAction,
+        help="draw a binary gripper, or take the likelier or better value "
+        "(default: agent.draw_gripper of the run)",
+    )
+    parser.add_argument(
+        "--gripper-temperature",
+        type=positive_float,
+        metavar="T",
+        help="best_of_n draws the gripper by p exp(min Q / T) "
+        "(default: agent.gripper_temperature of the run)",
+    )
+    parser.add_argument(
         "--overwrite",
         action="store_true",
         help="replace an existing bundle (default: off, it is refused)",
@@ -95,29 +114,28 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def acting_by(
-    checkpoint: Checkpoint, act: str | None, samples: int | None = None
-) -> Checkpoint:
+def acting_by(checkpoint: Checkpoint, **changes: object) -> Checkpoint:
     """Return a checkpoint whose agent acts in another way.
 
     Args:
         checkpoint: The checkpoint.
-        act: `mode` or `best_of_n`; None: as it is configured.
-        samples: Motions to choose from for `best_of_n`; None: as configured.
+        changes: Settings of the section `agent`, such as `act`; None: as configured.
 
     Raises:
         TrainingError: If its agent has no critic.
     """
     from ptr_training.training.config import override
 
-    changes = {"agent.act": act, "agent.act_samples": samples}
-    overrides = [f"{key}={value}" for key, value in changes.items() if value is not None]
+    overrides = []
+    for name, value in changes.items():
+        if value is not None:
+            overrides.append(f"agent.{name}={str(value).lower()}")
     if not overrides:
         return checkpoint
     if not hasattr(checkpoint.config.agent, "act"):
         raise TrainingError(
-            f"--act and --act-samples are for agents with a critic; {checkpoint.config.agent_name} "
-            "has none"
+            f"{', '.join(overrides)}: only an agent with a critic can act in another way, and "
+            f"{checkpoint.config.agent_name} has none"
         )
     return replace(checkpoint, config=override(checkpoint.config, overrides))
 
@@ -317,6 +335,8 @@ def bundle_info(checkpoint: Checkpoint, source: Path) -> BundleInfo:
         code_version=version("ptr_training"),
         action_low=info.action_low,
         action_high=info.action_high,
+        draws_gripper=checkpoint.data_spec.binary_gripper
+        and getattr(checkpoint.config.agent, "draw_gripper", False),
         history=checkpoint.config.agent.sampling.history,
         execute=checkpoint.config.agent.execute,
         aliases=checkpoint.task_ids.aliases,

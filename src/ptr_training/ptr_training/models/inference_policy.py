@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ptr_training.data.normalization import DataSpec
 
 from .critic import Critic
-from .policy import GRIPPER, with_both_grippers
+from .policy import GRIPPER, with_both_grippers, with_gripper_logit
 
 LEAST_SHARE = 0.05
 """Least probability that the policy gives a gripper value which the critic may choose.
@@ -37,6 +37,9 @@ class InferencePolicy(nn.Module):
         critic: See `Critic`.
         candidates: Motions, the mode's and others drawn from the policy, among which the critic
             chooses; 0: the mode is executed. The draws are the same for every image.
+        gripper_temperature: T > 0: a binary gripper's probabilities are the policy's times
+            exp(min Q / T), which its mode and its standard deviation then say; 0: the value of
+            the largest min Q is taken.
         history: T. With more than one, `act` and `q` take images (B, T, H, W, 3) and proprio
             (B, T, 7), the newest last.
     """
@@ -50,6 +53,7 @@ class InferencePolicy(nn.Module):
         critic_encoder: nn.Module | None = None,
         critic: Critic | None = None,
         candidates: int = 0,
+        gripper_temperature: float = 0.0,
         history: int = 1,
     ) -> None:
         super().__init__()
@@ -59,7 +63,7 @@ class InferencePolicy(nn.Module):
         self.history = history
         self.encoder, self.policy = encoder, policy
         self.critic_encoder, self.critic = critic_encoder, critic
-        self.candidates = candidates
+        self.candidates, self.gripper_temperature = candidates, gripper_temperature
         self.shares_encoder = critic_encoder is encoder
         self.least_share, self.gripper = LEAST_SHARE, GRIPPER
         self.binary_gripper = bool(getattr(policy, "binary_gripper", False))
@@ -97,19 +101,22 @@ class InferencePolicy(nn.Module):
             latent = self.encoder(self._scaled(image), one_hot)
         mode, std = self.policy.mode(latent, proprio, one_hot)  # type: ignore[operator]
         if self.candidates > 0:
-            mode = self._best(image, latent, proprio, one_hot)
+            mode, std = self._best(image, latent, proprio, one_hot, std)
         half = (self.high - self.low) / 2.0
         action = torch.where(self.active, self.low + (mode + 1.0) * half, self.rest)
         return action, torch.where(self.active, std * half, torch.zeros_like(std))
 
-    def _best(self, image: Tensor, latent: Tensor, proprio: Tensor, task: Tensor) -> Tensor:
-        """Return the candidate (B, 7) in [-1, 1] of the largest min Q.
+    def _best(
+        self, image: Tensor, latent: Tensor, proprio: Tensor, task: Tensor, std: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the candidate of the largest min Q and its standard deviation, in [-1, 1].
 
         Args:
             image: Shape (B, H, W, 3), uint8.
             latent: Of the policy's encoder, shape (B, Z).
             proprio: Shape (B, 7).
             task: One-hot ids, shape (B, N).
+            std: Of the policy, shape (B, 7).
         """
         assert self.critic is not None
         assert self.critic_encoder is not None
@@ -122,12 +129,21 @@ class InferencePolicy(nn.Module):
         if not self.shares_encoder:
             latent = self.critic_encoder(self._scaled(image), task)
         values = self.critic(latent, proprio, task, actions).amin(0)  # (B, C)
+        logit = mean[:, self.gripper]
         if self.binary_gripper:
-            opens = torch.sigmoid(mean[:, self.gripper])[:, None]
+            opens = torch.sigmoid(logit)[:, None]
             share = torch.where(actions[:, :, self.gripper] > 0.0, opens, 1.0 - opens)
             values = values.masked_fill(share < self.least_share, -1e9)
         best = values.argmax(1)
-        return actions.gather(1, best[:, None, None].expand(-1, 1, 7))[:, 0]
+        action = actions.gather(1, best[:, None, None].expand(-1, 1, 7))[:, 0]
+        if self.gripper_temperature > 0.0:
+            # of the same motion, with an open and with a closed gripper
+            motion = (best % self.candidates)[:, None]
+            opened = values.gather(1, motion)[:, 0]
+            closed = values.gather(1, motion + self.candidates)[:, 0]
+            tilt = ((opened - closed) / self.gripper_temperature).clamp(-1e4, 1e4)
+            action, std = with_gripper_logit(action, std, logit + tilt)
+        return action, std
 
     @torch.jit.export
     def q(self, image: Tensor, proprio: Tensor, task: Tensor, action: Tensor) -> Tensor:

@@ -110,10 +110,7 @@ class Policy(nn.Module):
             mode = torch.tanh(mean)
             std = log_std.exp() * (1.0 - mode * mode)
             if self.binary_gripper:
-                logit = mean[:, 6:]
-                mode = torch.cat([mode[:, :6], gripper_of(logit > 0.0)], 1)
-                deviation = 0.99 / torch.cosh(0.5 * logit)  # 2 x 0.99 sqrt(p (1 - p))
-                std = torch.cat([std[:, :6], deviation], 1)
+                return with_gripper_logit(mode, std, mean[:, 6])
             return mode, std
         return mean.clamp(-1.0, 1.0), torch.full_like(mean, float("nan"))
 
@@ -121,6 +118,20 @@ class Policy(nn.Module):
 def gripper_of(is_open: Tensor) -> Tensor:
     """Return the scaled command of a binary gripper, 0.99 for open and -0.99 for closed."""
     return 0.99 * (2.0 * is_open.to(torch.float32) - 1.0)
+
+
+def with_gripper_logit(action: Tensor, std: Tensor, logit: Tensor) -> tuple[Tensor, Tensor]:
+    """Return actions with the likelier gripper, and the standard deviation of its Bernoulli.
+
+    Args:
+        action: In [-1, 1], shape (B, 7).
+        std: Of it, shape (B, 7).
+        logit: Of "open", shape (B,).
+    """
+    gripper = gripper_of(logit > 0.0)[:, None]
+    # 2 x 0.99 sqrt(p (1 - p)); beyond 50 it is nothing, and cosh would overflow
+    deviation = (0.99 / torch.cosh(0.5 * logit.clamp(-50.0, 50.0)))[:, None]
+    return torch.cat([action[:, :6], gripper], 1), torch.cat([std[:, :6], deviation], 1)
 
 
 def snap_gripper(actions: Tensor) -> Tensor:

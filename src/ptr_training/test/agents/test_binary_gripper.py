@@ -58,6 +58,44 @@ def test_critic_chooses_only_gripper_values_that_the_policy_gives() -> None:
         assert (action[:, 6] < middle).all() == closes
 
 
+def test_drawn_gripper_is_open_as_policy_and_critic_say_together() -> None:
+    """Odds of open: the policy's times exp((Q of open - Q of closed) / T)."""
+    temperature = 0.1
+    agent = make_hybrid(
+        act="best_of_n",
+        act_samples=1,
+        draw_gripper=True,
+        gripper_temperature=temperature,
+    )
+    module, batch = agent.deployed().eval(), make_batch()
+    mean = torch.zeros(len(batch.proprio), 7)
+    mean[:, 6] = 0.4
+    module.policy.forward = lambda *_: (mean, torch.zeros_like(mean))  # type: ignore[method-assign]
+    # min Q is -0.06 for open and 0.06 for closed
+    module.critic.forward = lambda *inputs, **_: (  # type: ignore[union-attr, method-assign]
+        -inputs[3][None, :, :, 6].expand(2, -1, -1) * 0.06 / 0.99
+    )
+    with torch.no_grad():
+        action, std = module.act(batch.images, batch.proprio, batch.task)
+    p = torch.sigmoid(torch.tensor(0.4 - 0.12 / temperature))
+    middle = (module.low[6] + module.high[6]) / 2
+    assert (action[:, 6] < middle).all()  # closed is likelier
+    expected = 2 * 0.99 * (p * (1 - p)).sqrt() * (module.high[6] - module.low[6]) / 2
+    np.testing.assert_allclose(std[:, 6], expected.expand(len(std)), rtol=1e-4)
+
+
+def test_gripper_is_drawn_only_from_values_that_the_policy_gives() -> None:
+    agent = make_hybrid(act="best_of_n", act_samples=1, draw_gripper=True)
+    module, batch = agent.deployed().eval(), make_batch()
+    mean = torch.zeros(len(batch.proprio), 7)
+    mean[:, 6] = math.log(0.96 / 0.04)
+    module.policy.forward = lambda *_: (mean, torch.zeros_like(mean))  # type: ignore[method-assign]
+    with torch.no_grad():
+        action, std = module.act(batch.images, batch.proprio, batch.task)
+    assert (action[:, 6] > (module.low[6] + module.high[6]) / 2).all()
+    assert (std[:, 6] < 1e-6).all()
+
+
 def test_gripper_is_judged_at_the_motion_of_the_mode() -> None:
     agent = make_hybrid()
     batch = make_batch()

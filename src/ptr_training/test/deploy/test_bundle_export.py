@@ -281,7 +281,9 @@ def test_critic_chooses_where_it_is_asked_to(run: Path, tmp_path: Path, form: st
 
 @pytest.mark.parametrize("run", ["bc"], indirect=True)
 def test_agent_without_critic_cannot_act_by_one(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="for agents with a critic; bc has none"):
+    with pytest.raises(
+        TrainingError, match=r"agent\.act=best_of_n: only .* and bc has none"
+    ):
         main([str(run), "--out", str(tmp_path / "bundle"), "--act", "best_of_n"])
     assert not (tmp_path / "bundle").exists()
 
@@ -354,3 +356,23 @@ def test_full_disk_leaves_neither_bundle_nor_checkpoint(
         for path in tmp_path.iterdir()
         if "bundle" in path.name or "checkpoint" in path.name
     ]
+
+
+def test_a_bundle_says_whether_its_gripper_is_drawn(
+    tmp_path: Path, preset_values: dict, make_store
+) -> None:
+    preset_values |= {"agent": DEPLOYED["cql-weighted"] | {"gripper": "binary"}}
+    (tmp_path / "preset.yaml").write_text(yaml.safe_dump(preset_values))
+    target, run = make_store("target", tasks=("new",), per_task=4), tmp_path / "run"
+    where = ["--target", str(target), "--out", str(run)]
+    finetune(["--config", str(tmp_path / "preset.yaml"), *where])
+    for option, draws in ((), False), (("--draw-gripper",), True):
+        out = tmp_path / f"bundle-{draws}"
+        main([str(run), "--out", str(out), *option])
+        assert load_bundle(out).info.draws_gripper == draws
+
+
+@pytest.mark.parametrize("run", ["cql"], indirect=True)
+def test_a_continuous_gripper_is_not_drawn(run: Path, tmp_path: Path) -> None:
+    main([str(run), "--out", str(tmp_path / "bundle"), "--draw-gripper"])
+    assert not load_bundle(tmp_path / "bundle").info.draws_gripper

@@ -42,7 +42,7 @@ def test_every_method_takes_the_same_number_of_gradient_steps(tmp_path: Path) ->
             method = Path(command[command.index("--out") + 1]).parent.name
             count = int(command[command.index("--steps") + 1])
             steps[method] = steps.get(method, 0) + count
-    assert set(steps) == set(METHODS) - {"ptr-mode"}  # one checkpoint with ptr
+    assert set(steps) == set(METHODS) - {"ptr-without-q"}  # one checkpoint with ptr
     assert set(steps.values()) == {plan.pretrain_steps + plan.finetune_steps}
 
 

@@ -19,3 +19,7 @@ def test_lists_repeat_an_option_and_absent_ones_are_left_out() -> None:
 
 def test_zero_is_a_value() -> None:
     assert ptr_command("collect", seed=0) == ["collect", "--seed", "0"]
+
+
+def test_a_false_option_is_switched_off() -> None:
+    assert ptr_command("bundle", draw_gripper=False) == ["bundle", "--no-draw-gripper"]

@@ -51,7 +51,8 @@ def test_zero_shot_deploys_the_pre_training_of_another_row() -> None:
 
 def test_a_row_may_deploy_the_run_of_another_in_another_way() -> None:
     bundle, evaluate = commands("ptr_mode", "q_decides")
-    assert bundle.startswith("bundle out/ptr/finetune --act mode --out out/ptr_mode/bundle")
+    ways = "--act mode --no-draw-gripper"
+    assert bundle.startswith(f"bundle out/ptr/finetune {ways} --out out/ptr_mode/bundle")
     assert "--policy ptr_mode=out/ptr_mode/bundle" in evaluate
     assert load_plan("q_decides").rows["ptr_mode"].needs == {"ptr"}
 

@@ -98,6 +98,8 @@ def test_every_argument_changes_something(name: str) -> None:
         "height": "48",
         "disturbance": "0.3",
         "waits": "0.5",
+        "misses": "0.5",
+        "drops": "0.5",
         "teleop": "none",
         "autostart": "false",
         "urdf": None,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from .ptr_command import ptr_command
 
-METHODS = ("ptr", "ptr-mode", "bc", "target-only")
-"""Methods that the demonstration compares; `ptr-mode` is `ptr` without the say of its critic."""
+METHODS = ("ptr", "ptr-without-q", "bc", "target-only")
+"""Methods that it compares; `ptr-without-q` is the checkpoint of `ptr` without its critic's say."""
 
 CAMERA = {"width": 320, "height": 240, "camera_rate": 15.0}
 """Camera of the demonstration, smaller and slower than a real one: two cores suffice."""
@@ -22,6 +22,8 @@ class DemoPlan:
     """Amounts of data, training and rollouts of a demonstration."""
 
     waits: float  # share of the gripper's changes before which the demonstrator waits
+    misses: float  # share of the descents on which it closes too early
+    drops: float  # share of the carries on which it opens too early
     episodes_per_task: int
     demonstrations: int  # for training; held-out ones come on top
     held_out: int
@@ -37,6 +39,8 @@ class DemoPlan:
 PLANS = {
     "full": DemoPlan(
         waits=0.9,
+        misses=0.4,
+        drops=0.4,
         episodes_per_task=50,
         demonstrations=10,
         held_out=4,
@@ -50,6 +54,8 @@ PLANS = {
     ),
     "smoke": DemoPlan(
         waits=0.9,
+        misses=0.4,
+        drops=0.4,
         episodes_per_task=2,
         demonstrations=2,
         held_out=2,
@@ -95,10 +101,11 @@ def build_stages(out: Path, task: str, seed: int, plan: DemoPlan) -> list[Stage]
         plan: Amounts.
     """
     prior, bags, target = out / "prior", out / "bags", out / "target"
+    mistakes = {"waits": plan.waits, "misses": plan.misses, "drops": plan.drops}
     collect = ptr_command(
         "collect",
         episodes_per_task=plan.episodes_per_task,
-        waits=plan.waits,
+        **mistakes,
         seed=seed,
         out=prior,
     )
@@ -110,7 +117,7 @@ def build_stages(out: Path, task: str, seed: int, plan: DemoPlan) -> list[Stage]
         real_time_factor=plan.real_time_factor,
         out=bags,
     )
-    for name, value in {**CAMERA, "waits": plan.waits}.items():
+    for name, value in {**CAMERA, **mistakes}.items():
         record.append(f"{name}:={value}")
     export = ptr_command("export", bags, command="requested", out=target)
     evaluate = ptr_command(
@@ -150,7 +157,7 @@ class _Training:
         pretrain_ptr = self._pretrain("ptr", "demo_ptr", [warm_start])
         pretrain_bc = self._pretrain("bc", "demo_bc", [])
         return [
-            [pretrain_ptr, self._finetune("ptr"), *self._deploy("ptr"), self._mode()],
+            [pretrain_ptr, self._finetune("ptr"), *self._deploy("ptr"), self._without_q()],
             [pretrain_bc, self._finetune("bc"), *self._deploy("bc")],
             [self._train_alone(warm_start), *self._deploy("target-only")],
         ]
@@ -198,9 +205,9 @@ class _Training:
             seed=self.seed,
         )
 
-    def _mode(self) -> list[str]:
+    def _without_q(self) -> list[str]:
         """Return the bundle of PTR's checkpoint without the say of its critic."""
-        run, bundle = self.out / "ptr" / "finetune", self.out / "ptr-mode" / "bundle"
+        run, bundle = self.out / "ptr" / "finetune", self.out / "ptr-without-q" / "bundle"
         return ptr_command("bundle", run, act="mode", out=bundle)
 
     def _checkpoint_every(self, steps: int) -> str:

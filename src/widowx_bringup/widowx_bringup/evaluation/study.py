@@ -62,6 +62,7 @@ class Study:
                 "bundle",
                 self.run_of(row.name),
                 act=row.act or None,
+                draw_gripper=row.draw_gripper,
                 out=folder / "bundle",
                 overwrite=True,
             )

@@ -47,6 +47,7 @@ class Row:
     evaluate: bool = True
     deploys: str = ""  # row whose run this one bundles again; it trains nothing itself
     act: str = ""  # how its bundle acts, see `ptr bundle --act`
+    draw_gripper: bool | None = None  # see `ptr bundle --draw-gripper`; None: as configured
 
     @property
     def needs(self) -> set[str]:

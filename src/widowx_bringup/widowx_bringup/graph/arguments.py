@@ -156,12 +156,27 @@ TELEOP = Argument(
     "auto",
     ("auto", "scripted", "none", *TELEOP_DEVICES),
 )
-WAITS = Argument(
-    "waits",
-    "share of the closings and openings of the gripper before which the scripted demonstrator "
-    "waits, 0 to 0.9",
-    "0.0",
-    kind=_Within(0.0, 0.9),
+_SHARE = _Within(0.0, 0.9)
+MISTAKES = (
+    Argument(
+        "waits",
+        "share of the closings and openings of the gripper before which the scripted "
+        "demonstrator waits, 0 to 0.9",
+        "0.0",
+        kind=_SHARE,
+    ),
+    Argument(
+        "misses",
+        "share of the descents on which it closes the gripper too early, 0 to 0.9",
+        "0.0",
+        kind=_SHARE,
+    ),
+    Argument(
+        "drops",
+        "share of the carries on which it opens the gripper too early, 0 to 0.9",
+        "0.0",
+        kind=_SHARE,
+    ),
 )
 DEMONSTRATED = Argument("demonstrated", "task that a person demonstrates", "")
 RECORD = Argument("record", "whether every episode becomes a bag", "true", BOOLEAN)

@@ -25,6 +25,7 @@ from .arguments import (
     DISTURBANCE,
     HEIGHT,
     LATENCY,
+    MISTAKES,
     POLICY_ARGUMENTS,
     RATE,
     REAL,
@@ -34,7 +35,6 @@ from .arguments import (
     TELEOP,
     TELEOP_DEVICES,
     URDF,
-    WAITS,
     WIDTH,
 )
 from .cameras import (
@@ -230,7 +230,8 @@ def _record_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
     disturbance = values["disturbance"] if teleop == "scripted" else "0.0"
     nodes = [*_world({**values, "disturbance": disturbance}), _recorder(values)]
     if teleop == "scripted":
-        parameters = {"camera": values["camera"], "waits": float(values["waits"])}
+        mistakes = {each.name: float(values[each.name]) for each in MISTAKES}
+        parameters = {"camera": values["camera"], **mistakes}
         nodes.append(NodeSpec(BRINGUP, "scripted_teleop", parameters=parameters))
     elif teleop in TELEOP_DEVICES:
         nodes += _teleop_device(values)
@@ -264,7 +265,7 @@ EVAL = Graph(
 RECORD_GRAPH = Graph(
     "record",
     "arm, camera, teleoperation and recorder",
-    (*SHARED, TELEOP, DEMONSTRATED, WAITS, DISTURBANCE, URDF, DELAY, *REAL),
+    (*SHARED, TELEOP, DEMONSTRATED, *MISTAKES, DISTURBANCE, URDF, DELAY, *REAL),
     _record_nodes,
 )
 REPLAY = Graph(

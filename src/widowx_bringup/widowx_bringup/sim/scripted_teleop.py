@@ -65,7 +65,13 @@ class ScriptedTeleop(Node):
             self, "camera", "over_shoulder", "camera whose images the commands answer"
         )
         waits = "share of the gripper's changes before which the demonstrator waits"
-        self._mistakes = Mistakes(waits=parameter(self, "waits", 0.0, waits, (0.0, 0.9)))
+        misses = "share of the descents on which it closes the gripper too early"
+        drops = "share of the carries on which it opens the gripper too early"
+        self._mistakes = Mistakes(
+            waits=parameter(self, "waits", 0.0, waits, (0.0, 0.9)),
+            misses=parameter(self, "misses", 0.0, misses, (0.0, 0.9)),
+            drops=parameter(self, "drops", 0.0, drops, (0.0, 0.9)),
+        )
         self.create_subscription(JointState, TOPIC_WORLD, self._on_world, qos.STATE)
         self.create_subscription(
             CameraInfo, camera_info_topic(camera), self._on_image, qos.IMAGES
