@@ -15,6 +15,7 @@ from ptr_training.agents import Agent
 from ptr_training.agents.flow import Flow, FlowConfig, FlowPolicy, between
 from ptr_training.data.augment import Augmentation
 from ptr_training.data.batch import Batch
+from ptr_training.data.distributed import DistributedContext
 from ptr_training.errors import TrainingError
 
 VALUES = {"name": "flow", "lr": 3e-3, "chunk": 4, "execute": 4, "draws": 8}
@@ -148,11 +149,29 @@ def test_other_noises_take_the_other_way_and_never_the_middle() -> None:
     assert float((ends.mean(1).abs() > 0.5).float().mean()) > 0.8
 
 
-def test_same_image_gives_the_same_actions_from_any_start_of_training() -> None:
-    """The noise of a deployed policy depends on nothing but the length of the chunk."""
-    noises = [make_flow(lr=lr).policy.noise for lr in (1e-3, 1e-2)]
-    assert torch.equal(*noises)
-    assert noises[0].shape == (4, 7)
+def test_noise_of_a_deployed_policy_does_not_depend_on_the_seed() -> None:
+    one, other = (make_agent(VALUES, seed=seed).policy for seed in (0, 1))
+    assert not torch.equal(one.end.weight, other.end.weight)
+    assert torch.equal(one.noise, other.noise)
+    assert one.noise.shape == (4, 7)
+
+
+def test_processes_that_share_a_batch_have_the_loss_of_one() -> None:
+    batch = make_batch(sampling=FlowConfig(chunk=4, execute=1).sampling)
+    whole = loss_of(make_flow(), batch)
+    shares = []
+    for rank in range(2):
+        agent, rows = make_flow(), slice(6 * rank, 6 * rank + 6)
+        agent.rng.context = DistributedContext(rank, 2)
+        shares.append(loss_of(agent, batch._apply(lambda tensor, rows=rows: tensor[rows])))
+    torch.testing.assert_close(torch.stack(shares).mean(), whole)
+    assert not torch.equal(*shares)
+
+
+def loss_of(agent: Flow, batch: Batch) -> Tensor:
+    """Return the loss of an agent on a batch."""
+    images, task = agent._augment(batch.images), agent._one_hot(batch.task)
+    return agent._loss(batch, images, task)[0].detach()
 
 
 @pytest.mark.parametrize(
