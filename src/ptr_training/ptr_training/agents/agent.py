@@ -278,6 +278,10 @@ class Agent(nn.Module, abc.ABC):
         for name in names:
             self.optimizers[name].zero_grad(set_to_none=True)
         loss.backward()
+        self._follow_gradients(*names, clip=clip)
+
+    def _follow_gradients(self, *names: str, clip: float = 0.0) -> None:
+        """Step the named optimisers along gradients that are there; see `_step`."""
         parameters: list[Tensor] = []
         for name in names:
             for group in self.optimizers[name].param_groups:
