@@ -72,6 +72,9 @@ class Agent(nn.Module, abc.ABC):
     selection_rule = "error"
     """Name of the rule in `checkpoint_selection.RULES` that chooses among its checkpoints."""
 
+    early_stopping = ""
+    """Metric by which a checkpoint of pre-training is chosen; empty: the newest one is taken."""
+
     def __init__(
         self,
         config: Any,

@@ -11,7 +11,8 @@ learnt for `inner_steps`, so few of them are meant (`ptr select` chooses how man
 
 The two variants of PTR's paper (Appendix D) are this with a task id of its own for the target,
 and with `--retarget`, which adapts an existing id. Early stopping is by `validation_loss`, the
-loss after adaptation to tasks that are not learnt from (`validation_tasks`).
+loss after adaptation to tasks that are not learnt from (`validation_tasks`; `data.json` names
+them); pre-training ends with the checkpoint at which it was smallest.
 
 Departures from the reference, beside those that `macaw_config.py` marks:
 
@@ -78,6 +79,7 @@ class MACAW(Agent):
     Config = MACAWConfig
     config: MACAWConfig
     policy: MACAWPolicy
+    early_stopping = "validation_loss"
 
     def __init__(
         self,

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import copy
+import csv
+import json
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 from small_agents import make_agent
 from torch import Tensor
 
@@ -14,7 +19,9 @@ from ptr_training.agents import MACAW
 from ptr_training.data.augment import Augmentation
 from ptr_training.data.batch import Batch
 from ptr_training.models.config import NetworkConfig
+from ptr_training.training.checkpoint import find_checkpoint, load_checkpoint
 from ptr_training.training.config import load_config
+from ptr_training.training.train import pretrain
 
 NETWORK = NetworkConfig(encoder="small", latent=8, hidden=(32, 32), spatial_features=2)
 ROWS = 32
@@ -129,3 +136,48 @@ def test_twenty_steps_of_adaptation_do_not_diverge(meta_training) -> None:
     ]
     assert losses[-1] < losses[0]
     assert max(losses) < losses[0] + 1.0
+
+
+@pytest.fixture
+def pretraining(
+    tmp_path: Path, preset_values: dict[str, Any], make_store: Any
+) -> list[str]:
+    """Return the options of four updates on three tasks, without that of the run folder."""
+    preset_values |= {
+        "agent": {"name": "macaw", "tasks": 2, "validation_tasks": 1, "transform": 4},
+        "pretrain": {"steps": 4, "checkpoint_every": 2, "keep": 0},
+        "batch_size": 12,
+        "log_every": 1,
+    }
+    preset = tmp_path / "preset.yaml"
+    preset.write_text(yaml.safe_dump(preset_values))
+    store = make_store("prior", tasks=("a", "b", "c"))
+    return ["--config", str(preset), "--data", str(store), "--out"]
+
+
+def test_meta_training_ends_with_the_checkpoint_of_the_smallest_validation_loss(
+    tmp_path: Path, pretraining: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    pretrain([*pretraining, str(run)])
+    with (run / "metrics.csv").open(newline="") as file:
+        values = [float(row["validation_loss"]) for row in csv.DictReader(file)]
+    best = 2 if sum(values[:2]) < sum(values[2:]) else 4
+    assert f"--from {run}/checkpoints/step_{best}.pt" in capsys.readouterr().out
+    (held_out,) = json.loads((run / "data.json").read_text())["validation_tasks"]
+    assert held_out in {"a", "b", "c"}
+
+
+def test_meta_training_is_resumed_bit_for_bit(
+    tmp_path: Path, pretraining: list[str]
+) -> None:
+    pretrain([*pretraining, str(tmp_path / "whole")])
+    pretrain([*pretraining, str(tmp_path / "cut"), "--steps", "2"])
+    pretrain([*pretraining, str(tmp_path / "cut"), "--resume"])
+    whole, cut = (
+        load_checkpoint(find_checkpoint(tmp_path / run)).agent["weights"]
+        for run in ("whole", "cut")
+    )
+    assert whole.keys() == cut.keys()
+    for name, weights in whole.items():
+        assert torch.equal(weights, cut[name]), name
