@@ -77,6 +77,9 @@ class Agent(nn.Module, abc.ABC):
     selection_rule = "error"
     """Name of the rule in `checkpoint_selection.RULES` that chooses among its checkpoints."""
 
+    early_stopping = ""
+    """Metric by which a checkpoint of pre-training is chosen; empty: the newest one is taken."""
+
     def __init__(
         self,
         config: Any,
@@ -283,6 +286,10 @@ class Agent(nn.Module, abc.ABC):
         for name in names:
             self.optimizers[name].zero_grad(set_to_none=True)
         loss.backward()
+        self._follow_gradients(*names, clip=clip)
+
+    def _follow_gradients(self, *names: str, clip: float = 0.0) -> None:
+        """Step the named optimisers along gradients that are there; see `_step`."""
         parameters: list[Tensor] = []
         for name in names:
             for group in self.optimizers[name].param_groups:

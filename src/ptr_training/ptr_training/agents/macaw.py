@@ -1,21 +1,36 @@
 """MACAW: offline meta-reinforcement learning with advantage weighting.
 
-Source: Mitchell et al. 2021, arXiv 2008.06043. Pre-training is meta-training: the heads of
-policy and value take a step on half of a task's transitions, and everything learns from the
-loss on the other half, second derivatives included. Fine-tuning is adaptation: the same
-steps, at the learnt rates, on the target demonstrations. The two variants of PTR's paper
-(Appendix D) are this with a task id of its own for the target, and with `--retarget`, which
-adapts an existing id.
+Source: Mitchell et al. 2021, arXiv 2008.06043, and its code (eric-mitchell/macaw, commit
+3dfd4f9, `config/alg/standard.json`), here "the reference". Pre-training is meta-training: a
+batch holds several tasks. Half of a task's rows are for the inner steps, first of the value,
+which regresses to the returns, then of the policy, whose log density is weighted by the
+exponential of standardised advantages. Everything learns from the same losses on the other
+half, second derivatives and the rates of the inner steps included. Fine-tuning is adaptation:
+an update is one more inner step, at the learnt rates, on the target demonstrations; rates are
+learnt for `inner_steps`, so few of them are meant (`ptr select` chooses how many).
 
-Departure: the reference implementation adapts whole networks on low-dimensional states.
-Here the image encoder is learnt by the outer loss only, so that the inner step needs no
-second derivative of a ResNet.
+The two variants of PTR's paper (Appendix D) are this with a task id of its own for the target,
+and with `--retarget`, which adapts an existing id. Early stopping is by `validation_loss`, the
+loss after adaptation to tasks that are not learnt from (`validation_tasks`; `data.json` names
+them); pre-training ends with the checkpoint at which it was smallest.
+
+Departures from the reference, beside those that `macaw_config.py` marks:
+
+- One image encoder for policy and value, learnt by the outer loss only, so that the inner step
+  needs no second derivative of a ResNet; the reference adapts whole networks on states.
+- Observations have a task id, as all of PTR's do, and heads have its widths.
+- Rewarded steps are terminal, as for PTR, so that no return is completed by a value; the
+  reference does so where an episode was cut.
+- The standard deviation of advantages is at least 1e-4, for rows with equal advantages.
+- Actions enter the advantage head as they are; in the reference through a ReLU.
+- In adaptation the rows of every step are drawn anew, and there may be several steps; the
+  reference takes one and goes on with its online fine-tuning.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -23,85 +38,18 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ptr_training.data.augment import Augmentation
-from ptr_training.data.batch import Batch, Sampling
+from ptr_training.data.batch import Batch
 from ptr_training.data.normalization import DataSpec
+from ptr_training.errors import TrainingError
 from ptr_training.models.config import NetworkConfig
-from ptr_training.models.ranges import (
-    AT_LEAST_ONE,
-    BELOW_ONE,
-    FINITE,
-    NOT_NEGATIVE,
-    POSITIVE,
-    Range,
-)
 
-from .agent import Agent, AgentConfig, Metrics, adam, learnt_parameters, log_normal
+from .agent import Agent, Metrics, adam, learnt_parameters, log_normal
 from .cql_terms import monte_carlo_returns
+from .macaw_config import MACAWConfig
 from .macaw_networks import MACAWPolicy, MACAWValue
 
 Weights = dict[str, Tensor]
 """Weights of a network by name."""
-
-
-@dataclass(frozen=True)
-class MACAWConfig(AgentConfig):
-    """Hyper-parameters: the paper's (Appendix D), or else the reference implementation's."""
-
-    # in a batch (reference: 5)
-    tasks: int = 8
-    inner_steps: int = 1
-    # at the start; every tensor's rate is learnt
-    inner_lr: float = 1e-3
-    policy_lr: float = 1e-4
-    value_lr: float = 1e-5
-    # of the logarithm of the inner rates
-    rate_lr: float = 1e-3
-    # standard deviation of the policy; 0: learnt
-    std: float = 0.2
-    # largest weight of a transition, exp(advantage)
-    max_weight: float = 20.0
-    # largest gradient of inner and outer steps. Departure: with a learnt standard deviation
-    # gradients grew without end
-    max_gradient: float = 10.0
-    # of the advantage head's squared error in the inner loss
-    advantage_weight: float = 0.01
-    # latent size of the weight-transform layers; 0: plain layers
-    transform: int = 32
-    discount: float = 0.96
-    # trained rewards as for PTR: -1 and +10
-    reward_scale: float = 11.0
-    reward_shift: float = -1.0
-
-    def ranges(self) -> dict[str, Range]:
-        """See `AgentConfig`."""
-        return {
-            "tasks": AT_LEAST_ONE,
-            "inner_steps": AT_LEAST_ONE,
-            "inner_lr": POSITIVE,
-            "policy_lr": POSITIVE,
-            "value_lr": POSITIVE,
-            "rate_lr": POSITIVE,
-            "std": NOT_NEGATIVE,
-            "max_weight": POSITIVE,
-            "max_gradient": POSITIVE,
-            "advantage_weight": NOT_NEGATIVE,
-            "transform": NOT_NEGATIVE,
-            "discount": BELOW_ONE,
-            "reward_scale": FINITE,
-            "reward_shift": FINITE,
-        }
-
-    @property
-    def summary(self) -> str:
-        """See `AgentConfig`."""
-        return (
-            f"MACAW: meta-learnt advantage-weighted regression, {self.tasks} tasks a batch"
-        )
-
-    @property
-    def sampling(self) -> Sampling:
-        """See `AgentConfig`."""
-        return Sampling(tasks=self.tasks, next_observations=False)
 
 
 @dataclass(frozen=True)
@@ -114,15 +62,10 @@ class _Rows:
     actions: Tensor  # (B, 7)
     returns: Tensor  # (B,)
 
-    def part(self, rows: slice) -> _Rows:
-        """Return some of the rows."""
-        return _Rows(
-            self.latent[rows],
-            self.proprio[rows],
-            self.task[rows],
-            self.actions[rows],
-            self.returns[rows],
-        )
+    def parts(self, count: int) -> list[_Rows]:
+        """Return the rows in as many equal parts, one after the other."""
+        columns = [getattr(self, field.name).chunk(count) for field in fields(self)]
+        return [_Rows(*part) for part in zip(*columns, strict=True)]
 
     @property
     def state(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -136,6 +79,7 @@ class MACAW(Agent):
     Config = MACAWConfig
     config: MACAWConfig
     policy: MACAWPolicy
+    early_stopping = "validation_loss"
 
     def __init__(
         self,
@@ -147,12 +91,13 @@ class MACAW(Agent):
     ) -> None:
         super().__init__(config, network, problem, augmentation, pretrained)
         self.value = MACAWValue(network, problem, self.latent, transform=config.transform)
-        start = math.log(config.inner_lr)
-        for name, module in (("policy_rates", self.policy), ("value_rates", self.value)):
-            count = len(_weights(module))
-            self.register_parameter(name, nn.Parameter(torch.full((count,), start)))
-        self.policy_rates: Tensor
-        self.value_rates: Tensor
+        start = _before_softplus(config.inner_lr)
+        count = len(_weights(self.policy))
+        self.policy_rates = nn.Parameter(torch.full((count,), start))
+        count = len(_weights(self.value))
+        self.value_rates = nn.Parameter(torch.full((count,), start))
+        weight = _before_softplus(config.advantage_weight)
+        self.advantage_weight = nn.Parameter(torch.tensor(weight))
 
     def _make_policy(self) -> nn.Module:
         c = self.config
@@ -163,22 +108,25 @@ class MACAW(Agent):
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config
         encoder = learnt_parameters(self.encoder)
+        rates = [self.policy_rates, self.value_rates, self.advantage_weight]
         return {
             "policy": adam([*encoder, *_weights(self.policy).values()], c.policy_lr),
             "value": adam(_weights(self.value).values(), c.value_lr),
-            "rates": adam([self.policy_rates, self.value_rates], c.rate_lr),
+            "rates": adam(rates, c.rate_lr),
         }
 
     def update(self, batch: Batch) -> Metrics:
-        """Take one step of meta-training, or of adaptation when fine-tuning."""
-        task = self._one_hot(batch.task)
-        learn = not self.finetuning
-        with torch.set_grad_enabled(learn):
-            images = self._augment(batch.images)
-            latent = self._encode(self.encoder, images, task, learn=learn)
-        returns = self.returns(batch.steps_to_reward)
-        rows = _Rows(latent, batch.proprio, task, batch.actions, returns)
-        metrics = self._adapt_for_good(rows) if self.finetuning else self._meta_learn(rows)
+        """Take one step of meta-training, or of adaptation when fine-tuning.
+
+        Raises:
+            TrainingError: If the rows cannot be shared out to tasks, inner and outer steps.
+        """
+        images = self._augment(batch.images)
+        if self.finetuning:
+            rows = self._rows(batch, images, slice(None), learn=False)
+            metrics = self._adapt_for_good(rows)
+        else:
+            metrics = self._meta_learn(batch, images)
         self.steps += 1
         return metrics
 
@@ -196,112 +144,232 @@ class MACAW(Agent):
             steps_to_reward, c.reward_scale, c.reward_shift, c.discount
         )
 
-    def _meta_learn(self, rows: _Rows) -> Metrics:
-        """Take one step on the loss after inner steps.
+    def _rows(self, batch: Batch, images: Tensor, part: slice, *, learn: bool) -> _Rows:
+        """Return some transitions of a batch with their latents.
 
-        Half of a task's transitions are for the inner steps, half for the loss.
+        Args:
+            batch: The transitions.
+            images: Of all of them, augmented, shape (B, 3, H, W).
+            part: Which of them.
+            learn: Whether the encoder learns from them.
         """
-        share = len(rows.returns) * self.rng.context.size // self.config.tasks
-        losses = []
-        for start in range(0, len(rows.returns), share):
-            middle = start + share // 2
-            support = rows.part(slice(start, middle))
-            query = rows.part(slice(middle, start + share))
-            policy, value = _weights(self.policy), _weights(self.value)
-            for _ in range(self.config.inner_steps):
-                policy, value, _ = self._adapted(policy, value, support, keep_graph=True)
-            value_loss = self._value_loss(value, query)
-            policy_loss, weight, _ = self._policy_losses(policy, value, query)
-            losses.append(torch.stack([policy_loss, value_loss, weight]))
-        policy_loss, value_loss, weight = torch.stack(losses).mean(0)
-        loss = policy_loss + value_loss
-        self._step(loss, *self.optimizers, clip=self.config.max_gradient)
-        return {
-            "loss": policy_loss.detach(),
-            "value_loss": value_loss.detach(),
-            "weight": weight.detach(),
+        task = self._one_hot(batch.task[part])
+        with torch.set_grad_enabled(learn):
+            latent = self._encode(self.encoder, images[part], task, learn=learn)
+        returns = self.returns(batch.steps_to_reward[part])
+        return _Rows(latent, batch.proprio[part], task, batch.actions[part], returns)
+
+    def _meta_learn(self, batch: Batch, images: Tensor) -> Metrics:
+        """Take one step on the mean loss over tasks after inner steps.
+
+        One task after the other, so that no more images are in a graph than one task has.
+
+        Args:
+            batch: Rows of `shares` tasks, one after the other.
+            images: Augmented, shape (B, 3, H, W).
+        """
+        c, context = self.config, self.rng.context
+        size = self._rows_of_a_task(len(batch.task))
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        learnt = torch.zeros(3, device=images.device)
+        validation = torch.zeros(3, device=images.device)
+        for start in range(0, len(batch.task), size):
+            part = slice(start, start + size)
+            first = context.rank * len(batch.task) + start
+            if first >= c.tasks * size:
+                rows = self._rows(batch, images, part, learn=False)
+                validation = self._validation_losses(rows) * context.size
+                continue
+            rows = self._rows(batch, images, part, learn=True)
+            losses = self._outer_losses(rows) * (context.size / c.tasks)
+            losses[:2].sum().backward()
+            learnt = learnt + losses.detach()
+        metrics = self._meta_metrics(learnt, validation)
+        for name in self.optimizers:
+            self._follow_gradients(name, clip=0.0 if name == "rates" else c.max_gradient)
+        return metrics
+
+    def _rows_of_a_task(self, rows: int) -> int:
+        """Return how many rows of a batch a task has.
+
+        Args:
+            rows: Of this process's part of the batch.
+
+        Raises:
+            TrainingError: If tasks or steps cannot share them, or are left with one row.
+        """
+        c, processes = self.config, self.rng.context.size
+        if c.shares % processes:
+            held_out = " and the held-out one" if c.validation_tasks else ""
+            raise TrainingError(
+                f"agent.tasks is {c.tasks}; with {processes} processes, tasks{held_out} must be "
+                f"a multiple of {processes}"
+            )
+        total, unit = rows * processes, 2 * c.inner_steps * c.shares
+        if total % unit or total < 2 * unit:
+            raise TrainingError(
+                f"batch_size is {total}; it must be a multiple of {unit}, and at least {2 * unit}: "
+                f"of each of {c.shares} tasks two rows for an inner step, and as many for the loss"
+            )
+        return total // c.shares
+
+    def _meta_metrics(self, learnt: Tensor, validation: Tensor) -> Metrics:
+        """Return what to log of a step.
+
+        Args:
+            learnt: See `_outer_losses`, shape (3,).
+            validation: See `_validation_losses`, shape (3,).
+        """
+        metrics = {
+            "loss": learnt[0],
+            "value_loss": learnt[1],
+            "weight": learnt[2],
+            "policy_rate": F.softplus(self.policy_rates.detach()).mean(),
+            "value_rate": F.softplus(self.value_rates.detach()).mean(),
         }
+        if self.config.validation_tasks:
+            metrics["validation_loss"] = validation[0]
+            metrics["validation_value_loss"] = validation[1]
+            metrics["validation_before"] = validation[2]
+        return metrics
+
+    def _outer_losses(self, rows: _Rows) -> Tensor:
+        """Return losses of policy and value on half of the rows after inner steps on the others.
+
+        Returns:
+            Both losses and the mean weight of a transition, shape (3,).
+        """
+        support, query = rows.parts(2)
+        policy, value, _ = self._adapted(support.parts(self.config.inner_steps))
+        value_loss = self._value_loss(value, query)
+        policy_loss, weight, _ = self._policy_losses(policy, value, query)
+        return torch.stack([policy_loss, value_loss, weight.mean()])
+
+    def _validation_losses(self, rows: _Rows) -> Tensor:
+        """Return the losses on half of the rows of a task that is not learnt from.
+
+        Returns:
+            Those of policy and value after inner steps on the other half, and that of the
+            policy without them, at the same weights; shape (3,).
+        """
+        support, query = rows.parts(2)
+        policy, value, _ = self._adapted(support.parts(self.config.inner_steps))
+        with torch.no_grad():
+            after, _, _ = self._policy_losses(policy, value, query)
+            before, _, _ = self._policy_losses(_weights(self.policy), value, query)
+            return torch.stack([after, self._value_loss(value, query), before])
 
     def _adapt_for_good(self, rows: _Rows) -> Metrics:
         """Take one inner step on the whole batch and keep it; the same in every process."""
-        policy, value = _weights(self.policy), _weights(self.value)
-        new_policy, new_value, (policy_loss, value_loss) = self._adapted(
-            policy, value, rows, keep_graph=False
-        )
+        old = (_weights(self.policy), _weights(self.value))
+        *new, (policy_loss, value_loss) = self._adapted([rows], shared=True)
         with torch.no_grad():
-            for old, new in ((policy, new_policy), (value, new_value)):
-                for name, weights in old.items():
-                    weights.copy_(new[name])
+            for before, after in zip(old, new, strict=True):
+                for name, weights in before.items():
+                    weights.copy_(after[name])
         return {"loss": policy_loss.detach(), "value_loss": value_loss.detach()}
 
     def _adapted(
-        self, policy: Weights, value: Weights, rows: _Rows, *, keep_graph: bool
+        self, parts: list[_Rows], *, shared: bool = False
     ) -> tuple[Weights, Weights, tuple[Tensor, Tensor]]:
-        """Take one inner step of both heads, value first.
+        """Take inner steps of both heads, all of the value first.
 
         Args:
-            policy: Weights of the policy's head.
-            value: Weights of the value's head.
-            rows: Transitions to learn from.
-            keep_graph: The outer loss is differentiated through this step.
+            parts: Transitions of each step.
+            shared: Every process has a part of the rows; then the result is not
+                differentiated.
 
         Returns:
-            New weights of both heads, and the losses of policy and value before the step.
+            New weights of policy and value, and their losses before the last step.
         """
-        value_loss = self._value_loss(value, rows)
-        new_value = self._descend(value_loss, value, self.value_rates, keep_graph)
-        policy_loss, _, advantage_error = self._policy_losses(policy, new_value, rows)
-        loss = policy_loss + self.config.advantage_weight * advantage_error
-        new_policy = self._descend(loss, policy, self.policy_rates, keep_graph)
-        return new_policy, new_value, (policy_loss, value_loss)
+        policy, value = _weights(self.policy), _weights(self.value)
+        for rows in parts:
+            value_loss = self._value_loss(value, rows)
+            value = self._descend(value_loss, value, self.value_rates, shared=shared)
+        advantage_weight = F.softplus(self.advantage_weight)
+        for rows in parts:
+            policy_loss, _, error = self._policy_losses(policy, value, rows, shared=shared)
+            loss = policy_loss + advantage_weight * error
+            policy = self._descend(loss, policy, self.policy_rates, shared=shared)
+        return policy, value, (policy_loss, value_loss)
 
     def _descend(
-        self, loss: Tensor, weights: Weights, rates: Tensor, keep_graph: bool
+        self, loss: Tensor, weights: Weights, rates: Tensor, *, shared: bool = False
     ) -> Weights:
-        """Return weights after a gradient step, whose length is limited.
+        """Return weights after a gradient step.
 
         Args:
             loss: Of these weights.
             weights: To step from.
-            rates: Logarithms of the learning rates, one for each tensor of weights.
-            keep_graph: The result is differentiated again.
+            rates: Learning rates before softplus, one for each tensor of weights.
+            shared: See `_adapted`.
         """
         gradients = torch.autograd.grad(
-            loss, list(weights.values()), create_graph=keep_graph
+            loss, list(weights.values()), create_graph=not shared
         )
-        if not keep_graph:
+        if shared:
             gradients = tuple(self.rng.context.averaged(gradients))
-        norms = [gradient.detach().norm() for gradient in gradients]
-        norm = torch.stack(norms).norm()
-        scale = (self.config.max_gradient / norm.clamp(min=1e-12)).clamp(max=1.0)
-        steps = zip(weights.items(), gradients, rates.exp(), strict=True)
+        if self.config.max_gradient:
+            gradients = _limited(gradients, self.config.max_gradient)
+        steps = zip(weights.items(), gradients, F.softplus(rates), strict=True)
         stepped = {}
         for (name, weight), gradient, rate in steps:
-            stepped[name] = weight - rate * scale * gradient
+            stepped[name] = weight - rate * gradient
         return stepped
 
     def _value_loss(self, weights: Weights, rows: _Rows) -> Tensor:
         return F.mse_loss(functional_call(self.value, weights, rows.state), rows.returns)
 
     def _policy_losses(
-        self, weights: Weights, value: Weights, rows: _Rows
+        self, weights: Weights, value: Weights, rows: _Rows, *, shared: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return advantage-weighted loss, mean weight and the advantage head's squared error.
+        """Return advantage-weighted loss, weights (B,) and the advantage head's squared error.
 
         Args:
             weights: Of the policy's head.
             value: Weights of the value's head, constants here.
             rows: Transitions to learn from.
+            shared: See `_adapted`.
         """
+        c = self.config
         with torch.no_grad():
             advantage = rows.returns - functional_call(self.value, value, rows.state)
-            weight = advantage.clamp(max=math.log(self.config.max_weight)).exp()
+            among = self.rng.context.join(advantage) if shared else advantage
+            logit = standardized(advantage, among) / c.temperature
+            weight = logit.clamp(max=math.log(c.max_weight)).exp()
         mean, log_std, predicted = functional_call(
             self.policy, weights, (*rows.state, rows.actions)
         )
         log_density = (log_normal(rows.actions, mean, log_std) * self.active).sum(1)
         loss = -(weight * log_density).mean()
-        return loss, weight.mean(), F.mse_loss(predicted, advantage)
+        return loss, weight, F.mse_loss(predicted, advantage)
+
+
+def standardized(advantage: Tensor, among: Tensor) -> Tensor:
+    """Return advantages less their mean, in units of their standard deviation.
+
+    Args:
+        advantage: Shape (B,).
+        among: Those whose mean and deviation count, shape (C,), C > 1.
+
+    Returns:
+        Shape (B,); about 0 where all are equal.
+    """
+    return (advantage - among.mean()) / among.std().clamp(min=1e-4)
+
+
+def _limited(gradients: tuple[Tensor, ...], longest: float) -> tuple[Tensor, ...]:
+    """Return gradients of at most this length in all; the factor is not differentiated."""
+    norms = [gradient.detach().norm() for gradient in gradients]
+    norm = torch.stack(norms).norm()
+    scale = (longest / norm.clamp(min=1e-12)).clamp(max=1.0)
+    return tuple(scale * gradient for gradient in gradients)
+
+
+def _before_softplus(value: float) -> float:
+    """Return x with softplus(x) = value; minus infinity for 0."""
+    return value + math.log(-math.expm1(-value)) if value else -math.inf
 
 
 def _weights(module: nn.Module) -> Weights:

@@ -16,24 +16,35 @@ from ptr_training.data.normalization import DataSpec
 from ptr_training.models.config import NetworkConfig
 from ptr_training.models.policy import ACTION_SIZE, FeatureConcat
 
+ADVANTAGE_WIDTH = 32
+"""Width of the hidden layer that predicts advantages."""
+
 
 class TransformedLinear(nn.Module):
-    """A linear layer whose weights are a learnt linear function of a learnt vector.
+    """A linear layer whose weights are a learnt affine function of a learnt vector.
 
     A gradient step on it can change its weights in more ways than one on the weights
-    themselves (MACAW, §4.3).
+    themselves (MACAW, §4.3). With 100 inputs the initial values are those of the reference,
+    whose bounds do not depend on the layer's width.
+
+    Args:
+        inputs: I, width of the input.
+        outputs: O, width of the output.
+        size: Of the vector.
     """
 
     def __init__(self, inputs: int, outputs: int, size: int) -> None:
         super().__init__()
         self.inputs, self.outputs = inputs, outputs
-        self.vector = nn.Parameter(torch.randn(size))
-        matrix = torch.randn(outputs * (inputs + 1), size)
-        self.matrix = nn.Parameter(matrix / math.sqrt(size * inputs))
+        self.vector = nn.Parameter(torch.randn(size) / outputs)
+        count, bound = outputs * (inputs + 1), 1.0 / math.sqrt(inputs)
+        self.matrix = nn.Parameter(torch.empty(count, size).uniform_(-bound, bound))
+        self.offset = nn.Parameter(torch.empty(count).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (…, outputs) from (…, inputs)."""
-        weights = torch.mv(self.matrix, self.vector).view(self.outputs, self.inputs + 1)
+        """Return (…, O) from (…, I)."""
+        flat = self.offset + torch.mv(self.matrix, self.vector)
+        weights = flat.view(self.outputs, self.inputs + 1)
         return F.linear(x, weights[:, :-1], weights[:, -1])
 
 
@@ -51,7 +62,7 @@ def _layers(sizes: tuple[int, ...], transform: int) -> nn.Sequential:
 
 
 class MACAWPolicy(nn.Module):
-    """Gaussian policy with a head that also predicts the advantage of an action.
+    """Gaussian around a tanh, with a head that also predicts the advantage of an action.
 
     Args:
         network: Sizes.
@@ -77,8 +88,8 @@ class MACAWPolicy(nn.Module):
         self.mean = _layer(last, ACTION_SIZE, transform)
         log_std = torch.full((ACTION_SIZE,), math.log(std or 0.2))
         self.log_std = nn.Parameter(log_std, requires_grad=std == 0.0)
-        hidden = _layers((last + ACTION_SIZE, last), transform)
-        self.advantage = nn.Sequential(*hidden, nn.Linear(last, 1))
+        head = _layers((last + ACTION_SIZE, ADVANTAGE_WIDTH), transform)
+        self.advantage = nn.Sequential(*head, _layer(ADVANTAGE_WIDTH, 1, transform))
 
     def forward(
         self, latent: Tensor, proprio: Tensor, task: Tensor, action: Tensor
@@ -96,10 +107,10 @@ class MACAWPolicy(nn.Module):
         """
         hidden = self.layers(self.observation(latent, proprio, task))
         advantage = self.advantage(torch.cat([hidden, action], 1))[:, 0]
-        return self.mean(hidden), self.log_std.clamp(-5.0, 2.0), advantage
+        return torch.tanh(self.mean(hidden)), self.log_std.clamp(-5.0, 2.0), advantage
 
     def mode(self, latent: Tensor, proprio: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean clipped to [-1, 1] and the standard deviation, (B, 7) each.
+        """Return the mean, in [-1, 1], and the standard deviation, (B, 7) each.
 
         Args:
             latent: Shape (B, Z).
@@ -107,7 +118,7 @@ class MACAWPolicy(nn.Module):
             task: One-hot ids, shape (B, N).
         """
         hidden = self.layers(self.observation(latent, proprio, task))
-        mean = self.mean(hidden).clamp(-1.0, 1.0)
+        mean = torch.tanh(self.mean(hidden))
         return mean, self.log_std.exp().expand_as(mean)
 
 
@@ -128,7 +139,7 @@ class MACAWValue(nn.Module):
         self.observation = FeatureConcat(network, data_spec, latent)
         sizes = (self.observation.size, *network.hidden)
         hidden = _layers(sizes, transform)
-        self.layers = nn.Sequential(*hidden, nn.Linear(sizes[-1], 1))
+        self.layers = nn.Sequential(*hidden, _layer(sizes[-1], 1, transform))
 
     def forward(self, latent: Tensor, proprio: Tensor, task: Tensor) -> Tensor:
         """Return values (B,) from (B, Z), (B, 7) and one-hot ids (B, N)."""

@@ -62,7 +62,12 @@ class Sampling:
     history: int = (
         1  # observations up to and including s; an episode's first one is repeated
     )
-    tasks: int = 0  # so many tasks in equal shares, one after the other (MACAW); 0: any mix
+    # prior rows of so many tasks in equal shares, one after the other (MACAW); 0: any mix
+    tasks: int = 0
+    # so many tasks are in none of these shares; one further share is of one of them
+    validation_tasks: int = 0
+    # the first half of a share are consecutive transitions
+    contiguous: bool = False
     next_observations: bool = True  # whether the images of s' are part of the batch
     chunk: int = 1  # K, actions from that of s on; with 1 they are left out of the batch
 

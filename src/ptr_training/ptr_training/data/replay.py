@@ -53,6 +53,7 @@ class Replay:
         # ratio
         n_prior = int(batch_size * mix + 1e-9)
         self.parts: list[Transitions] = []
+        self.validation_tasks: list[int] = []  # ids of tasks that are not learnt from
         self._shares: list[_Share] = []
         for kind, transitions, count in (
             ("prior", prior, n_prior),
@@ -65,7 +66,9 @@ class Replay:
                     f"mix {mix} asks for {count} {kind} transitions a batch, "
                     f"but no {kind} store is given"
                 )
-            share = _Share(len(self.parts), transitions, count, self.sampling.tasks)
+            by_task = self.sampling if kind == "prior" else Sampling()
+            share = _Share(len(self.parts), transitions, count, by_task, seed)
+            self.validation_tasks += share.validation_tasks
             self._shares.append(share)
             self.parts += transitions
 
@@ -245,25 +248,54 @@ class _Share:
         first_part: Number of the first of `parts` in the replay.
         parts: Transitions that are drawn from.
         count: Rows of a batch.
-        tasks: Tasks in equal shares; 0: rows of any task.
+        sampling: Whether and how the rows are shared out to tasks.
+        seed: Of the choice of the tasks that are not learnt from.
+
+    Raises:
+        TrainingError: If no task is left to learn from.
     """
 
     def __init__(
-        self, first_part: int, parts: Sequence[Transitions], count: int, tasks: int
+        self,
+        first_part: int,
+        parts: Sequence[Transitions],
+        count: int,
+        sampling: Sampling,
+        seed: int,
     ) -> None:
         self._first_part = first_part
         self._count = count
-        self._tasks = tasks
+        self._sampling = sampling
         self._ends = np.cumsum([len(part) for part in parts])
-        self._by_task: list[np.ndarray] = []  # transitions of each task
-        if tasks:
-            task = np.concatenate([part.task for part in parts])
-            for number in np.unique(task):
-                self._by_task.append(np.flatnonzero(task == number))
+        self.validation_tasks: list[int] = []  # ids
+        self._learnt: list[np.ndarray] = []  # transitions of each task
+        self._validation: list[np.ndarray] = []
+        if sampling.tasks:
+            self._group(np.concatenate([part.task for part in parts]), seed)
+
+    def _group(self, task: np.ndarray, seed: int) -> None:
+        """Group the transitions by their tasks, and hold some tasks out.
+
+        Args:
+            task: Ids of all transitions, shape (len,).
+            seed: Of the choice.
+        """
+        ids, wanted = np.unique(task), self._sampling.validation_tasks
+        if wanted >= len(ids):
+            raise TrainingError(
+                f"agent.validation_tasks is {wanted}, but the prior data have {len(ids)} tasks; "
+                f"it must be less than that"
+            )
+        order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed))
+        self.validation_tasks = sorted(ids[order[:wanted].numpy()].tolist())
+        for number in ids.tolist():
+            held_out = number in self.validation_tasks
+            groups = self._validation if held_out else self._learnt
+            groups.append(np.flatnonzero(task == number))
 
     def draw(self, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Draw rows: the part of each, and its position there, both of shape (count,)."""
-        if self._tasks:
+        if self._sampling.tasks:
             drawn = self._of_tasks(generator)
         else:
             total = int(self._ends[-1])
@@ -272,7 +304,7 @@ class _Share:
         if len(self._ends) == 1:
             return np.full(len(drawn), self._first_part), drawn
         part = np.searchsorted(self._ends, drawn, side="right")
-        if not self._tasks:  # rows of a part together, to be gathered at once
+        if not self._sampling.tasks:  # rows of a part together, to be gathered at once
             order = np.argsort(part, kind="stable")
             drawn, part = drawn[order], part[order]
 
@@ -282,24 +314,39 @@ class _Share:
     def _of_tasks(self, generator: torch.Generator) -> np.ndarray:
         """Draw tasks, then equally many transitions of each, shape (count,).
 
-        A task is drawn twice only where there are fewer tasks than asked for.
+        The share of a task that is not learnt from is the last one.
         """
-        if self._count % self._tasks:
+        tasks = self._sampling.tasks
+        shares = tasks + (1 if self._validation else 0)
+        if self._count % shares:
             raise TrainingError(
-                f"{self._count} rows of a batch cannot be shared by {self._tasks} tasks; "
+                f"{self._count} rows of a batch cannot be shared by {shares} tasks; "
                 "change batch_size"
             )
 
-        available = len(self._by_task)
-        orders = []
-        for _ in range(-(-self._tasks // available)):
-            orders.append(torch.randperm(available, generator=generator))
-        chosen = torch.cat(orders)[: self._tasks]
-        share = (self._count // self._tasks,)
+        groups = _drawn_groups(self._learnt, tasks, generator)
+        if self._validation:
+            groups += _drawn_groups(self._validation, 1, generator)
+        size = self._count // shares
+        consecutive = size // 2 if self._sampling.contiguous else 0
         rows = []
-        for number in chosen.tolist():
-            choices = self._by_task[number]
-            drawn = torch.randint(len(choices), share, generator=generator).numpy()
+        for choices in groups:
+            if consecutive:
+                start = int(torch.randint(len(choices), (1,), generator=generator))
+                run = np.arange(start, start + consecutive) % len(choices)
+                rows.append(choices[run])
+            others = (size - consecutive,)
+            drawn = torch.randint(len(choices), others, generator=generator).numpy()
             rows.append(choices[drawn])
 
         return np.concatenate(rows)
+
+
+def _drawn_groups(
+    groups: Sequence[np.ndarray], count: int, generator: torch.Generator
+) -> list[np.ndarray]:
+    """Draw groups of transitions; one is drawn twice only where there are fewer than asked for."""
+    orders = []
+    for _ in range(-(-count // len(groups))):
+        orders.append(torch.randperm(len(groups), generator=generator))
+    return [groups[number] for number in torch.cat(orders)[:count].tolist()]

@@ -165,7 +165,7 @@ class _Run:
                         f"stopped after step {step} of {total}, saved as a checkpoint"
                     )
                     raise KeyboardInterrupt
-        self._print_summary()
+        self._print_summary(log)
 
     def _log_and_save(
         self,
@@ -224,8 +224,8 @@ class _Run:
             for old in paths[: -self.stage.keep]:
                 old.unlink()
 
-    def _print_summary(self) -> None:
-        """Print what the stage has done and written."""
+    def _print_summary(self, log: MetricsLog) -> None:
+        """Print what the stage has done and written, and which checkpoint early stopping takes."""
         first, total = self.start.step, self.stage.steps
         if first >= total:
             self._print(f"step {first} of {total} was reached before; nothing to do")
@@ -237,6 +237,13 @@ class _Run:
             f"step {total} of {total} reached in {duration}; wrote config.yaml, tasks.yaml, "
             f"data.json, metrics.csv, TensorBoard events and checkpoints/step_N.pt of N = {names}"
         )
+        metric = self.agent.early_stopping
+        best = log.lowest(metric, checkpoints) if metric else None
+        if best:
+            self._print(
+                f"{metric} was smallest, {best[1]:.4g}, up to step {best[0]}; to go on from there: "
+                f"--from {self.out}/checkpoints/step_{best[0]}.pt"
+            )
 
     def _print(self, text: str) -> None:
         if self.context.leads:

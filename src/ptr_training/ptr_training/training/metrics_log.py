@@ -6,6 +6,7 @@ A line holds the means over the steps of a log interval.
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -81,6 +82,31 @@ class MetricsLog:
             writer = csv.DictWriter(file, self._columns(), restval="")
             writer.writeheader()
             writer.writerows(self._rows)
+
+    def lowest(self, metric: str, steps: Iterable[int]) -> tuple[int, float] | None:
+        """Return the step at which a metric was smallest, a mean over the lines up to it.
+
+        Args:
+            metric: Its name.
+            steps: To choose from; the lines of a step are those after the step before it.
+
+        Returns:
+            The step and the mean; None where no line has the metric.
+        """
+        means = {}
+        before = 0
+        for step in sorted(steps):
+            values = []
+            for row in self._rows:
+                if before < int(row["step"]) <= step and row.get(metric):
+                    values.append(float(row[metric]))
+            if values:
+                means[step] = sum(values) / len(values)
+            before = step
+        if not means:
+            return None
+        best = min(means, key=lambda step: means[step])
+        return best, means[best]
 
     def _columns(self) -> list[str]:
         """Return the names of all metrics, in the order in which they first occur."""

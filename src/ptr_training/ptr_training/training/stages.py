@@ -50,7 +50,7 @@ def start_pretraining(
     warn_of_similar_tasks("--target-task", target_tasks, names)
     task_ids = TaskIds.for_tasks([*names, *target_tasks], config.reserve)
     data_spec = _fit_data_spec(config, stores, task_ids)
-    data = {
+    data: dict[str, Any] = {
         "prior": [describe_source(store) for store in stores],
         "target": None,
         "from": None,
@@ -66,6 +66,10 @@ def start_pretraining(
         seed=config.seed,
         sampling=config.agent.sampling,
     )
+    if replay.validation_tasks:
+        data["validation_tasks"] = [
+            task_ids.names[task] for task in replay.validation_tasks
+        ]
     agent = _new_agent_state(config, data_spec, parts, finetuning=False)
     sampler = torch.Generator().manual_seed(config.seed).get_state()
     start = Checkpoint(0, config, data_spec, task_ids, stores[0].info, data, agent, sampler)

@@ -86,7 +86,7 @@ def _yaml(value: float) -> str:
         ("bet", "agent.window=0", "at least 1"),
         ("bet", "agent.dropout=1", "in [0, 1)"),
         ("macaw", "agent.inner_lr=0", "above 0"),
-        ("macaw", "agent.max_gradient=0", "above 0"),
+        ("macaw", "agent.max_gradient=-1", "at least 0"),
         ("mae", "agent.masked=1", "in (0, 1)"),
         ("mae", "agent.masked=0", "in (0, 1)"),
         ("mae", "agent.patch=0", "at least 1"),

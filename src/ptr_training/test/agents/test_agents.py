@@ -65,10 +65,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "macaw-std": {
         "name": "macaw",
-        "tasks": 2,
+        "tasks": 1,
         "inner_steps": 2,
         "std": 0.0,
+        "max_gradient": 10.0,
         "transform": 0,
+        "policy_lr": 1e-3,
+    },
+    "macaw-validation": {
+        "name": "macaw",
+        "tasks": 2,
+        "validation_tasks": 1,
+        "transform": 4,
         "policy_lr": 1e-3,
     },
     "cql-weighted": {

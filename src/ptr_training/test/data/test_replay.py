@@ -236,6 +236,51 @@ def test_tasks_take_no_more_random_numbers_than_needed(make_store: MakeStore) ->
     assert torch.equal(replay.generator.get_state(), generator.get_state())
 
 
+def test_held_out_tasks_are_in_the_last_share_alone(make_store: MakeStore) -> None:
+    path = make_store("s", tasks=("a", "b", "c"))
+    sampling = Sampling(tasks=3, validation_tasks=1)
+    replay = replay_of(path, sampling, batch_size=16)
+    (held_out,) = replay.validation_tasks
+    for _ in range(10):
+        task = replay.sample().task.view(4, 4)
+        assert (task == task[:, :1]).all()
+        assert task[3, 0] == held_out
+        assert set(task[:2, 0].tolist()) == {0, 1, 2} - {held_out}
+    assert replay_of(path, sampling, batch_size=16).validation_tasks == [held_out]
+
+
+def test_at_least_one_task_is_left_to_learn_from(make_store: MakeStore) -> None:
+    with pytest.raises(
+        TrainingError,
+        match=r"agent.validation_tasks is 2, but the prior data have 2 tasks; .* less than",
+    ):
+        replay_of(make_store("s"), Sampling(tasks=2, validation_tasks=2))
+
+
+def test_first_half_of_a_share_is_consecutive_and_the_other_half_is_not(
+    make_store: MakeStore,
+) -> None:
+    path = make_store("s")
+    replay = replay_of(path, Sampling(tasks=2, contiguous=True), batch_size=80)
+    for _ in range(5):
+        _, index = replay.draw()
+        for share in index.reshape(2, 40):
+            # three episodes of 8 steps, of both tasks in turns
+            place = share // 16 * 8 + share % 8
+            steps = np.diff(place) % 24
+            assert (steps[:19] == 1).all()
+            assert (steps[20:] != 1).any()
+
+
+def test_target_rows_are_of_any_task(make_store: MakeStore) -> None:
+    target = transitions_of(make_store("t", tasks=("a", "b")), target=True)
+    sampling = Sampling(tasks=3, validation_tasks=2, contiguous=True)
+    replay = Replay([], [target], mix=0.0, batch_size=40, seed=0, sampling=sampling)
+    drawn = replay.draw()[1]
+    plain = Replay([], [target], mix=0.0, batch_size=40, seed=0)
+    assert drawn.tolist() == plain.draw()[1].tolist()
+
+
 def test_batch_of_one_row_is_gathered(make_store: MakeStore) -> None:
     replay = replay_of(make_store("s"), Sampling())
     batch = replay.gather(np.zeros(1, int), np.array([9]))

@@ -53,3 +53,14 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path) -> None:
         log.add(metrics(loss=3.0))
         assert log.means(ALONE) == {"loss": 3.0}
     assert not list(tmp_path.iterdir())
+
+
+def test_lowest_mean_up_to_a_checkpoint(tmp_path: Path) -> None:
+    with MetricsLog(tmp_path, 0) as log:
+        for step, value in ((1, 3.0), (2, 5.0), (3, 1.0), (4, 6.0), (5, 0.0), (6, 9.0)):
+            log.add(metrics(loss=1.0, validation=value))
+            log.write(step, log.means(ALONE))
+        assert log.lowest("validation", [0, 2, 4, 6]) == (4, 3.5)
+        assert log.lowest("other", [0, 2, 4, 6]) is None
+    with MetricsLog(tmp_path, 4) as again:
+        assert again.lowest("validation", [0, 2, 4]) == (4, 3.5)

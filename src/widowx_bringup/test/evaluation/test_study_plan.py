@@ -20,7 +20,7 @@ def test_plans_name_presets_and_settings_that_exist(name: str) -> None:
             "agent.name=awbc" not in settings
         ):  # takes the place of another agent when fine-tuning
             load_config(row.preset, settings)
-    assert set(plan.bases) <= {"ptr", "bc"}
+    assert set(plan.bases) <= {"ptr", "bc", "macaw"}
 
 
 def test_a_plan_like_another_keeps_its_rows_and_bases(tmp_path: Path) -> None:
