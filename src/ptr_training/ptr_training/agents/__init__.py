@@ -5,6 +5,7 @@ from .autoregressive import AutoregressiveBC
 from .awbc import AWBC
 from .bc import BC
 from .bet import BeT
+from .calql import CalQL
 from .cql import CQL
 from .macaw import MACAW
 from .mae import MAE
@@ -13,6 +14,7 @@ from .weighted import WeightedCQL
 AGENTS: dict[str, type[Agent]] = {
     "cql": CQL,
     "cql_weighted": WeightedCQL,
+    "calql": CalQL,
     "bc": BC,
     "awbc": AWBC,
     "autoregressive": AutoregressiveBC,
@@ -32,6 +34,7 @@ __all__ = [
     "AgentConfig",
     "AutoregressiveBC",
     "BeT",
+    "CalQL",
     "Metrics",
     "WeightedCQL",
 ]
