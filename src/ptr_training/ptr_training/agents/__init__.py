@@ -7,6 +7,7 @@ from .bc import BC
 from .bet import BeT
 from .calql import CalQL
 from .cql import CQL
+from .iql import IQL
 from .macaw import MACAW
 from .mae import MAE
 from .weighted import WeightedCQL
@@ -15,6 +16,7 @@ AGENTS: dict[str, type[Agent]] = {
     "cql": CQL,
     "cql_weighted": WeightedCQL,
     "calql": CalQL,
+    "iql": IQL,
     "bc": BC,
     "awbc": AWBC,
     "autoregressive": AutoregressiveBC,
@@ -28,6 +30,7 @@ __all__ = [
     "AWBC",
     "BC",
     "CQL",
+    "IQL",
     "MACAW",
     "MAE",
     "Agent",

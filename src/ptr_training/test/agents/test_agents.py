@@ -88,6 +88,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "cql-lagrange": {"name": "cql", "gap": "lagrange", "alpha": 1.0, "normalize_q": True},
     "cql-schedule": {"name": "cql", "gap": "schedule", "alpha_end": 1.0, "alpha_steps": 30},
     "calql": {"name": "calql", "critic_lr": 1e-3, "discount": 0.9},
+    "iql": {"name": "iql", "actor_lr": 1e-3, "critic_lr": 1e-3, "discount": 0.9},
+    "iql-shared": {
+        "name": "iql",
+        "shared_encoder": True,
+        "gripper": "auto",
+        "act": "best_of_n",
+        "decay_steps": 20,
+    },
     "mae": {
         "name": "mae",
         "patch": 4,
