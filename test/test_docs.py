@@ -66,7 +66,16 @@ def test_presets_and_rows_that_the_map_of_the_paper_names_exist() -> None:
 
 def test_every_preset_but_those_of_the_demonstration_is_in_the_map_of_the_paper() -> None:
     text = (ROOT / "docs" / "paper.md").read_text()
-    ours = {"demo_ptr", "demo_cql", "demo_bc", "small", "flow", "demo_macaw"}
+    ours = {
+        "demo_ptr",
+        "demo_cql",
+        "demo_bc",
+        "small",
+        "flow",
+        "demo_macaw",
+        "calql",
+        "iql",
+    }
     missing = (
         {path.stem for path in (ROOT / "config" / "train").glob("*.yaml")}
         - ours

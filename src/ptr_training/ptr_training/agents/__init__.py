@@ -5,8 +5,10 @@ from .autoregressive import AutoregressiveBC
 from .awbc import AWBC
 from .bc import BC
 from .bet import BeT
+from .calql import CalQL
 from .cql import CQL
 from .flow import Flow
+from .iql import IQL
 from .macaw import MACAW
 from .mae import MAE
 from .weighted import WeightedCQL
@@ -14,6 +16,8 @@ from .weighted import WeightedCQL
 AGENTS: dict[str, type[Agent]] = {
     "cql": CQL,
     "cql_weighted": WeightedCQL,
+    "calql": CalQL,
+    "iql": IQL,
     "bc": BC,
     "awbc": AWBC,
     "autoregressive": AutoregressiveBC,
@@ -28,12 +32,14 @@ __all__ = [
     "AWBC",
     "BC",
     "CQL",
+    "IQL",
     "MACAW",
     "MAE",
     "Agent",
     "AgentConfig",
     "AutoregressiveBC",
     "BeT",
+    "CalQL",
     "Flow",
     "Metrics",
     "WeightedCQL",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -23,8 +24,9 @@ from ptr_training.models.policy import (
     with_both_grippers,
 )
 
-from .agent import Agent
+from .agent import Agent, adam, learnt_parameters
 from .cql_sampling import SampledActions
+from .cql_terms import backup, monte_carlo_returns
 from .critic_config import CriticConfig
 
 
@@ -57,6 +59,31 @@ class ActorCritic(Agent):
 
     def _make_policy(self) -> nn.Module:
         return Policy(self.network, self.data_spec, self.latent, squashed=True)
+
+    def _fixed_std_policy(self, std: float) -> Policy:
+        """Return a policy whose Gaussian has a fixed standard deviation before tanh."""
+        bounds = (math.log(std), math.log(std))
+        return Policy(
+            self.network, self.data_spec, self.latent, squashed=True, log_std=bounds
+        )
+
+    def _cloning_optimizers(self, value: nn.Module) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimisers of an actor that clones, and of critic and value.
+
+        An encoder that they share learns with the critic.
+        """
+        actor = list(self.policy.parameters())
+        if self.critic_encoder is not self.encoder:
+            actor = [*learnt_parameters(self.encoder), *actor]
+        critic = [
+            *learnt_parameters(self.critic_encoder),
+            *self.critic.parameters(),
+            *value.parameters(),
+        ]
+        return {
+            "critic": adam(critic, self.config.critic_lr),
+            "actor": adam(actor, self.config.actor_lr),
+        }
 
     def _make_critic_encoder(self) -> nn.Module:
         if self.config.shared_encoder or self.network.is_frozen:
@@ -103,6 +130,37 @@ class ActorCritic(Agent):
         mean, log_std = self.policy(latent, proprio, task)
         self.policy.train()
         return latent, mean, log_std
+
+    def _decay_rates(self, since: int) -> None:
+        """Set the rates of actor and critic, which decay from step `since` on."""
+        c = self.config
+        if c.decay_steps:
+            self._decay("actor", c.actor_lr, c.decay_steps, since)
+            self._decay("critic", c.critic_lr, c.decay_steps, since)
+
+    def _td_target(self, batch: Batch, q_next: Tensor) -> Tensor:
+        """Return TD targets (B,), mixed and bounded as the configuration says.
+
+        Args:
+            batch: Transitions.
+            q_next: Target Q of actions at s', or V there, shape (E, B, K).
+        """
+        c = self.config
+        rewards = c.reward_scale * batch.rewards + c.reward_shift
+        terminal = batch.rewards if c.terminal == "rewarded" else batch.last
+        target = backup(q_next, rewards, 1.0 - terminal, c.discount)
+        if c.mc_weight:
+            target = target.lerp(self._returns(batch), c.mc_weight)
+        if c.clamp_target:
+            target = target.clamp(*c.possible_returns)
+        return target
+
+    def _returns(self, batch: Batch) -> Tensor:
+        """Return what every transition's episode earned from it on, discounted, (B,)."""
+        c = self.config
+        return monte_carlo_returns(
+            batch.steps_to_reward, c.reward_scale, c.reward_shift, c.discount
+        )
 
     def _lower_q(
         self, latent: Tensor, proprio: Tensor, task: Tensor, actions: Tensor

@@ -8,7 +8,7 @@ scripts are followed; the fields say which. What neither does is off by default 
 | paper §4.1 | here | formula in `cql_terms.py` |
 |---|---|---|
 | Q̄, "a delayed copy" | `_move_targets` | `models/critic.py` `polyak_` |
-| r + γ Q̄(s', a') | `_target` | `backup` |
+| r + γ Q̄(s', a') | `_target`, `_td_target` | `backup` |
 | (Q - r - γ Q̄)² | `_critic_loss` | `td_loss` |
 | α (E_π[Q] - E_D[Q]) | `_candidates`, `_critic_loss` | `conservative_gap` |
 | max E_π[Q] + β H(π) | `_actor_loss` | `actor_loss` |
@@ -41,14 +41,15 @@ from ptr_training.models.policy import (
 
 from .actor_critic import ActorCritic
 from .agent import Metrics, adam, learnt_parameters
+from .conservative_weight import ConservativeWeight
 from .cql_config import CQLConfig
 from .cql_sampling import SampledActions, draw_demonstrated, draw_uniform, join_actions
 from .cql_terms import (
     actor_loss,
-    backup,
     conservative_gap,
+    floored,
     hybrid_actor_loss,
-    monte_carlo_returns,
+    normalized,
     td_loss,
     temperature_loss,
 )
@@ -66,6 +67,7 @@ class CQL(ActorCritic):
             torch.tensor(math.log(config.initial_temperature))
         )
         self.target_entropy = -float(self.n_active - self.binary_gripper)
+        self.alpha = ConservativeWeight(config)
 
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config
@@ -80,6 +82,7 @@ class CQL(ActorCritic):
             "critic": adam(seeing_critic, c.critic_lr),
             "actor": adam(policy if c.shared_encoder else seeing_policy, c.actor_lr),
             "temperature": adam([self.log_temperature], c.temperature_lr),
+            **self.alpha.optimizers(),
         }
 
     def update(self, batch: Batch) -> Metrics:
@@ -122,10 +125,9 @@ class CQL(ActorCritic):
         """Update critic, target, actor and temperature once, in the official order."""
         self._decay_rates(since=self.config.clone_steps)
         images = self._augment(batch.images)
-        next_images = self._augment(batch.next_images)
         task = self._one_hot(batch.task)
         latent, mean, log_std = self._act(images, batch.proprio, task)
-        target, next_actions = self._target(batch, next_images, task)
+        target, next_actions = self._learning_target(batch, task)
         # the actor has not changed: its forward pass serves its loss and the samples alike
         sampled = (mean, log_std)
         if self.mode_dependent:
@@ -160,16 +162,23 @@ class CQL(ActorCritic):
             temperature_loss(self.log_temperature, entropy, self.target_entropy),
             "temperature",
         )
+        self._move_alpha(critic_metrics["conservative_gap"])
         temperature = self.log_temperature.detach().exp()
         metrics = {**critic_metrics, **actor_metrics}
         return {**metrics, "temperature": temperature, "entropy": entropy}
 
-    def _decay_rates(self, since: int) -> None:
-        """Set the rates of actor and critic, which decay from step `since` on."""
-        c = self.config
-        if c.decay_steps:
-            self._decay("actor", c.actor_lr, c.decay_steps, since)
-            self._decay("critic", c.critic_lr, c.decay_steps, since)
+    def _move_alpha(self, gap: Tensor) -> None:
+        """Step a learnt α after an update with this conservative gap."""
+        if self.alpha.is_learnt:
+            self._step(self.alpha.loss(gap), "alpha")
+            self.alpha.bound()
+
+    def _learning_target(self, batch: Batch, task: Tensor) -> tuple[Tensor, SampledActions]:
+        """Return the targets (B,), and actions of the policy at s' for the conservative term."""
+        if self.config.bootstraps:
+            return self._target(batch, self._augment(batch.next_images), task)
+        none = SampledActions(batch.actions[:, None][:, :0], batch.actions[:, :0])
+        return self._returns(batch), none
 
     @torch.no_grad()
     def _target(
@@ -194,14 +203,7 @@ class CQL(ActorCritic):
         if self.binary_gripper:
             next_actions = with_both_grippers(next_actions)
         q_next = self.target_critic(target_latent, batch.next_proprio, task, next_actions)
-        rewards = c.reward_scale * batch.rewards + c.reward_shift
-        terminal = batch.rewards if c.terminal == "rewarded" else batch.last
-        target = backup(q_next, rewards, 1.0 - terminal, c.discount)
-        if c.mc_weight:
-            target = target.lerp(self._returns(batch), c.mc_weight)
-        if c.clamp_target:
-            target = target.clamp(*c.possible_returns)
-        return target, sampled.first(c.n_next_actions)
+        return self._td_target(batch, q_next), sampled.first(c.n_next_actions)
 
     @torch.no_grad()
     def _candidates(
@@ -256,14 +258,11 @@ class CQL(ActorCritic):
         q = self.critic(latent, batch.proprio, task, actions)
         q_data, q_actions = q[:, :, 0], q[:, :, 1:]
         td = td_loss(q_data, target, self._td_weight(batch))
-        gap = conservative_gap(
-            q_data,
-            q_actions,
-            candidates.log_densities,
-            c.n_policy_actions,
-            c.min_q_version,
-        )
-        loss = td + c.alpha * gap
+        gap, gap_metrics = self._gap(batch, q_data, q_actions, candidates)
+        alpha = self.alpha.value(self.critic_steps)
+        if c.gap in ("lagrange", "schedule"):
+            gap_metrics["alpha"] = torch.as_tensor(alpha)
+        loss = td + alpha * gap
         first_random = c.n_policy_actions + c.n_next_actions
         q_random = q_actions[:, :, first_random : first_random + c.n_random_actions]
         metrics = {
@@ -274,7 +273,30 @@ class CQL(ActorCritic):
             "q_policy": q_actions[:, :, : c.n_policy_actions].detach().mean(),
             "q_random": q_random.detach().mean(),
         }
-        return loss, metrics
+        return loss, {**metrics, **gap_metrics}
+
+    def _gap(
+        self, batch: Batch, q_data: Tensor, q_actions: Tensor, candidates: SampledActions
+    ) -> tuple[Tensor, Metrics]:
+        """Return the conservative gap, and of a floor the share of actions below it.
+
+        Args:
+            batch: Transitions.
+            q_data: Q of the demonstrated actions, shape (E, B).
+            q_actions: Q of the candidates, shape (E, B, K).
+            candidates: Actions of the conservative term.
+        """
+        c, metrics = self.config, {}
+        if c.gap == "floor":
+            floor = self._returns(batch) - c.floor_margin
+            of_policy = c.n_policy_actions + c.n_next_actions
+            below = q_actions[:, :, :of_policy] < floor[:, None]
+            q_actions = floored(q_actions, floor, of_policy)
+            metrics["floored"] = below.float().mean()
+        gap = conservative_gap(
+            q_data, q_actions, candidates.log_densities, c.n_policy_actions, c.min_q_version
+        )
+        return gap, metrics
 
     def _td_weight(self, batch: Batch) -> Tensor | None:
         """Return the weights (B,) of the TD errors; None: all equal."""
@@ -324,21 +346,29 @@ class CQL(ActorCritic):
         if not self.binary_gripper:
             action, log_pi = sample_actions(mean, log_std, self.active, 1, self.rng)
             q = self._lower_q(critic_latent, batch.proprio, task, action)
-            return actor_loss(log_pi, q, temperature), -log_pi.detach().mean()
+            loss = actor_loss(log_pi, self._scaled(q, torch.ones_like(q)), temperature)
+            return loss, -log_pi.detach().mean()
         motion = self.active.clone()
         motion[GRIPPER] = 0.0
         action, log_pi = sample_actions(mean, log_std, motion, 1, self.rng)
         both = with_both_grippers(action)
         q = self._lower_q(critic_latent, batch.proprio, task, both)
-        loss, entropy = hybrid_actor_loss(log_pi[:, 0], q, mean[:, GRIPPER], temperature)
+        logit = mean[:, GRIPPER]
+        q = self._scaled(q, torch.stack([logit, -logit], 1).sigmoid())
+        loss, entropy = hybrid_actor_loss(log_pi[:, 0], q, logit, temperature)
         return loss, entropy.detach().mean()
 
-    def _returns(self, batch: Batch) -> Tensor:
-        """Return what every transition's episode earned from it on, discounted, (B,)."""
-        c = self.config
-        return monte_carlo_returns(
-            batch.steps_to_reward, c.reward_scale, c.reward_shift, c.discount
-        )
+    def _scaled(self, q: Tensor, probability: Tensor) -> Tensor:
+        """Return Q (B, K) of the policy's actions, normalised where `normalize_q` is set.
+
+        Args:
+            q: The lower head's values, shape (B, K).
+            probability: Of these actions under the policy, shape (B, K).
+        """
+        if not self.config.normalize_q:
+            return q
+        size = (probability * q).detach().abs().sum(1).mean()
+        return normalized(q, *self.rng.context.averaged([size]))
 
     # For reports and for the choice of a checkpoint
     # -----------------------------------------------------------------------------------

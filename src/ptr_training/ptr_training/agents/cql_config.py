@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ptr_training.data.batch import Sampling
 from ptr_training.errors import TrainingError
-from ptr_training.models.ranges import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Range
+from ptr_training.models.ranges import (
+    AT_LEAST_ONE,
+    FINITE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Range,
+)
 
 from .critic_config import CriticConfig
 
 VERSIONS = ("v1", "v2", "v3")
+GAPS = ("free", "floor", "lagrange", "schedule")
+ALPHA_RANGE = (1e-6, 1e6)
+"""Lowest and highest α that is learnt; CQL's code has the same upper end."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +47,27 @@ class CQLConfig(CriticConfig):
     n_next_actions: int = 0
     # departure: demonstrated elsewhere in the batch, as negatives among plausible actions
     n_batch_actions: int = 0
+    # what stops it. free: nothing, the official form; floor: Q of a policy's action counts as at
+    # least the return that was earned from s on (Cal-QL, Nakamoto et al. 2023; departure here);
+    # lagrange: α is learnt, from `alpha` on, so that the gap stays at a target (Kumar et al. 2020,
+    # appendix; departure here); schedule: departure: α changes linearly, by measurements of
+    # ours (docs/learning.md)
+    gap: str = "free"
+    # floor: so much below the return
+    floor_margin: float = 0.0
+    # lagrange: mean over heads of the gap; zero values have ln(actions) + dimensions x ln 2
+    gap_target: float = 5.0
+    # lagrange: learning rate of log α
+    alpha_lr: float = 3e-4
+    # schedule: the last α, reached after as many updates of CQL, of both stages together
+    alpha_end: float = 0.0
+    alpha_steps: int = 10_000
 
-    # Optimisers and temperature
-    # --------------------------
+    # Temperature
+    # -----------
 
-    actor_lr: float = 1e-4
-    critic_lr: float = 3e-4
     temperature_lr: float = 3e-4
     initial_temperature: float = 1.0
-    # departure: actor's and critic's rates decay to a tenth over as many steps of CQL; 0: never
-    decay_steps: int = 0
 
     # Actor's loss
     # ------------
@@ -57,12 +78,33 @@ class CQLConfig(CriticConfig):
     clone_lr: float = 1e-3
     # departure: weight of the squared error of the mode in the actor's loss
     bc_weight: float = 0.0
+    # departure: Q is divided by its mean size over the batch, so that temperature and bc_weight
+    # have a scale (TD3+BC, Fujimoto and Gu 2021, whose α = 2.5 is a bc_weight of 0.4)
+    normalize_q: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.min_q_version not in VERSIONS:
             raise TrainingError(
                 f"agent.min_q_version is {self.min_q_version!r}; it must be v1, v2 or v3"
+            )
+        self._check_gap()
+
+    def _check_gap(self) -> None:
+        """Refuse a gap that does not exist, or that lacks what it needs."""
+        if self.gap not in GAPS:
+            raise TrainingError(
+                f"agent.gap is {self.gap!r}; it must be free, floor, lagrange or schedule"
+            )
+        if self.gap == "floor" and self.terminal == "last":
+            raise TrainingError(
+                "agent.gap is floor, which knows the returns only with agent.terminal=rewarded"
+            )
+        low, high = ALPHA_RANGE
+        if self.gap == "lagrange" and not low <= self.alpha <= high:
+            raise TrainingError(
+                f"agent.alpha is {self.alpha}, from which agent.gap=lagrange begins; "
+                f"it must be in [{low:g}, {high:g}]"
             )
 
     def ranges(self) -> dict[str, Range]:
@@ -75,20 +117,34 @@ class CQLConfig(CriticConfig):
             "n_random_actions": AT_LEAST_ONE,
             "n_next_actions": NOT_NEGATIVE,
             "n_batch_actions": NOT_NEGATIVE,
-            "actor_lr": POSITIVE,
-            "critic_lr": POSITIVE,
+            "floor_margin": NOT_NEGATIVE,
+            "gap_target": FINITE,
+            "alpha_lr": POSITIVE,
+            "alpha_end": NOT_NEGATIVE,
+            "alpha_steps": AT_LEAST_ONE,
             "temperature_lr": POSITIVE,
             "initial_temperature": POSITIVE,
-            "decay_steps": NOT_NEGATIVE,
             "clone_steps": NOT_NEGATIVE,
             "clone_lr": POSITIVE,
             "bc_weight": NOT_NEGATIVE,
         }
 
     @property
+    def bootstraps(self) -> bool:
+        """Whether an update looks at the next observation."""
+        return self.mc_weight < 1.0 or self.n_next_actions > 0
+
+    @property
+    def sampling(self) -> Sampling:
+        """See `AgentConfig`."""
+        return Sampling(next_observations=self.bootstraps)
+
+    @property
     def summary(self) -> str:
         """See `AgentConfig`; it names every departure of the actor."""
         text = f"{self.critic_summary}; actor's loss: T log π - Q"
+        if self.normalize_q:
+            text += " / mean |Q|"
         if self.bc_weight:
             text += f" + {self.bc_weight:g} x squared error to the demonstrated action"
         if self.clone_steps:
@@ -98,7 +154,20 @@ class CQLConfig(CriticConfig):
     @property
     def critic_summary(self) -> str:
         """The critic's loss in a phrase."""
-        text = f"conservative Q-learning ({self.min_q_version}, α = {self.alpha:g}"
+        text = f"conservative Q-learning ({self.min_q_version}, {self._gap_summary}"
         if self.mc_weight:
             text += f", {self.mc_weight:.0%} of a target is the return that was earned"
         return f"{text})"
+
+    @property
+    def _gap_summary(self) -> str:
+        """The weight of the conservative term, and what stops it."""
+        if self.gap == "lagrange":
+            return f"α keeps the gap at {self.gap_target:g}"
+        text = f"α = {self.alpha:g}"
+        if self.gap == "schedule":
+            text += f" to {self.alpha_end:g} over {self.alpha_steps} updates"
+        if self.gap == "floor":
+            text += ", no lower than the return that was earned"
+            text += f" less {self.floor_margin:g}" if self.floor_margin else ""
+        return text

@@ -90,6 +90,57 @@ def conservative_gap(
     return (weighted.logsumexp(2) - q_data).mean()
 
 
+def floored(q_actions: Tensor, floor: Tensor, n_floored: int) -> Tensor:
+    """Return max(Q_j(s, a_k), floor) for the first actions, and Q of the others as it is.
+
+    An action below the floor passes no gradient: it is not pushed down any further (Cal-QL,
+    Nakamoto et al. 2023, section 5). There, as here, the floor is under the policy's actions at
+    s and s', and not under the uniform ones.
+
+    Args:
+        q_actions: Q of the sampled actions, shape (E, B, K).
+        floor: Of every state, shape (B,); a constant.
+        n_floored: Actions of a state that have a floor; they come first.
+    """
+    of_policy, others = q_actions[:, :, :n_floored], q_actions[:, :, n_floored:]
+    return torch.cat([torch.maximum(of_policy, floor[:, None]), others], 2)
+
+
+def scheduled_alpha(start: float, end: float, steps: int, step: int) -> float:
+    """Return α after `step` updates: linear from `start` to `end`, which `steps` updates reach.
+
+    Args:
+        start: α of the first update.
+        end: α from update number `steps` on.
+        steps: At least 1.
+        step: Updates of the critic so far.
+    """
+    return start + (end - start) * min(1.0, step / steps)
+
+
+def lagrange_loss(log_alpha: Tensor, gap: Tensor, target: float) -> Tensor:
+    """Return α (target - gap): a gap above its target raises α (Kumar et al. 2020, appendix).
+
+    It is the dual step of min_Q max_α α (gap - target) + TD loss.
+
+    Args:
+        log_alpha: log α, what is learnt.
+        gap: Of the conservative term, a mean over heads and batch; a constant here.
+        target: The gap to keep.
+    """
+    return log_alpha.exp() * (target - gap)
+
+
+def normalized(q: Tensor, scale: Tensor) -> Tensor:
+    """Return Q / scale, so that the actor's loss has a scale (TD3+BC, Fujimoto and Gu 2021).
+
+    Args:
+        q: Of the policy's actions, any shape.
+        scale: The batch's mean of |Q| over the policy, no dimensions; a constant.
+    """
+    return q / scale.clamp(min=1e-8)
+
+
 def actor_loss(log_pi: Tensor, q: Tensor, temperature: Tensor) -> Tensor:
     """Return the mean of T log π(a|s) - min_j Q_j(s, a), the actor's loss without cloning.
 

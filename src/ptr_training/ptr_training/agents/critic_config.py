@@ -9,6 +9,7 @@ from ptr_training.models.ranges import (
     AT_LEAST_ONE,
     BELOW_ONE,
     FINITE,
+    NOT_NEGATIVE,
     POSITIVE,
     SHARE,
     UP_TO_ONE,
@@ -46,6 +47,14 @@ class CriticConfig(AgentConfig):
     mc_weight: float = 0.0
     # share by which the target networks follow the critic at every update
     polyak: float = 0.005
+
+    # Optimisers
+    # ----------
+
+    actor_lr: float = 1e-4
+    critic_lr: float = 3e-4
+    # departure: both rates decay to a tenth over as many steps of the critic; 0: never
+    decay_steps: int = 0
 
     # Encoders
     # --------
@@ -103,6 +112,9 @@ class CriticConfig(AgentConfig):
             "reward_shift": FINITE,
             "mc_weight": SHARE,
             "polyak": UP_TO_ONE,
+            "actor_lr": POSITIVE,
+            "critic_lr": POSITIVE,
+            "decay_steps": NOT_NEGATIVE,
             "act_samples": AT_LEAST_ONE,
             "gripper_temperature": POSITIVE,
         }

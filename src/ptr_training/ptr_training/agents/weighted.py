@@ -13,7 +13,6 @@ precision. Failed episodes teach the critic alone.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,16 +21,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ptr_common.action_space import RELEASED
-from ptr_training.data.batch import Batch, Sampling
+from ptr_training.data.batch import Batch
 from ptr_training.errors import TrainingError
 from ptr_training.models.critic import Value
-from ptr_training.models.policy import GRIPPER, Policy
+from ptr_training.models.policy import GRIPPER
 from ptr_training.models.ranges import NOT_NEGATIVE, POSITIVE, Range
 
-from .agent import Metrics, adam, learnt_parameters
+from .agent import Metrics
 from .cql import CQL
 from .cql_config import CQLConfig
-from .cql_sampling import SampledActions
 
 ADVANTAGES = ("binary", "exp", "none")
 LARGEST_WEIGHT = 20.0
@@ -67,6 +65,11 @@ class WeightedConfig(CQLConfig):
             raise TrainingError(
                 "agent.independent_encoders is true; agent cql_weighted has one for all heads"
             )
+        if self.normalize_q:
+            raise TrainingError(
+                "agent.normalize_q is true; the actor of agent cql_weighted clones and does not "
+                "follow the gradient of Q: it must be false"
+            )
 
     def ranges(self) -> dict[str, Range]:
         """See `AgentConfig`."""
@@ -83,16 +86,6 @@ class WeightedConfig(CQLConfig):
     def judges_from(self) -> int:
         """The first update at which the critic weighs."""
         return self.clone_steps + self.judge_steps
-
-    @property
-    def bootstraps(self) -> bool:
-        """Whether an update looks at the next observation."""
-        return self.mc_weight < 1.0 or self.n_next_actions > 0
-
-    @property
-    def sampling(self) -> Sampling:
-        """See `AgentConfig`."""
-        return Sampling(next_observations=self.bootstraps)
 
     @property
     def summary(self) -> str:
@@ -117,28 +110,10 @@ class WeightedCQL(CQL):
         self.value = Value(self.network, self.data_spec, self.latent)
 
     def _make_policy(self) -> nn.Module:
-        log_std = math.log(self.config.policy_std)
-        return Policy(
-            self.network,
-            self.data_spec,
-            self.latent,
-            squashed=True,
-            log_std=(log_std, log_std),
-        )
+        return self._fixed_std_policy(self.config.policy_std)
 
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        actor = list(self.policy.parameters())
-        if self.critic_encoder is not self.encoder:
-            actor = [*learnt_parameters(self.encoder), *actor]
-        critic = [
-            *learnt_parameters(self.critic_encoder),
-            *self.critic.parameters(),
-            *self.value.parameters(),
-        ]
-        return {
-            "critic": adam(critic, self.config.critic_lr),
-            "actor": adam(actor, self.config.actor_lr),
-        }
+        return {**self._cloning_optimizers(self.value), **self.alpha.optimizers()}
 
     def _clone(self, batch: Batch) -> Metrics:
         """Take one gradient step of cloning alone."""
@@ -167,6 +142,7 @@ class WeightedCQL(CQL):
         loss = loss + value_loss + self.config.bc_weight * error
         self._step(loss, "critic", "actor")
         self._move_targets()
+        self._move_alpha(metrics["conservative_gap"])
         return {
             **metrics,
             "loss": loss.detach(),
@@ -175,13 +151,6 @@ class WeightedCQL(CQL):
             "weight": weight.mean(),
             "advantage_std": advantage.std(correction=0),
         }
-
-    def _learning_target(self, batch: Batch, task: Tensor) -> tuple[Tensor, SampledActions]:
-        """Return the targets (B,), and actions of the policy at s' for the conservative term."""
-        if self.config.bootstraps:
-            return self._target(batch, self._augment(batch.next_images), task)
-        none = SampledActions(batch.actions[:, None][:, :0], batch.actions[:, :0])
-        return self._returns(batch), none
 
     def _td_weight(self, batch: Batch) -> Tensor | None:
         """See `CQL`; the proprioception says whether the gripper is open."""
@@ -216,16 +185,19 @@ class WeightedCQL(CQL):
         return (weight * error).sum() / weight.sum().clamp(min=1.0), weight
 
 
-def advantage_weights(advantage: Tensor, kind: str, scale: float) -> Tensor:
+def advantage_weights(
+    advantage: Tensor, kind: str, scale: float, largest: float = LARGEST_WEIGHT
+) -> Tensor:
     """Return the weights of demonstrated actions, of the shape of their advantages.
 
     Args:
         advantage: A = Q - V; a constant.
         kind: One of `ADVANTAGES`.
         scale: Of the advantage, for `exp`.
+        largest: Weight, for `exp`.
     """
     if kind == "none":
         return torch.ones_like(advantage)
     if kind == "binary":
         return (advantage > 0.0).float()
-    return (advantage / scale).exp().clamp(max=LARGEST_WEIGHT)
+    return (advantage / scale).exp().clamp(max=largest)

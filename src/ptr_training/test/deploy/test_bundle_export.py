@@ -102,6 +102,7 @@ DEPLOYED = {
         "act_samples": 4,
     },
     "cql-weighted": {"name": "cql_weighted", "mc_weight": 1.0, "act": "best_of_n"},
+    "iql": {"name": "iql", "gripper": "auto", "act": "best_of_n", "act_samples": 4},
 }
 
 

@@ -74,7 +74,7 @@ def test_overrides_beat_the_preset_and_the_last_one_wins(tmp_path: Path) -> None
         ("finetune.steps=many", "finetune.steps is 'many'; expected int"),
         (
             "agent.name=sac",
-            "unknown agent 'sac'; known are: autoregressive, awbc, bc, bet, cql",
+            "unknown agent 'sac'; known are: autoregressive, awbc, bc, bet, calql, cql",
         ),
         ("seed", "write key=value"),
         ("seed.more=1", "seed is a value, not a section"),
