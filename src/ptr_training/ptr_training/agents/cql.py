@@ -82,22 +82,35 @@ class CQL(ActorCritic):
             "temperature": adam([self.log_temperature], c.temperature_lr),
         }
 
-    def update(self, batch: Batch) -> Metrics:
+    @property
+    def phase(self) -> int:
+        """See `Agent`: 0 during the warm start, 1 afterwards."""
+        return int(self.steps >= self.config.clone_steps)
+
+    def begin_step(self) -> None:
+        """See `Agent`."""
+        c = self.config
+        if self.phase:
+            self._decay_rates(since=c.clone_steps)
+        else:
+            self._decay("cloning", c.clone_lr, c.clone_steps)
+
+    def learn(self, batch: Batch) -> Metrics:
         """Take one gradient step: of cloning during the warm start, of CQL afterwards."""
         if self.binary_gripper:
             batch = replace(batch, actions=snap_gripper(batch.actions))
-        cloning = self.steps < self.config.clone_steps
-        metrics = self._clone(batch) if cloning else self._improve(batch)
-        self.steps += 1
-        if cloning and self.steps == self.config.clone_steps:
+        return self._improve(batch) if self.phase else self._clone(batch)
+
+    def end_step(self) -> None:
+        """See `Agent`."""
+        super().end_step()
+        if self.steps == self.config.clone_steps:
             self._end_warm_start()
-        return metrics
 
     # Warm start
     # -----------------------------------------------------------------------------------
 
     def _clone(self, batch: Batch) -> Metrics:
-        self._decay("cloning", self.config.clone_lr, self.config.clone_steps)
         task = self._one_hot(batch.task)
         latent = self._encode(self.encoder, self._augment(batch.images), task)
         mean, _ = self.policy(latent, batch.proprio, task)
@@ -120,7 +133,6 @@ class CQL(ActorCritic):
 
     def _improve(self, batch: Batch) -> Metrics:
         """Update critic, target, actor and temperature once, in the official order."""
-        self._decay_rates(since=self.config.clone_steps)
         images = self._augment(batch.images)
         next_images = self._augment(batch.next_images)
         task = self._one_hot(batch.task)

@@ -169,7 +169,7 @@ class MACAW(Agent):
             "rates": adam([self.policy_rates, self.value_rates], c.rate_lr),
         }
 
-    def update(self, batch: Batch) -> Metrics:
+    def learn(self, batch: Batch) -> Metrics:
         """Take one step of meta-training, or of adaptation when fine-tuning."""
         task = self._one_hot(batch.task)
         learn = not self.finetuning
@@ -178,9 +178,7 @@ class MACAW(Agent):
             latent = self._encode(self.encoder, images, task, learn=learn)
         returns = self.returns(batch.steps_to_reward)
         rows = _Rows(latent, batch.proprio, task, batch.actions, returns)
-        metrics = self._adapt_for_good(rows) if self.finetuning else self._meta_learn(rows)
-        self.steps += 1
-        return metrics
+        return self._adapt_for_good(rows) if self.finetuning else self._meta_learn(rows)
 
     def returns(self, steps_to_reward: Tensor) -> Tensor:
         """Return the discounted returns of transitions; rewarded steps are terminal, as for PTR.

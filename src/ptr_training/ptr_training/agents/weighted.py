@@ -140,6 +140,16 @@ class WeightedCQL(CQL):
             "actor": adam(actor, self.config.actor_lr),
         }
 
+    @property
+    def phase(self) -> int:
+        """See `Agent`: 0 during the warm start, 1 with a critic, 2 once it weighs."""
+        return super().phase + int(self.steps >= self.config.judges_from)
+
+    def begin_step(self) -> None:
+        """See `Agent`."""
+        if self.phase:
+            self._decay_rates(since=self.config.clone_steps)
+
     def _clone(self, batch: Batch) -> Metrics:
         """Take one gradient step of cloning alone."""
         task = self._one_hot(batch.task)
@@ -150,7 +160,6 @@ class WeightedCQL(CQL):
 
     def _improve(self, batch: Batch) -> Metrics:
         """Take one gradient step of critic, value and actor."""
-        self._decay_rates(since=self.config.clone_steps)
         task = self._one_hot(batch.task)
         images = self._augment(batch.images)
         latent, mean, log_std = self._act(images, batch.proprio, task)

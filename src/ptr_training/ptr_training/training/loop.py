@@ -32,6 +32,7 @@ from ptr_training.errors import TrainingError
 from ptr_training.models.config import FROZEN
 from ptr_training.models.frozen import encode_frames
 
+from .accelerate import make_update
 from .build import restore_agent
 from .checkpoint import Checkpoint, find_checkpoint, list_checkpoints, load_checkpoint
 from .config import Config, FinetuneConfig, StageConfig
@@ -46,6 +47,7 @@ FREE_TO_CHANGE = frozenset(
         "device",
         "threads",
         "replay",
+        "accelerate",
         "path",
         "from",
     }
@@ -109,8 +111,6 @@ def _make_agent(
         )
     agent = restore_agent(start, device, context)
     agent.finetuning = isinstance(stage, FinetuneConfig)
-    if start.config.compile:
-        agent.compile_encoders()
     return agent
 
 
@@ -149,6 +149,7 @@ class _Run:
         """
         first, total = self.start.step, self.stage.steps
         leads = self.context.leads
+        update = make_update(self.agent, self.start.config.accelerate)
         with (
             _stop_signals() as signals,
             MetricsLog(self.out if leads else None, first) as log,
@@ -156,7 +157,7 @@ class _Run:
         ):
             steps = range(first + 1, total + 1)
             for step, (batch, sampler) in zip(steps, batches, strict=False):
-                log.add(self.agent.update(batch))
+                log.add(update(batch))
                 progress.advance()
                 stopped = self.context.any(bool(signals), batch.actions.device)
                 self._log_and_save(step, sampler, log, progress, stopped=stopped)
