@@ -36,6 +36,7 @@ from .accelerate import make_update
 from .build import restore_agent
 from .checkpoint import Checkpoint, find_checkpoint, list_checkpoints, load_checkpoint
 from .config import Config, FinetuneConfig, StageConfig
+from .memory import explained_memory
 from .metrics_log import MetricsLog
 
 FREE_TO_CHANGE = frozenset(
@@ -71,17 +72,32 @@ def run(
     with joined_group(device) as context:
         start, is_new = _resumed(start, out, resume)
         context.wait()  # no process has written until here
-        agent = _make_agent(start, stage, device, context)
-        replay.generator.set_state(start.sampler)
-        _place_frames(replay, agent, start.config, device, context)
-        current = _Run(start, stage, out, agent, context)
-        if context.leads:
-            _describe_run(start, out)
-            if is_new:  # the first checkpoint also shows whether the folder can be written
-                current.save(0, start.sampler)
-        ahead = 2 if device.type == "cuda" and not replay.resident else 0
-        with contextlib.closing(replay.batches(device, context, ahead)) as batches:
-            current.train(batches)
+        with explained_memory(start, replay, device):
+            _train(start, replay, stage, out, device, context, is_new=is_new)
+
+
+def _train(
+    start: Checkpoint,
+    replay: Replay,
+    stage: StageConfig,
+    out: Path,
+    device: torch.device,
+    context: DistributedContext,
+    *,
+    is_new: bool,
+) -> None:
+    """Train from `start` on; a new run saves its first checkpoint before."""
+    agent = _make_agent(start, stage, device, context)
+    replay.generator.set_state(start.sampler)
+    _place_frames(replay, agent, start.config, device, context)
+    current = _Run(start, stage, out, agent, context)
+    if context.leads:
+        _describe_run(start, out)
+        if is_new:  # the first checkpoint also shows whether the folder can be written
+            current.save(0, start.sampler)
+    ahead = 2 if device.type == "cuda" and not replay.resident else 0
+    with contextlib.closing(replay.batches(device, context, ahead)) as batches:
+        current.train(batches)
 
 
 def _resumed(start: Checkpoint, out: Path, resume: bool) -> tuple[Checkpoint, bool]:
