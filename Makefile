@@ -34,7 +34,7 @@ check: setup ## lint, formatting, import directions, types; shell scripts and Do
 	@$(BIN)/ruff format --check
 	@$(BIN)/python scripts/check_imports.py
 	@$(BIN)/mypy
-	@$(BIN)/shellcheck .ci/run docker/entrypoint docker/host/setup scripts/setup
+	@$(BIN)/shellcheck .ci/run bench/gpu_check.sh docker/entrypoint docker/host/setup scripts/setup
 	@$(BIN)/hadolint docker/*.Dockerfile
 	@if [ -f .coverage ]; then echo "coverage, the least covered modules first:"; $(BIN)/coverage report | sed -n '1,12p;$$p'; \
 	else echo "coverage: not measured; make test COVERAGE=1 measures it"; fi

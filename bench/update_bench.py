@@ -2,7 +2,8 @@
 
     .venv/bin/python bench/update_bench.py
 
-1. The presets `demo_bc`, `demo_ptr` and `demo_cql`, sampling of the batch included.
+1. The presets `demo_bc`, `demo_ptr` (in float32 and bfloat16) and `demo_cql`, sampling of the batch
+included, in turns.
 2. ResNet-34 at 128x128, batch 8: this code in float32 and bfloat16, and `literal_cql.py`,
    in turns; CPU seconds a sample, and how far the losses of the first update are apart.
 3. Gathering a batch of 64 transitions at 128x128 from a mapped store, against a plain copy
@@ -36,7 +37,12 @@ from ptr_training.training.loop import keep_freed_memory
 from ptr_training.training.stages import start_pretraining
 
 CRITIC = ["agent.clone_steps=0"]  # after the warm start
-PRESETS = {"demo_bc": [], "demo_ptr": CRITIC, "demo_cql": CRITIC}
+PRESETS = {
+    "demo_bc": ("demo_bc", []),
+    "demo_ptr": ("demo_ptr", CRITIC),
+    "demo_ptr, bf16": ("demo_ptr", [*CRITIC, "bf16=true"]),
+    "demo_cql": ("demo_cql", CRITIC),
+}
 TASK = "put the red cube on the white plate"
 
 
@@ -62,18 +68,26 @@ def write_store(
 
 def small_steps(store: EpisodeStore, updates: int) -> None:
     """Time the demonstration's presets."""
-    for name, changes in PRESETS.items():
-        start, replay = start_pretraining(load_config(name, changes), [store], [])
+    works = {}
+    for name, (preset, changes) in PRESETS.items():
+        start, replay = start_pretraining(load_config(preset, changes), [store], [])
         agent = restore_agent(start, torch.device("cpu"))
-        times = []
-        for _ in range(updates + 3):
-            times.append(timed(partial(_sample_and_update, agent, replay))[0])
-        times = times[3:]
-        p10, p90 = np.percentile(times, (10, 90)) * 1e3
+        works[name] = partial(_sample_and_update, agent, replay)
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(updates + 3):
+        for name, work in works.items():
+            seconds = timed(work)[0]
+            if turn >= 3:
+                times[name].append(seconds)
+    for name, each in times.items():
+        p10, p90 = np.percentile(each, (10, 90)) * 1e3
         print(
-            f"{name:<10} {statistics.median(times) * 1e3:6.1f} ms an update  "
+            f"{name:<14} {statistics.median(each) * 1e3:6.1f} ms an update  "
             f"({p10:.1f} to {p90:.1f})"
         )
+    pairs = zip(times["demo_ptr, bf16"], times["demo_ptr"], strict=True)
+    ratio = statistics.median(half / full for half, full in pairs)
+    print(f"demo_ptr, bfloat16 / float32 {ratio:.2f}")
 
 
 def _sample_and_update(agent: Agent, replay: Replay) -> None:

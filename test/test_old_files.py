@@ -55,6 +55,7 @@ def test_a_bag_becomes_the_episode_that_it_became_then(tmp_path: Path) -> None:
 def test_a_checkpoint_has_its_weights() -> None:
     checkpoint = load_checkpoint(CHECKPOINT)
     assert checkpoint.step == 6
+    assert checkpoint.config.accelerate == "auto"  # it has `compile: false`
     total = sum(
         float(value.double().sum()) for value in checkpoint.agent["weights"].values()
     )

@@ -26,6 +26,7 @@ def make_agent(
     seed: int = 0,
     augmentation: Augmentation | None = None,
     network: NetworkConfig = NETWORK,
+    device: str = "cpu",
 ) -> Agent:
     """Return a small agent of the configuration section `values`, its weights drawn from `seed`."""
     values = dict(values)
@@ -37,7 +38,7 @@ def make_agent(
         DATA_SPEC,
         augmentation or Augmentation(2, jitter=True),
     )
-    agent.start(torch.device("cpu"), seed)
+    agent.start(torch.device(device), seed)
     return agent
 
 

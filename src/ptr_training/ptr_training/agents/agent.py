@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ptr_training.data.augment import Augmentation
 from ptr_training.data.batch import Batch, Sampling
-from ptr_training.data.distributed import BatchRng, DistributedContext
+from ptr_training.data.distributed import BatchRng, DistributedContext, set_generator
 from ptr_training.data.normalization import DataSpec
 from ptr_training.data.transitions import Transitions
+from ptr_training.models.bfloat16 import Bfloat16Weights
 from ptr_training.models.config import NetworkConfig
 from ptr_training.models.encoders import EncoderEnsemble, ImageEncoder, make_encoder
 from ptr_training.models.inference_policy import InferencePolicy
@@ -106,13 +106,37 @@ class Agent(nn.Module, abc.ABC):
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.rng = BatchRng()
         self.bf16 = False
+        self._half: dict[nn.Module, Bfloat16Weights] = {}  # of the encoders, for bf16
         # with these a batch's outputs depend on the mode, and a forward pass to learn from
         # cannot also be sampled from
         self.mode_dependent = network.norm == "batch" or network.dropout > 0.0
 
-    @abc.abstractmethod
     def update(self, batch: Batch) -> Metrics:
         """Take one gradient step and return what to log."""
+        self.begin_step()
+        metrics = self.learn(batch)
+        self.end_step()
+        return metrics
+
+    def begin_step(self) -> None:
+        """Set what depends on the number of the step, such as learning rates."""
+
+    @abc.abstractmethod
+    def learn(self, batch: Batch) -> Metrics:
+        """Do the step's work, all of it on the device of the batch, and return what to log.
+
+        It may be captured once and replayed (`training/accelerate.py`), so that it neither
+        waits for a value of a tensor nor changes anything but tensors.
+        """
+
+    def end_step(self) -> None:
+        """Count the step."""
+        self.steps += 1
+
+    @property
+    def phase(self) -> int:
+        """Number of the stretch of steps in which `learn` does the same operations."""
+        return 0
 
     @abc.abstractmethod
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]: ...
@@ -200,7 +224,7 @@ class Agent(nn.Module, abc.ABC):
             "weights": weights,
             "optimizers": optimizers,
             "draws": self.rng.state(),
-            "dropout": torch.get_rng_state(),  # PyTorch's dropout takes no generator
+            "dropout": self._dropout_generator.get_state(),
             "steps": self.steps,
         }
 
@@ -212,13 +236,34 @@ class Agent(nn.Module, abc.ABC):
                 weights[name] = value
         self.load_state_dict(weights)
         for name, optimizer in self.optimizers.items():
-            rates = [group["lr"] for group in optimizer.param_groups]
+            own = [
+                {key: group[key] for key in ("lr", "capturable")}
+                for group in optimizer.param_groups
+            ]
             optimizer.load_state_dict(state["optimizers"][name])
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate
+            for group, values in zip(optimizer.param_groups, own, strict=True):
+                group.update(values)
         self.rng.set_state(state["draws"])
-        torch.set_rng_state(state["dropout"].cpu())
+        set_generator(self._dropout_generator, state["dropout"].cpu())
         self.steps = state["steps"]
+
+    @property
+    def _dropout_generator(self) -> torch.Generator:
+        """The source of dropout, which takes no generator of ours."""
+        device = self.active.device
+        if device.type == "cuda":
+            return torch.cuda.default_generators[device.index or 0]
+        return torch.default_generator
+
+    def make_capturable(self) -> None:
+        """Keep on the device what the optimisers read in a step: their rates and counts.
+
+        A captured step then sees rates that `begin_step` changes.
+        """
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["capturable"] = True
+                group["lr"] = torch.tensor(float(group["lr"]), device=self.active.device)
 
     def _is_frozen(self, name: str) -> bool:
         return self.network.is_frozen and "encoder.network." in name
@@ -232,7 +277,9 @@ class Agent(nn.Module, abc.ABC):
 
     def _one_hot(self, task: Tensor) -> Tensor:
         """Return one-hot ids (B, N) of ids (B,)."""
-        return F.one_hot(task, self.data_spec.n_tasks).float()
+        # one_hot of PyTorch looks at the ids, and so waits for them
+        ids = torch.arange(self.data_spec.n_tasks, device=task.device)
+        return (task[:, None] == ids).float()
 
     def _encode(
         self, encoder: nn.Module, images: Tensor, task: Tensor, *, learn: bool = True
@@ -247,8 +294,12 @@ class Agent(nn.Module, abc.ABC):
         """
         if self.mode_dependent:
             encoder.train(learn)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
+        if not self.bf16:
             return cast(Tensor, encoder(images, task)).float()
+        if encoder not in self._half:
+            self._half[encoder] = Bfloat16Weights(encoder)
+        with torch.autocast(images.device.type, torch.bfloat16):
+            return cast(Tensor, self._half[encoder](images, task)).float()
 
     def _imitation_error(self, actions: Tensor, batch: Batch) -> Tensor:
         """Return the weighted squared error of actions (B, 7), mean over dimensions and batch.
@@ -272,8 +323,12 @@ class Agent(nn.Module, abc.ABC):
             since: Step of its start.
         """
         progress = min(1.0, (self.steps - since) / steps)
+        now = rate * (0.55 + 0.45 * math.cos(math.pi * progress))
         for group in self.optimizers[name].param_groups:
-            group["lr"] = rate * (0.55 + 0.45 * math.cos(math.pi * progress))
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(now)  # a captured step reads this very tensor
+            else:
+                group["lr"] = now
 
     def _step(self, loss: Tensor, *names: str, clip: float = 0.0) -> None:
         """Step the named optimisers along the gradient of `loss`.
@@ -299,6 +354,8 @@ class Agent(nn.Module, abc.ABC):
             nn.utils.clip_grad_norm_(parameters, clip)
         for name in names:
             self.optimizers[name].step()
+        # a fused step does not count itself as a change, by which copies of weights are renewed
+        torch.autograd.graph.increment_version(parameters)
 
 
 def adam(parameters: Iterable[Tensor], lr: float) -> torch.optim.Adam:

@@ -52,14 +52,16 @@ class BC(Agent):
         parameters = [*learnt_parameters(self.encoder), *learnt_parameters(self.policy)]
         return {"actor": adam(parameters, self.config.lr)}
 
-    def update(self, batch: Batch) -> Metrics:
-        """Take one gradient step on the loss of this kind of cloning."""
+    def begin_step(self) -> None:
+        """See `Agent`."""
         if self.config.decay_steps:
             self._decay("actor", self.config.lr, self.config.decay_steps)
+
+    def learn(self, batch: Batch) -> Metrics:
+        """Take one gradient step on the loss of this kind of cloning."""
         images, task = self._augment(batch.images), self._one_hot(batch.task)
         loss, metrics = self._loss(batch, images, task)
         self._step(loss, "actor")
-        self.steps += 1
         return {"loss": loss.detach(), **metrics}
 
     def _loss(self, batch: Batch, images: Tensor, task: Tensor) -> tuple[Tensor, Metrics]:

@@ -205,7 +205,7 @@ class BeT(Agent):
         centres = k_means(actions, self.config.bins, seed)
         self.policy.centres.copy_(torch.from_numpy(centres))
 
-    def update(self, batch: Batch) -> Metrics:
+    def learn(self, batch: Batch) -> Metrics:
         """Take one gradient step."""
         size, window = len(batch.task), self.config.window
         task = self._one_hot(batch.task)[:, None].expand(-1, window, -1)
@@ -225,7 +225,6 @@ class BeT(Agent):
         )
         loss = bin_loss + self.config.offset_weight * offset_loss
         self._step(loss, "actor", clip=self.config.max_gradient)
-        self.steps += 1
         return {
             "loss": loss.detach(),
             "bin_loss": bin_loss.detach(),

@@ -10,7 +10,7 @@ scripts are followed; the fields say which. What neither does is off by default 
 | Q̄, "a delayed copy" | `_move_targets` | `models/critic.py` `polyak_` |
 | r + γ Q̄(s', a') | `_target`, `_td_target` | `backup` |
 | (Q - r - γ Q̄)² | `_critic_loss` | `td_loss` |
-| α (E_π[Q] - E_D[Q]) | `_candidates`, `_critic_loss` | `conservative_gap` |
+| α (E_π[Q] - E_D[Q]) | `_candidates`, `_critic_loss` | `ConservativeTerm` |
 | max E_π[Q] + β H(π) | `_actor_loss` | `actor_loss` |
 | β | `_improve` | `temperature_loss` |
 
@@ -41,13 +41,11 @@ from ptr_training.models.policy import (
 
 from .actor_critic import ActorCritic
 from .agent import Metrics, adam, learnt_parameters
-from .conservative_weight import ConservativeWeight
 from .cql_config import CQLConfig
 from .cql_sampling import SampledActions, draw_demonstrated, draw_uniform, join_actions
 from .cql_terms import (
+    ConservativeTerm,
     actor_loss,
-    conservative_gap,
-    floored,
     hybrid_actor_loss,
     normalized,
     td_loss,
@@ -67,7 +65,7 @@ class CQL(ActorCritic):
             torch.tensor(math.log(config.initial_temperature))
         )
         self.target_entropy = -float(self.n_active - self.binary_gripper)
-        self.alpha = ConservativeWeight(config)
+        self.conservative = ConservativeTerm(config)
 
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config
@@ -82,25 +80,39 @@ class CQL(ActorCritic):
             "critic": adam(seeing_critic, c.critic_lr),
             "actor": adam(policy if c.shared_encoder else seeing_policy, c.actor_lr),
             "temperature": adam([self.log_temperature], c.temperature_lr),
-            **self.alpha.optimizers(),
+            **self.conservative.optimizers(),
         }
 
-    def update(self, batch: Batch) -> Metrics:
+    @property
+    def phase(self) -> int:
+        """See `Agent`: 0 during the warm start, 1 afterwards."""
+        return int(self.steps >= self.config.clone_steps)
+
+    def begin_step(self) -> None:
+        """See `Agent`."""
+        c = self.config
+        if self.phase:
+            self._decay_rates(since=c.clone_steps)
+            self.conservative.begin_step(self.critic_steps)
+        else:
+            self._decay("cloning", c.clone_lr, c.clone_steps)
+
+    def learn(self, batch: Batch) -> Metrics:
         """Take one gradient step: of cloning during the warm start, of CQL afterwards."""
         if self.binary_gripper:
             batch = replace(batch, actions=snap_gripper(batch.actions))
-        cloning = self.steps < self.config.clone_steps
-        metrics = self._clone(batch) if cloning else self._improve(batch)
-        self.steps += 1
-        if cloning and self.steps == self.config.clone_steps:
+        return self._improve(batch) if self.phase else self._clone(batch)
+
+    def end_step(self) -> None:
+        """See `Agent`."""
+        super().end_step()
+        if self.steps == self.config.clone_steps:
             self._end_warm_start()
-        return metrics
 
     # Warm start
     # -----------------------------------------------------------------------------------
 
     def _clone(self, batch: Batch) -> Metrics:
-        self._decay("cloning", self.config.clone_lr, self.config.clone_steps)
         task = self._one_hot(batch.task)
         latent = self._encode(self.encoder, self._augment(batch.images), task)
         mean, _ = self.policy(latent, batch.proprio, task)
@@ -123,7 +135,6 @@ class CQL(ActorCritic):
 
     def _improve(self, batch: Batch) -> Metrics:
         """Update critic, target, actor and temperature once, in the official order."""
-        self._decay_rates(since=self.config.clone_steps)
         images = self._augment(batch.images)
         task = self._one_hot(batch.task)
         latent, mean, log_std = self._act(images, batch.proprio, task)
@@ -169,9 +180,9 @@ class CQL(ActorCritic):
 
     def _move_alpha(self, gap: Tensor) -> None:
         """Step a learnt α after an update with this conservative gap."""
-        if self.alpha.is_learnt:
-            self._step(self.alpha.loss(gap), "alpha")
-            self.alpha.bound()
+        if self.conservative.is_learnt:
+            self._step(self.conservative.alpha_loss(gap), "alpha")
+            self.conservative.bound_alpha()
 
     def _learning_target(self, batch: Batch, task: Tensor) -> tuple[Tensor, SampledActions]:
         """Return the targets (B,), and actions of the policy at s' for the conservative term."""
@@ -258,11 +269,10 @@ class CQL(ActorCritic):
         q = self.critic(latent, batch.proprio, task, actions)
         q_data, q_actions = q[:, :, 0], q[:, :, 1:]
         td = td_loss(q_data, target, self._td_weight(batch))
-        gap, gap_metrics = self._gap(batch, q_data, q_actions, candidates)
-        alpha = self.alpha.value(self.critic_steps)
-        if c.gap in ("lagrange", "schedule"):
-            gap_metrics["alpha"] = torch.as_tensor(alpha)
-        loss = td + alpha * gap
+        gap, gap_metrics = self.conservative.gap(
+            q_data, q_actions, candidates.log_densities, self._returns(batch)
+        )
+        loss = td + self.conservative.alpha * gap
         first_random = c.n_policy_actions + c.n_next_actions
         q_random = q_actions[:, :, first_random : first_random + c.n_random_actions]
         metrics = {
@@ -274,29 +284,6 @@ class CQL(ActorCritic):
             "q_random": q_random.detach().mean(),
         }
         return loss, {**metrics, **gap_metrics}
-
-    def _gap(
-        self, batch: Batch, q_data: Tensor, q_actions: Tensor, candidates: SampledActions
-    ) -> tuple[Tensor, Metrics]:
-        """Return the conservative gap, and of a floor the share of actions below it.
-
-        Args:
-            batch: Transitions.
-            q_data: Q of the demonstrated actions, shape (E, B).
-            q_actions: Q of the candidates, shape (E, B, K).
-            candidates: Actions of the conservative term.
-        """
-        c, metrics = self.config, {}
-        if c.gap == "floor":
-            floor = self._returns(batch) - c.floor_margin
-            of_policy = c.n_policy_actions + c.n_next_actions
-            below = q_actions[:, :, :of_policy] < floor[:, None]
-            q_actions = floored(q_actions, floor, of_policy)
-            metrics["floored"] = below.float().mean()
-        gap = conservative_gap(
-            q_data, q_actions, candidates.log_densities, c.n_policy_actions, c.min_q_version
-        )
-        return gap, metrics
 
     def _td_weight(self, batch: Batch) -> Tensor | None:
         """Return the weights (B,) of the TD errors; None: all equal."""

@@ -6,9 +6,14 @@ are a_k, those at s' are a'_k.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from .agent import adam
+from .cql_config import ALPHA_RANGE, CQLConfig
 
 
 def backup(q_next: Tensor, rewards: Tensor, masks: Tensor, discount: float) -> Tensor:
@@ -183,3 +188,81 @@ def temperature_loss(log_temperature: Tensor, entropy: Tensor, goal: float) -> T
             counts as none.
     """
     return log_temperature.exp() * (entropy - goal)
+
+
+class ConservativeTerm(nn.Module):
+    """The conservative term of one agent and its weight α: constant, on a schedule, or learnt.
+
+    Args:
+        config: Its `gap` says what keeps the term from lowering Q for ever.
+    """
+
+    def __init__(self, config: CQLConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.is_learnt = config.gap == "lagrange"
+        if self.is_learnt:
+            self.log_alpha = nn.Parameter(torch.tensor(math.log(config.alpha)))
+        # α of this step; a tensor, so that a captured update sees it change
+        self.scheduled: Tensor
+        self.register_buffer("scheduled", torch.tensor(config.alpha), persistent=False)
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimiser of a learnt α by its name; of any other none."""
+        if not self.is_learnt:
+            return {}
+        return {"alpha": adam([self.log_alpha], self.config.alpha_lr)}
+
+    def begin_step(self, step: int) -> None:
+        """Set an α on a schedule for the update after `step` updates of the critic."""
+        c = self.config
+        if c.gap == "schedule":
+            alpha = scheduled_alpha(c.alpha, c.alpha_end, c.alpha_steps, step)
+            self.scheduled.fill_(alpha)
+
+    @property
+    def alpha(self) -> float | Tensor:
+        """α of this update; a constant."""
+        if self.is_learnt:
+            return self.log_alpha.detach().exp()
+        return self.scheduled if self.config.gap == "schedule" else self.config.alpha
+
+    def gap(
+        self, q_data: Tensor, q_actions: Tensor, log_densities: Tensor, returns: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the conservative gap, see `conservative_gap`, and what to log of it.
+
+        Args:
+            q_data: Q of the demonstrated actions, shape (E, B).
+            q_actions: Q of the sampled actions, those of the policy first, shape (E, B, K).
+            log_densities: Of the sampled actions, shape (B, K).
+            returns: That were earned, shape (B,): a floor of the policy's actions.
+        """
+        c = self.config
+        metrics: dict[str, Tensor] = {}
+        if c.gap == "floor":
+            floor = returns - c.floor_margin
+            of_policy = c.n_policy_actions + c.n_next_actions
+            below = q_actions[:, :, :of_policy] < floor[:, None]
+            metrics["floored"] = below.float().mean()
+            q_actions = floored(q_actions, floor, of_policy)
+        if isinstance(self.alpha, Tensor):
+            metrics["alpha"] = self.alpha.clone()
+        gap = conservative_gap(
+            q_data, q_actions, log_densities, c.n_policy_actions, c.min_q_version
+        )
+        return gap, metrics
+
+    def alpha_loss(self, gap: Tensor) -> Tensor:
+        """Return the loss of a learnt α.
+
+        Args:
+            gap: Of the conservative term in this update, no dimensions; a constant.
+        """
+        return lagrange_loss(self.log_alpha, gap, self.config.gap_target)
+
+    @torch.no_grad()
+    def bound_alpha(self) -> None:
+        """Keep a learnt α within `ALPHA_RANGE`."""
+        low, high = map(math.log, ALPHA_RANGE)
+        self.log_alpha.clamp_(low, high)

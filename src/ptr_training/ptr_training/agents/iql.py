@@ -94,11 +94,14 @@ class IQL(ActorCritic):
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return self._cloning_optimizers(self.value)
 
-    def update(self, batch: Batch) -> Metrics:
+    def begin_step(self) -> None:
+        """See `Agent`."""
+        self._decay_rates(since=0)
+
+    def learn(self, batch: Batch) -> Metrics:
         """Take one gradient step of value, critic and actor."""
         if self.binary_gripper:
             batch = replace(batch, actions=snap_gripper(batch.actions))
-        self._decay_rates(since=0)
         c, task = self.config, self._one_hot(batch.task)
         images = self._augment(batch.images)
         latent, mean, _ = self._act(images, batch.proprio, task)
@@ -117,7 +120,6 @@ class IQL(ActorCritic):
         loss = td + value_loss + (weight * error).mean()
         self._step(loss, "critic", "actor")
         self._move_targets()
-        self.steps += 1
         return {
             "loss": loss.detach(),
             "td_loss": td.detach(),

@@ -115,7 +115,7 @@ class MACAW(Agent):
             "rates": adam(rates, c.rate_lr),
         }
 
-    def update(self, batch: Batch) -> Metrics:
+    def learn(self, batch: Batch) -> Metrics:
         """Take one step of meta-training, or of adaptation when fine-tuning.
 
         Raises:
@@ -124,11 +124,8 @@ class MACAW(Agent):
         images = self._augment(batch.images)
         if self.finetuning:
             rows = self._rows(batch, images, slice(None), learn=False)
-            metrics = self._adapt_for_good(rows)
-        else:
-            metrics = self._meta_learn(batch, images)
-        self.steps += 1
-        return metrics
+            return self._adapt_for_good(rows)
+        return self._meta_learn(batch, images)
 
     def returns(self, steps_to_reward: Tensor) -> Tensor:
         """Return the discounted returns of transitions; rewarded steps are terminal, as for PTR.

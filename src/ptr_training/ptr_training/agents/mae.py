@@ -176,7 +176,7 @@ class MAE(Agent):
             "name its run as network.weights of another agent"
         )
 
-    def update(self, batch: Batch) -> Metrics:
+    def learn(self, batch: Batch) -> Metrics:
         """Take one gradient step on the squared error of the hidden patches (He et al., §4)."""
         images = self._augment(batch.images)
         size, count = len(images), self.encoder.patches
@@ -189,7 +189,6 @@ class MAE(Agent):
         error = ((predicted - true) ** 2).mean(2)
         loss = (error * hidden).sum() / hidden.sum()
         self._step(loss, "mae")
-        self.steps += 1
         return {"loss": loss.detach()}
 
     def _reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:

@@ -113,7 +113,17 @@ class WeightedCQL(CQL):
         return self._fixed_std_policy(self.config.policy_std)
 
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {**self._cloning_optimizers(self.value), **self.alpha.optimizers()}
+        return {**self._cloning_optimizers(self.value), **self.conservative.optimizers()}
+
+    @property
+    def phase(self) -> int:
+        """See `Agent`: 0 during the warm start, 1 with a critic, 2 once it weighs."""
+        return super().phase + int(self.steps >= self.config.judges_from)
+
+    def begin_step(self) -> None:
+        """See `Agent`."""
+        if self.phase:  # the warm start has no rate of its own
+            super().begin_step()
 
     def _clone(self, batch: Batch) -> Metrics:
         """Take one gradient step of cloning alone."""
@@ -125,7 +135,6 @@ class WeightedCQL(CQL):
 
     def _improve(self, batch: Batch) -> Metrics:
         """Take one gradient step of critic, value and actor."""
-        self._decay_rates(since=self.config.clone_steps)
         task = self._one_hot(batch.task)
         images = self._augment(batch.images)
         latent, mean, log_std = self._act(images, batch.proprio, task)

@@ -46,6 +46,16 @@ class Batch:
         """Return the batch in memory that a GPU can read while the CPU works."""
         return self._apply(_pinned)
 
+    def clone(self) -> Batch:
+        """Return a copy that shares no memory with this batch."""
+        return self._apply(torch.clone)
+
+    def copy_(self, other: Batch) -> None:
+        """Overwrite the tensors with those of a batch of the same shapes."""
+        for field in fields(self):
+            own, new = getattr(self, field.name), getattr(other, field.name)
+            own.copy_(new, non_blocking=True)
+
     def _apply(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with every tensor changed."""
         return Batch(*(change(getattr(self, field.name)) for field in fields(self)))

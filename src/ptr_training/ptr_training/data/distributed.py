@@ -165,31 +165,23 @@ class BatchRng:
 
     generator: torch.Generator = field(default_factory=torch.Generator)
     context: DistributedContext = field(default_factory=DistributedContext)
-    # of numbers that the CPU needs, so that it does not wait for a GPU
-    host: torch.Generator = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.host = self.generator
-        if self.device.type != "cpu":
-            self.host = torch.Generator().manual_seed(self.generator.initial_seed())
 
     def state(self) -> list[Tensor]:
-        """Return the states of the generators.
-
-        Returns:
-            State of `generator` and of `host`; equal ones where both are the same generator.
-        """
-        return [self.generator.get_state(), self.host.get_state()]
+        """Return the state of the generator, alone in a list."""
+        return [self.generator.get_state()]
 
     def set_state(self, state: Sequence[Tensor]) -> None:
-        """Continue from what `state` returned.
+        """Continue from what `state` returned; what 0.1.0 wrote has a second entry.
 
         A GPU's generator is of another kind than the CPU's: a state from the other kind of
         device begins numbers of its own, the same ones every time.
         """
-        _set_generator(self.generator, state[0].cpu())
-        if self.host is not self.generator:
-            _set_generator(self.host, state[1].cpu())
+        set_generator(self.generator, state[0].cpu())
+
+    def replace_generator(self, state: Sequence[Tensor]) -> None:
+        """Continue from what `state` returned, with a generator that nothing else knows."""
+        self.generator = torch.Generator(self.device)
+        self.set_state(state)
 
     @property
     def device(self) -> torch.device:
@@ -226,9 +218,16 @@ class BatchRng:
         whole = torch.randint(low, high, size, generator=generator, device=self.device)
         return self._own(whole)
 
-    def permutation(self, length: int) -> list[int]:
-        """Return the numbers below `length` in random order, the same in every process."""
-        return torch.randperm(length, generator=self.host).tolist()
+    def permutation(self, length: int) -> Tensor:
+        """Return the numbers below `length` in random order, the same in every process.
+
+        Returns:
+            Shape (length,), on the device.
+        """
+        if self.device.type == "cpu":
+            return torch.randperm(length, generator=self.generator)
+        drawn = torch.rand(length, generator=self.generator, device=self.device)
+        return drawn.argsort()  # what a CUDA graph can surely hold
 
     def _whole(self, shape: Sequence[int]) -> list[int]:
         """Return the shape of the whole batch."""
@@ -239,7 +238,7 @@ class BatchRng:
         return whole[self.context.slice(len(whole))]
 
 
-def _set_generator(generator: torch.Generator, state: Tensor) -> None:
+def set_generator(generator: torch.Generator, state: Tensor) -> None:
     """Set a generator's state, or seed it from the state of another kind of generator."""
     if len(state) == len(generator.get_state()):
         generator.set_state(state)

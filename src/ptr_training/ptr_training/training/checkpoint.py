@@ -85,7 +85,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
     return Checkpoint(
         step=values["step"],
-        config=from_dict(values["config"]),
+        config=from_dict(_today(values["config"])),
         data_spec=DataSpec(**values["problem"]),
         task_ids=TaskIds(**values["tasks"]),
         info=DatasetInfo(**values["card"]),
@@ -93,6 +93,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
         agent=values["agent"],
         sampler=values["sampler"],
     )
+
+
+def _today(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a saved configuration with the keys of today."""
+    config = dict(config)
+    if "compile" in config:  # until 0.1.0; `accelerate` took its place
+        config["accelerate"] = "compile" if config.pop("compile") else "auto"
+    return config
 
 
 def list_checkpoints(run: Path) -> dict[int, Path]:

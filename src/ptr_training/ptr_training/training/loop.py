@@ -32,9 +32,11 @@ from ptr_training.errors import TrainingError
 from ptr_training.models.config import FROZEN
 from ptr_training.models.frozen import encode_frames
 
+from .accelerate import make_update
 from .build import restore_agent
 from .checkpoint import Checkpoint, find_checkpoint, list_checkpoints, load_checkpoint
 from .config import Config, FinetuneConfig, StageConfig
+from .memory import explained_memory
 from .metrics_log import MetricsLog
 
 FREE_TO_CHANGE = frozenset(
@@ -46,6 +48,7 @@ FREE_TO_CHANGE = frozenset(
         "device",
         "threads",
         "replay",
+        "accelerate",
         "path",
         "from",
     }
@@ -69,17 +72,32 @@ def run(
     with joined_group(device) as context:
         start, is_new = _resumed(start, out, resume)
         context.wait()  # no process has written until here
-        agent = _make_agent(start, stage, device, context)
-        replay.generator.set_state(start.sampler)
-        _place_frames(replay, agent, start.config, device, context)
-        current = _Run(start, stage, out, agent, context)
-        if context.leads:
-            _describe_run(start, out)
-            if is_new:  # the first checkpoint also shows whether the folder can be written
-                current.save(0, start.sampler)
-        ahead = 2 if device.type == "cuda" and not replay.resident else 0
-        with contextlib.closing(replay.batches(device, context, ahead)) as batches:
-            current.train(batches)
+        with explained_memory(start, replay, device):
+            _train(start, replay, stage, out, device, context, is_new=is_new)
+
+
+def _train(
+    start: Checkpoint,
+    replay: Replay,
+    stage: StageConfig,
+    out: Path,
+    device: torch.device,
+    context: DistributedContext,
+    *,
+    is_new: bool,
+) -> None:
+    """Train from `start` on; a new run saves its first checkpoint before."""
+    agent = _make_agent(start, stage, device, context)
+    replay.generator.set_state(start.sampler)
+    _place_frames(replay, agent, start.config, device, context)
+    current = _Run(start, stage, out, agent, context)
+    if context.leads:
+        _describe_run(start, out)
+        if is_new:  # the first checkpoint also shows whether the folder can be written
+            current.save(0, start.sampler)
+    ahead = 2 if device.type == "cuda" and not replay.resident else 0
+    with contextlib.closing(replay.batches(device, context, ahead)) as batches:
+        current.train(batches)
 
 
 def _resumed(start: Checkpoint, out: Path, resume: bool) -> tuple[Checkpoint, bool]:
@@ -109,8 +127,6 @@ def _make_agent(
         )
     agent = restore_agent(start, device, context)
     agent.finetuning = isinstance(stage, FinetuneConfig)
-    if start.config.compile:
-        agent.compile_encoders()
     return agent
 
 
@@ -149,6 +165,7 @@ class _Run:
         """
         first, total = self.start.step, self.stage.steps
         leads = self.context.leads
+        update = make_update(self.agent, self.start.config.accelerate)
         with (
             _stop_signals() as signals,
             MetricsLog(self.out if leads else None, first) as log,
@@ -156,7 +173,7 @@ class _Run:
         ):
             steps = range(first + 1, total + 1)
             for step, (batch, sampler) in zip(steps, batches, strict=False):
-                log.add(self.agent.update(batch))
+                log.add(update(batch))
                 progress.advance()
                 stopped = self.context.any(bool(signals), batch.actions.device)
                 self._log_and_save(step, sampler, log, progress, stopped=stopped)

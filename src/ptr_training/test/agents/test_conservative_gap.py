@@ -13,10 +13,9 @@ from small_agents import DATA_SPEC, NETWORK, make_agent, make_batch, make_cql
 from torch import Tensor
 
 from ptr_training.agents import CQL, CalQL
-from ptr_training.agents.conservative_weight import ConservativeWeight
 from ptr_training.agents.cql_config import ALPHA_RANGE, CQLConfig
-from ptr_training.agents.cql_sampling import SampledActions
 from ptr_training.agents.cql_terms import (
+    ConservativeTerm,
     conservative_gap,
     floored,
     lagrange_loss,
@@ -52,8 +51,9 @@ def gap_of(agent: CQL, q_actions: Tensor, steps_to_reward: float) -> dict[str, T
     """Return gap and metrics of one state with Q of data 0 and candidates of density 1."""
     batch = replace(make_batch(size=1), steps_to_reward=torch.tensor([steps_to_reward]))
     count = q_actions.shape[2]
-    candidates = SampledActions(torch.zeros(1, count, 7), torch.zeros(1, count))
-    gap, metrics = agent._gap(batch, torch.zeros(2, 1), q_actions, candidates)
+    densities = torch.zeros(1, count)
+    term, returns = agent.conservative, agent._returns(batch)
+    gap, metrics = term.gap(torch.zeros(2, 1), q_actions, densities, returns)
     return {**metrics, "gap": gap}
 
 
@@ -133,22 +133,22 @@ def test_update_moves_alpha_by_its_rate_and_uses_it_from_then_on(
 
 def test_learnt_alpha_keeps_a_gap_at_its_target() -> None:
     """Q is one number for all candidates, so that nothing but α decides about the gap."""
-    weight = ConservativeWeight(CQLConfig(gap="lagrange", alpha=1.0, gap_target=1.0))
-    optimizer = torch.optim.SGD(weight.parameters(), lr=0.02)
+    term = ConservativeTerm(CQLConfig(gap="lagrange", alpha=1.0, gap_target=1.0))
+    optimizer = torch.optim.SGD(term.parameters(), lr=0.02)
     q = torch.tensor(0.0, requires_grad=True)  # of the candidates; that of data is 0
     gaps = []
     for _ in range(300):
-        loss = (q - 3.0) ** 2 + weight.value(0) * q  # TD errors want 3
+        loss = (q - 3.0) ** 2 + term.alpha * q  # TD errors want 3
         (slope,) = torch.autograd.grad(loss, q)
         with torch.no_grad():
             q -= 0.1 * slope
         optimizer.zero_grad()
-        weight.loss(q.detach()).backward()
+        term.alpha_loss(q.detach()).backward()
         optimizer.step()
         gaps.append(float(q.detach()))
     assert gaps[10] > 1.5
     assert gaps[-50:] == pytest.approx([1.0] * 50, abs=0.1)
-    assert float(weight.value(0)) == pytest.approx(4.0, rel=0.1)  # where both slopes cancel
+    assert float(term.alpha) == pytest.approx(4.0, rel=0.1)  # where both slopes cancel
 
 
 def test_learnt_alpha_stays_within_its_bounds() -> None:
@@ -169,7 +169,7 @@ def test_saved_alpha_and_its_optimiser_go_on_bit_for_bit(name: str) -> None:
     torch.save(agent.state(), file)
     file.seek(0)
     state = torch.load(file, weights_only=True)
-    assert "alpha.log_alpha" in state["weights"]
+    assert "conservative.log_alpha" in state["weights"]
     copy = make_agent(values, seed=9)
     copy.load_state(state)
     for seed in range(3, 6):

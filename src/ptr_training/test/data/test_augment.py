@@ -61,15 +61,25 @@ def test_jitter_stays_in_range_and_leaves_some_images_alone() -> None:
 
 def test_hue_and_saturation_agree_with_colorsys() -> None:
     colors = torch.rand(50, 3, 1, 1, generator=generator())
-    turned = augment._turn_hue(colors, torch.full((50, 1, 1, 1), 0.1)).flatten(1)
-    faded = augment._saturate(colors, torch.full((50, 1, 1, 1), 0.7)).flatten(1)
+    turn, fade = (torch.full((50, 1, 1, 1), drawn) for drawn in (1.0, 0.0))
+    turned = augment._turn_hue(colors, turn).flatten(1)  # by HUE
+    faded = augment._saturate(colors, fade).flatten(1)  # by 1 - SATURATION
     for color, a, b in zip(
         colors.flatten(1).tolist(), turned.tolist(), faded.tolist(), strict=True
     ):
         h, s, v = colorsys.rgb_to_hsv(*color)
         torch.testing.assert_close(
-            a, list(colorsys.hsv_to_rgb((h + 0.1) % 1, s, v)), atol=1e-5, rtol=0
+            a, list(colorsys.hsv_to_rgb((h + augment.HUE) % 1, s, v)), atol=1e-5, rtol=0
         )
         torch.testing.assert_close(
-            b, list(colorsys.hsv_to_rgb(h, 0.7 * s, v)), atol=1e-5, rtol=0
+            b, list(colorsys.hsv_to_rgb(h, 0.9 * s, v)), atol=1e-5, rtol=0
         )
+
+
+def test_changes_of_colour_are_the_same_whether_the_host_knows_their_order_or_not() -> None:
+    images = torch.rand(6, 3, 5, 4, generator=generator())
+    known = augment.color_jitter(images, rng(2))
+    assert torch.equal(known, augment.color_jitter(images, rng(2), augment.apply_masked))
+    assert not torch.equal(
+        known, augment.color_jitter(images, rng(3), augment.apply_masked)
+    )

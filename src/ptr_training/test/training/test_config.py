@@ -54,6 +54,12 @@ def test_resolved_configuration_reads_back_equal(tmp_path: Path) -> None:
     assert isinstance(config.agent.alpha, float)
 
 
+def test_off_is_a_word_though_yaml_reads_it_as_false() -> None:
+    config = override(from_dict({}), ["accelerate=off"])
+    assert config.accelerate == "off"
+    assert from_dict(yaml.safe_load(config.to_yaml())) == config
+
+
 def test_overrides_beat_the_preset_and_the_last_one_wins(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(yaml.safe_dump({"agent": {"name": "bc", "lr": 0.1}, "seed": 3}))

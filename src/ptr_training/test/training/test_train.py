@@ -45,6 +45,11 @@ def test_every_option_has_a_help_text_and_its_default(verb: str) -> None:
             ["--set", "finetune.checkpoint_every=0"],
             "finetune.checkpoint_every is 0; it must be at least 1",
         ),
+        (["--set", "accelerate=true"], "accelerate is True; expected str"),
+        (
+            ["--set", "accelerate=fast"],
+            "accelerate is 'fast'; it must be auto, graph, compile or off",
+        ),
         (["--set", "device=gpu"], "device is 'gpu'; it must be auto, cpu, cuda or cuda:N"),
     ],
 )
