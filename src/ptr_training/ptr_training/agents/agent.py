@@ -72,6 +72,9 @@ class Agent(nn.Module, abc.ABC):
     selection_rule = "error"
     """Name of the rule in `checkpoint_selection.RULES` that chooses among its checkpoints."""
 
+    acts = True
+    """Whether it has a policy that can be deployed and evaluated."""
+
     def __init__(
         self,
         config: Any,

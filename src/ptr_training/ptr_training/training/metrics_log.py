@@ -16,6 +16,9 @@ from ptr_common.files import atomic_file
 from ptr_training.agents import Metrics
 from ptr_training.data.distributed import DistributedContext
 
+HELD_OUT = "heldout/"
+"""Beginning of the names of values on held-out episodes."""
+
 
 class MetricsLog:
     """Means of the metrics since the last line, written to a run folder.
@@ -72,22 +75,41 @@ class MetricsLog:
         self._sums, self._count = {}, 0
         if self._writer is None:
             return
-        row: dict[str, Any] = {"step": step}
-        for name, value in means.items():
+        self._put(step, means)
+
+    def write_held_out(self, step: int, values: dict[str, float]) -> None:
+        """Write values on held-out episodes; the means of the next line go on."""
+        self._put(step, {HELD_OUT + name: value for name, value in values.items()})
+
+    def history(self, name: str) -> list[tuple[int, float]]:
+        """Return the steps at which a value was written, and the values as the file has them."""
+        found = []
+        for row in self._rows:
+            if row.get(name):
+                found.append((int(row["step"]), float(row[name])))
+        return found
+
+    def _put(self, step: int, values: dict[str, float]) -> None:
+        """Add values to the line of a step."""
+        if not self._rows or int(self._rows[-1]["step"]) != step:
+            self._rows.append({"step": step})
+        for name, value in values.items():
             self._writer.add_scalar(name, value, step)
-            row[name] = f"{value:.6g}"
-        self._rows.append(row)
+            self._rows[-1][name] = f"{value:.6g}"
         with atomic_file(self._path) as path, path.open("w", newline="") as file:
             writer = csv.DictWriter(file, self._columns(), restval="")
             writer.writeheader()
             writer.writerows(self._rows)
 
     def _columns(self) -> list[str]:
-        """Return the names of all metrics, in the order in which they first occur."""
+        """Return the names of all metrics, in the order in which they first occur.
+
+        Those on held-out episodes come last.
+        """
         columns: dict[str, None] = {}
         for row in self._rows:
             columns.update(dict.fromkeys(row))
-        return list(columns)
+        return sorted(columns, key=lambda name: name.startswith(HELD_OUT))
 
 
 def _rows_until(path: Path, step: int) -> list[dict[str, Any]]:
