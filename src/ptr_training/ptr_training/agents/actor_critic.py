@@ -154,7 +154,7 @@ class ActorCritic(Agent):
         return (
             f"Q diverges: its mean over demonstrated actions is {q:.3g}, "
             f"possible returns are {low:.3g} to {high:.3g}; "
-            "try agent.clamp_target=true, a smaller agent.critic_lr or a larger agent.alpha"
+            f"try {self.config.advice(above=q > high)}"
         )
 
 

@@ -85,6 +85,14 @@ class CQLConfig(CriticConfig):
             "bc_weight": NOT_NEGATIVE,
         }
 
+    def advice(self, *, above: bool) -> str:
+        """See `CriticConfig`; what the conservative term does depends on its version."""
+        alpha = "a larger agent.alpha" if above else "a smaller agent.alpha"
+        text = f"{super().advice(above=above)} or {alpha}"
+        if not above and self.min_q_version == "v1":
+            text += " or agent.min_q_version=v3 (v1 lowers every action of the policy without end)"
+        return text
+
     @property
     def summary(self) -> str:
         """See `AgentConfig`; it names every departure of the actor."""

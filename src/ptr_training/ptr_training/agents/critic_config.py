@@ -116,6 +116,17 @@ class CriticConfig(AgentConfig):
         rewarded_now = self.reward_scale + self.reward_shift
         return min(never_rewarded, rewarded_now), max(never_rewarded, rewarded_now)
 
+    def advice(self, *, above: bool) -> str:
+        """Return the settings that keep Q among the returns that can occur, as a list.
+
+        Args:
+            above: Whether Q is above them; else below.
+        """
+        changes = ["a smaller agent.critic_lr"]
+        if not self.clamp_target and self.terminal == "rewarded":
+            changes.insert(0, "agent.clamp_target=true")
+        return " or ".join(changes)
+
     @property
     def learns_from_failures(self) -> bool:
         """See `AgentConfig`."""

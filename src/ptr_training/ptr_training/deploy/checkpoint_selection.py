@@ -76,7 +76,7 @@ def select(
     # PyTorch is imported only when a selection really starts
     from ptr_training.agents import AGENTS
     from ptr_training.training.checkpoint import find_checkpoint, load_checkpoint
-    from ptr_training.training.loop import set_up_cpu
+    from ptr_training.training.device import set_up_cpu
 
     newest = load_checkpoint(find_checkpoint(run))  # its errors name what is missing
     set_up_cpu(newest.config)

@@ -110,6 +110,8 @@ class Config:
     tf32: bool = True
     # encoders through torch.compile: a minute at the start, faster steps on a GPU
     compile: bool = False
+    # when Q is far outside of the returns that can occur and keeps growing: stop, or warn once
+    on_divergence: str = "stop"
     # frames mapped from disk, on the device, or auto: on the device where they fit
     replay: str = "auto"
 
@@ -132,6 +134,10 @@ class Config:
         if self.replay not in ("auto", "mapped", "device"):
             raise TrainingError(
                 f"replay is {self.replay!r}; it must be auto, mapped or device"
+            )
+        if self.on_divergence not in ("stop", "warn"):
+            raise TrainingError(
+                f"on_divergence is {self.on_divergence!r}; it must be stop or warn"
             )
         if not re.fullmatch(r"auto|(cpu|cuda|mps|xpu)(:\d+)?", self.device):
             raise TrainingError(

@@ -6,14 +6,12 @@ It shows its progress, logs the metrics, saves checkpoints, and stops cleanly on
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
 import math
-import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -32,6 +30,8 @@ from ptr_training.models.frozen import encode_frames
 from .build import restore_agent
 from .checkpoint import Checkpoint, find_checkpoint, list_checkpoints, load_checkpoint
 from .config import Config
+from .device import set_up
+from .divergence import DivergenceGuard
 from .held_out import HeldOutEpisode, Watch
 from .metrics_log import MetricsLog
 from .run_folder import check_same, describe_run
@@ -64,7 +64,7 @@ def run(
             configuration.
         KeyboardInterrupt: After SIGINT or SIGTERM, once a checkpoint is saved.
     """
-    device = _set_up(start.config)
+    device = set_up(start.config)
     with joined_group(device) as context:
         start, is_new = _resumed(start, out, resume)
         context.wait()  # no process has written until here
@@ -140,7 +140,6 @@ class _Run:
         self.agent = agent
         self.context = context
         self.held_out = held_out
-        self.protected: set[int] = set()  # steps whose checkpoints are kept
         self.has_warned = False
         self.began = time.monotonic()
 
@@ -158,8 +157,6 @@ class _Run:
             StepProgress(self.out.name, total, "step", done=first, shown=leads) as progress,
         ):
             watch = Watch(self.start, self.stage, self.held_out, log)
-            if watch.best is not None:
-                self.protected = {watch.best[0]}
             device = self.agent.active.device
             step, ended = first, self.context.any(watch.has_ended, device)
             steps = range(first + 1, first + 1 if ended else total + 1)
@@ -231,14 +228,15 @@ class _Run:
             watch.log.write(step, means)
         if logs or values:
             progress.report(step, detail)
+        guard = DivergenceGuard(self.agent.config, watch.log)
+        if logs:
+            self._stop_if_diverged(guard)
         if not self.context.leads:
             return
         best = watch.best
         is_best = best is not None and best[0] == step
-        if is_best:
-            self.protected = {step}
         if saves or is_best:
-            self.save(step, sampler)
+            self.save(step, sampler, self._worth_keeping(watch, guard))
         if is_best:
             watch.record_best(self.out)
 
@@ -263,8 +261,41 @@ class _Run:
             tqdm.write(f"step {step}: {warning}", file=sys.stderr)
             self.has_warned = True
 
-    def save(self, step: int, sampler: torch.Tensor) -> None:
-        """Save a checkpoint, and remove old ones where the stage keeps only a few."""
+    def _stop_if_diverged(self, guard: DivergenceGuard) -> None:
+        """Stop a run whose Q has left the returns that can occur far and for long.
+
+        Raises:
+            TrainingError: If the configuration asks for it; it names what to change.
+        """
+        if self.start.config.on_divergence != "stop":
+            return
+        if self.context.any(guard.has_diverged, self.agent.active.device):
+            if not self.context.leads:
+                raise TrainingError("training has diverged; the first process says how")
+            raise TrainingError(guard.describe(self.out))
+
+    def _worth_keeping(self, watch: Watch, guard: DivergenceGuard) -> set[int]:
+        """Return the steps whose checkpoints are not removed.
+
+        They are the best one, and, while Q is far outside of the returns that can occur, the
+        newest one from before.
+        """
+        kept = set() if watch.best is None else {watch.best[0]}
+        if self.start.config.on_divergence == "stop" and guard.is_far_outside:
+            good = guard.newest_good(list_checkpoints(self.out))
+            kept |= set() if good is None else {good}
+        return kept
+
+    def save(
+        self, step: int, sampler: torch.Tensor, kept: Collection[int] = frozenset()
+    ) -> None:
+        """Save a checkpoint, and remove old ones where the stage keeps only a few.
+
+        Args:
+            step: Of the checkpoint.
+            sampler: State of the replay's generator.
+            kept: Steps whose checkpoints are not removed.
+        """
         checkpoint = dataclasses.replace(
             self.start, step=step, agent=self.agent.state(), sampler=sampler
         )
@@ -272,7 +303,7 @@ class _Run:
         if self.stage.keep:
             paths = list_checkpoints(self.out)
             for old in list(paths)[: -self.stage.keep]:
-                if old not in self.protected:
+                if old not in kept:
                     paths[old].unlink()
 
     def _print_summary(self) -> None:
@@ -312,51 +343,6 @@ def _place_frames(
         resident = replay.bytes < _RESIDENT_SHARE * free_bytes
     if resident:
         replay.to_device(device)
-
-
-def _set_up(config: Config) -> torch.device:
-    """Choose the device and the number of threads.
-
-    Raises:
-        TrainingError: If PyTorch does not find the device.
-    """
-    set_up_cpu(config)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.tf32
-    name = config.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type != "cuda":
-        return device
-    if not torch.cuda.is_available():
-        raise TrainingError(
-            f"device is {name}, but PyTorch finds no GPU; "
-            "use --set device=cpu or install its CUDA build"
-        )
-    if device.index is None:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    count = torch.cuda.device_count()
-    if device.index >= count:
-        raise TrainingError(
-            f"device is {device}, but PyTorch finds {count} GPUs, cuda:0 to cuda:{count - 1}; "
-            "change device, or start fewer processes"
-        )
-    return device
-
-
-def set_up_cpu(config: Config) -> None:
-    """Use as many threads as the configuration names: those of two processes hinder each other."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    keep_freed_memory()
-
-
-def keep_freed_memory() -> None:
-    """Let glibc reuse freed memory: page faults took an eighth of a small CPU step."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
-        libc.mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD, the largest that glibc takes
 
 
 @contextlib.contextmanager

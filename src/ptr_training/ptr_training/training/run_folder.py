@@ -20,6 +20,7 @@ FREE_TO_CHANGE = frozenset(
         "evaluate_every",
         "metric",
         "patience",
+        "on_divergence",
         "device",
         "threads",
         "replay",
