@@ -22,6 +22,7 @@ from ptr_training.agents.agent import AgentConfig
 from ptr_training.errors import TrainingError
 from ptr_training.models.config import NetworkConfig
 
+from .loggers import WANDB_MODES
 from .stage_config import FinetuneConfig, PretrainConfig, check_stage
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -112,6 +113,8 @@ class Config:
     compile: bool = False
     # when Q is far outside of the returns that can occur and keeps growing: stop, or warn once
     on_divergence: str = "stop"
+    # a run of Weights & Biases beside metrics.csv and TensorBoard: disabled, offline or online
+    wandb: str = "disabled"
     # frames mapped from disk, on the device, or auto: on the device where they fit
     replay: str = "auto"
 
@@ -138,6 +141,10 @@ class Config:
         if self.on_divergence not in ("stop", "warn"):
             raise TrainingError(
                 f"on_divergence is {self.on_divergence!r}; it must be stop or warn"
+            )
+        if self.wandb not in WANDB_MODES:
+            raise TrainingError(
+                f"wandb is {self.wandb!r}; it must be {', '.join(WANDB_MODES[:-1])} or online"
             )
         if not re.fullmatch(r"auto|(cpu|cuda|mps|xpu)(:\d+)?", self.device):
             raise TrainingError(

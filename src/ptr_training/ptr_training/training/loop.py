@@ -33,6 +33,7 @@ from .config import Config
 from .device import set_up
 from .divergence import DivergenceGuard
 from .held_out import HeldOutEpisode, Watch
+from .loggers import import_wandb
 from .metrics_log import MetricsLog
 from .run_folder import check_same, describe_run
 from .stage_config import FinetuneConfig, StageConfig
@@ -65,6 +66,8 @@ def run(
         KeyboardInterrupt: After SIGINT or SIGTERM, once a checkpoint is saved.
     """
     device = set_up(start.config)
+    if start.config.wandb != "disabled":
+        import_wandb(start.config.wandb)  # before anything is written
     with joined_group(device) as context:
         start, is_new = _resumed(start, out, resume)
         context.wait()  # no process has written until here
@@ -153,7 +156,7 @@ class _Run:
         leads = self.context.leads
         with (
             _stop_signals() as signals,
-            MetricsLog(self.out if leads else None, first) as log,
+            MetricsLog(self.out if leads else None, first, self.start.config) as log,
             StepProgress(self.out.name, total, "step", done=first, shown=leads) as progress,
         ):
             watch = Watch(self.start, self.stage, self.held_out, log)

@@ -1,4 +1,4 @@
-"""The metrics of a run, in `metrics.csv` and for TensorBoard.
+"""The metrics of a run, in `metrics.csv` and for the loggers beside it.
 
 A line holds the means over the steps of a log interval.
 """
@@ -16,6 +16,9 @@ from ptr_common.files import atomic_file
 from ptr_training.agents import Metrics
 from ptr_training.data.distributed import DistributedContext
 
+from .config import Config
+from .loggers import Logger, TensorBoardLogger, WandbLogger
+
 HELD_OUT = "heldout/"
 """Beginning of the names of values on held-out episodes."""
 
@@ -26,20 +29,23 @@ class MetricsLog:
     Args:
         folder: The run folder; nothing is written if it is None.
         step: The step that training continues from; lines of later steps are dropped.
+        config: What the run was configured with.
     """
 
-    def __init__(self, folder: Path | None, step: int) -> None:
+    def __init__(
+        self, folder: Path | None, step: int, config: Config | None = None
+    ) -> None:
         self._sums: dict[str, torch.Tensor] = {}
         self._count = 0
         self._rows: list[dict[str, Any]] = []
-        self._writer: Any = None
+        self._loggers: list[Logger] = []
         if folder is None:
             return
-        from torch.utils.tensorboard import SummaryWriter  # slow to import
-
         self._path = folder / "metrics.csv"
         self._rows = _rows_until(self._path, step)
-        self._writer = SummaryWriter(str(folder), purge_step=step + 1)
+        self._loggers.append(TensorBoardLogger(folder, step))
+        if config is not None and config.wandb != "disabled":
+            self._loggers.append(WandbLogger(folder, config.wandb, config.to_dict()))
 
     def __enter__(self) -> MetricsLog:
         return self
@@ -50,8 +56,8 @@ class MetricsLog:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._writer:
-            self._writer.close()
+        for logger in self._loggers:
+            logger.close()
 
     def add(self, metrics: Metrics) -> None:
         """Add the metrics of one step; those of another phase of the agent start a new mean."""
@@ -73,7 +79,7 @@ class MetricsLog:
     def write(self, step: int, means: dict[str, float]) -> None:
         """Write the line of a step, and begin the means of the next line."""
         self._sums, self._count = {}, 0
-        if self._writer is None:
+        if not self._loggers:
             return
         self._put(step, means)
 
@@ -93,8 +99,9 @@ class MetricsLog:
         """Add values to the line of a step."""
         if not self._rows or int(self._rows[-1]["step"]) != step:
             self._rows.append({"step": step})
+        for logger in self._loggers:
+            logger.write(step, values)
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
             self._rows[-1][name] = f"{value:.6g}"
         with atomic_file(self._path) as path, path.open("w", newline="") as file:
             writer = csv.DictWriter(file, self._columns(), restval="")

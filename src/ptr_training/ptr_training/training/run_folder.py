@@ -21,6 +21,7 @@ FREE_TO_CHANGE = frozenset(
         "metric",
         "patience",
         "on_divergence",
+        "wandb",
         "device",
         "threads",
         "replay",
