@@ -49,7 +49,6 @@ from .cql_terms import (
     conservative_gap,
     hybrid_actor_loss,
     monte_carlo_returns,
-    td_loss,
     temperature_loss,
 )
 
@@ -253,9 +252,10 @@ class CQL(ActorCritic):
         c = self.config
         # demonstrated and sampled actions in one call
         actions = torch.cat([batch.actions[:, None], candidates.actions], 1)
-        q = self.critic(latent, batch.proprio, task, actions)
+        q, td = self._values_and_td_loss(
+            batch, latent, task, actions, target, self._td_weight(batch)
+        )
         q_data, q_actions = q[:, :, 0], q[:, :, 1:]
-        td = td_loss(q_data, target, self._td_weight(batch))
         gap = conservative_gap(
             q_data,
             q_actions,

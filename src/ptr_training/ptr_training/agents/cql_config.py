@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from ptr_training.errors import TrainingError
 from ptr_training.models.ranges import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Range
+from ptr_training.models.value_distribution import LEAST_BINS, ValueDistribution
 
 from .critic_config import CriticConfig
 
 VERSIONS = ("v1", "v2", "v3")
+VALUE_LOSSES = ("squared", "hl_gauss")
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,11 @@ class CQLConfig(CriticConfig):
 
     # the target is the best of as many policy actions at s'
     n_backup_actions: int = 4
+
+    # squared: the TD error of the paper; departure: hl_gauss: cross entropy to a Gaussian over
+    # `value_bins` bins of the possible returns (models/value_distribution.py)
+    value_loss: str = "squared"
+    value_bins: int = 51
 
     # Conservative term
     # -----------------
@@ -64,12 +71,28 @@ class CQLConfig(CriticConfig):
             raise TrainingError(
                 f"agent.min_q_version is {self.min_q_version!r}; it must be v1, v2 or v3"
             )
+        if self.value_loss not in VALUE_LOSSES:
+            raise TrainingError(
+                f"agent.value_loss is {self.value_loss!r}; it must be squared or hl_gauss"
+            )
+        if self.value_loss == "hl_gauss" and self.terminal == "last":
+            raise TrainingError(
+                "agent.value_loss=hl_gauss knows the possible returns, which its bins span, "
+                "only with agent.terminal=rewarded"
+            )
+        low, high = self.possible_returns
+        if self.value_loss == "hl_gauss" and low == high:
+            raise TrainingError(
+                f"agent.value_loss is hl_gauss, but every return is {low:g}; "
+                "change agent.reward_scale"
+            )
 
     def ranges(self) -> dict[str, Range]:
         """See `AgentConfig`."""
         return {
             **super().ranges(),
             "n_backup_actions": AT_LEAST_ONE,
+            "value_bins": Range(LEAST_BINS),
             "alpha": NOT_NEGATIVE,
             "n_policy_actions": AT_LEAST_ONE,
             "n_random_actions": AT_LEAST_ONE,
@@ -84,6 +107,13 @@ class CQLConfig(CriticConfig):
             "clone_lr": POSITIVE,
             "bc_weight": NOT_NEGATIVE,
         }
+
+    @property
+    def value_distribution(self) -> ValueDistribution | None:
+        """See `CriticConfig`."""
+        if self.value_loss == "squared":
+            return None
+        return ValueDistribution(*self.possible_returns, self.value_bins)
 
     def advice(self, *, above: bool) -> str:
         """See `CriticConfig`; what the conservative term does depends on its version."""
@@ -109,4 +139,6 @@ class CQLConfig(CriticConfig):
         text = f"conservative Q-learning ({self.min_q_version}, α = {self.alpha:g}"
         if self.mc_weight:
             text += f", {self.mc_weight:.0%} of a target is the return that was earned"
+        if self.value_loss == "hl_gauss":
+            text += f", values by classification over {self.value_bins} bins"
         return f"{text})"

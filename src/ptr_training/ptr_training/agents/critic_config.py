@@ -13,6 +13,7 @@ from ptr_training.models.ranges import (
     UP_TO_ONE,
     Range,
 )
+from ptr_training.models.value_distribution import ValueDistribution
 
 from .agent import AgentConfig
 
@@ -115,6 +116,11 @@ class CriticConfig(AgentConfig):
         never_rewarded = self.reward_shift / (1.0 - self.discount)
         rewarded_now = self.reward_scale + self.reward_shift
         return min(never_rewarded, rewarded_now), max(never_rewarded, rewarded_now)
+
+    @property
+    def value_distribution(self) -> ValueDistribution | None:
+        """The bins that a value is learnt over; None: it is learnt by regression."""
+        return None
 
     def advice(self, *, above: bool) -> str:
         """Return the settings that keep Q among the returns that can occur, as a list.

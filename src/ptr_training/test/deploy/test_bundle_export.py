@@ -82,6 +82,7 @@ DEPLOYED = {
     "bet": {"name": "bet", "window": 3, "bins": 5, "layers": 1, "heads": 2, "width": 16},
     "macaw": {"name": "macaw", "tasks": 2, "transform": 4},
     "cql": {"name": "cql", "independent_encoders": True},
+    "cql-hl-gauss": {"name": "cql", "value_loss": "hl_gauss", "act": "best_of_n"},
     "cql-hybrid-best": {
         "name": "cql",
         "gripper": "auto",
