@@ -50,10 +50,11 @@ bench: setup ## measure the figures of docs/performance.md (minutes; best on an 
 
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.10 --excludes requirements/cuda.txt \
 	--annotation-style line --custom-compile-command "make lock" $(ARGS)
-lock: setup ## resolve requirements/*.in for every supported Python: lock.txt, and robot.txt beside an installed ROS
+lock: setup ## resolve requirements/*.in for every supported Python: lock.txt, robot.txt beside an installed ROS, optional/
 	@$(BIN)/python -m pip install -q uv
 	@$(LOCK) $(filter-out requirements/robot.in,$(wildcard requirements/*.in)) -o requirements/lock.txt
 	@$(LOCK) requirements/robot.in -o requirements/robot.txt
+	@$(LOCK) -c requirements/lock.txt requirements/optional/wandb.in -o requirements/optional/wandb.txt
 
 clean: ## remove what set-up, build and tests made; runs/ stays
 	rm -rf .venv build install log .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage src/*/*.egg-info

@@ -33,7 +33,7 @@ from ptr_training.data.replay import Replay
 from ptr_training.data.store import EpisodeStore
 from ptr_training.training.build import build_agent, restore_agent
 from ptr_training.training.config import Config, from_dict, load_config
-from ptr_training.training.loop import keep_freed_memory
+from ptr_training.training.device import keep_freed_memory
 from ptr_training.training.stages import start_pretraining
 
 CRITIC = ["agent.clone_steps=0"]  # after the warm start

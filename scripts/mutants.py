@@ -110,6 +110,9 @@ TARGETS = {
         "data.transitions", "data/test_transitions", "data/test_replay"
     ),
     "selection": _training("deploy.selection_rules", "deploy/test_selection_rules"),
+    "trends": _training(
+        "training.trends", "training/test_trends", "deploy/test_selection_rules"
+    ),
 }
 
 

@@ -325,6 +325,18 @@ def test_colcon_runs_the_tests_with_pytest(package: Path) -> None:
     )
 
 
+def test_what_is_optional_is_pinned_with_the_versions_of_the_lock() -> None:
+    optional = ROOT / "requirements/optional/wandb.txt"
+    assert required(optional.with_suffix(".in")) <= required(optional)
+    assert "wandb" in installs(ROOT / "src/ptr_training")
+    locked = set((ROOT / "requirements/lock.txt").read_text().split())
+    both = required(optional) & required(ROOT / "requirements/lock.txt")
+    assert len(both) > 3
+    for line in optional.read_text().splitlines():
+        if not line.startswith("#") and normalised(line.split("==")[0]) in both:
+            assert line.split()[0] in locked, line
+
+
 @pytest.mark.parametrize("file", REQUIREMENTS, ids=lambda file: file.name)
 def test_the_lock_pins_every_requirement(file: Path) -> None:
     lock = ROOT / "requirements/lock.txt"

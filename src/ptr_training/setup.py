@@ -38,6 +38,7 @@ setup(
     ],
     extras_require={
         "lerobot": ["av", "pyarrow"],
+        "wandb": ["wandb"],
         "test": ["hypothesis", "pytest"],  # colcon test runs pytest where it is named
     },
     python_requires=">=3.10",

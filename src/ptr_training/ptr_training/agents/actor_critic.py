@@ -26,7 +26,7 @@ from ptr_training.models.policy import (
 
 from .agent import Agent, adam, learnt_parameters
 from .cql_sampling import SampledActions
-from .cql_terms import backup, monte_carlo_returns
+from .cql_terms import backup, monte_carlo_returns, td_loss
 from .critic_config import CriticConfig
 
 
@@ -49,7 +49,8 @@ class ActorCritic(Agent):
     ) -> None:
         super().__init__(config, network, problem, augmentation, pretrained)
         self.critic_encoder = self._make_critic_encoder()
-        self.critic = Critic(network, problem, self.latent)
+        self.value_distribution = config.value_distribution
+        self.critic = Critic(network, problem, self.latent, self.value_distribution)
         self.target_encoder = self.encoder
         if not network.is_frozen:
             self.target_encoder = _constant_copy(self.critic_encoder)
@@ -169,6 +170,34 @@ class ActorCritic(Agent):
         q: Tensor = self.critic(latent, proprio, task, actions, frozen=True)
         return q.amin(0)
 
+    def _values_and_td_loss(
+        self,
+        batch: Batch,
+        latent: Tensor,
+        task: Tensor,
+        actions: Tensor,
+        target: Tensor,
+        weight: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return Q (E, B, K) of actions, and the loss of the demonstrated ones to their targets.
+
+        The loss is the squared error, or the cross entropy where values are distributions.
+
+        Args:
+            batch: Transitions.
+            latent: Of the critic's encoder at s, shape (B, Z), or (E, B, Z).
+            task: One-hot ids, shape (B, N).
+            actions: Shape (B, K, 7), the demonstrated one first.
+            target: TD targets, shape (B,).
+            weight: Of the transitions, shape (B,).
+        """
+        distribution = self.value_distribution
+        if distribution is None:
+            q = self.critic(latent, batch.proprio, task, actions)
+            return q, td_loss(q[:, :, 0], target, weight)
+        logits = self.critic.outputs(latent, batch.proprio, task, actions)
+        return distribution(logits), distribution.loss(logits[:, :, 0], target, weight)
+
     def _draw(self, mean: Tensor, log_std: Tensor, count: int) -> SampledActions:
         """Draw actions (B, `count`, 7) of the policy from its mean and log std, (B, 7) each."""
         drawn = sample_actions(
@@ -220,7 +249,7 @@ class ActorCritic(Agent):
         return (
             f"Q diverges: its mean over demonstrated actions is {q:.3g}, "
             f"possible returns are {low:.3g} to {high:.3g}; "
-            "try agent.clamp_target=true, a smaller agent.critic_lr or a larger agent.alpha"
+            f"try {self.config.advice(above=q > high)}"
         )
 
 

@@ -79,6 +79,8 @@ class Agent(nn.Module, abc.ABC):
 
     early_stopping = ""
     """Metric by which a checkpoint of pre-training is chosen; empty: the newest one is taken."""
+    acts = True
+    """Whether it has a policy that can be deployed and evaluated."""
 
     def __init__(
         self,

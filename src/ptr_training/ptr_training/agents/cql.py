@@ -48,7 +48,6 @@ from .cql_terms import (
     actor_loss,
     hybrid_actor_loss,
     normalized,
-    td_loss,
     temperature_loss,
 )
 
@@ -266,9 +265,10 @@ class CQL(ActorCritic):
         c = self.config
         # demonstrated and sampled actions in one call
         actions = torch.cat([batch.actions[:, None], candidates.actions], 1)
-        q = self.critic(latent, batch.proprio, task, actions)
+        q, td = self._values_and_td_loss(
+            batch, latent, task, actions, target, self._td_weight(batch)
+        )
         q_data, q_actions = q[:, :, 0], q[:, :, 1:]
-        td = td_loss(q_data, target, self._td_weight(batch))
         gap, gap_metrics = self.conservative.gap(
             q_data, q_actions, candidates.log_densities, self._returns(batch)
         )

@@ -13,6 +13,7 @@ from ptr_training.models.ranges import (
     POSITIVE,
     Range,
 )
+from ptr_training.models.value_distribution import LEAST_BINS, ValueDistribution
 
 from .critic_config import CriticConfig
 
@@ -20,6 +21,7 @@ VERSIONS = ("v1", "v2", "v3")
 GAPS = ("free", "floor", "lagrange", "schedule")
 ALPHA_RANGE = (1e-6, 1e6)
 """Lowest and highest α that is learnt; CQL's code has the same upper end."""
+VALUE_LOSSES = ("squared", "hl_gauss")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class CQLConfig(CriticConfig):
 
     # the target is the best of as many policy actions at s'
     n_backup_actions: int = 4
+
+    # squared: the TD error of the paper; departure: hl_gauss: cross entropy to a Gaussian over
+    # `value_bins` bins of the possible returns (models/value_distribution.py)
+    value_loss: str = "squared"
+    value_bins: int = 51
 
     # Conservative term
     # -----------------
@@ -89,6 +96,7 @@ class CQLConfig(CriticConfig):
                 f"agent.min_q_version is {self.min_q_version!r}; it must be v1, v2 or v3"
             )
         self._check_gap()
+        self._check_value_loss()
 
     def _check_gap(self) -> None:
         """Refuse a gap that does not exist, or that lacks what it needs."""
@@ -107,11 +115,30 @@ class CQLConfig(CriticConfig):
                 f"it must be in [{low:g}, {high:g}]"
             )
 
+    def _check_value_loss(self) -> None:
+        """Refuse a loss that does not exist, or whose bins would have no ends."""
+        if self.value_loss not in VALUE_LOSSES:
+            raise TrainingError(
+                f"agent.value_loss is {self.value_loss!r}; it must be squared or hl_gauss"
+            )
+        if self.value_loss == "hl_gauss" and self.terminal == "last":
+            raise TrainingError(
+                "agent.value_loss=hl_gauss knows the possible returns, which its bins span, "
+                "only with agent.terminal=rewarded"
+            )
+        low, high = self.possible_returns
+        if self.value_loss == "hl_gauss" and low == high:
+            raise TrainingError(
+                f"agent.value_loss is hl_gauss, but every return is {low:g}; "
+                "change agent.reward_scale"
+            )
+
     def ranges(self) -> dict[str, Range]:
         """See `AgentConfig`."""
         return {
             **super().ranges(),
             "n_backup_actions": AT_LEAST_ONE,
+            "value_bins": Range(LEAST_BINS),
             "alpha": NOT_NEGATIVE,
             "n_policy_actions": AT_LEAST_ONE,
             "n_random_actions": AT_LEAST_ONE,
@@ -140,6 +167,21 @@ class CQLConfig(CriticConfig):
         return Sampling(next_observations=self.bootstraps)
 
     @property
+    def value_distribution(self) -> ValueDistribution | None:
+        """See `CriticConfig`."""
+        if self.value_loss == "squared":
+            return None
+        return ValueDistribution(*self.possible_returns, self.value_bins)
+
+    def advice(self, *, above: bool) -> str:
+        """See `CriticConfig`; what the conservative term does depends on its version."""
+        alpha = "a larger agent.alpha" if above else "a smaller agent.alpha"
+        text = f"{super().advice(above=above)} or {alpha}"
+        if not above and self.min_q_version == "v1":
+            text += " or agent.min_q_version=v3 (v1 lowers every action of the policy without end)"
+        return text
+
+    @property
     def summary(self) -> str:
         """See `AgentConfig`; it names every departure of the actor."""
         text = f"{self.critic_summary}; actor's loss: T log π - Q"
@@ -157,6 +199,8 @@ class CQLConfig(CriticConfig):
         text = f"conservative Q-learning ({self.min_q_version}, {self._gap_summary}"
         if self.mc_weight:
             text += f", {self.mc_weight:.0%} of a target is the return that was earned"
+        if self.value_loss == "hl_gauss":
+            text += f", values by classification over {self.value_bins} bins"
         return f"{text})"
 
     @property

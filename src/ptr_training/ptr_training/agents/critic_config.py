@@ -15,6 +15,7 @@ from ptr_training.models.ranges import (
     UP_TO_ONE,
     Range,
 )
+from ptr_training.models.value_distribution import ValueDistribution
 
 from .agent import AgentConfig
 
@@ -138,6 +139,22 @@ class CriticConfig(AgentConfig):
         never_rewarded = self.reward_shift / (1.0 - self.discount)
         rewarded_now = self.reward_scale + self.reward_shift
         return min(never_rewarded, rewarded_now), max(never_rewarded, rewarded_now)
+
+    @property
+    def value_distribution(self) -> ValueDistribution | None:
+        """The bins that a value is learnt over; None: it is learnt by regression."""
+        return None
+
+    def advice(self, *, above: bool) -> str:
+        """Return the settings that keep Q among the returns that can occur, as a list.
+
+        Args:
+            above: Whether Q is above them; else below.
+        """
+        changes = ["a smaller agent.critic_lr"]
+        if not self.clamp_target and self.terminal == "rewarded":
+            changes.insert(0, "agent.clamp_target=true")
+        return " or ".join(changes)
 
     @property
     def learns_from_failures(self) -> bool:

@@ -127,6 +127,7 @@ class MAE(Agent):
     """
 
     Config = MAEConfig
+    acts = False
     config: MAEConfig
     encoder: VisionTransformer
 

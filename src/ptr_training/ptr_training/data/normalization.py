@@ -180,6 +180,34 @@ def _is_binary(commands: np.ndarray, gripper: str) -> bool:
     return at_ends >= BINARY_SHARE
 
 
+def hold_out_of_each_task(store: EpisodeStore, count: int, seed: int) -> list[int]:
+    """Return the indices of episodes of prior data to hold out, drawn from `seed`.
+
+    Args:
+        store: The data.
+        count: Successful episodes of each task to hold out.
+        seed: Of the draw.
+
+    Raises:
+        TrainingError: If nothing of a task would remain to train on.
+    """
+    rng = np.random.default_rng(seed)
+    held_out: list[int] = []
+    for task in store.tasks if count else ():
+        successes = []
+        for index, entry in enumerate(store.entries):
+            if entry.task == task and entry.outcome == "success":
+                successes.append(index)
+        if 0 < len(successes) <= count:
+            raise TrainingError(
+                f"{store.path} has {len(successes)} successful episodes of {task!r} and {count} "
+                "are to be held out; at least one must remain: collect more or change "
+                "pretrain.holdout (--holdout)"
+            )
+        held_out += rng.permutation(successes)[:count].tolist()
+    return sorted(held_out)
+
+
 def split_episodes(
     store: EpisodeStore, holdout: int, seed: int
 ) -> tuple[list[int], list[int]]:

@@ -8,28 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ptr_common.progress import StepProgress
 from ptr_training.data.episode import Episode
 from ptr_training.data.store import EpisodeStore
 from ptr_training.errors import TrainingError
+from ptr_training.training.trends import Trend, evaluate
 
 from .selection_report import FILES, table, write_report
-from .selection_rules import RULES, Score, Selection, Trend, applies, choose, score
+from .selection_rules import RULES, Score, Selection, applies, choose, score
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ptr_training.agents import Agent
-    from ptr_training.models.inference_policy import InferencePolicy
     from ptr_training.training.checkpoint import Checkpoint
-
-OTHER_ACTIONS = 6
-"""Other steps of a demonstration whose actions its own are compared with."""
-
-SMALLEST_MOVE = 0.005
-"""Component of an action, in metres or radians, above which the arm is to move."""
 
 
 def main(argv: list[str]) -> None:
@@ -87,7 +76,7 @@ def select(
     # PyTorch is imported only when a selection really starts
     from ptr_training.agents import AGENTS
     from ptr_training.training.checkpoint import find_checkpoint, load_checkpoint
-    from ptr_training.training.loop import set_up_cpu
+    from ptr_training.training.device import set_up_cpu
 
     newest = load_checkpoint(find_checkpoint(run))  # its errors name what is missing
     set_up_cpu(newest.config)
@@ -216,71 +205,3 @@ def _target_source(run: Path) -> dict[str, Any]:
             f"{run} was not made by `ptr finetune`: it has no held-out demonstrations"
         )
     return dict(data["target"])
-
-
-def evaluate(agent: Agent, checkpoint: Checkpoint, episode: Episode) -> Trend:
-    """Return Q values and errors along a demonstration, computed in one batch.
-
-    Args:
-        agent: The agent of the checkpoint, on the CPU.
-        checkpoint: Its configuration, tasks and data.
-        episode: The demonstration, of T steps.
-    """
-    import torch
-
-    from ptr_training.agents.actor_critic import ActorCritic
-    from ptr_training.data.normalization import normalize_actions
-    from ptr_training.data.transitions import episode_batch
-
-    data_spec, info = checkpoint.data_spec, checkpoint.info
-    rewarded_steps = checkpoint.config.rewarded_steps or info.last_n
-    sampling = agent.config.sampling
-    batch = episode_batch(episode, info, checkpoint.task_ids, rewarded_steps, sampling)
-    actions = np.array(getattr(episode, info.command))  # (T, 7)
-    module = agent.deployed().eval()
-    inputs = (batch.images, batch.proprio, batch.task)
-    with torch.inference_mode():
-        modes = module.act(*inputs)[0].reshape(len(actions), -1, 7)[:, 0]
-        q = module.q(*inputs, torch.from_numpy(actions)).numpy()
-        above = _share_above(module, inputs, actions, q.min(axis=1))
-        td_error = agent.td_errors(batch).numpy()
-    low, high = data_spec.action_low, data_spec.action_high
-    scaled_modes = normalize_actions(modes.numpy(), low, high)
-    difference = scaled_modes - normalize_actions(actions, low, high)
-    active = np.array(data_spec.action_active)
-    error = (difference[:, active] ** 2).mean(axis=1)
-    returns = getattr(agent.config, "possible_returns", (-np.inf, np.inf))
-    gripper = None
-    if isinstance(agent, ActorCritic) and agent.binary_gripper:
-        columns = [*agent.judge_gripper(batch), batch.actions[:, 6] > 0.0]
-        gripper = torch.stack([column.float() for column in columns], 1).numpy()
-    return Trend(episode.id, q, error, td_error, returns, above, gripper)
-
-
-def _share_above(
-    module: InferencePolicy,
-    inputs: tuple[Tensor, Tensor, Tensor],
-    actions: np.ndarray,
-    q: np.ndarray,
-) -> np.ndarray:
-    """Return the share (T,) of other steps' actions that min Q ranks below the demonstrated one.
-
-    Args:
-        module: The policy with its critic.
-        inputs: Images, proprioception and tasks of T steps.
-        actions: Demonstrated at them, shape (T, 7).
-        q: Their min Q, shape (T,); NaN without critic.
-
-    Returns:
-        NaN without critic, and where the arm was to rest.
-    """
-    import torch
-
-    if np.isnan(q).any() or len(q) < 2:
-        return np.full(len(q), np.nan)
-    offsets = np.unique(np.linspace(1, len(q) - 1, OTHER_ACTIONS).astype(int)).tolist()
-    others = np.stack([np.roll(actions, offset, axis=0) for offset in offsets], axis=1)
-    values = module.q_values(*inputs, torch.from_numpy(others))[:2]
-    below = values.numpy().min(axis=0) < q[:, None]  # (T, offsets)
-    moves = np.abs(actions[:, :6]).max(axis=1) > SMALLEST_MOVE
-    return np.where(moves, below.mean(axis=1), np.nan)

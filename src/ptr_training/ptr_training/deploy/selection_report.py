@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ptr_common.files import atomic_file
 from ptr_common.text_table import text_table
+from ptr_training.training.trends import Trend
 
-from .selection_rules import RULES, Score, Selection, Trend
+from .selection_rules import RULES, Score, Selection
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

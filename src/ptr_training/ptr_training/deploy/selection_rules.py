@@ -32,6 +32,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ptr_training.training.trends import Trend, share_above, share_inside, spearman
+
 RULES = {
     "q_trend": "earliest of those that tie with the largest mean Spearman correlation of time "
     "and min Q",
@@ -45,10 +47,6 @@ LEAST_LEARNT = 0.5
 LEAST_INSIDE = 0.95
 """Least share of the steps at which a candidate's Q is a return that can occur."""
 
-MARGIN = 0.25
-"""What Q may leave the returns that can occur by, as a share of their range: Q is an estimate."""
-
-
 LEAST_ABOVE = 0.5
 """Least share of the comparisons in which a candidate prefers the demonstrated action to that of
 another step: chance. Steps at which the arm was to rest are left out, since a critic that knows
@@ -56,24 +54,6 @@ better prefers to go on."""
 
 LEAST_RISE = 0.05
 """Least rise of a candidate's Q along a demonstration, as a share of the returns' range."""
-
-
-@dataclass(frozen=True)
-class Trend:
-    """One held-out demonstration of T steps, as one checkpoint sees it."""
-
-    episode: str
-    q: np.ndarray  # (T, 2) of both heads at the demonstrated actions; NaN without critic
-    error: np.ndarray  # (T,) squared error of the policy's mode, scale -1..1
-    td_error: np.ndarray  # (T,) squared TD error; NaN without critic
-    # lowest and highest return that can occur
-    returns: tuple[float, float] = (-np.inf, np.inf)
-    # (T,) share of the demonstration's other actions that min Q ranks below the demonstrated
-    # one; NaN where the arm was to rest, and without critic
-    above: np.ndarray | None = None
-    # (T, 4) of a binary gripper: min Q of open and of closed at the policy's motion, the policy's
-    # probability of open, and whether it was demonstrated open
-    gripper: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -186,8 +166,8 @@ def score(step: int, trends: Sequence[Trend], critic_steps: int = 0) -> Score:
         error=float(errors.mean()),
         td_error=float(td_errors.mean()),
         critic_steps=critic_steps,
-        inside=_share_inside(trends),
-        above=_share_above(trends),
+        inside=share_inside(trends),
+        above=share_above(trends),
         rise=float(np.mean([_rise(trend) for trend in trends])),
         correlations=tuple(correlations.tolist()),
     )
@@ -201,28 +181,6 @@ def _standard_error(values: np.ndarray) -> float:
     if len(values) == 1:
         return float("nan")
     return float(values.std(ddof=1) / np.sqrt(len(values)))
-
-
-def _share_inside(trends: Sequence[Trend]) -> float:
-    """Return the share of all steps at which min Q is a return that can occur, with a margin.
-
-    It is 1 without critic.
-    """
-    inside = []
-    for trend in trends:
-        low, high = trend.returns
-        margin = MARGIN * (high - low) if np.isfinite(high - low) else 0.0
-        q = trend.q.min(axis=1)
-        inside.append(np.isnan(q) | ((q >= low - margin) & (q <= high + margin)))
-    return float(np.concatenate(inside).mean())
-
-
-def _share_above(trends: Sequence[Trend]) -> float:
-    """Return the share of other steps' actions below the demonstrated one; 1 without critic."""
-    shares = [trend.above for trend in trends if trend.above is not None]
-    known = np.concatenate([np.zeros(0), *shares])
-    known = known[~np.isnan(known)]
-    return float(known.mean()) if len(known) else 1.0
 
 
 def _rise(trend: Trend) -> float:
@@ -251,31 +209,6 @@ def _rising_fraction(sequences: Sequence[np.ndarray]) -> float:
     if np.isnan(steps).any():
         return float("nan")
     return float(np.mean(steps > 0))
-
-
-def spearman(values: np.ndarray) -> float:
-    """Return the rank correlation of a sequence (T,) with its index.
-
-    Returns:
-        From -1 (falls throughout) to 1 (rises throughout); 0 for a constant sequence, NaN
-        for one that holds NaN.
-    """
-    if np.isnan(values).any():
-        return float("nan")
-    middle = (len(values) - 1) / 2
-    ranks = _ranks(values) - middle
-    time = np.arange(len(values)) - middle
-    norm = np.sqrt((ranks**2).sum() * (time**2).sum())
-    if norm == 0:
-        return 0.0
-    return float((ranks * time).sum() / norm)
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Return the ranks of values (T,) from 0 on; equal values share their mean rank."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    mean_ranks = np.cumsum(counts) - (counts + 1) / 2
-    return mean_ranks[inverse]
 
 
 def applies(rule: str, scores: Sequence[Score]) -> bool:

@@ -19,6 +19,7 @@ from ptr_training.data.normalization import DataSpec
 from .config import NetworkConfig
 from .layers import linear, mlp
 from .policy import ACTION_SIZE, FeatureConcat
+from .value_distribution import ValueDistribution
 
 
 class CriticLayer(nn.Module):
@@ -92,10 +93,23 @@ class Critic(nn.Module):
         the paper's figure 2.
     nothing: layer 0 sees the same, the others h alone; the ablation of Table 12, with the
         official code's weaker initialisation.
+
+    Args:
+        config: Sizes of the layers, number of heads.
+        data_spec: Sizes of the inputs.
+        latent: Z.
+        distribution: Bins of the value; None: the layers return the value itself.
     """
 
-    def __init__(self, config: NetworkConfig, data_spec: DataSpec, latent: int) -> None:
+    def __init__(
+        self,
+        config: NetworkConfig,
+        data_spec: DataSpec,
+        latent: int,
+        distribution: ValueDistribution | None = None,
+    ) -> None:
         super().__init__()
+        self.distribution = distribution
         self.latent_skips = config.critic_skip_inputs == "action+latent"
         action_skips = config.critic_skip_inputs != "nothing"
         self.observation = FeatureConcat(config, data_spec, latent)
@@ -104,10 +118,11 @@ class Critic(nn.Module):
         skipped_latent = latent if self.latent_skips else 0
         gain = math.sqrt(2.0) if action_skips else 1.0
         last_gain = 0.01 if action_skips else 1.0
-        heads, sizes = config.heads, (*config.hidden, 1)
+        heads, last = config.heads, distribution.count if distribution else 1
+        sizes = (*config.hidden, last)
         layers = [CriticLayer(heads, 0, ACTION_SIZE, first, sizes[0], gain)]
-        for inputs, outputs in itertools.pairwise(sizes):
-            layer_gain = gain if outputs > 1 else last_gain
+        for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes), 1):
+            layer_gain = last_gain if number == len(config.hidden) else gain
             layer = CriticLayer(
                 heads, inputs, skipped_actions, skipped_latent, outputs, layer_gain
             )
@@ -136,6 +151,24 @@ class Critic(nn.Module):
         Returns:
             Values, shape (E, B, K).
         """
+        outputs = self.outputs(latent, proprio, task, action, frozen)
+        if self.distribution is not None:
+            value: Tensor = self.distribution(outputs)
+            return value
+        return outputs.squeeze(-1)
+
+    def outputs(
+        self,
+        latent: Tensor,
+        proprio: Tensor,
+        task: Tensor,
+        action: Tensor,
+        frozen: bool = False,
+    ) -> Tensor:
+        """Return what the last layer gives: (E, B, K, 1), or logits of N bins, (E, B, K, N).
+
+        The arguments are those of `forward`.
+        """
         action = action * self.active
         if latent.dim() == 3:
             heads = latent.shape[0]
@@ -145,7 +178,7 @@ class Critic(nn.Module):
         for index, layer in enumerate(self.layers):
             h = h if index == 0 else F.relu(h)
             h = layer(h, action, first if index == 0 else latent, frozen)
-        return h.squeeze(-1)
+        return h
 
     def _first_inputs(self, latent: Tensor, proprio: Tensor, task: Tensor) -> Tensor:
         """Return what the first layer sees beside the action, (B, O) or (E, B, O)."""

@@ -24,6 +24,9 @@ from .config import Config, from_dict
 
 FORMAT_VERSION = 2
 
+BEST = "best.json"
+"""File of a run folder that names the best checkpoint, where a stage may end early."""
+
 
 class CheckpointError(TrainingError):
     """A checkpoint is missing, truncated, of another version or of another run."""
@@ -140,17 +143,33 @@ def find_checkpoint(path: Path, step: int | None = None) -> Path:
 
 
 def chosen_step(run: Path) -> int | None:
-    """Return the step that `ptr select` chose; None if it has not been run.
+    """Return the step that `ptr select` chose, else the best one of a run that may end early.
+
+    None if there is neither.
+
+    Raises:
+        CheckpointError: If a file is damaged.
+    """
+    chosen = _step_in(
+        run / "select" / "choice.json", "run `ptr select` again, or name a checkpoint file"
+    )
+    return best_step(run) if chosen is None else chosen
+
+
+def best_step(run: Path) -> int | None:
+    """Return the best step of a run that may end early, see `EarlyStopConfig`; else None.
 
     Raises:
         CheckpointError: If its file is damaged.
     """
-    file = run / "select" / "choice.json"
+    return _step_in(run / BEST, "name a checkpoint file")
+
+
+def _step_in(file: Path, remedy: str) -> int | None:
+    """Return the step that a file names; None if there is no such file."""
     if not file.is_file():
         return None
     try:
         return int(json.loads(file.read_text())["step"])
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{file} is damaged; run `ptr select` again, or name a checkpoint file"
-        ) from error
+        raise CheckpointError(f"{file} is damaged; {remedy}") from error

@@ -22,6 +22,9 @@ from ptr_training.agents.agent import AgentConfig
 from ptr_training.errors import TrainingError
 from ptr_training.models.config import NetworkConfig
 
+from .loggers import WANDB_MODES
+from .stage_config import FinetuneConfig, PretrainConfig, check_stage
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 PRESET_FOLDERS = (
     (_PACKAGE / "../../../config/train").resolve(),
@@ -37,10 +40,13 @@ _LEAST_AND_LARGEST: dict[str, tuple[float, float]] = {
     "pretrain.steps": (1, math.inf),
     "pretrain.checkpoint_every": (1, math.inf),
     "pretrain.keep": (0, math.inf),
+    "pretrain.holdout": (0, math.inf),
+    "pretrain.evaluate_every": (0, math.inf),
     "finetune.steps": (1, math.inf),
     "finetune.checkpoint_every": (1, math.inf),
     "finetune.keep": (0, math.inf),
     "finetune.holdout": (0, math.inf),
+    "finetune.evaluate_every": (0, math.inf),
     "batch_size": (1, math.inf),
     "reserve": (0, math.inf),
     "rewarded_steps": (0, math.inf),
@@ -78,25 +84,6 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class StageConfig:
-    """How long a stage of training runs and what it keeps."""
-
-    steps: int = 160_000
-    checkpoint_every: int = 20_000
-    keep: int = 2  # newest checkpoints kept; 0 keeps all
-
-
-@dataclass(frozen=True)
-class FinetuneConfig(StageConfig):
-    """The second stage."""
-
-    keep: int = 0  # `ptr select` compares them all
-    mix: float = 0.9  # fraction of prior transitions in a batch (paper §4.1: τ)
-    # target demonstrations kept from training, for `ptr select`; 0: all are trained on
-    holdout: int = 0
-
-
-@dataclass(frozen=True)
 class Config:
     """One experiment; the defaults are the official launch settings."""
 
@@ -105,7 +92,7 @@ class Config:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    pretrain: StageConfig = field(default_factory=StageConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     batch_size: int = 64
     reserve: int = 4  # free task ids, for targets that have no name yet
@@ -126,6 +113,10 @@ class Config:
     # auto (graph on one GPU, else off), graph (the whole update captured as a CUDA graph, encoders
     # compiled), compile (encoders through torch.compile: a minute at the start) or off
     accelerate: str = "auto"
+    # when Q is far outside of the returns that can occur and keeps growing: stop, or warn once
+    on_divergence: str = "stop"
+    # a run of Weights & Biases beside metrics.csv and TensorBoard: disabled, offline or online
+    wandb: str = "disabled"
     # frames mapped from disk, on the device, or auto: on the device where they fit
     replay: str = "auto"
 
@@ -139,6 +130,16 @@ class Config:
             )
         _check_choice("replay", self.replay, "auto", "mapped", "device")
         _check_choice("accelerate", self.accelerate, "auto", "graph", "compile", "off")
+        _check_choice("on_divergence", self.on_divergence, "stop", "warn")
+        _check_choice("wandb", self.wandb, *WANDB_MODES)
+        kind = AGENTS[self.agent_name]
+        for name in ("pretrain", "finetune"):
+            check_stage(
+                name,
+                getattr(self, name),
+                acts=kind.acts,
+                has_critic=kind.selection_rule != "error",
+            )
         if not re.fullmatch(r"auto|(cpu|cuda|mps|xpu)(:\d+)?", self.device):
             raise TrainingError(
                 f"device is {self.device!r}; it must be auto, cpu, cuda or cuda:N"

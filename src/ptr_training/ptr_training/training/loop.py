@@ -6,23 +6,18 @@ It shows its progress, logs the metrics, saves checkpoints, and stops cleanly on
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
-import json
 import math
-import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from ptr_common.files import atomic_file
 from ptr_common.progress import StepProgress, format_duration
 from ptr_training.agents import Agent
 from ptr_training.data.batch import Batch
@@ -35,45 +30,51 @@ from ptr_training.models.frozen import encode_frames
 from .accelerate import make_update
 from .build import restore_agent
 from .checkpoint import Checkpoint, find_checkpoint, list_checkpoints, load_checkpoint
-from .config import Config, FinetuneConfig, StageConfig
+from .config import Config
+from .device import set_up
+from .divergence import DivergenceGuard
+from .held_out import HeldOutEpisode, Watch
+from .loggers import import_wandb
 from .memory import explained_memory
 from .metrics_log import MetricsLog
-
-FREE_TO_CHANGE = frozenset(
-    {
-        "steps",
-        "keep",
-        "checkpoint_every",
-        "log_every",
-        "device",
-        "threads",
-        "replay",
-        "accelerate",
-        "path",
-        "from",
-    }
-)
-"""Last names of the configuration and data keys that may differ when a run is resumed."""
+from .run_folder import check_same, describe_run
+from .stage_config import FinetuneConfig, StageConfig
 
 _RESIDENT_SHARE = 0.6  # of the free GPU memory that frames may take
 
 
 def run(
-    start: Checkpoint, replay: Replay, stage: StageConfig, out: Path, *, resume: bool
+    start: Checkpoint,
+    replay: Replay,
+    stage: StageConfig,
+    out: Path,
+    held_out: Sequence[HeldOutEpisode] = (),
+    *,
+    resume: bool,
 ) -> None:
     """Train from `start` until `stage.steps`, or continue from the newest checkpoint in `out`.
+
+    Args:
+        start: A checkpoint of step 0.
+        replay: The training data.
+        stage: How many steps, and what to keep and to evaluate.
+        out: The run folder.
+        held_out: Episodes to evaluate the agent on, where the stage asks for it.
+        resume: Whether to continue a run that is there.
 
     Raises:
         TrainingError: If `out` holds a run and `resume` is false, or a run of other data or
             configuration.
         KeyboardInterrupt: After SIGINT or SIGTERM, once a checkpoint is saved.
     """
-    device = _set_up(start.config)
+    device = set_up(start.config)
+    if start.config.wandb != "disabled":
+        import_wandb(start.config.wandb)  # before anything is written
     with joined_group(device) as context:
         start, is_new = _resumed(start, out, resume)
         context.wait()  # no process has written until here
         with explained_memory(start, replay, device):
-            _train(start, replay, stage, out, device, context, is_new=is_new)
+            _train(start, replay, stage, out, held_out, device, context, is_new=is_new)
 
 
 def _train(
@@ -81,6 +82,7 @@ def _train(
     replay: Replay,
     stage: StageConfig,
     out: Path,
+    held_out: Sequence[HeldOutEpisode],
     device: torch.device,
     context: DistributedContext,
     *,
@@ -90,9 +92,9 @@ def _train(
     agent = _make_agent(start, stage, device, context)
     replay.generator.set_state(start.sampler)
     _place_frames(replay, agent, start.config, device, context)
-    current = _Run(start, stage, out, agent, context)
+    current = _Run(start, stage, out, agent, context, held_out)
     if context.leads:
-        _describe_run(start, out)
+        describe_run(start, out)
         if is_new:  # the first checkpoint also shows whether the folder can be written
             current.save(0, start.sampler)
     ahead = 2 if device.type == "cuda" and not replay.resident else 0
@@ -112,7 +114,7 @@ def _resumed(start: Checkpoint, out: Path, resume: bool) -> tuple[Checkpoint, bo
             f"{out} holds a run already; add --resume to go on with it, or choose another --out"
         )
     saved = load_checkpoint(find_checkpoint(out))
-    _check_same(saved, start)
+    check_same(saved, start)
     return dataclasses.replace(saved, config=start.config), False
 
 
@@ -139,6 +141,7 @@ class _Run:
         out: The run folder.
         agent: What learns.
         context: The processes that share each batch; only the first one writes and prints.
+        held_out: Episodes to evaluate the agent on.
     """
 
     def __init__(
@@ -148,12 +151,14 @@ class _Run:
         out: Path,
         agent: Agent,
         context: DistributedContext,
+        held_out: Sequence[HeldOutEpisode],
     ) -> None:
         self.start = start
         self.stage = stage
         self.out = out
         self.agent = agent
         self.context = context
+        self.held_out = held_out
         self.has_warned = False
         self.began = time.monotonic()
 
@@ -168,46 +173,92 @@ class _Run:
         update = make_update(self.agent, self.start.config.accelerate)
         with (
             _stop_signals() as signals,
-            MetricsLog(self.out if leads else None, first) as log,
+            MetricsLog(self.out if leads else None, first, self.start.config) as log,
             StepProgress(self.out.name, total, "step", done=first, shown=leads) as progress,
         ):
-            steps = range(first + 1, total + 1)
+            watch = Watch(self.start, self.stage, self.held_out, log)
+            device = self.agent.active.device
+            step, ended = first, self.context.any(watch.has_ended, device)
+            steps = range(first + 1, first + 1 if ended else total + 1)
             for step, (batch, sampler) in zip(steps, batches, strict=False):
                 log.add(update(batch))
                 progress.advance()
-                stopped = self.context.any(bool(signals), batch.actions.device)
-                self._log_and_save(step, sampler, log, progress, stopped=stopped)
+                values = self._evaluate(step, watch)
+                ended = values is not None and self.context.any(watch.has_ended, device)
+                stopped = self.context.any(bool(signals), device)
+                self._log_and_save(
+                    step, sampler, watch, progress, values, is_last=stopped or ended
+                )
                 if stopped:
                     self._print(
                         f"stopped after step {step} of {total}, saved as a checkpoint"
                     )
                     raise KeyboardInterrupt
+                if ended:
+                    break
+            if ended:
+                self._print(f"ended early at step {step} of {total}: {watch.reason}")
+                return
         self._print_summary(log)
+
+    def _evaluate(self, step: int, watch: Watch) -> dict[str, float] | None:
+        """Return the values on held-out episodes; None where they are not due.
+
+        Only the first process computes them; those of the others are empty.
+        """
+        if not watch.is_due(step):
+            return None
+        if not self.context.leads:
+            return {}
+        return watch.evaluate(self.agent, step)
 
     def _log_and_save(
         self,
         step: int,
         sampler: torch.Tensor,
-        log: MetricsLog,
+        watch: Watch,
         progress: StepProgress,
+        values: dict[str, float] | None,
         *,
-        stopped: bool,
+        is_last: bool,
     ) -> None:
-        """Write the metrics and a checkpoint of a step where they are due."""
-        is_last = step == self.stage.steps or stopped
+        """Write the metrics and a checkpoint of a step where they are due.
+
+        Args:
+            step: The step.
+            sampler: State of the replay's generator after it.
+            watch: Of the run, with its log.
+            progress: Of the run.
+            values: On held-out episodes, see `_evaluate`.
+            is_last: Whether the stage ends here, though it has steps left.
+        """
+        is_last = is_last or step == self.stage.steps
         logs = is_last or step % self.start.config.log_every == 0
         saves = is_last or step % self.stage.checkpoint_every == 0
-        if not (logs or saves):
+        if not (logs or saves or values is not None):
             return
-        means = log.means(self.context)
+        means = watch.log.means(self.context)
         self.check(step, means)
-        loss = f"loss {means['loss']:.4g}"
-        progress.show(loss)
+        detail = f"loss {means['loss']:.4g}"
+        if values:
+            shown = [f"{name} {value:.3g}" for name, value in values.items()]
+            detail += f", held out: {' '.join(shown)}"
+        progress.show(detail)
         if logs:
-            log.write(step, means)
-            progress.report(step, loss)
-        if saves and self.context.leads:
-            self.save(step, sampler)
+            watch.log.write(step, means)
+        if logs or values:
+            progress.report(step, detail)
+        guard = DivergenceGuard(self.agent.config, watch.log)
+        if logs:
+            self._stop_if_diverged(guard)
+        if not self.context.leads:
+            return
+        best = watch.best
+        is_best = best is not None and best[0] == step
+        if saves or is_best:
+            self.save(step, sampler, self._worth_keeping(watch, guard))
+        if is_best:
+            watch.record_best(self.out)
 
     def check(self, step: int, means: dict[str, float]) -> None:
         """Stop a run that has become useless, and warn once of one that is about to.
@@ -230,16 +281,50 @@ class _Run:
             tqdm.write(f"step {step}: {warning}", file=sys.stderr)
             self.has_warned = True
 
-    def save(self, step: int, sampler: torch.Tensor) -> None:
-        """Save a checkpoint, and remove old ones where the stage keeps only a few."""
+    def _stop_if_diverged(self, guard: DivergenceGuard) -> None:
+        """Stop a run whose Q has left the returns that can occur far and for long.
+
+        Raises:
+            TrainingError: If the configuration asks for it; it names what to change.
+        """
+        if self.start.config.on_divergence != "stop":
+            return
+        if self.context.any(guard.has_diverged, self.agent.active.device):
+            if not self.context.leads:
+                raise TrainingError("training has diverged; the first process says how")
+            raise TrainingError(guard.describe(self.out))
+
+    def _worth_keeping(self, watch: Watch, guard: DivergenceGuard) -> set[int]:
+        """Return the steps whose checkpoints are not removed.
+
+        They are the best one, and, while Q is far outside of the returns that can occur, the
+        newest one from before.
+        """
+        kept = set() if watch.best is None else {watch.best[0]}
+        if self.start.config.on_divergence == "stop" and guard.is_far_outside:
+            good = guard.newest_good(list_checkpoints(self.out))
+            kept |= set() if good is None else {good}
+        return kept
+
+    def save(
+        self, step: int, sampler: torch.Tensor, kept: Collection[int] = frozenset()
+    ) -> None:
+        """Save a checkpoint, and remove old ones where the stage keeps only a few.
+
+        Args:
+            step: Of the checkpoint.
+            sampler: State of the replay's generator.
+            kept: Steps whose checkpoints are not removed.
+        """
         checkpoint = dataclasses.replace(
             self.start, step=step, agent=self.agent.state(), sampler=sampler
         )
         checkpoint.save(self.out / "checkpoints" / f"step_{step}.pt")
         if self.stage.keep:
-            paths = list(list_checkpoints(self.out).values())
-            for old in paths[: -self.stage.keep]:
-                old.unlink()
+            paths = list_checkpoints(self.out)
+            for old in list(paths)[: -self.stage.keep]:
+                if old not in kept:
+                    paths[old].unlink()
 
     def _print_summary(self, log: MetricsLog) -> None:
         """Print what the stage has done and written, and which checkpoint early stopping takes."""
@@ -285,88 +370,6 @@ def _place_frames(
         resident = replay.bytes < _RESIDENT_SHARE * free_bytes
     if resident:
         replay.to_device(device)
-
-
-def _set_up(config: Config) -> torch.device:
-    """Choose the device and the number of threads.
-
-    Raises:
-        TrainingError: If PyTorch does not find the device.
-    """
-    set_up_cpu(config)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.tf32
-    name = config.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type != "cuda":
-        return device
-    if not torch.cuda.is_available():
-        raise TrainingError(
-            f"device is {name}, but PyTorch finds no GPU; "
-            "use --set device=cpu or install its CUDA build"
-        )
-    if device.index is None:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    count = torch.cuda.device_count()
-    if device.index >= count:
-        raise TrainingError(
-            f"device is {device}, but PyTorch finds {count} GPUs, cuda:0 to cuda:{count - 1}; "
-            "change device, or start fewer processes"
-        )
-    return device
-
-
-def set_up_cpu(config: Config) -> None:
-    """Use as many threads as the configuration names: those of two processes hinder each other."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    keep_freed_memory()
-
-
-def keep_freed_memory() -> None:
-    """Let glibc reuse freed memory: page faults took an eighth of a small CPU step."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
-        libc.mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD, the largest that glibc takes
-
-
-def _describe_run(start: Checkpoint, out: Path) -> None:
-    """Write the configuration, the task ids and the sources of the data into a run folder."""
-    with atomic_file(out / "config.yaml") as path:
-        path.write_text(start.config.to_yaml())
-    with atomic_file(out / "tasks.yaml") as path:
-        start.task_ids.save(path)
-    with atomic_file(out / "data.json") as path:
-        path.write_text(json.dumps(start.data, indent=1) + "\n")
-
-
-def _check_same(saved: Checkpoint, wanted: Checkpoint) -> None:
-    """Refuse to resume with other data or another configuration, naming the first difference."""
-    # the section `data` of the configuration has other keys than the record of the stores
-    before = _flat(saved.data, "data.") | _flat(saved.config.to_dict())
-    now = _flat(wanted.data, "data.") | _flat(wanted.config.to_dict())
-    for key in sorted(before.keys() | now.keys()):
-        if key.rsplit(".", 1)[-1] in FREE_TO_CHANGE:
-            continue
-        if before.get(key) != now.get(key):
-            raise TrainingError(
-                f"cannot resume: {key} was {before.get(key)!r} in the run and is "
-                f"{now.get(key)!r} now; use the same command, or another --out"
-            )
-
-
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested values by dotted keys; the sections of a list have its indices as names."""
-    if isinstance(values, list) and values and isinstance(values[0], dict):
-        values = dict(enumerate(values))
-    if not isinstance(values, dict):
-        return {prefix[:-1]: values}
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.")
-    return flat
 
 
 @contextlib.contextmanager

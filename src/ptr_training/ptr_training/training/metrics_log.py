@@ -1,4 +1,4 @@
-"""The metrics of a run, in `metrics.csv` and for TensorBoard.
+"""The metrics of a run, in `metrics.csv` and for the loggers beside it.
 
 A line holds the means over the steps of a log interval.
 """
@@ -17,6 +17,12 @@ from ptr_common.files import atomic_file
 from ptr_training.agents import Metrics
 from ptr_training.data.distributed import DistributedContext
 
+from .config import Config
+from .loggers import Logger, TensorBoardLogger, WandbLogger
+
+HELD_OUT = "heldout/"
+"""Beginning of the names of values on held-out episodes."""
+
 
 class MetricsLog:
     """Means of the metrics since the last line, written to a run folder.
@@ -24,20 +30,23 @@ class MetricsLog:
     Args:
         folder: The run folder; nothing is written if it is None.
         step: The step that training continues from; lines of later steps are dropped.
+        config: What the run was configured with.
     """
 
-    def __init__(self, folder: Path | None, step: int) -> None:
+    def __init__(
+        self, folder: Path | None, step: int, config: Config | None = None
+    ) -> None:
         self._sums: dict[str, torch.Tensor] = {}
         self._count = 0
         self._rows: list[dict[str, Any]] = []
-        self._writer: Any = None
+        self._loggers: list[Logger] = []
         if folder is None:
             return
-        from torch.utils.tensorboard import SummaryWriter  # slow to import
-
         self._path = folder / "metrics.csv"
         self._rows = _rows_until(self._path, step)
-        self._writer = SummaryWriter(str(folder), purge_step=step + 1)
+        self._loggers.append(TensorBoardLogger(folder, step))
+        if config is not None and config.wandb != "disabled":
+            self._loggers.append(WandbLogger(folder, config.wandb, config.to_dict()))
 
     def __enter__(self) -> MetricsLog:
         return self
@@ -48,8 +57,8 @@ class MetricsLog:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._writer:
-            self._writer.close()
+        for logger in self._loggers:
+            logger.close()
 
     def add(self, metrics: Metrics) -> None:
         """Add the metrics of one step; those of another phase of the agent start a new mean."""
@@ -71,13 +80,30 @@ class MetricsLog:
     def write(self, step: int, means: dict[str, float]) -> None:
         """Write the line of a step, and begin the means of the next line."""
         self._sums, self._count = {}, 0
-        if self._writer is None:
+        if not self._loggers:
             return
-        row: dict[str, Any] = {"step": step}
-        for name, value in means.items():
-            self._writer.add_scalar(name, value, step)
-            row[name] = f"{value:.6g}"
-        self._rows.append(row)
+        self._put(step, means)
+
+    def write_held_out(self, step: int, values: dict[str, float]) -> None:
+        """Write values on held-out episodes; the means of the next line go on."""
+        self._put(step, {HELD_OUT + name: value for name, value in values.items()})
+
+    def history(self, name: str) -> list[tuple[int, float]]:
+        """Return the steps at which a value was written, and the values as the file has them."""
+        found = []
+        for row in self._rows:
+            if row.get(name):
+                found.append((int(row["step"]), float(row[name])))
+        return found
+
+    def _put(self, step: int, values: dict[str, float]) -> None:
+        """Add values to the line of a step."""
+        if not self._rows or int(self._rows[-1]["step"]) != step:
+            self._rows.append({"step": step})
+        for logger in self._loggers:
+            logger.write(step, values)
+        for name, value in values.items():
+            self._rows[-1][name] = f"{value:.6g}"
         with atomic_file(self._path) as path, path.open("w", newline="") as file:
             writer = csv.DictWriter(file, self._columns(), restval="")
             writer.writeheader()
@@ -109,11 +135,14 @@ class MetricsLog:
         return best, means[best]
 
     def _columns(self) -> list[str]:
-        """Return the names of all metrics, in the order in which they first occur."""
+        """Return the names of all metrics, in the order in which they first occur.
+
+        Those on held-out episodes come last.
+        """
         columns: dict[str, None] = {}
         for row in self._rows:
             columns.update(dict.fromkeys(row))
-        return list(columns)
+        return sorted(columns, key=lambda name: name.startswith(HELD_OUT))
 
 
 def _rows_until(path: Path, step: int) -> list[dict[str, Any]]:

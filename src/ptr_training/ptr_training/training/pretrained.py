@@ -132,6 +132,11 @@ def open_teacher(critic: str, config: Config, data_spec: DataSpec) -> dict[str, 
     _check_teacher("networks", saved.config.network, config.network, run)
     _check_teacher("data", saved.data_spec, data_spec, run)
     assert isinstance(saved.config.agent, CQLConfig)
+    if saved.config.agent.value_loss != "squared":
+        raise TrainingError(
+            f"agent.critic: {run} has agent.value_loss={saved.config.agent.value_loss}; "
+            "AW-BC takes a critic with agent.value_loss=squared"
+        )
     if saved.config.agent.independent_encoders:
         raise TrainingError(
             f"agent.critic: {run} has an encoder for each head; expected one for both"

@@ -14,6 +14,7 @@ from ptr_training.data.normalization import (
     check_alike,
     check_compatible,
     fit_spec,
+    hold_out_of_each_task,
     split_episodes,
 )
 from ptr_training.data.replay import Replay
@@ -23,7 +24,7 @@ from ptr_training.data.transitions import Transitions
 from ptr_training.errors import TrainingError
 
 from .build import build_agent, prepare_agent, restore_agent
-from .checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from .checkpoint import Checkpoint, best_step, find_checkpoint, load_checkpoint
 from .config import Config, override
 from .pretrained import weights_digest
 from .sources import (
@@ -50,13 +51,16 @@ def start_pretraining(
     warn_of_similar_tasks("--target-task", target_tasks, names)
     task_ids = TaskIds.for_tasks([*names, *target_tasks], config.reserve)
     data_spec = _fit_data_spec(config, stores, task_ids)
+    held_out = []
+    for store in stores:
+        held_out.append(hold_out_of_each_task(store, config.pretrain.holdout, config.seed))
     data: dict[str, Any] = {
-        "prior": [describe_source(store) for store in stores],
+        "prior": _describe_prior(stores, held_out),
         "target": None,
         "from": None,
         **_weights_record(config),
     }
-    parts = _transitions(config, stores, task_ids)
+    parts = _transitions(config, stores, task_ids, held_out)
     _check_failures(config, parts)
     replay = Replay(
         parts,
@@ -143,7 +147,7 @@ def _load_origin(
         TrainingError: If its agent cannot learn from the target store, or has another
             gripper than the changes ask for.
     """
-    saved = load_checkpoint(find_checkpoint(origin))
+    saved = load_checkpoint(find_checkpoint(origin, best_step(origin)))
     check_compatible(saved.data_spec, saved.info, target)
     config = override(saved.config, overrides)
     found = "binary" if saved.data_spec.binary_gripper else "continuous"
@@ -253,15 +257,40 @@ def _fit_data_spec(
     )
 
 
+def _describe_prior(
+    stores: Sequence[EpisodeStore], held_out: Sequence[Sequence[int]]
+) -> list[dict[str, Any]]:
+    """Return what a run records of prior data: the stores, and the episodes it holds out."""
+    sources = []
+    for store, indices in zip(stores, held_out, strict=True):
+        source = describe_source(store)
+        if indices:
+            source["holdout"] = [store.entries[index].id for index in indices]
+        sources.append(source)
+    return sources
+
+
 def _transitions(
-    config: Config, stores: Sequence[EpisodeStore], task_ids: TaskIds
+    config: Config,
+    stores: Sequence[EpisodeStore],
+    task_ids: TaskIds,
+    held_out: Sequence[Sequence[int]] | None = None,
 ) -> list[Transitions]:
-    """Return the transitions of prior data, those of every store in a part."""
+    """Return the transitions of prior data, those of every store in a part.
+
+    Args:
+        config: Of the agent and its training.
+        stores: Prior data.
+        task_ids: Ids of the tasks.
+        held_out: Indices of the episodes of each store that are left out; None: none are.
+    """
     parts = []
-    for store in stores:
+    for number, store in enumerate(stores):
+        left_out = set(held_out[number]) if held_out else set()
         part = Transitions(
             store,
             task_ids,
+            [index for index in range(len(store)) if index not in left_out],
             rewarded_steps=config.rewarded_steps,
             failures=config.uses_failures,
         )

@@ -9,7 +9,8 @@ was stopped; with --print-config it only shows the resolved configuration. Under
 the processes share every batch and train what one process would.
 
 A run folder holds `config.yaml`, `tasks.yaml`, `data.json` (stores with fingerprints, which
-demonstrations are held out), `metrics.csv`, TensorBoard events and `checkpoints/`.
+episodes are held out), `metrics.csv`, TensorBoard events and `checkpoints/`. With
+`evaluate_every` a stage evaluates its agent on the held-out episodes as it learns.
 """
 
 from __future__ import annotations
@@ -39,12 +40,14 @@ def pretrain(argv: list[str]) -> None:
     if args.print_config:
         print(config.to_yaml(), end="")
         return
+    from .held_out import held_out_episodes
     from .loop import run
     from .stages import start_pretraining
 
     stores = open_distinct({"--data": args.data})["--data"]
     start, replay = start_pretraining(config, stores, args.target_task)
-    run(start, replay, config.pretrain, args.out, resume=args.resume)
+    held_out = held_out_episodes(start.data["prior"], stores)
+    run(start, replay, config.pretrain, args.out, held_out, resume=args.resume)
 
 
 def finetune(argv: list[str]) -> None:
@@ -54,6 +57,7 @@ def finetune(argv: list[str]) -> None:
     if args.print_config:
         print(_resolved_config(args, overrides).to_yaml(), end="")
         return
+    from .held_out import held_out_episodes
     from .loop import run
     from .stages import start_finetuning
 
@@ -66,7 +70,8 @@ def finetune(argv: list[str]) -> None:
     start, replay = start_finetuning(
         origin, target, prior, overrides, retarget, stores["--rollouts"]
     )
-    run(start, replay, start.config.finetune, args.out, resume=args.resume)
+    held_out = held_out_episodes([start.data["target"]], [target])
+    run(start, replay, start.config.finetune, args.out, held_out, resume=args.resume)
 
 
 def pretrain_parser(*, trains: bool = True) -> argparse.ArgumentParser:
@@ -91,6 +96,13 @@ def pretrain_parser(*, trains: bool = True) -> argparse.ArgumentParser:
         default=[],
         metavar="TASK",
         help="tasks of the second stage, which get their ids now (default: none)",
+    )
+    parser.add_argument(
+        "--holdout",
+        type=int,
+        metavar="N",
+        help="episodes of each task kept from training, to evaluate on "
+        "(default: pretrain.holdout of the configuration)",
     )
     _add_common_options(parser, "pretrain", trains=trains)
     return parser

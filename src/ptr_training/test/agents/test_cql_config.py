@@ -45,6 +45,19 @@ def test_every_form_is_accepted(terminal: str, version: str) -> None:
         ({"terminal": "end"}, r"agent.terminal is 'end'; it must be rewarded or last"),
         ({"shared_encoder": True, "independent_encoders": True}, "exclude each other"),
         ({"terminal": "last", "clamp_target": True}, r"only with agent.terminal=rewarded"),
+        (
+            {"value_loss": "c51"},
+            "agent.value_loss is 'c51'; it must be squared or hl_gauss",
+        ),
+        (
+            {"value_loss": "hl_gauss", "terminal": "last"},
+            "only with agent.terminal=rewarded",
+        ),
+        (
+            {"value_loss": "hl_gauss", "reward_scale": 0.0, "reward_shift": 0.0},
+            "every return is 0; change agent.reward_scale",
+        ),
+        ({"value_bins": 8}, "agent.value_bins is 8; it must be at least 9"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(

@@ -55,6 +55,8 @@ def toy_batch(goals: Tensor, seed: int) -> Batch:
         steps_to_reward=torch.randint(0, 20, (count,), generator=g).float(),
         last=torch.zeros(count),
         target=torch.zeros(count),
+        chunk=torch.zeros(0, 1, 7),
+        inside=torch.zeros(0, 1),
     )
 
 

@@ -95,6 +95,7 @@ DEPLOYED = {
     "flow-plan": {"name": "flow", "chunk": 4, "execute": 3, "flow_steps": 3},
     "macaw": {"name": "macaw", "tasks": 2, "transform": 4},
     "cql": {"name": "cql", "independent_encoders": True},
+    "cql-hl-gauss": {"name": "cql", "value_loss": "hl_gauss", "act": "best_of_n"},
     "cql-hybrid-best": {
         "name": "cql",
         "gripper": "auto",

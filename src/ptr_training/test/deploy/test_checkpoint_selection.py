@@ -19,8 +19,6 @@ from conftest import write_toy_store
 from ptr_training.data.batch import Sampling
 from ptr_training.data.store import EpisodeStore
 from ptr_training.deploy.checkpoint_selection import (
-    _share_above,
-    evaluate,
     held_out,
     main,
     select,
@@ -30,6 +28,7 @@ from ptr_training.errors import TrainingError
 from ptr_training.training.build import restore_agent
 from ptr_training.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from ptr_training.training.train import finetune
+from ptr_training.training.trends import evaluate
 
 TINY = {
     "network": {"encoder": "small", "latent": 16, "hidden": [16], "spatial_features": 2},
@@ -103,25 +102,6 @@ def test_the_rule_of_the_agent_decides_unless_another_is_named(ptr: Path, bc: Pa
     assert choice_of(ptr)["rule"] in (RULES["td_error"], RULES["error"])
     assert select(bc).rule == "error"
     assert set(choice_of(bc)["choices"]) == {"error"}
-
-
-def test_the_demonstrated_action_is_compared_with_those_of_other_steps() -> None:
-    """Q is the first number of an action: the largest one is above all others."""
-
-    class Module:
-        def q_values(
-            self, images: Any, proprio: Any, task: Any, actions: torch.Tensor
-        ) -> torch.Tensor:
-            return actions.permute(2, 0, 1)
-
-    actions = np.zeros((5, 7), np.float32)
-    actions[:, 0] = actions[:, 1] = [3.0, 0.0, 4.0, 1.0, 2.0]
-    share = _share_above(Module(), (None, None, None), actions, actions[:, 0])  # type: ignore[arg-type]
-    np.testing.assert_allclose(
-        share, [0.75, np.nan, 1.0, 0.25, 0.5]
-    )  # the second one rests
-    missing = _share_above(Module(), (None, None, None), actions, np.full(5, np.nan))  # type: ignore[arg-type]
-    assert np.isnan(missing).all()
 
 
 @pytest.mark.parametrize("rule", ["q_trend", "td_error"])
@@ -211,6 +191,9 @@ class FixedModule:
 
     def __init__(self, modes: torch.Tensor) -> None:
         self.modes = modes
+
+    def to(self, device: torch.device) -> FixedModule:
+        return self
 
     def eval(self) -> FixedModule:
         return self

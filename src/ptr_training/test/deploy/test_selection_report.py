@@ -23,7 +23,8 @@ from ptr_training.deploy.selection_report import (
     table,
     write_report,
 )
-from ptr_training.deploy.selection_rules import RULES, Score, Selection, Trend
+from ptr_training.deploy.selection_rules import RULES, Score, Selection
+from ptr_training.training.trends import Trend
 
 NAN = float("nan")
 EARLY = Score(50, 0.25, 0.125, 0.5, 0.1, 0.3, 10)

@@ -1,4 +1,4 @@
-"""The rules of selection: rank correlation, scores of a checkpoint, the choice at its bounds."""
+"""The rules of selection: scores of a checkpoint, the choice at its bounds."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ptr_training.deploy.selection_rules import (
     RULES,
     Score,
     Selection,
-    Trend,
     applies,
     choose,
     score,
-    spearman,
 )
+from ptr_training.training.trends import Trend
 
 NAN = float("nan")
 
@@ -39,52 +36,6 @@ def make_trend(
     heads = np.stack([q, q if other is None else other], axis=1)
     values = {"error": np.zeros(len(q)), "td_error": np.zeros(len(q)), **changes}
     return Trend("a", heads, **values)  # type: ignore[arg-type]
-
-
-# Rank correlation
-
-
-def test_correlation_is_one_for_any_rising_sequence() -> None:
-    assert spearman(np.array([0.0, 0.1, 5.0, 900.0])) == pytest.approx(1.0)
-    assert spearman(-np.arange(5.0)) == pytest.approx(-1.0)
-
-
-@pytest.mark.parametrize("values", [[1.0] * 5, [3.0, 3.0], [7.0]])
-def test_correlation_of_a_constant_sequence_is_zero(values: list[float]) -> None:
-    assert spearman(np.array(values)) == 0.0
-
-
-def test_correlation_with_a_missing_value_is_nan() -> None:
-    assert math.isnan(spearman(np.array([1.0, NAN, 3.0])))
-
-
-def test_correlation_is_that_of_the_textbook() -> None:
-    # no ties: 1 - 6 sum d^2 / (n (n^2 - 1)), ranks 2 1 4 3 against 1 2 3 4
-    expected = 1 - 6 * 4 / (4 * 15)
-    assert spearman(np.array([20.0, 10.0, 40.0, 30.0])) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("values", "ranks"),
-    [
-        ([1.0, 1.0, 2.0], [1.5, 1.5, 3.0]),
-        ([5.0, 2.0, 2.0, 2.0, 9.0], [4.0, 2.0, 2.0, 2.0, 5.0]),
-        ([3.0, 1.0, 3.0, 1.0, 0.0], [4.5, 2.5, 4.5, 2.5, 1.0]),
-    ],
-)
-def test_equal_values_share_their_mean_rank(
-    values: list[float], ranks: list[float]
-) -> None:
-    expected = np.corrcoef(ranks, np.arange(len(ranks)))[0, 1]
-    assert spearman(np.array(values)) == pytest.approx(expected)
-
-
-@given(st.lists(st.integers(-50, 50), min_size=2, max_size=30))
-def test_correlation_keeps_to_its_bounds_and_turns_with_time(values: list[int]) -> None:
-    sequence = np.array(values, float)
-    forwards, backwards = spearman(sequence), spearman(sequence[::-1])
-    assert -1.0 - 1e-12 <= forwards <= 1.0 + 1e-12
-    assert backwards == pytest.approx(-forwards, abs=1e-12)
 
 
 # Scores

@@ -33,6 +33,12 @@ AGENTS: dict[str, dict[str, Any]] = {
     "cql": {"name": "cql", "decay_steps": 6, "n_batch_actions": 2},
     "cql-phases": {"name": "cql", "shared_encoder": True, "clone_steps": 5},
     "weighted": {"name": "cql_weighted", "clone_steps": 5, "judge_steps": 5},
+    "cql-schedule": {"name": "cql", "gap": "schedule", "alpha": 2.0, "alpha_steps": 9},
+    "cql-lagrange": {"name": "cql", "gap": "lagrange", "alpha_lr": 0.1},
+    "cql-classes": {"name": "cql", "value_loss": "hl_gauss", "value_bins": 11},
+    "calql": {"name": "calql"},
+    "iql": {"name": "iql", "decay_steps": 8},
+    "flow": {"name": "flow", "chunk": 4, "execute": 1, "flow_steps": 3},
     "macaw": {"name": "macaw", "tasks": 2, "transform": 4},
     "mae": {"name": "mae", "patch": 4, "width": 24, "layers": 1, "decoder_width": 12},
 }
