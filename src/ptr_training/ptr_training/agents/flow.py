@@ -9,8 +9,10 @@ next actions together, as ACT (Zhao et al. 2023, arXiv 2304.13705) and Diffusion
 Differences from all of these: linear layers instead of a transformer or a U-Net; the network
 predicts the end of the line, from which the velocity follows (x-prediction: Salimans and Ho 2022,
 arXiv 2202.00512, section 4), because a velocity holds the noise, which so small a network would
-have to pass through; and one fixed noise at deployment instead of a new one each time, so that a
-robot does the same on the same image.
+have to pass through; the end is the mean chunk, learnt as in plain cloning, and a correction of it,
+since a network that sees most of the actions in x learns little of the image from the flow alone;
+and one fixed noise at deployment instead of a new one each time, so that a robot does the same on
+the same image.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from ptr_training.errors import TrainingError
 from ptr_training.models.config import NetworkConfig
 from ptr_training.models.layers import linear, mlp
 from ptr_training.models.policy import ACTION_SIZE, FeatureConcat
-from ptr_training.models.ranges import AT_LEAST_ONE, Range
+from ptr_training.models.ranges import AT_LEAST_ONE, NOT_NEGATIVE, Range
 
 from .agent import Metrics
 from .bc import BC, BCConfig
@@ -48,6 +50,8 @@ class FlowConfig(BCConfig):
     flow_steps: int = 8
     # noises and times drawn for every transition; its image is encoded once
     draws: int = 4
+    # of the mean's squared error beside the flow's
+    mean_weight: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,6 +69,7 @@ class FlowConfig(BCConfig):
             "execute": AT_LEAST_ONE,
             "flow_steps": AT_LEAST_ONE,
             "draws": AT_LEAST_ONE,
+            "mean_weight": NOT_NEGATIVE,
         }
 
     @property
@@ -84,8 +89,9 @@ class FlowConfig(BCConfig):
 class FlowPolicy(nn.Module):
     """Flow of a chunk x from noise at t = 0 to actions at t = 1, given an observation.
 
-    Linear layers on [latent, proprio, task id, x, t] predict where x goes. Dimensions that are
-    not learnt are 0 all the way.
+    Linear layers on [latent, proprio, task id] give features and the mean chunk m, the condition
+    of the flow; others on [features, m, x, t] give the difference from m of where x goes.
+    Dimensions that are not learnt are 0 all the way.
 
     Args:
         config: Of the agent.
@@ -102,9 +108,13 @@ class FlowPolicy(nn.Module):
         self.flow_steps = config.flow_steps
         size = config.chunk * ACTION_SIZE
         self.observation = FeatureConcat(network, data_spec, latent)
-        inputs = self.observation.size + size + TIME_FEATURES
-        self.layers = mlp((inputs, *network.hidden), network.dropout)
-        self.end = linear(network.hidden[-1], size, 0.01)
+        features = network.hidden[-1]
+        self.layers = mlp((self.observation.size, *network.hidden), network.dropout)
+        self.mean = linear(features, size, 0.01)
+        self.condition_size = features + size
+        inputs = self.condition_size + size + TIME_FEATURES
+        self.flow_layers = mlp((inputs, *network.hidden), network.dropout)
+        self.correction = linear(features, size, 0.01)
         self.active: Tensor  # (7,) 1 for the dimensions that are learnt
         self.frequencies: Tensor  # (TIME_FEATURES / 2,)
         self.noise: Tensor  # (K, 7) that a deployed policy starts from
@@ -114,34 +124,51 @@ class FlowPolicy(nn.Module):
         self.register_buffer("frequencies", math.pi * 2.0**octaves, persistent=False)
         self.register_buffer("noise", _fixed_noise(config.chunk), persistent=False)
 
-    def forward(self, observation: Tensor, chunk: Tensor, time: Tensor) -> Tensor:
+    def condition(self, latent: Tensor, proprio: Tensor, task: Tensor) -> Tensor:
+        """Return features and the mean chunk of observations, (B, C).
+
+        Args:
+            latent: Shape (B, Z).
+            proprio: Shape (B, 7).
+            task: One-hot ids, shape (B, N).
+        """
+        features = self.layers(self.observation(latent, proprio, task))
+        return torch.cat([features, self.mean(features)], -1)
+
+    def mean_of(self, condition: Tensor) -> Tensor:
+        """Return the mean chunk (…, K, 7) in a condition (…, C)."""
+        mean = condition[..., self.condition_size - self.chunk * 7 :]
+        return mean.unflatten(-1, (self.chunk, 7)) * self.active
+
+    def forward(self, condition: Tensor, chunk: Tensor, time: Tensor) -> Tensor:
         """Return the actions (…, K, 7) to which the flow carries a chunk, in expectation.
 
         Args:
-            observation: Of `FeatureConcat`, shape (…, Z + 7 + N).
+            condition: Of the observation, shape (…, C).
             chunk: x, shape (…, K, 7), 0 in the dimensions that are not learnt.
             time: t in [0, 1], shape (…).
         """
         angles = time.unsqueeze(-1) * self.frequencies
-        features = torch.cat([angles.sin(), angles.cos()], -1)
-        hidden = self.layers(torch.cat([observation, chunk.flatten(-2), features], -1))
-        return self.end(hidden).unflatten(-1, (self.chunk, 7)) * self.active
+        inputs = [condition, chunk.flatten(-2), angles.sin(), angles.cos()]
+        correction = self.correction(self.flow_layers(torch.cat(inputs, -1)))
+        correction = correction.unflatten(-1, (self.chunk, 7)) * self.active
+        return self.mean_of(condition) + correction
 
-    def integrate(self, observation: Tensor, chunk: Tensor) -> Tensor:
+    def integrate(self, condition: Tensor, chunk: Tensor) -> Tensor:
         """Return where the flow carries a chunk from t = 0 to t = 1, by Euler's method.
 
         The velocity at t is (end - x) / (1 - t).
 
         Args:
-            observation: Of `FeatureConcat`, shape (B, Z + 7 + N).
+            condition: Of the observation, shape (B, C).
             chunk: Noise, shape (B, K, 7).
 
         Returns:
             Actions, shape (B, K, 7), not clipped.
         """
         for step in range(self.flow_steps):
-            time = torch.full_like(observation[:, 0], step / self.flow_steps)
-            end = self.forward(observation, chunk, time)
+            time = torch.full_like(condition[:, 0], step / self.flow_steps)
+            end = self.forward(condition, chunk, time)
             # step size over 1 - t, both in units of the step size
             chunk = chunk + (end - chunk) / (self.flow_steps - step)
         return chunk
@@ -158,9 +185,9 @@ class FlowPolicy(nn.Module):
             The actions (B, E, 7), or (B, 7) if one is executed, in [-1, 1], and NaN of the same
             shape: there is no standard deviation.
         """
-        observation = self.observation(latent, proprio, task)
-        noise = (self.noise * self.active).expand(observation.shape[0], -1, -1)
-        actions = self.integrate(observation, noise)[:, : self.execute].clamp(-1.0, 1.0)
+        condition = self.condition(latent, proprio, task)
+        noise = (self.noise * self.active).expand(latent.shape[0], -1, -1)
+        actions = self.integrate(condition, noise)[:, : self.execute].clamp(-1.0, 1.0)
         if self.execute == 1:
             actions = actions[:, 0]
         return actions, torch.full_like(actions, float("nan"))
@@ -184,7 +211,7 @@ class Flow(BC):
 
     def _loss(self, batch: Batch, images: Tensor, task: Tensor) -> tuple[Tensor, Metrics]:
         latent = self._encode(self.encoder, images, task)
-        observation = self.policy.observation(latent, batch.proprio, task)
+        condition = self.policy.condition(latent, batch.proprio, task)
         actions, inside = batch.chunk, batch.inside
         if self.config.chunk == 1:
             actions, inside = batch.actions[:, None], torch.ones_like(batch.actions[:, :1])
@@ -193,9 +220,12 @@ class Flow(BC):
         time = self.rng.uniform(draws)
         target = (actions * self.active)[:, None]
         point = between(noise * self.active, target, time[..., None, None])
-        observation = observation[:, None].expand(-1, draws[1], -1)
-        error = self._chunk_error(self.policy(observation, point, time), target, inside)
-        return error, {"flow_error": error.detach()}
+        condition = condition[:, None]
+        mean_error = self._chunk_error(self.policy.mean_of(condition), target, inside)
+        end = self.policy(condition.expand(-1, draws[1], -1), point, time)
+        flow_error = self._chunk_error(end, target, inside)
+        loss = flow_error + self.config.mean_weight * mean_error
+        return loss, {"flow_error": flow_error.detach(), "mean_error": mean_error.detach()}
 
     def _chunk_error(self, end: Tensor, target: Tensor, inside: Tensor) -> Tensor:
         """Return the weighted squared error, of which every transition has an equal share.

@@ -41,30 +41,35 @@ def field(rate: float, constant: float, steps: int) -> FlowPolicy:
     """Return a policy of single actions whose network says that x ends at rate x + constant."""
     config = FlowConfig(chunk=1, execute=1, flow_steps=steps)
     policy = FlowPolicy(config, replace(NETWORK, hidden=(14,)), DATA_SPEC, latent=32)
-    first = policy.observation.size
+    first, layer = policy.condition_size, policy.flow_layers[0]
     with torch.no_grad():  # relu(x) - relu(-x) = x
-        policy.layers[0].weight.zero_()
-        policy.layers[0].weight[:7, first : first + 7] = torch.eye(7)
-        policy.layers[0].weight[7:, first : first + 7] = -torch.eye(7)
-        policy.end.weight.copy_(rate * torch.cat([torch.eye(7), -torch.eye(7)], 1))
-        policy.end.bias.fill_(constant)
+        layer.weight.zero_()
+        layer.weight[:7, first : first + 7] = torch.eye(7)
+        layer.weight[7:, first : first + 7] = -torch.eye(7)
+        policy.correction.weight.copy_(rate * torch.cat([torch.eye(7), -torch.eye(7)], 1))
+        policy.correction.bias.fill_(constant)
     return policy
+
+
+def integrated(policy: FlowPolicy, x: Tensor) -> Tensor:
+    """Return where the flow carries x, beside a mean of 0."""
+    with torch.no_grad():
+        return policy.integrate(torch.zeros(len(x), policy.condition_size), x)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_euler_steps_follow_straight_lines_exactly(steps: int) -> None:
     policy, x = field(0.0, 0.3, steps), torch.randn(5, 1, 7) * torch.tensor(ACTIVE)
-    found = policy.integrate(torch.randn(5, policy.observation.size), x)
-    torch.testing.assert_close(found, 0.3 * torch.tensor(ACTIVE).float().expand(5, 1, 7))
+    expected = 0.3 * torch.tensor(ACTIVE).float().expand(5, 1, 7)
+    torch.testing.assert_close(integrated(policy, x), expected)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_euler_steps_integrate_a_linear_field(steps: int) -> None:
     """Of dx/dt = (k - 1) x / (1 - t), step i of n makes x larger by 1 + (k - 1) / (n - i)."""
     policy, x = field(0.5, 0.0, steps), torch.randn(5, 1, 7) * torch.tensor(ACTIVE)
-    found = policy.integrate(torch.randn(5, policy.observation.size), x)
     factor = math.prod(1 + (0.5 - 1) / (steps - i) for i in range(steps))
-    torch.testing.assert_close(found, factor * x)
+    torch.testing.assert_close(integrated(policy, x), factor * x)
 
 
 def test_entries_after_the_end_of_an_episode_have_no_gradient() -> None:
@@ -140,10 +145,10 @@ def test_other_noises_take_the_other_way_and_never_the_middle() -> None:
     task = agent._one_hot(batch.task)
     with torch.no_grad():
         latent = agent._encode(agent.encoder, agent._augment(batch.images), task)
-        observation = agent.policy.observation(latent, batch.proprio, task)
+        condition = agent.policy.condition(latent, batch.proprio, task)
         noise = torch.randn(400, 4, 7, generator=torch.Generator().manual_seed(1))
         start = noise * agent.active
-        ends = agent.policy.integrate(observation[:1].expand(400, -1), start)[:, :, 1]
+        ends = agent.policy.integrate(condition[:1].expand(400, -1), start)[:, :, 1]
     left = ends.mean(1) < 0
     assert 0.3 < float(left.float().mean()) < 0.7
     assert float((ends.mean(1).abs() > 0.5).float().mean()) > 0.8
@@ -151,7 +156,7 @@ def test_other_noises_take_the_other_way_and_never_the_middle() -> None:
 
 def test_noise_of_a_deployed_policy_does_not_depend_on_the_seed() -> None:
     one, other = (make_agent(VALUES, seed=seed).policy for seed in (0, 1))
-    assert not torch.equal(one.end.weight, other.end.weight)
+    assert not torch.equal(one.mean.weight, other.mean.weight)
     assert torch.equal(one.noise, other.noise)
     assert one.noise.shape == (4, 7)
 
