@@ -197,7 +197,8 @@ class _Run:
                 if ended:
                     break
             if ended:
-                self._print(f"ended early at step {step} of {total}: {watch.reason}")
+                if leads:  # the others do not know the values
+                    self._print(f"ended early at step {step} of {total}: {watch.reason}")
                 return
         self._print_summary(log)
 

@@ -15,7 +15,11 @@ import yaml
 from ptr_common.cli import main
 from ptr_training.data.distributed import BatchRng, DistributedContext
 from ptr_training.errors import TrainingError
-from ptr_training.training.checkpoint import Checkpoint, load_checkpoint
+from ptr_training.training.checkpoint import (
+    Checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+)
 
 
 def free_port() -> int:
@@ -88,6 +92,25 @@ def test_two_processes_have_the_gradients_of_one(
         (tmp_path / run / "metrics.csv").read_text().splitlines() for run in ("one", "two")
     ]
     assert len(rows[0]) == len(rows[1])
+
+
+def test_two_processes_watch_themselves_and_end_together(
+    tmp_path: Path, preset_values: dict, make_store
+) -> None:
+    preset_values["agent"] |= {"clone_steps": 100, "clone_lr": 1e-30}  # nothing gets better
+    preset_values["pretrain"] = {
+        "steps": 20,
+        "holdout": 1,
+        "evaluate_every": 2,
+        "early_stop": {"metric": "error", "patience": 2},
+    }
+    preset = tmp_path / "preset.yaml"
+    preset.write_text(yaml.safe_dump(preset_values))
+    where = ["--data", str(make_store("prior")), "--out", str(tmp_path / "run")]
+    done = torchrun(2, "pretrain", "--config", str(preset), *where)
+    assert done.returncode == 0, done.stderr
+    assert "ended early at step 6 of 20" in done.stdout
+    assert list(list_checkpoints(tmp_path / "run")) == [2, 6]
 
 
 def test_batch_norm_is_refused_where_processes_share_a_batch(

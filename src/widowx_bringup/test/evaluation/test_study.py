@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
 from ptr_training.training.config import load_config
+from widowx_bringup.evaluation.results import read_results
 from widowx_bringup.evaluation.study import Study, main
 from widowx_bringup.evaluation.study_plan import StudyPlan, load_plan
 from widowx_bringup.sim import collect, rendering
@@ -145,3 +147,43 @@ def test_a_study_trains_evaluates_and_goes_on(
     assert (out / "study.png").read_bytes().startswith(b"\x89PNG")
     assert main([*arguments, "--only", "zero"]) == 0  # all there: nothing runs again
     assert "$ ptr" not in capfd.readouterr().out
+
+
+def test_a_study_with_seeds_trains_each_on_its_data_and_evaluates_all_on_the_same_scenes(
+    tmp_path: Path, stores: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = [*FEW, "agent.clone_steps=1"]
+    zero = {
+        "title": "0-shot",
+        "preset": "demo_ptr",
+        "pretrained": "ptr",
+        "stages": ["pretrain"],
+    }
+    rows = {
+        "ptr": {"title": "PTR", "preset": "demo_ptr", "settings": settings},
+        "zero": zero,
+    }
+    plan, out = tmp_path / "plan.yaml", tmp_path / "study"
+    plan.write_text(yaml.safe_dump({"rows": rows}))
+    for seed in ("4", "5"):
+        shutil.copytree(stores[1], tmp_path / f"prior{seed}")
+    data = ["--prior", str(tmp_path / "prior{seed}"), *stores[2:]]
+    few = ["--rollouts", "2", "--max-steps", "2", "--seed", "4", "--seeds", "2"]
+    arguments = [str(plan), *data, "--out", str(out), *few]
+    assert main(arguments) == 0
+    first = capfd.readouterr().out
+    scenes = set()
+    for seed in (4, 5):
+        used = json.loads((out / f"seed_{seed}/ptr/pretrain/data.json").read_text())
+        assert used["prior"][0]["path"].endswith(f"prior{seed}")
+        for name in rows:
+            rollouts = read_results(out / f"seed_{seed}" / name / "evaluation")
+            scenes.add(tuple(rollout.layout_seed for rollout in rollouts))
+    assert len(scenes) == 1
+    lines = list(csv.DictReader((out / "study.csv").open()))
+    assert [line["seed"] for line in lines] == ["4", "5", "all"] * 2
+    assert lines[2]["rollouts"] == "4"
+    assert main(arguments) == 0  # all there: nothing runs again
+    again = capfd.readouterr().out
+    assert "$ ptr" not in again
+    assert again.splitlines()[-6:] == first.splitlines()[-6:]

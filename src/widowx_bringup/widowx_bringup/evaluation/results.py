@@ -65,13 +65,13 @@ class Summary:
 
 
 def wilson_interval(
-    successes: int, trials: int, z: float = 1.959964
+    successes: float, trials: float, z: float = 1.959964
 ) -> tuple[float, float]:
     """Return the Wilson score interval of a proportion.
 
     Args:
         successes: Number of successes, 0 .. `trials`.
-        trials: Number of trials.
+        trials: Number of trials; a fraction where trials depend on each other.
         z: Normal quantile; the default gives 95 %.
 
     Returns:

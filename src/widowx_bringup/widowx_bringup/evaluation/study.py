@@ -4,17 +4,23 @@ A plan (a YAML file, or the name of one in config/studies) lists rows; see
 `study_plan.Row`. Every row runs `ptr pretrain`, `finetune`, `select`, `bundle` and `evaluate`,
 or some of them, in a folder with a log. Rows that begin from the same pre-training share it.
 Finished rows are not repeated, so that a stopped study goes on.
+
+With `--seeds` every row is trained once a seed, in `OUT/seed_K/ROW`, all are evaluated on the same
+start scenes, and the table has means and intervals over seeds and scenes (`study_seeds.py`).
+`{seed}` in `--prior` and `--target` stands for the seed, where each one has data of its own.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ptr_common.arguments import VerbParser, positive_int
 from ptr_common.arguments import seed as seed_type
@@ -22,10 +28,11 @@ from ptr_common.files import atomic_file
 from widowx_bringup.graph.run_ptr import CommandError, run_commands
 from widowx_bringup.sim.tasks import TARGET_TASK, parse_task
 
+from . import study_results, study_seeds
 from .ptr_command import ptr_command
 from .results import read_results, summarise
-from .study_plan import Row, StudyPlan, load_plan, with_needs
-from .study_results import Outcome, table, write
+from .study_plan import Row, StudyError, StudyPlan, load_plan, with_needs
+from .study_results import Outcome
 
 SCENE_SEED = 77
 """Distance of the seed of the scenes from that of the training."""
@@ -43,6 +50,7 @@ class Study:
     rollouts: int
     max_steps: int  # longest rollout [control steps]
     seed: int
+    scene_seed: int = SCENE_SEED  # of the start scenes
 
     def run_of(self, name: str) -> Path:
         """Return the run folder of a row that others build on."""
@@ -134,20 +142,33 @@ class Study:
             task=self.task,
             rollouts=self.rollouts,
             max_steps=self.max_steps,
-            seed=self.seed + SCENE_SEED,
+            seed=self.scene_seed,
             out=folder / "evaluation",
         )
 
 
-async def run(study: Study, rows: Sequence[Row], jobs: int) -> list[Outcome]:
+async def run_all(
+    studies: Sequence[Study], rows: Sequence[Row], jobs: int
+) -> list[list[Outcome]]:
+    """Carry the rows of several studies out, and return their outcomes by study.
+
+    Args:
+        studies: The studies, for example of several seeds.
+        rows: Rows, each after those it needs.
+        jobs: Number of rows that run at the same time.
+    """
+    free = asyncio.Semaphore(jobs)
+    return list(await asyncio.gather(*(run(study, rows, free) for study in studies)))
+
+
+async def run(study: Study, rows: Sequence[Row], free: asyncio.Semaphore) -> list[Outcome]:
     """Carry rows out; a failed row fails those that build on it, and no others.
 
     Args:
         study: The study.
         rows: Rows, each after those it needs.
-        jobs: Number of rows that run at the same time.
+        free: Lets as many rows run at the same time as it counts.
     """
-    free = asyncio.Semaphore(jobs)
     tasks: dict[str, asyncio.Task[Outcome]] = {}
     try:
         for row in rows:
@@ -204,7 +225,8 @@ async def _run_row(study: Study, row: Row) -> Outcome:
         summary = summarise(rollouts)[0]
         in_order = sorted(rollouts, key=lambda rollout: rollout.rollout)
         solved = tuple(rollout.success for rollout in in_order)
-    print(f"  {row.name}: {problem or f'done in {minutes:.1f} minutes'}", flush=True)
+    result = problem or f"done in {minutes:.1f} minutes"
+    print(f"  {row.name}, seed {study.seed}: {result}", flush=True)
     return Outcome(row.name, row.title, row.source, minutes, problem, step, summary, solved)
 
 
@@ -220,10 +242,14 @@ def _parser() -> VerbParser:
     parser = VerbParser("study", main.__doc__)
     parser.add_argument("plan", help="YAML file, or the name of one in config/studies")
     parser.add_argument(
-        "--prior", type=Path, required=True, help="episode store of prior data"
+        "--prior",
+        required=True,
+        help="episode store of prior data; {seed} in it stands for the seed",
     )
     parser.add_argument(
-        "--target", type=Path, required=True, help="episode store of demonstrations"
+        "--target",
+        required=True,
+        help="episode store of demonstrations; {seed} in it stands for the seed",
     )
     parser.add_argument("--task", default=TARGET_TASK, help="task of the demonstrations")
     parser.add_argument(
@@ -247,6 +273,15 @@ def _parser() -> VerbParser:
     )
     parser.add_argument("--seed", type=seed_type, default=0, help="seed of the training")
     parser.add_argument(
+        "--seeds",
+        type=seed_type,
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="train every row with several seeds: one number says how many, from --seed on; "
+        "several numbers are the seeds (default: the one of --seed)",
+    )
+    parser.add_argument(
         "--jobs", type=positive_int, default=1, help="rows that run at the same time"
     )
     return parser
@@ -255,25 +290,99 @@ def _parser() -> VerbParser:
 def main(argv: list[str]) -> int:
     """Train and evaluate methods and ablations side by side; one table of all."""
     options = _parser().parse_args(argv)
-    plan = load_plan(options.plan)
-    study = Study(
-        plan=plan,
-        prior=options.prior,
-        target=options.target,
+    rows = with_needs(load_plan(options.plan), options.only)
+    studies = _studies(options)
+    outcomes = asyncio.run(run_all(studies, rows, options.jobs))
+    about: dict[str, Any] = {"plan": options.plan, "task": studies[0].task}
+    for name in ("prior", "target", "out", "rollouts", "max_steps", "seed"):
+        about[name] = str(getattr(options, name))
+    if options.seeds:
+        about["seeds"] = [study.seed for study in studies]
+        by_seed = {study.seed: row for study, row in zip(studies, outcomes, strict=True)}
+        seeded = study_seeds.by_row(by_seed)
+        study_seeds.write(options.out, seeded, about)
+        text = study_seeds.table(seeded)
+    else:
+        study_results.write(options.out, outcomes[0], about)
+        text = study_results.table(outcomes[0])
+    print(
+        f"\n{text}\n\n"
+        f"{options.out}: study.csv, study.json, study.png; a folder with log for each row"
+    )
+    return int(any(outcome.problem for each in outcomes for outcome in each))
+
+
+def _studies(options: argparse.Namespace) -> list[Study]:
+    """Return a study for each seed, all with the same start scenes.
+
+    Raises:
+        StudyError: If a seed is named twice, or a seed has no data.
+    """
+    seeds = _seeds(options.seeds, options.seed)
+    first = Study(
+        plan=load_plan(options.plan),
+        prior=Path(options.prior),
+        target=Path(options.target),
         task=parse_task(options.task).name,
         out=options.out,
         rollouts=options.rollouts,
         max_steps=options.max_steps,
-        seed=options.seed,
+        seed=seeds[0],
+        scene_seed=seeds[0] + SCENE_SEED,
     )
-    rows = with_needs(plan, options.only)
-    outcomes = asyncio.run(run(study, rows, options.jobs))
-    about = {"plan": options.plan, "task": study.task}
-    for name in ("prior", "target", "out", "rollouts", "max_steps", "seed"):
-        about[name] = str(getattr(study, name))
-    write(study.out, outcomes, about)
-    print(
-        f"\n{table(outcomes)}\n\n"
-        f"{study.out}: study.csv, study.json, study.png; a folder with log for each row"
-    )
-    return int(any(outcome.problem for outcome in outcomes))
+    studies = []
+    for seed in seeds:
+        out = options.out / f"seed_{seed}" if options.seeds else options.out
+        study = replace(
+            first,
+            prior=_store("prior", options.prior, seed),
+            target=_store("target", options.target, seed),
+            seed=seed,
+            out=out,
+        )
+        studies.append(study)
+    return studies
+
+
+def _store(option: str, text: str, seed: int) -> Path:
+    """Return the folder of an episode store.
+
+    Args:
+        option: Name of the option that gives it.
+        text: Its path; {seed} in it stands for the seed.
+        seed: The seed.
+
+    Raises:
+        StudyError: If there is no such folder.
+    """
+    path = Path(text.replace("{seed}", str(seed)))
+    if not path.is_dir():
+        raise StudyError(
+            f"--{option} {path} is no episode store (seed {seed}); {{seed}} in a path stands for "
+            "the seed, everything else is taken as it is"
+        )
+    return path
+
+
+def _seeds(named: Sequence[int], start: int) -> list[int]:
+    """Return the seeds of a study.
+
+    Args:
+        named: Of `--seeds`: none, how many, or the seeds themselves.
+        start: Of `--seed`.
+
+    Raises:
+        StudyError: If there is none, or one is named twice.
+    """
+    if not named:
+        return [start]
+    if len(named) == 1:
+        if named[0] < 1:
+            raise StudyError(
+                f"--seeds {named[0]} is no seed at all; one number says how many, at least 1, "
+                "several are the seeds: --seeds 0 1 2"
+            )
+        return list(range(start, start + named[0]))
+    if len(set(named)) < len(named):
+        raise StudyError(f"--seeds {' '.join(map(str, named))} names a seed twice")
+    return list(named)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ptr_common.files import atomic_file
 from ptr_common.text_table import text_table
@@ -25,6 +25,25 @@ COLUMNS = ("name", "title", "source", "minutes", "step", "problem")
 
 COUNTS = ("successes", "rollouts", "rate", "low", "high")
 """Columns of study.csv that are empty without an evaluation."""
+
+
+class Interval(Protocol):
+    """A success rate with its counts and its interval."""
+
+    @property
+    def successes(self) -> int: ...
+
+    @property
+    def rollouts(self) -> int: ...
+
+    @property
+    def rate(self) -> float: ...
+
+    @property
+    def low(self) -> float: ...
+
+    @property
+    def high(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -77,7 +96,11 @@ def write(out: Path, outcomes: Sequence[Outcome], about: Mapping[str, Any]) -> N
     with atomic_file(out / "study.json") as path:
         path.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
     _write_csv(out / "study.csv", outcomes)
-    _plot(out / "study.png", outcomes)
+    drawn: list[tuple[Outcome, Interval, Sequence[float]]] = []
+    for outcome in outcomes:
+        if outcome.summary:
+            drawn.append((outcome, outcome.summary, ()))
+    draw_rows(out / "study.png", drawn, "success rate, 95 % Wilson interval")
 
 
 def _write_csv(file: Path, outcomes: Sequence[Outcome]) -> None:
@@ -91,25 +114,33 @@ def _write_csv(file: Path, outcomes: Sequence[Outcome]) -> None:
             writer.writerow(cells)
 
 
-def _plot(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Draw a bar with its interval for each row that was evaluated."""
+def draw_rows(
+    path: Path,
+    rows: Sequence[tuple[Outcome, Interval, Sequence[float]]],
+    label: str,
+) -> None:
+    """Draw a bar with its interval for each row that was evaluated.
+
+    Args:
+        path: Of the plot.
+        rows: Name and title, rate with its interval, and rates to be drawn as points.
+        label: Of the axis.
+    """
     from matplotlib.figure import Figure
 
-    evaluated = [outcome for outcome in outcomes if outcome.summary]
-    height = 0.6 + 0.28 * max(1, len(evaluated))
+    height = 0.6 + 0.28 * max(1, len(rows))
     figure = Figure(figsize=(7.0, height), layout="constrained")
     axes = figure.subplots()
-    for place, outcome in enumerate(evaluated):
-        summary = outcome.summary
-        assert summary is not None
+    for place, (outcome, interval, points) in enumerate(rows):
         colour = "tab:blue" if outcome.name == "ptr" else "0.7"
-        axes.barh(place, summary.rate, color=colour, height=0.7)
-        axes.plot([summary.low, summary.high], [place, place], color="black", lw=1.2)
-        counts = f"{summary.successes}/{summary.rollouts}"
+        axes.barh(place, interval.rate, color=colour, height=0.7)
+        axes.plot([interval.low, interval.high], [place, place], color="black", lw=1.2)
+        axes.plot(points, [place] * len(points), "o", color="tab:orange", ms=4, alpha=0.8)
+        counts = f"{interval.successes}/{interval.rollouts}"
         axes.text(1.02, place, counts, va="center", fontsize=8)
-    titles = [outcome.title for outcome in evaluated]
-    axes.set_yticks(range(len(evaluated)), titles, fontsize=8)
-    axes.set(xlim=(0, 1), xlabel="success rate, 95 % Wilson interval")
+    titles = [outcome.title for outcome, _, _ in rows]
+    axes.set_yticks(range(len(rows)), titles, fontsize=8)
+    axes.set(xlim=(0, 1), xlabel=label)
     axes.invert_yaxis()
     with atomic_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
