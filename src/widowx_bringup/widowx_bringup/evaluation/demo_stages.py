@@ -22,8 +22,6 @@ class DemoPlan:
     """Amounts of data, training and rollouts of a demonstration."""
 
     waits: float  # share of the gripper's changes before which the demonstrator waits
-    misses: float  # share of the descents on which it closes too early
-    drops: float  # share of the carries on which it opens too early
     episodes_per_task: int
     demonstrations: int  # for training; held-out ones come on top
     held_out: int
@@ -39,8 +37,6 @@ class DemoPlan:
 PLANS = {
     "full": DemoPlan(
         waits=0.9,
-        misses=0.4,
-        drops=0.4,
         episodes_per_task=50,
         demonstrations=10,
         held_out=4,
@@ -54,8 +50,6 @@ PLANS = {
     ),
     "smoke": DemoPlan(
         waits=0.9,
-        misses=0.4,
-        drops=0.4,
         episodes_per_task=2,
         demonstrations=2,
         held_out=2,
@@ -101,11 +95,10 @@ def build_stages(out: Path, task: str, seed: int, plan: DemoPlan) -> list[Stage]
         plan: Amounts.
     """
     prior, bags, target = out / "prior", out / "bags", out / "target"
-    mistakes = {"waits": plan.waits, "misses": plan.misses, "drops": plan.drops}
     collect = ptr_command(
         "collect",
         episodes_per_task=plan.episodes_per_task,
-        **mistakes,
+        waits=plan.waits,
         seed=seed,
         out=prior,
     )
@@ -117,7 +110,7 @@ def build_stages(out: Path, task: str, seed: int, plan: DemoPlan) -> list[Stage]
         real_time_factor=plan.real_time_factor,
         out=bags,
     )
-    for name, value in {**CAMERA, **mistakes}.items():
+    for name, value in {**CAMERA, "waits": plan.waits}.items():
         record.append(f"{name}:={value}")
     export = ptr_command("export", bags, command="requested", out=target)
     evaluate = ptr_command(

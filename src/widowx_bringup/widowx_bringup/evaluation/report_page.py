@@ -70,21 +70,20 @@ Its success rates say nothing about the methods.</p>
 <p>Intervals this wide separate methods only when they do not overlap;
 <code>docs/learning.md</code> gives the figures on more scenes and seeds.</p>
 
-{% if plan.misses is defined %}
+{% if plan.waits is defined %}
 <h2>What decides</h2>
 <p>The demonstrator waits 4 to 8 control steps before {{ "{:.0%}".format(plan.waits) }} of the
-times it closes or opens the gripper, in prior and target data alike, closes it too early on
-{{ "{:.0%}".format(plan.misses) }} of its descents, and lets go of the object on
-{{ "{:.0%}".format(plan.drops) }} of its ways to the container. Where the arm stands ready, most
-demonstrated steps wait, so the likelier action of a clone (<b>bc</b>) waits as well, for ever.</p>
+times it closes or opens the gripper, in prior and target data alike. Where the arm stands ready,
+most demonstrated steps wait, so the likelier action of a clone (<b>bc</b>) waits as well, for
+ever.</p>
 <p><b>ptr</b> and <b>ptr-without-q</b> are one checkpoint, and both draw the gripper.
-ptr-without-q draws it as its policy has it: it waits as long as people do, and makes their
-mistakes. In ptr the policy's probability of an open and of a closed gripper is multiplied by
-exp(Q / T), wherever the policy gives each at least
-{{ "{:.0%}".format(least_share) }}. The difference of these two rows, in successes and in steps, is
-what Q decides. Of the {{ plan.pretrain_steps + plan.finetune_steps }} updates the first
-{{ plan.clone_steps }} only clone; then the critic learns beside the policy, which goes on cloning.
-Motions are cloned throughout: Q decides the gripper alone.</p>
+ptr-without-q draws it as its policy has it, and so waits as long as people do. In ptr the policy's
+probability of an open and of a closed gripper is multiplied by exp(Q / T), wherever the policy
+gives each at least {{ "{:.0%}".format(least_share) }}. The difference of these two rows, in
+successes and in steps, is what Q decides. Of the
+{{ plan.pretrain_steps + plan.finetune_steps }} updates the first {{ plan.clone_steps }} only clone;
+then the critic learns beside the policy, which goes on cloning. Motions are cloned throughout: Q
+decides the gripper alone.</p>
 {% for plot in gripper_plots %}
 <figure><img alt="{{ plot.stem }}" src="{{ data_uri(plot) }}">
 <figcaption>Held-out demonstrations, as ptr sees them. Above: how much more return the critic
