@@ -238,10 +238,9 @@ class Agent(nn.Module, abc.ABC):
                 weights[name] = value
         self.load_state_dict(weights)
         for name, optimizer in self.optimizers.items():
-            own = [
-                {key: group[key] for key in ("lr", "capturable")}
-                for group in optimizer.param_groups
-            ]
+            own = []
+            for group in optimizer.param_groups:
+                own.append({"lr": group["lr"], "capturable": group["capturable"]})
             optimizer.load_state_dict(state["optimizers"][name])
             for group, values in zip(optimizer.param_groups, own, strict=True):
                 group.update(values)

@@ -6,7 +6,7 @@ Source: Kostrikov et al. 2021, "Offline Reinforcement Learning with Implicit Q-L
 |---|---|
 | L_V = E[L2^τ(Q̄(s, a) - V(s))], equation 5 | `expectile_loss` |
 | L_Q = E[(r + γ V(s') - Q(s, a))²], equation 6 | `_target`, `td_loss` |
-| L_π = -E[exp(β (Q̄(s, a) - V(s))) log π(a|s)], equation 7 | `advantage_weights`, `_squared_error` |
+| L_π = -E[exp(β (Q̄(s, a) - V(s))) log π(a|s)], equ. 7 | `advantage_weights`, `_squared_error` |
 
 Q̄ is the lower head of the target critic. The Gaussian has a fixed width here, so that its
 log density is the squared error of its mode to the demonstrated action; a binary gripper has the

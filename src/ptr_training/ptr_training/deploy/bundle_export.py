@@ -81,6 +81,17 @@ def make_parser() -> argparse.ArgumentParser:
         help="of the programs: torch.export, which every backend but one runs, "
         "or TorchScript (default: %(default)s)",
     )
+    _add_acting_options(parser)
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace an existing bundle (default: off, it is refused)",
+    )
+    return parser
+
+
+def _add_acting_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of how an agent with a critic acts."""
     parser.add_argument(
         "--act",
         choices=("mode", "best_of_n"),
@@ -106,12 +117,6 @@ def make_parser() -> argparse.ArgumentParser:
         help="best_of_n draws the gripper by p exp(min Q / T) "
         "(default: agent.gripper_temperature of the run)",
     )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace an existing bundle (default: off, it is refused)",
-    )
-    return parser
 
 
 def acting_by(checkpoint: Checkpoint, **changes: object) -> Checkpoint:
@@ -126,10 +131,8 @@ def acting_by(checkpoint: Checkpoint, **changes: object) -> Checkpoint:
     """
     from ptr_training.training.config import override
 
-    overrides = []
-    for name, value in changes.items():
-        if value is not None:
-            overrides.append(f"agent.{name}={str(value).lower()}")
+    known = {name: value for name, value in changes.items() if value is not None}
+    overrides = [f"agent.{name}={str(value).lower()}" for name, value in known.items()]
     if not overrides:
         return checkpoint
     if not hasattr(checkpoint.config.agent, "act"):

@@ -94,8 +94,7 @@ def start_finetuning(
     carry over.
 
     Args:
-        origin: Pre-trained checkpoint, or the configuration of an agent to train from
-            scratch.
+        origin: Pre-trained checkpoint, or the configuration of an agent to train from scratch.
         target: Demonstrations; some are held out.
         prior: Data mixed in.
         overrides: Changes to the configuration of the checkpoint.
@@ -105,25 +104,20 @@ def start_finetuning(
     """
     retarget = retarget or {}
     info = check_alike([target, *prior, *rollouts])
-    saved = None
     if isinstance(origin, Path):
         saved = _load_origin(origin, overrides, target)
-    config = saved.config if saved else origin
-    assert isinstance(config, Config)
-    task_ids = (
-        saved.task_ids if saved else _ids_from_scratch(config, prior, target, retarget)
-    )
+        config, task_ids = saved.config, saved.task_ids
+    else:
+        saved, config = None, origin
+        task_ids = _ids_from_scratch(config, prior, target, retarget)
     _warn_of_likely_mistakes(saved, target, prior, retarget)
     _assign_ids(task_ids, target, prior, retarget)
     split = split_episodes(target, config.finetune.holdout, config.seed)
     data = _describe_finetuning(config, origin, target, prior, split)
-    if rollouts:
-        data["rollouts"] = [describe_source(store) for store in rollouts]
+    data |= _describe_rollouts(rollouts)
     prior_parts = _transitions(config, prior, task_ids)
-    target_parts = [
-        _target_transitions(config, target, task_ids, split[0]),
-        *_rollout_transitions(config, rollouts, target, task_ids),
-    ]
+    target_parts = [_target_transitions(config, target, task_ids, split[0])]
+    target_parts += _rollout_transitions(config, rollouts, target, task_ids)
     parts = [*prior_parts, *target_parts]
     _check_failures(config, parts)
     if saved:
@@ -227,6 +221,13 @@ def _describe_finetuning(
         "from": str(origin.resolve()) if isinstance(origin, Path) else None,
         **_weights_record(config),
     }
+
+
+def _describe_rollouts(rollouts: Sequence[EpisodeStore]) -> dict[str, Any]:
+    """Return what a run records of rollouts; empty without any."""
+    if not rollouts:
+        return {}
+    return {"rollouts": [describe_source(store) for store in rollouts]}
 
 
 def _new_agent_state(

@@ -31,19 +31,24 @@ class Interval(Protocol):
     """A success rate with its counts and its interval."""
 
     @property
-    def successes(self) -> int: ...
+    def successes(self) -> int:
+        """Rollouts that succeeded."""
 
     @property
-    def rollouts(self) -> int: ...
+    def rollouts(self) -> int:
+        """All of them."""
 
     @property
-    def rate(self) -> float: ...
+    def rate(self) -> float:
+        """Their share."""
 
     @property
-    def low(self) -> float: ...
+    def low(self) -> float:
+        """Lower end of the 95 % interval."""
 
     @property
-    def high(self) -> float: ...
+    def high(self) -> float:
+        """Its upper end."""
 
 
 @dataclass(frozen=True)
