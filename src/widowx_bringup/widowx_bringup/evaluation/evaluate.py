@@ -210,7 +210,7 @@ def _parser() -> VerbParser:
         "--keep-episodes",
         action="store_true",
         help="also write each policy's rollouts as an episode store, episodes/NAME, "
-        "for `ptr finetune --rollouts`",
+        "for `ptr finetune --rollouts` (default: off)",
     )
     parser.add_argument(
         "--real-time-factor",
