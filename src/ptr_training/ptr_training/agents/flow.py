@@ -9,10 +9,10 @@ next actions together, as ACT (Zhao et al. 2023, arXiv 2304.13705) and Diffusion
 Differences from all of these: linear layers instead of a transformer or a U-Net; the network
 predicts the end of the line, from which the velocity follows (x-prediction: Salimans and Ho 2022,
 arXiv 2202.00512, section 4), because a velocity holds the noise, which so small a network would
-have to pass through; the end is the mean chunk, learnt as in plain cloning, and a correction of it,
-since a network that sees most of the actions in x learns little of the image from the flow alone;
-and one fixed noise at deployment instead of a new one each time, so that a robot does the same on
-the same image.
+have to pass through; the encoder learns by plain cloning of the next action, since from the flow
+alone it learnt too little of where objects are (such insulation: Driess et al. 2025, arXiv
+2505.23705); and one fixed noise at deployment instead of a new one each time, so that a robot does
+the same on the same image.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ptr_training.errors import TrainingError
 from ptr_training.models.config import NetworkConfig
 from ptr_training.models.layers import linear, mlp
 from ptr_training.models.policy import ACTION_SIZE, FeatureConcat
-from ptr_training.models.ranges import AT_LEAST_ONE, NOT_NEGATIVE, Range
+from ptr_training.models.ranges import AT_LEAST_ONE, Range
 
 from .agent import Metrics
 from .bc import BC, BCConfig
@@ -50,8 +50,6 @@ class FlowConfig(BCConfig):
     flow_steps: int = 8
     # noises and times drawn for every transition; its image is encoded once
     draws: int = 4
-    # of the mean's squared error beside the flow's
-    mean_weight: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,7 +67,6 @@ class FlowConfig(BCConfig):
             "execute": AT_LEAST_ONE,
             "flow_steps": AT_LEAST_ONE,
             "draws": AT_LEAST_ONE,
-            "mean_weight": NOT_NEGATIVE,
         }
 
     @property
@@ -89,9 +86,9 @@ class FlowConfig(BCConfig):
 class FlowPolicy(nn.Module):
     """Flow of a chunk x from noise at t = 0 to actions at t = 1, given an observation.
 
-    Linear layers on [latent, proprio, task id] give features and the mean chunk m, the condition
-    of the flow; others on [features, m, x, t] give the difference from m of where x goes.
-    Dimensions that are not learnt are 0 all the way.
+    Linear layers on [latent, proprio, task id] give a mean m of the next action, as in cloning;
+    others on [latent, proprio, task id, m, x, t] give where x goes. Dimensions that are not learnt
+    are 0 all the way.
 
     Args:
         config: Of the agent.
@@ -108,13 +105,12 @@ class FlowPolicy(nn.Module):
         self.flow_steps = config.flow_steps
         size = config.chunk * ACTION_SIZE
         self.observation = FeatureConcat(network, data_spec, latent)
-        features = network.hidden[-1]
         self.layers = mlp((self.observation.size, *network.hidden), network.dropout)
-        self.mean = linear(features, size, 0.01)
-        self.condition_size = features + size
+        self.mean = linear(network.hidden[-1], ACTION_SIZE, 0.01)
+        self.condition_size = self.observation.size + ACTION_SIZE
         inputs = self.condition_size + size + TIME_FEATURES
         self.flow_layers = mlp((inputs, *network.hidden), network.dropout)
-        self.correction = linear(features, size, 0.01)
+        self.end = linear(network.hidden[-1], size, 0.01)
         self.active: Tensor  # (7,) 1 for the dimensions that are learnt
         self.frequencies: Tensor  # (TIME_FEATURES / 2,)
         self.noise: Tensor  # (K, 7) that a deployed policy starts from
@@ -125,20 +121,15 @@ class FlowPolicy(nn.Module):
         self.register_buffer("noise", _fixed_noise(config.chunk), persistent=False)
 
     def condition(self, latent: Tensor, proprio: Tensor, task: Tensor) -> Tensor:
-        """Return features and the mean chunk of observations, (B, C).
+        """Return [latent, proprio, task id, mean of the next action], (B, C).
 
         Args:
             latent: Shape (B, Z).
             proprio: Shape (B, 7).
             task: One-hot ids, shape (B, N).
         """
-        features = self.layers(self.observation(latent, proprio, task))
-        return torch.cat([features, self.mean(features)], -1)
-
-    def mean_of(self, condition: Tensor) -> Tensor:
-        """Return the mean chunk (…, K, 7) in a condition (…, C)."""
-        mean = condition[..., self.condition_size - self.chunk * 7 :]
-        return mean.unflatten(-1, (self.chunk, 7)) * self.active
+        observation = self.observation(latent, proprio, task)
+        return torch.cat([observation, self.mean(self.layers(observation))], -1)
 
     def forward(self, condition: Tensor, chunk: Tensor, time: Tensor) -> Tensor:
         """Return the actions (…, K, 7) to which the flow carries a chunk, in expectation.
@@ -150,9 +141,8 @@ class FlowPolicy(nn.Module):
         """
         angles = time.unsqueeze(-1) * self.frequencies
         inputs = [condition, chunk.flatten(-2), angles.sin(), angles.cos()]
-        correction = self.correction(self.flow_layers(torch.cat(inputs, -1)))
-        correction = correction.unflatten(-1, (self.chunk, 7)) * self.active
-        return self.mean_of(condition) + correction
+        end = self.end(self.flow_layers(torch.cat(inputs, -1)))
+        return end.unflatten(-1, (self.chunk, 7)) * self.active
 
     def integrate(self, condition: Tensor, chunk: Tensor) -> Tensor:
         """Return where the flow carries a chunk from t = 0 to t = 1, by Euler's method.
@@ -194,9 +184,11 @@ class FlowPolicy(nn.Module):
 
 
 class Flow(BC):
-    """Squared error of the line's end at drawn noises and times; the rest is behaviour cloning.
+    """Behaviour cloning, and beside it a flow that learns from what the clone's encoder sees.
 
-    It is (1 - t)^2 times that of the velocity, and so bounded, with the same minimiser.
+    The flow's loss is the squared error of the line's end at drawn noises and times. It is
+    (1 - t)^2 times that of the velocity, and so bounded, with the same minimiser. It passes no
+    gradient to the encoder.
     Entries of a chunk after the end of its episode have no error. Repeating the last action
     there, as Diffusion Policy does with absolute poses, would teach steps relative to the present
     pose that nobody demonstrated.
@@ -220,12 +212,11 @@ class Flow(BC):
         time = self.rng.uniform(draws)
         target = (actions * self.active)[:, None]
         point = between(noise * self.active, target, time[..., None, None])
-        condition = condition[:, None]
-        mean_error = self._chunk_error(self.policy.mean_of(condition), target, inside)
-        end = self.policy(condition.expand(-1, draws[1], -1), point, time)
+        end = self.policy(condition.detach()[:, None].expand(-1, draws[1], -1), point, time)
         flow_error = self._chunk_error(end, target, inside)
-        loss = flow_error + self.config.mean_weight * mean_error
-        return loss, {"flow_error": flow_error.detach(), "mean_error": mean_error.detach()}
+        bc_error = self._imitation_error(condition[:, -ACTION_SIZE:], batch)
+        metrics = {"flow_error": flow_error.detach(), "bc_error": bc_error.detach()}
+        return flow_error + bc_error, metrics
 
     def _chunk_error(self, end: Tensor, target: Tensor, inside: Tensor) -> Tensor:
         """Return the weighted squared error, of which every transition has an equal share.
