@@ -43,9 +43,9 @@ class FlowConfig(BCConfig):
     """Hyper-parameters beside those of cloning."""
 
     # actions that are predicted together
-    chunk: int = 16
+    chunk: int = 8
     # of these are executed before the next prediction, which sees none of the images between
-    execute: int = 8
+    execute: int = 4
     # Euler steps from noise to actions
     flow_steps: int = 8
     # noises and times drawn for every transition; its image is encoded once
