@@ -57,12 +57,13 @@ class CQLConfig(CriticConfig):
     # what stops it. free: nothing, the official form; floor: Q of a policy's action counts as at
     # least the return that was earned from s on (Cal-QL, Nakamoto et al. 2023; departure here);
     # lagrange: α is learnt, from `alpha` on, so that the gap stays at a target (Kumar et al. 2020,
-    # appendix; departure here); schedule: departure: α changes linearly, by measurements of
-    # ours (docs/learning.md)
+    # appendix; departure here); schedule: departure: α changes linearly, since one that is right
+    # at first is too large later (docs/learning.md)
     gap: str = "free"
     # floor: so much below the return
     floor_margin: float = 0.0
-    # lagrange: mean over heads of the gap; zero values have ln(actions) + dimensions x ln 2
+    # lagrange: the gap to keep, a mean over heads; where all Q and log π are 0, as many actions as
+    # by default have a gap of 6.2
     gap_target: float = 5.0
     # lagrange: learning rate of log α
     alpha_lr: float = 3e-4
