@@ -115,7 +115,10 @@ class Selection:
         if self.rule == "error":
             return ""
         if best.problem:
-            return f"no evidence: {best.problem}; the smallest held-out error is taken"
+            return (
+                f"no evidence: {best.problem}; the smallest held-out error of those with at least "
+                "half of the steps is taken"
+            )
         if np.isnan(best.standard_error):
             return "no evidence: of one held-out demonstration the error is not known"
         if best.spearman < 2.0 * best.standard_error:
