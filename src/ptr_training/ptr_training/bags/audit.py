@@ -46,8 +46,8 @@ def audit_topics(bag: Bag, streams: Mapping[str, Stream]) -> dict[str, dict[str,
                 f"{bag.path}: {topic}: the counts {counts} do not add up to {total} messages"
             )
         topics[topic] = {"type": type_name, "messages": total, "fates": counts}
-        if stream is not None and stream.unstamped:
-            topics[topic]["without stamp"] = stream.unstamped
+        if stream is not None and stream.unstamped.any():
+            topics[topic]["without stamp"] = int(stream.unstamped.sum())
     return topics
 
 

@@ -4,8 +4,10 @@
 
 How messages become steps (arithmetic in `alignment.py`):
 
-- *Clock.* Header stamps count, never the order of arrival. A message without a stamp takes
-  its log time.
+- *Clock.* Header stamps count. A message without a stamp takes its log time, or is left out
+  where log times are of another clock. `clock.py` decides whether the stamps of an episode
+  may be believed: in the order of the file those of a topic do not step back, and at its
+  arrival no message is stamped ahead of the arm's clock, nor most of a topic behind it.
 - *Camera latency.* Where the bag, or the user, gives a camera latency, it is subtracted from
   the stamps of the images and from the image stamps in commands: from then on they are
   times of exposure.
@@ -23,8 +25,8 @@ How messages become steps (arithmetic in `alignment.py`):
 - *Last observation*: the newest one within a period after the last step's and not after the
   end event. Last commands that no new image follows are dropped.
 - *Age.* An observation may be 0.4 s old. Commands from before the first one are dropped; an
-  episode with such a hole in its middle is refused as a whole, because a transition across
-  it never happened.
+  episode with a longer hole in its images or states is refused as a whole, because a
+  transition across it never happened; so is one in which commands pause for an hour.
 - *Executed* commands belong to the request that answers the same image, or without one to
   the request they follow within a period. Where the arm executed nothing it stayed.
 """
@@ -43,6 +45,7 @@ from ptr_training.data.episode import Episode
 
 from .alignment import AlignmentError, Steps, align
 from .audit import audit_topics
+from .clock import mark_untimed, why_interrupted, why_wrong
 from .mcap_reader import BagError
 from .observations import NO_OBSERVATIONS, Observations, decode_observations
 from .reader import Bag
@@ -98,6 +101,7 @@ def read_episodes(path: Path, options: ReadOptions) -> BagEpisodes:
             camera_latency=options.camera_latency,
             command=options.command,
         )
+        mark_untimed(streams)
         spans = split(streams, task=options.task, outcome=options.outcome)
         selections = select(streams, spans)
         alignments, observations = _align_readable(streams, selections, options)
@@ -147,6 +151,8 @@ def align_span(streams: BagStreams, selection: Selection) -> Alignment:
     """
     if selection.span.discarded:
         return Alignment(selection, None)
+    if reason := why_wrong(streams, selection.span):
+        return Alignment(selection, None, reason)
     images = streams.images.readable()
     states = streams.states.readable()
     try:
@@ -159,7 +165,10 @@ def align_span(streams: BagStreams, selection: Selection) -> Alignment:
     except AlignmentError as error:
         return Alignment(selection, None, str(error))
 
-    return Alignment(selection, steps.renumbered(images, states))
+    steps = steps.renumbered(images, states)
+    if reason := why_interrupted(streams, steps):
+        return Alignment(selection, None, reason)
+    return Alignment(selection, steps)
 
 
 def settle(streams: BagStreams, alignments: Sequence[Alignment]) -> None:

@@ -26,6 +26,8 @@ class Span:
     task: str
     start_ns: int  # stamp of the START event; 0 in a bag without events
     end_ns: int = FOREVER  # stamp of the event that ended it
+    start_log: int = 0  # log times of these events [ns]
+    end_log: int = FOREVER
     outcome: str = ""  # success, failure, stop, interrupted
     text: str = ""  # of the START event
     discarded: bool = False
@@ -69,22 +71,24 @@ def split(streams: BagStreams, *, task: str, outcome: str) -> list[Span]:
 
     spans: list[Span] = []
     running: Span | None = None
-    for index in events.readable().tolist():
+    for index in range(len(events.stamps)):  # in the order of the recording: causes first
         event = streams.decode(events, index)
         if event is None:
             continue
-        stamp = int(events.stamps[index])
+        stamp, log = int(events.stamps[index]), int(events.logs[index])
         is_running = running is not None and running.id == event.episode_id
         status = MessageStatus.USED
         if event.event == START and is_running:
             status = MessageStatus.DUPLICATE
         elif event.event == START:
             if running is not None:
-                spans.append(replace(running, end_ns=stamp, outcome="stop"))
+                spans.append(replace(running, end_ns=stamp, end_log=log, outcome="stop"))
             event_task = _task(streams.bag, event.task, task)
-            running = Span(event.episode_id, event_task, stamp, text=event.text)
+            running = Span(
+                event.episode_id, event_task, stamp, start_log=log, text=event.text
+            )
         elif running is not None and is_running:
-            spans.append(_ended(running, stamp, event.event))
+            spans.append(_ended(replace(running, end_log=log), stamp, event.event))
             running = None
         else:
             status = MessageStatus.UNMATCHED

@@ -109,17 +109,19 @@ def read_streams(
 class _LoadedTopic:
     """The messages of one topic while a bag is read."""
 
-    stamps: list[int] = field(default_factory=list)  # [ns]
+    stamps: list[int] = field(default_factory=list)  # [ns], 0 for none
+    logs: list[int] = field(default_factory=list)  # [ns]
     payloads: list[bytes | memoryview] = field(default_factory=list)
     damaged: list[int] = field(default_factory=list)  # indices without a readable header
-    unstamped: int = 0
 
     def stream(self, topic: str, type_name: str) -> Stream:
         """Return the messages as a stream; none is part of an episode yet."""
         status = np.full(len(self.stamps), MessageStatus.OUTSIDE_EPISODE, np.int8)
         status[self.damaged] = MessageStatus.UNDECODABLE
-        stamps = np.array(self.stamps, np.int64)
-        return Stream(topic, type_name, stamps, self.payloads, status, self.unstamped)
+        stamps, logs = np.array(self.stamps, np.int64), np.array(self.logs, np.int64)
+        unstamped = stamps == 0
+        stamps[unstamped] = logs[unstamped]
+        return Stream(topic, type_name, stamps, logs, unstamped, self.payloads, status)
 
 
 def _load(bag: Bag, topics: list[str], image_topic: str) -> dict[str, Stream]:
@@ -144,9 +146,8 @@ def _load(bag: Bag, topics: list[str], image_topic: str) -> dict[str, Stream]:
         except CdrError:
             stamp = 0
             messages.damaged.append(len(messages.stamps))
-        if not stamp:
-            messages.unstamped += 1
-        messages.stamps.append(stamp or log_time)
+        messages.stamps.append(stamp)
+        messages.logs.append(log_time)
         if topic != image_topic:
             messages.payloads.append(data)
 
