@@ -9,7 +9,7 @@ from typing import Any
 from ptr_common.images import IMAGE_TYPES
 from ptr_common.topics import TOPIC_DIAGNOSTICS, TOPIC_JOINT_STATES, TOPIC_POLICY_STATE
 
-from .mcap_reader import BagError
+from .errors import BagError
 from .reader import Bag
 from .streams import MessageStatus, Stream
 
@@ -29,7 +29,8 @@ def audit_topics(bag: Bag, streams: Mapping[str, Stream]) -> dict[str, dict[str,
 
     Returns:
         Per topic `type`, `messages`, `fates` (label of a status to its number of messages),
-        and `without stamp` where some messages had none.
+        `without stamp` where some messages had none, and `unreadable` with the reason where
+        none can be read.
 
     Raises:
         BagError: If the counts of a topic do not add up to its messages.
@@ -46,6 +47,8 @@ def audit_topics(bag: Bag, streams: Mapping[str, Stream]) -> dict[str, dict[str,
                 f"{bag.path}: {topic}: the counts {counts} do not add up to {total} messages"
             )
         topics[topic] = {"type": type_name, "messages": total, "fates": counts}
+        if topic in bag.unreadable:
+            topics[topic]["unreadable"] = bag.unreadable[topic]
         if stream is not None and stream.unstamped.any():
             topics[topic]["without stamp"] = int(stream.unstamped.sum())
     return topics

@@ -46,7 +46,7 @@ from ptr_training.data.episode import Episode
 from .alignment import AlignmentError, Steps, align
 from .audit import audit_topics
 from .clock import mark_untimed, why_interrupted, why_wrong
-from .mcap_reader import BagError
+from .errors import BagError
 from .observations import NO_OBSERVATIONS, Observations, decode_observations
 from .reader import Bag
 from .segments import Selection, select, split
@@ -64,7 +64,7 @@ class ReadOptions:
     command: str = "executed"  # which command will be learnt from
     task: str = ""  # of bags that do not name it
     outcome: str = "success"  # of bags without episode events
-    check_crc: bool = False
+    check_crc: bool = True  # compare all chunks with their checksums
     threads: int = 1  # that decode and resize images
 
 

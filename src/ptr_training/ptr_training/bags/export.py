@@ -25,7 +25,7 @@ from ptr_training.data.episode import DatasetInfo, EpisodeWriter, StoreError
 from ptr_training.data.workers import WorkerPool, in_order
 
 from .episodes_from_bag import BagEpisodes, ReadOptions, read_episodes
-from .mcap_reader import BagError
+from .errors import BagError
 
 THREADS = 4
 """Bags read at a time in one process: each holds the interpreter's lock a quarter of the time."""
@@ -97,8 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_bag_options(parser)
     parser.add_argument(
         "--check-crc",
-        action="store_true",
-        help="verify the checksums of all chunks (slower) [no]",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="verify the checksums of all chunks [yes]",
     )
     parser.add_argument(
         "--workers", type=int, default=0, help="processes [as many as are worth it]"

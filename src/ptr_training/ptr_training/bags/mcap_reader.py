@@ -10,25 +10,19 @@ import hashlib
 import io
 import mmap
 import struct
-import sys
 import zlib
 from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import lz4.frame
 from mcap import records
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 
-from ptr_training.errors import TrainingError
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from .errors import BagError
+from .unpacking import unpack
 
 MAGIC = b"\x89MCAP0\r\n"
 _RECORD = struct.Struct("<BQ")  # opcode, length of the body
@@ -36,10 +30,6 @@ _RECORD = struct.Struct("<BQ")  # opcode, length of the body
 _CHUNK = struct.Struct("<QQQII")
 _MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
 _FOOTER_BYTES = _RECORD.size + 20
-
-
-class BagError(TrainingError):
-    """A recording is missing, damaged, or holds something that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +41,7 @@ class Channel:
     definition_format: str  # ros2msg or ros2idl
     definition: str
     metadata: dict[str, str]
+    problem: str = ""  # why its messages cannot be read; the type is then empty
 
 
 @dataclass
@@ -82,6 +73,7 @@ class McapFile:
     ) -> None:
         self.path = path
         self._check_crc = check_crc or salvage
+        self._verified: set[int] = set()  # chunks that match their CRC-32
         self._salvage = salvage
         self._map = _map_file(path)
         self._view = memoryview(self._map)
@@ -205,14 +197,16 @@ class McapFile:
         compression = name.decode("utf-8", "replace")
         data = self._view[payload:end]
         if compression:
-            data = memoryview(_decompress(compression, data, where))
+            data = memoryview(unpack(compression, data, size, where))
         if len(data) != size:
             raise BagError(
                 f"{where} has {len(data)} bytes, its header says {size}; the file is damaged"
             )
 
-        if self._check_crc and crc and zlib.crc32(data) != crc:
-            raise BagError(f"{where}: checksum does not match; the file is damaged")
+        if self._check_crc and crc and start not in self._verified:
+            if zlib.crc32(data) != crc:
+                raise BagError(f"{where}: checksum does not match; the file is damaged")
+            self._verified.add(start)
         return data
 
     def _read_summary(self) -> _Contents | None:
@@ -286,20 +280,22 @@ class McapFile:
             ) from error
 
     def _describe(self, channel: records.Channel) -> Channel:
-        """Return a channel with its type; raises BagError if that is unknown or not CDR.
+        """Return a channel with its type, or with the reason why it cannot be read.
 
         Args:
             channel: As the file describes it.
         """
-        if channel.message_encoding != "cdr":
-            raise BagError(
-                f"{self.path}: topic {channel.topic} is encoded as "
-                f"{channel.message_encoding!r}; only 'cdr' can be read"
-            )
-
         schema = self._contents.schemas.get(channel.schema_id)
-        if schema is None:
-            raise BagError(f"{self.path}: topic {channel.topic} has no schema")
+        problem = ""
+        if channel.message_encoding != "cdr":
+            problem = f"it is encoded as {channel.message_encoding!r}, expected 'cdr'"
+        elif schema is None:
+            problem = (
+                "it has no schema: the shell that recorded had not sourced the package of "
+                "its type"
+            )
+        if schema is None or problem:
+            return Channel(channel.topic, "", "", "", channel.metadata, problem)
         return Channel(
             channel.topic,
             schema.name,
@@ -351,28 +347,6 @@ def _map_file(path: Path) -> mmap.mmap:
         raise BagError(f"{path} does not exist") from error
     except ValueError as error:
         raise BagError(f"{path} is empty") from error
-
-
-def _decompress(compression: str, data: memoryview, where: str) -> bytes:
-    """Return the contents of a chunk; raises BagError if they are damaged.
-
-    Args:
-        compression: Name of the compression.
-        data: Compressed bytes.
-        where: Place of the chunk, for the message of an error.
-    """
-    try:
-        if compression == "zstd":
-            return zstd.decompress(data)
-        if compression == "lz4":
-            return lz4.frame.decompress(data)
-    except (zstd.ZstdError, RuntimeError) as error:
-        raise BagError(
-            f"{where} cannot be decompressed ({compression}): {error}"
-        ) from error
-    raise BagError(
-        f"{where} is compressed with {compression!r}; readable: zstd, lz4 or none"
-    )
 
 
 def _stream(body: memoryview) -> ReadDataStream:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .alignment import PERIOD_NS, Commands, match_executed
-from .mcap_reader import BagError
+from .errors import BagError
 from .reader import Bag
 from .streams import MessageStatus, Stream
 from .topics import BagStreams

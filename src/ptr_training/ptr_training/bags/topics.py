@@ -19,7 +19,7 @@ from ptr_common.topics import (
     TOPIC_EXECUTED,
 )
 
-from .mcap_reader import BagError
+from .errors import BagError
 from .reader import Bag, DecodeError
 from .streams import MessageStatus, Stream
 
@@ -199,6 +199,8 @@ def _known_topics(bag: Bag, prefix: str, command: str) -> list[str]:
         topic = prefix + name
         if not bag.counts[topic]:
             continue
+        if topic in bag.unreadable:
+            raise BagError(f"{bag.path}: {topic} cannot be read: {bag.unreadable[topic]}")
         if bag.types[topic] != expected:
             raise BagError(
                 f"{bag.path}: {topic} is a {bag.types[topic]}, expected {expected}"

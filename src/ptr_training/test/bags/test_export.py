@@ -22,7 +22,7 @@ from scripted_bags import (
 from ptr_common import cli
 from ptr_common.errors import PtrError
 from ptr_training.bags import export as bag_export
-from ptr_training.bags.mcap_reader import BagError
+from ptr_training.bags.errors import BagError
 from ptr_training.data.store import EpisodeStore
 
 

@@ -26,7 +26,7 @@ from scripted_bags import (
 
 from ptr_common.images import resize_area
 from ptr_training.bags.episodes_from_bag import read_episodes
-from ptr_training.bags.mcap_reader import BagError
+from ptr_training.bags.errors import BagError
 
 
 def test_compressed_images_are_decoded(tmp_path: Path, script: Script) -> None:

@@ -21,7 +21,7 @@ from scripted_bags import (
 )
 
 from ptr_training.bags.episodes_from_bag import ReadOptions, read_episodes
-from ptr_training.bags.mcap_reader import BagError
+from ptr_training.bags.errors import BagError
 
 
 def test_several_episodes_are_split_by_their_events(tmp_path: Path, script: Script) -> None:

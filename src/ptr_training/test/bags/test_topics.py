@@ -24,7 +24,7 @@ from scripted_bags import (
 
 from ptr_common.images import resize_area
 from ptr_training.bags.episodes_from_bag import ReadOptions, read_episodes
-from ptr_training.bags.mcap_reader import BagError
+from ptr_training.bags.errors import BagError
 
 
 def late(script: Script, latency: int) -> Script:
