@@ -12,6 +12,7 @@ from ptr_common.topics import TOPIC_DIAGNOSTICS, TOPIC_JOINT_STATES, TOPIC_POLIC
 from .errors import BagError
 from .reader import Bag
 from .streams import MessageStatus, Stream
+from .topics import base_and_transport
 
 _NOT_NEEDED = re.compile(
     rf"(^|/)({TOPIC_JOINT_STATES}|{TOPIC_POLICY_STATE}|{TOPIC_DIAGNOSTICS[1:]}"
@@ -39,7 +40,7 @@ def audit_topics(bag: Bag, streams: Mapping[str, Stream]) -> dict[str, dict[str,
     for topic, type_name in bag.types.items():
         total = bag.counts[topic]
         stream = streams.get(topic)
-        counts = {_status_of(topic, type_name).label: total} if total else {}
+        counts = {_status_of(topic, bag.types).label: total} if total else {}
         if stream is not None:
             counts = _counts_of(stream)
         if sum(counts.values()) != total:
@@ -64,14 +65,17 @@ def _counts_of(stream: Stream) -> dict[str, int]:
     return counts
 
 
-def _status_of(topic: str, type_name: str) -> MessageStatus:
+def _status_of(topic: str, types: Mapping[str, str]) -> MessageStatus:
     """Return the status of all messages of a topic that no episode is made of.
 
     Args:
         topic: Full name of the topic.
-        type_name: Type of its messages.
+        types: Type of the messages of all topics.
     """
-    if type_name in IMAGE_TYPES:
+    base, transport = base_and_transport(topic)
+    if transport and types.get(base) in IMAGE_TYPES:
+        return MessageStatus.NOT_NEEDED  # the same images in another form
+    if types[topic] in IMAGE_TYPES:
         return MessageStatus.OTHER_CAMERA
     if _NOT_NEEDED.search(topic):
         return MessageStatus.NOT_NEEDED

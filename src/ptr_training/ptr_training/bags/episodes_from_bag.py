@@ -12,8 +12,8 @@ How messages become steps (arithmetic in `alignment.py`):
   the stamps of the images and from the image stamps in commands: from then on they are
   times of exposure.
 - *Episodes* span from a START event to the next event of the same id. A START while
-  another episode runs ends that one with outcome `stop`. A bag without events is one
-  episode.
+  another episode runs ends that one with outcome `stop`. A bag without a topic of events is
+  one episode; one with the topic but no START only if its outcome is said.
 - *Steps.* Where commands come at the control rate or slower, each command is one step. Its
   observation is the newest image and the newest arm state that are not later than the image
   the command answers (`observation_stamp`); without one, not later than the command. After
@@ -49,7 +49,7 @@ from .clock import mark_untimed, why_interrupted, why_wrong
 from .errors import BagError
 from .observations import NO_OBSERVATIONS, Observations, decode_observations
 from .reader import Bag
-from .segments import Selection, select, split
+from .segments import Selection, select, split, why_no_episode
 from .streams import MessageStatus
 from .topics import BagStreams, read_streams
 
@@ -63,7 +63,7 @@ class ReadOptions:
     camera_latency: float | None = None  # [s]; None: what the bag says, 0 without it
     command: str = "executed"  # which command will be learnt from
     task: str = ""  # of bags that do not name it
-    outcome: str = "success"  # of bags without episode events
+    outcome: str = ""  # of bags without the START of an episode
     check_crc: bool = True  # compare all chunks with their checksums
     threads: int = 1  # that decode and resize images
 
@@ -113,6 +113,8 @@ def read_episodes(path: Path, options: ReadOptions) -> BagEpisodes:
             "topics": audit_topics(bag, streams.by_topic),
             "episodes": [_audit_entry(alignment) for alignment in alignments],
         }
+        if not spans:
+            audit["refused"] = why_no_episode(streams)
         episodes = []
         for alignment, frames in zip(alignments, observations.frames, strict=True):
             if alignment.steps is not None:

@@ -57,17 +57,43 @@ def split(streams: BagStreams, *, task: str, outcome: str) -> list[Span]:
     Args:
         streams: The messages of the bag.
         task: Task of a bag that does not name it; empty if unknown.
-        outcome: Outcome of a bag without events that does not name it.
+        outcome: Outcome of a bag without the START of an episode, which is then one episode;
+            empty if the user does not say it.
+
+    Returns:
+        The spans; none of a bag with events but no START whose outcome nobody says.
 
     Raises:
         BagError: If an episode has no task, or another one than the user says.
     """
-    events = streams.events
-    custom = streams.bag.custom
-    if events is None:
-        name = custom.get("episode_id", streams.bag.name)
-        outcome = custom.get("outcome", outcome)
-        return [Span(name, _task(streams.bag, "", task), 0, outcome=outcome)]
+    spans = []
+    if streams.events is not None:
+        spans = _split_at_events(streams, streams.events, task)
+    outcome = streams.bag.custom.get("outcome", outcome)
+    if not spans and (outcome or not streams.knows_events):
+        name = streams.bag.custom.get("episode_id", streams.bag.name)
+        whole = Span(name, _task(streams.bag, "", task), 0, outcome=outcome or "success")
+        spans.append(whole)
+    return spans
+
+
+def why_no_episode(streams: BagStreams) -> str:
+    """Return why no episode is found in a bag, and what to do."""
+    return (
+        f"{streams.bag.path} knows episode events but holds no START: its recording began "
+        "after it, or no episode was begun. Where the whole recording is one episode, say "
+        "so with --outcome"
+    )
+
+
+def _split_at_events(streams: BagStreams, events: Stream, task: str) -> list[Span]:
+    """Return the spans of the episodes that the events mark.
+
+    Args:
+        streams: The messages of the bag.
+        events: Its events.
+        task: Task of a bag that does not name it; empty if unknown.
+    """
 
     spans: list[Span] = []
     running: Span | None = None
@@ -95,7 +121,8 @@ def split(streams: BagStreams, *, task: str, outcome: str) -> list[Span]:
         events.status[index] = status
 
     if running is not None:
-        spans.append(replace(running, outcome=custom.get("outcome", "interrupted")))
+        outcome = streams.bag.custom.get("outcome", "interrupted")
+        spans.append(replace(running, outcome=outcome))
     return spans
 
 

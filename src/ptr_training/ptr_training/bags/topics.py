@@ -30,7 +30,10 @@ TYPES = {
     TOPIC_EPISODE_EVENT: "ptr_msgs/msg/EpisodeEvent",
 }
 
-_CAMERA_TOPIC = re.compile(r"(?:^|/)camera/([^/]+)/image_raw(?:/compressed)?$")
+_CAMERA_TOPIC = re.compile(r"(?:^|/)camera/([^/]+)/image_raw$")
+
+TRANSPORTS = ("compressed", "compressedDepth", "zstd", "theora", "ffmpeg")
+"""What `image_transport` appends to the topic of a camera for its other forms."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class BagStreams:
     commands: Stream
     executed: Stream  # `commands` itself where the bag holds no executed commands
     events: Stream | None
+    knows_events: bool  # the bag has a topic of events, maybe without messages
 
     def decode(self, stream: Stream, index: int) -> Any | None:
         """Return a message of a stream; None if it is damaged, which its status then says.
@@ -102,6 +106,7 @@ def read_streams(
         commands=commands,
         executed=by_topic.get(prefix + TOPIC_EXECUTED, commands),
         events=by_topic.get(prefix + TOPIC_EPISODE_EVENT),
+        knows_events=prefix + TOPIC_EPISODE_EVENT in bag.types,
     )
 
 
@@ -223,17 +228,30 @@ def _known_topics(bag: Bag, prefix: str, command: str) -> list[str]:
 
 
 def _cameras(bag: Bag) -> dict[str, str]:
-    """Return the image topic of each camera, by its name, or by topic where that holds no name."""
-    cameras: dict[str, str] = {}
+    """Return the image topic of each camera, by its name, or by topic where that holds no name.
+
+    A camera whose images are recorded in several ways is one; the raw ones are taken.
+    """
+    transports: dict[str, dict[str, str]] = {}
     for topic, type_name in bag.types.items():
-        if type_name not in IMAGE_TYPES or not bag.counts[topic]:
-            continue
-        match = _CAMERA_TOPIC.search(topic)
+        if type_name in IMAGE_TYPES and bag.counts[topic]:
+            base, transport = base_and_transport(topic)
+            transports.setdefault(base, {})[transport] = topic
+    cameras: dict[str, str] = {}
+    for base, topics in transports.items():
+        topic = topics.get("") or topics.get("compressed") or next(iter(topics.values()))
+        match = _CAMERA_TOPIC.search(base)
         if match is None or match[1] in cameras:
             cameras[topic] = topic
         else:
             cameras[match[1]] = topic
     return cameras
+
+
+def base_and_transport(topic: str) -> tuple[str, str]:
+    """Return the topic of the raw images, and the transport that a topic adds to it or ""."""
+    base, _, last = topic.rpartition("/")
+    return (base, last) if last in TRANSPORTS else (topic, "")
 
 
 def _choose_camera(bag: Bag, cameras: dict[str, str], requested: str) -> str:
@@ -248,7 +266,14 @@ def _choose_camera(bag: Bag, cameras: dict[str, str], requested: str) -> str:
         BagError: If there is no such camera, or none can be chosen.
     """
     if not cameras:
-        raise BagError(f"{bag.path} holds no images; its topics are {_listed(bag.types)}")
+        hints = [f"; {topic}: {reason}" for topic, reason in bag.unreadable.items()]
+        raise BagError(
+            f"{bag.path} holds no images; its topics are {_listed(bag.types)}{''.join(hints)}"
+        )
+    if requested in bag.types and bag.types[requested] in IMAGE_TYPES:
+        for name in [name for name, topic in cameras.items() if topic != requested]:
+            if base_and_transport(cameras[name])[0] == base_and_transport(requested)[0]:
+                cameras[name] = requested  # that form of the camera's images
     choice = requested or _default_camera(bag, cameras)
     for name, topic in cameras.items():
         if choice in (name, topic):

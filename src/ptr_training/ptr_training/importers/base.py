@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ptr_common.action_space import CONTROL_RATE
+from ptr_common.files import is_lfs_pointer
 from ptr_training.errors import TrainingError
 
 COLLECTIONS = ("bridge_data_v1", "bridge_data_v2", "flap", "icra", "rss", "scripted")
@@ -331,3 +332,11 @@ def frame_times(seconds: Any, name: str) -> np.ndarray:
             f"write row number / {CONTROL_RATE:g} into them"
         )
     return times
+
+
+def check_contents(file: Path) -> None:
+    """Raise TrainingError if a file is a Git LFS pointer in the place of its contents."""
+    if file.is_file() and is_lfs_pointer(file):
+        raise TrainingError(
+            f"{file} is a Git LFS pointer, not the file itself; `git lfs pull` fetches it"
+        )

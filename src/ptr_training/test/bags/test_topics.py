@@ -6,9 +6,11 @@ import copy
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from scripted_bags import (
+    COMPRESSED,
     MS,
     READ,
     START,
@@ -211,3 +213,26 @@ def test_images_without_stamp_take_their_time_of_arrival(
         result.episodes[0].frames[1], resize_area(pixels_of(6), (8, 8))
     )
     assert result.audit["topics"]["/camera/front/image_raw"]["without stamp"] == 26
+
+
+def test_raw_and_compressed_images_of_a_camera_are_one_camera(
+    tmp_path: Path, script: Script
+) -> None:
+    script.episode(10**18, steps=4)
+    for number in range(30):
+        stamp = 10**18 + number * 33 * MS
+        jpeg = cv2.imencode(".png", pixels_of(100 + number)[..., ::-1])[1].ravel()
+        for form in ("compressed", "zstd", "compressedDepth"):
+            value = make(COMPRESSED, header(stamp), "png", jpeg)
+            script.add(f"camera/front/image_raw/{form}", stamp, value)
+    bag = write(tmp_path / "bag", script)
+    result = read_episodes(bag, READ)
+    assert result.camera == "front"
+    assert fates(result, "/camera/front/image_raw")["used"] == 5
+    assert fates(result, "/camera/front/image_raw/zstd") == {"not needed": 30}
+    other = replace(READ, camera="/camera/front/image_raw/compressed")
+    result = read_episodes(bag, other)
+    assert result.camera == "front"
+    np.testing.assert_array_equal(
+        result.episodes[0].frames[0], resize_area(pixels_of(100), (8, 8))
+    )

@@ -209,3 +209,15 @@ def test_times_that_are_not_those_of_the_frames_are_refused(
     set_column(root / DATA, "timestamp", [*times, *rest])
     with pytest.raises(RecordError, match=message):
         read(find([root])[0], SIDE)
+
+
+@pytest.mark.parametrize("name", [DATA, EPISODES, VIDEO])
+def test_a_git_lfs_pointer_is_named_as_such(root: Path, name: str) -> None:
+    (root / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(TrainingError, match=f"{Path(name).name} is a Git LFS pointer"):
+        [read(record, SIDE) for record in find([root])]
+
+
+def test_sidecars_of_other_systems_are_no_tables(root: Path) -> None:
+    (root / EPISODES).with_name("._file-000.parquet").write_bytes(b"\0\5\x16\7")
+    assert imported(read_first(root)).id
