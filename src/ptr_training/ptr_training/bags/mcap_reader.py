@@ -11,8 +11,9 @@ import io
 import mmap
 import struct
 import zlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Container, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,12 @@ _RECORD = struct.Struct("<BQ")  # opcode, length of the body
 # start and end time, uncompressed size, CRC, length of the compression's name
 _CHUNK = struct.Struct("<QQQII")
 _MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
+VERIFIERS = 2
+"""Threads for each file that compare chunks with their checksums."""
+
+UNSETTLED = 16
+"""Chunks that wait for it; bounds the memory of compressed ones."""
+
 _FOOTER_BYTES = _RECORD.size + 20
 
 
@@ -73,7 +80,9 @@ class McapFile:
     ) -> None:
         self.path = path
         self._check_crc = check_crc or salvage
-        self._verified: set[int] = set()  # chunks that match their CRC-32
+        self._verified: set[int] = set()  # chunks whose CRC-32 is or was compared
+        self._pool = ThreadPoolExecutor(VERIFIERS)
+        self._unsettled: deque[Future[None]] = deque()
         self._salvage = salvage
         self._map = _map_file(path)
         self._view = memoryview(self._map)
@@ -91,6 +100,8 @@ class McapFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        self._unsettled.clear()
         try:
             self._view.release()
             self._map.close()
@@ -166,6 +177,8 @@ class McapFile:
         view, path = self._view, self.path
         for opcode, start, end in _records(view, len(MAGIC), len(view), path):
             if opcode == Opcode.DATA_END:
+                while self._unsettled:
+                    self._unsettled.popleft().result()
                 return
             if opcode != Opcode.CHUNK:
                 yield opcode, view[start:end]
@@ -204,10 +217,27 @@ class McapFile:
             )
 
         if self._check_crc and crc and start not in self._verified:
-            if zlib.crc32(data) != crc:
-                raise BagError(f"{where}: checksum does not match; the file is damaged")
-            self._verified.add(start)
+            self._verify(start, data, crc, where)
         return data
+
+    def _verify(self, start: int, data: memoryview, crc: int, where: str) -> None:
+        """Compare a chunk with its CRC-32 in another thread; `salvage` waits for the result.
+
+        zlib releases the interpreter's lock, so that the reader goes on. It raises BagError
+        for a chunk a few chunks later, at the latest at the end of the data.
+
+        Args:
+            start: Offset of its body in the file.
+            data: Its contents.
+            crc: What they should have.
+            where: Place of the chunk, for the message of an error.
+        """
+        self._unsettled.append(self._pool.submit(_compare, data, crc, where))
+        while self._unsettled and (
+            self._salvage or len(self._unsettled) > UNSETTLED or self._unsettled[0].done()
+        ):
+            self._unsettled.popleft().result()
+        self._verified.add(start)
 
     def _read_summary(self) -> _Contents | None:
         """Return the contents that the summary section lists.
@@ -347,6 +377,12 @@ def _map_file(path: Path) -> mmap.mmap:
         raise BagError(f"{path} does not exist") from error
     except ValueError as error:
         raise BagError(f"{path} is empty") from error
+
+
+def _compare(data: memoryview, crc: int, where: str) -> None:
+    """Raise BagError if the contents of a chunk do not have a CRC-32."""
+    if zlib.crc32(data) != crc:
+        raise BagError(f"{where}: checksum does not match; the file is damaged")
 
 
 def _stream(body: memoryview) -> ReadDataStream:
