@@ -124,7 +124,8 @@ def _add_bag_options(parser: argparse.ArgumentParser) -> None:
         "--camera",
         default="",
         metavar="NAME",
-        help="where a bag holds several [the one that the bag names, or its only one]",
+        help="where a bag holds several, its name or topic, or NAME=TOPIC to name one that has "
+        "none [the one that the bag names, or its only one]",
     )
     parser.add_argument(
         "--camera-latency",

@@ -77,7 +77,8 @@ def read_streams(
 
     Args:
         bag: The recording.
-        camera: Name or topic of a camera; empty: the one the bag names, or its only one.
+        camera: Name or topic of a camera, or NAME=TOPIC; empty: the one the bag names, or its
+            only one.
         camera_latency: Camera latency [s]; None: what the bag says, 0 without it.
         command: The command learnt from; the bag must hold `arm/executed` for `executed`.
 
@@ -86,12 +87,10 @@ def read_streams(
             names an impossible camera latency.
     """
     prefix = _namespace(bag)
-    cameras = _cameras(bag)
-    name = _choose_camera(bag, cameras, camera)
+    name, image_topic = _choose_camera(bag, camera)
     if camera_latency is None:
         camera_latency = _recorded_latency(bag, name)
     latency_ns = round(1e9 * camera_latency)
-    image_topic = cameras[name]
     by_topic = _load(bag, _known_topics(bag, prefix, command), image_topic)
     images = by_topic[image_topic]
     images.stamps[:] -= latency_ns
@@ -254,34 +253,34 @@ def base_and_transport(topic: str) -> tuple[str, str]:
     return (base, last) if last in TRANSPORTS else (topic, "")
 
 
-def _choose_camera(bag: Bag, cameras: dict[str, str], requested: str) -> str:
-    """Return the camera of the user; without it the one that the bag names, or its only one.
+def _choose_camera(bag: Bag, requested: str) -> tuple[str, str]:
+    """Return name and image topic of a camera.
 
     Args:
         bag: The recording.
-        cameras: Topic of each camera, by name.
-        requested: Name or topic that the user gives; empty for none.
+        requested: Name, topic or NAME=TOPIC that the user gives; empty: the camera that the
+            bag names, or its only one.
 
     Raises:
         BagError: If there is no such camera, or none can be chosen.
     """
+    cameras = _cameras(bag)
     if not cameras:
         hints = [f"; {topic}: {reason}" for topic, reason in bag.unreadable.items()]
         raise BagError(
             f"{bag.path} holds no images; its topics are {_listed(bag.types)}{''.join(hints)}"
         )
-    if requested in bag.types and bag.types[requested] in IMAGE_TYPES:
-        for name in [name for name, topic in cameras.items() if topic != requested]:
-            if base_and_transport(cameras[name])[0] == base_and_transport(requested)[0]:
-                cameras[name] = requested  # that form of the camera's images
-    choice = requested or _default_camera(bag, cameras)
+    given, _, wanted = requested.rpartition("=")
+    choice = wanted or _default_camera(bag, cameras)
     for name, topic in cameras.items():
         if choice in (name, topic):
-            return name
+            return given or name, topic
+        base, transport = base_and_transport(choice)
+        is_form = transport and base == base_and_transport(topic)[0]
+        if is_form and bag.types.get(choice) in IMAGE_TYPES and bag.counts[choice]:
+            return given or name, choice
 
-    reason = (
-        f"has no camera {requested!r}" if requested else "was made with several cameras"
-    )
+    reason = f"has no camera {wanted!r}" if wanted else "was made with several cameras"
     raise BagError(f"{bag.path} {reason}; choose with --camera from: {_listed(cameras)}")
 
 

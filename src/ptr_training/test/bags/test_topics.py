@@ -236,3 +236,16 @@ def test_raw_and_compressed_images_of_a_camera_are_one_camera(
     np.testing.assert_array_equal(
         result.episodes[0].frames[0], resize_area(pixels_of(100), (8, 8))
     )
+
+
+def test_a_camera_without_a_name_is_given_one(tmp_path: Path, script: Script) -> None:
+    script.episode(10**18, steps=4)
+    for message in script.messages:
+        message.topic = message.topic.replace("camera/front/image_raw", "usb_cam/image")
+    bag = write(tmp_path / "bag", script)
+    assert read_episodes(bag, READ).camera == "/usb_cam/image"
+    named = read_episodes(bag, replace(READ, camera="front=/usb_cam/image"))
+    assert named.camera == "front"
+    assert len(named.episodes) == 1
+    with pytest.raises(BagError, match="no camera '/cam'; choose .* from: /usb_cam/image"):
+        read_episodes(bag, replace(READ, camera="front=/cam"))
