@@ -36,6 +36,10 @@ TRANSPORTS = ("compressed", "compressedDepth", "zstd", "theora", "ffmpeg")
 """What `image_transport` appends to the topic of a camera for its other forms."""
 
 
+END_OF_TIME_NS = 1 << 61
+"""Log times from here on, in 2043, are none [ns]; differences of all others fit into 64 bits."""
+
+
 @dataclass(frozen=True)
 class BagStreams:
     """The messages of a bag that episodes are made of."""
@@ -144,6 +148,11 @@ def _load(bag: Bag, topics: list[str], image_topic: str) -> dict[str, Stream]:
     for topic, log_time, data in bag.messages(bag.types):
         if topic not in loaded:
             continue
+        if log_time >= END_OF_TIME_NS:
+            raise BagError(
+                f"{bag.path}: a message on {topic} has the log time {log_time} ns, which no "
+                "clock shows; the file is damaged"
+            )
         messages = loaded[topic]
         try:
             stamp = stamp_of(data)

@@ -247,5 +247,5 @@ def test_a_camera_without_a_name_is_given_one(tmp_path: Path, script: Script) ->
     named = read_episodes(bag, replace(READ, camera="front=/usb_cam/image"))
     assert named.camera == "front"
     assert len(named.episodes) == 1
-    with pytest.raises(BagError, match="no camera '/cam'; choose .* from: /usb_cam/image"):
+    with pytest.raises(BagError, match=r"no camera '/cam'; choose .* from: /usb_cam/image"):
         read_episodes(bag, replace(READ, camera="front=/cam"))
