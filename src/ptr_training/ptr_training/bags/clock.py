@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .alignment import MAX_AGE_NS, Steps
-from .segments import FOREVER, Span
+from .alignment import MAX_AGE_NS, PERIOD_NS, Steps
+from .segments import FOREVER, Selection, Span
 from .streams import UNREADABLE, MessageStatus, Stream
 from .topics import BagStreams
 
@@ -22,6 +22,9 @@ MAX_STEP_BACK_NS = 50_000_000
 
 MAX_AHEAD_NS = 100_000_000
 """How far a stamp may be ahead of the arm's clock when its message arrives [ns]."""
+
+MAX_ANSWER_NS = MAX_AGE_NS + PERIOD_NS
+"""How old the image may be that a command answers: observed, and computed for a period [ns]."""
 
 SAME_CLOCK_NS = 1_000_000_000
 """Difference up to which stamps and log times count as those of one clock [ns]."""
@@ -42,6 +45,8 @@ class ArmClock:
         """Return the clock that the readable arm states of a recording show."""
         readable = np.flatnonzero(~np.isin(states.status, UNREADABLE))
         order = readable[np.argsort(states.logs[readable], kind="stable")]
+        if not np.ptp(states.logs[order] if len(order) else [0]):
+            order = order[:0]  # all log times are equal: they say nothing about arrival
         return cls(states.logs[order], states.stamps[order])
 
     def __len__(self) -> int:
@@ -88,13 +93,14 @@ def mark_untimed(streams: BagStreams) -> None:
         stream.mark(np.flatnonzero(stream.unstamped), MessageStatus.UNTIMED)
 
 
-def why_wrong(streams: BagStreams, span: Span) -> str:
+def why_wrong(streams: BagStreams, selection: Selection) -> str:
     """Return why the stamps of an episode cannot be believed, "" if they can.
 
     Args:
         streams: The messages of the bag.
-        span: The episode.
+        selection: The episode and its commands.
     """
+    span = selection.span
     if span.end_ns < span.start_ns:
         seconds = (span.start_ns - span.end_ns) / 1e9
         return f"it ends {seconds:.2f} s before it starts: a clock was set back meanwhile"
@@ -110,7 +116,7 @@ def why_wrong(streams: BagStreams, span: Span) -> str:
         if stream is not streams.states and len(clock):
             reason = _wrong_clock(stream, latency_ns, clock, span)
         reason = reason or _set_back(stream, span)
-    return reason
+    return reason or _wrong_answers(streams, selection)
 
 
 def why_interrupted(streams: BagStreams, steps: Steps) -> str:
@@ -182,6 +188,20 @@ def _wrong_clock(stream: Stream, latency_ns: int, clock: ArmClock, span: Span) -
             f"{_apart(float(ahead_each[worst]), 0.0)}"
         )
     return ""
+
+
+def _wrong_answers(streams: BagStreams, selection: Selection) -> str:
+    """Return which command answers an image that was not there yet or too old, "" if none."""
+    commands = selection.commands
+    age = np.where(commands.observed != 0, commands.stamps - commands.observed, 0)
+    wrong = (age < -MAX_AHEAD_NS) | (age > MAX_ANSWER_NS + streams.latency_ns)
+    if not wrong.any():
+        return ""
+    index = int(np.argmax(wrong))
+    return (
+        f"command {index} answers an image of {-age[index] / 1e9:.2f} s after it; allowed are "
+        f"{-(MAX_ANSWER_NS + streams.latency_ns) / 1e9:.1f} to {MAX_AHEAD_NS / 1e9:.1f} s"
+    )
 
 
 def _set_back(stream: Stream, span: Span) -> str:

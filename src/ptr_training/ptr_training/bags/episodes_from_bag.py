@@ -155,7 +155,7 @@ def align_span(streams: BagStreams, selection: Selection) -> Alignment:
     """
     if selection.span.discarded:
         return Alignment(selection, None)
-    if reason := why_wrong(streams, selection.span):
+    if reason := why_wrong(streams, selection):
         return Alignment(selection, None, reason)
     images = streams.images.readable()
     states = streams.states.readable()

@@ -135,3 +135,23 @@ def test_pause_of_the_operator_is_kept_where_images_show_it(tmp_path: Path) -> N
     assert len(episode) == 20
     still = np.abs(episode.executed[:, :6]).sum(1) == 0
     assert still.sum() == 16
+
+
+@pytest.mark.parametrize("observed", [BEGIN + 900 * MS, BEGIN - 5 * SECOND])
+def test_a_command_that_answers_an_impossible_image_refuses_the_episode(
+    tmp_path: Path, observed: int
+) -> None:
+    script = Script()
+    script.episode(BEGIN, steps=6)
+    script.command(9, BEGIN + 450 * MS, observed=observed)
+    result = read_episodes(write(tmp_path / "bag", script), READ)
+    assert "command 3 answers an image of" in result.audit["episodes"][0]["refused"]
+
+
+def test_log_times_that_are_all_equal_accuse_nobody(tmp_path: Path) -> None:
+    script = Script()
+    script.episode(BEGIN, steps=6)
+    for message in script.messages:
+        message.log_time = BEGIN
+    [episode] = read_episodes(write(tmp_path / "bag", script), READ).episodes
+    assert len(episode) == 6

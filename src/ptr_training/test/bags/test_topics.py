@@ -59,8 +59,9 @@ def test_latency_of_the_camera_is_taken_off_its_stamps(
         script.state(number, begin + number * 37 * MS)
     for number in range(5):
         stamp = begin + (3 + 200 * number) * MS
+        computed = stamp + latency if answers else stamp
         script.command(
-            number, stamp, begin + 6 * number * 1000 * MS // 30 if answers else 0
+            number, computed, begin + 6 * number * 1000 * MS // 30 if answers else 0
         )
     script.event(SUCCESS, begin + 1100 * MS)
     custom = {"camera": "front", "camera_latency": "0.13"}
