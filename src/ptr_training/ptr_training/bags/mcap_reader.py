@@ -23,13 +23,15 @@ from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 
 from .errors import BagError
-from .unpacking import unpack
+from .unpacking import MAX_FILE_BYTES, MAX_RATIO, unpack
 
 MAGIC = b"\x89MCAP0\r\n"
 _RECORD = struct.Struct("<BQ")  # opcode, length of the body
 # start and end time, uncompressed size, CRC, length of the compression's name
 _CHUNK = struct.Struct("<QQQII")
 _MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
+RECOVER = "`ptr recover` restores recordings of ours, `mcap recover` all others"
+
 VERIFIERS = 2
 """Threads for each file that compare chunks with their checksums."""
 
@@ -81,6 +83,8 @@ class McapFile:
         self.path = path
         self._check_crc = check_crc or salvage
         self._verified: set[int] = set()  # chunks whose CRC-32 is or was compared
+        self._sized: set[int] = set()  # compressed chunks that are part of the next number
+        self._unpacked = 0  # bytes
         self._pool = ThreadPoolExecutor(VERIFIERS)
         self._unsettled: deque[Future[None]] = deque()
         self._salvage = salvage
@@ -187,9 +191,7 @@ class McapFile:
             inside = _records(chunk, 0, len(chunk), path, start)
             for inner_opcode, inner_start, inner_end in inside:
                 yield inner_opcode, chunk[inner_start:inner_end]
-        raise BagError(
-            f"{path} has no end: the recording was interrupted; `ptr recover` restores it"
-        )
+        raise BagError(f"{path} has no end: the recording was interrupted; {RECOVER}")
 
     def _open_chunk(self, start: int, end: int) -> memoryview:
         """Return the records, decompressed, of the chunk with a body between two offsets.
@@ -210,6 +212,12 @@ class McapFile:
         compression = name.decode("utf-8", "replace")
         data = self._view[payload:end]
         if compression:
+            self._unpacked += size if start not in self._sized else 0
+            self._sized.add(start)
+            if self._unpacked > MAX_FILE_BYTES + MAX_RATIO * len(self._view):
+                raise BagError(
+                    f"{where}: the chunks unpack to {self._unpacked} bytes so far"
+                )
             data = memoryview(unpack(compression, data, size, where))
         if len(data) != size:
             raise BagError(
@@ -253,7 +261,7 @@ class McapFile:
         ):
             raise BagError(
                 f"{self.path} is truncated: it does not end as an MCAP file does "
-                "(`ptr recover` may restore it)"
+                f"({RECOVER})"
             )
 
         start = struct.unpack_from("<Q", self._view, footer + _RECORD.size)[0]
@@ -362,7 +370,7 @@ def _records(
             raise BagError(
                 f"{path}: record at byte {base + start} should have {length} bytes, "
                 f"only {end - body} are left; "
-                "the file is truncated (`ptr recover` restores interrupted recordings)"
+                f"the file is truncated ({RECOVER})"
             )
         yield opcode, body, body + length
         start = body + length

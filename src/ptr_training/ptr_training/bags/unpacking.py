@@ -18,8 +18,9 @@ else:
 MAX_CHUNK_BYTES = 1 << 30
 """Largest chunk or message [bytes]; recorders write chunks of 1 to 16 MB."""
 
+MAX_FILE_BYTES = 8 << 30
 MAX_RATIO = 200
-"""Times its own size, beyond `MAX_CHUNK_BYTES`, that a file may unpack to."""
+"""Bytes, and times its own size beyond them, that a file may unpack to."""
 
 _BLOCK = 1 << 24
 
@@ -85,7 +86,7 @@ def check_unpacked_size(file: Path) -> None:
     Args:
         file: The compressed file.
     """
-    limit = MAX_CHUNK_BYTES + MAX_RATIO * file.stat().st_size
+    limit = MAX_FILE_BYTES + MAX_RATIO * file.stat().st_size
     total = 0
     try:
         with zstd.open(file, "rb") as unpacked:

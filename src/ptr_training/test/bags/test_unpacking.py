@@ -64,7 +64,7 @@ def test_size_of_a_frame_is_what_it_declares_or_the_largest() -> None:
 def test_a_file_that_unpacks_to_far_more_than_a_recording_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unpacking, "MAX_CHUNK_BYTES", 1 << 16)
+    monkeypatch.setattr(unpacking, "MAX_FILE_BYTES", 1 << 16)
     (tmp_path / "small").write_bytes(zstd.compress(TEXT))
     check_unpacked_size(tmp_path / "small")
     (tmp_path / "bomb").write_bytes(zstd.compress(bytes(1 << 22)))
