@@ -6,6 +6,7 @@ Plain MCAP is read through a memory map (`mcap_reader`); everything else goes th
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import struct
@@ -14,6 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import apsw
 from rosbags.interfaces import MessageDefinitionFormat
@@ -224,6 +226,7 @@ class _RosbagsStorage:
         self.unreadable: dict[str, str] = {}
         self._path, self._files = path, metadata.files
         self._packed_messages = metadata.compression == "message"
+        self._is_database = metadata.storage == "sqlite3" and metadata.compression != "file"
         formats = {
             MessageDefinitionFormat.MSG: "ros2msg",
             MessageDefinitionFormat.IDL: "ros2idl",
@@ -245,23 +248,55 @@ class _RosbagsStorage:
     def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
         """Yield (topic, log time [ns], serialised message) of some topics."""
         with _rosbags_errors(self._path):
-            for reader in self._readers:
-                connections = []
-                for connection in reader.connections:
-                    if connection.topic in topics:
-                        connections.append(connection)
-                if not connections:  # without any, the library yields all messages
-                    continue
-                for connection, log_time, data in reader.messages(connections):
-                    if self._packed_messages:
-                        where = f"{self._path}: message on {connection.topic}"
-                        size = declared_size(data, where)
-                        data = unpack("zstd", data, size, where)
-                    yield connection.topic, log_time, data
+            for topic, log_time, data in self._recorded(topics):
+                if self._packed_messages:
+                    where = f"{self._path}: message on {topic}"
+                    size = declared_size(data, where)
+                    data = unpack("zstd", data, size, where)
+                yield topic, log_time, data
+
+    def _recorded(self, topics: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
+        """Yield (topic, log time [ns], message as stored), in the order of recording."""
+        if self._is_database:
+            for file in self._files:
+                yield from _database_messages(file, topics)
+            return
+        for reader in self._readers:
+            connections = []
+            for connection in reader.connections:
+                if connection.topic in topics:
+                    connections.append(connection)
+            if not connections:  # without any, the library yields all messages
+                continue
+            for connection, log_time, data in reader.messages(connections):
+                yield connection.topic, log_time, data
 
     def digest(self) -> bytes:
         """Return the digests of the files, one after the other."""
         return b"".join(bytes.fromhex(sha256(file)) for file in self._files)
+
+
+def _database_messages(
+    file: Path, topics: Collection[str]
+) -> Iterator[tuple[str, int, bytes]]:
+    """Yield (topic, log time [ns], message as stored) of some topics of an SQLite file.
+
+    The library would order them by log time, which hides that a clock was set back.
+    """
+    database = apsw.Connection(
+        f"file:{quote(str(file))}?immutable=1",
+        flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI,
+    )
+    query = (
+        "SELECT topics.name, messages.timestamp, messages.data FROM messages "
+        "JOIN topics ON topics.id = messages.topic_id ORDER BY messages.id"
+    )
+    with contextlib.closing(database):
+        for topic, log_time, data in database.execute(query):
+            if not isinstance(log_time, int) or not isinstance(data, bytes):
+                raise ValueError(f"message on {topic} has log time {log_time!r:.40}")
+            if topic in topics:
+                yield str(topic), log_time, data
 
 
 @contextmanager

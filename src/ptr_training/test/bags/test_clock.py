@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rosbags.rosbag2 import StoragePlugin
 from scripted_bags import MS, READ, Script, fates, time, write
 
 from ptr_training.bags.episodes_from_bag import BagEpisodes, ReadOptions, read_episodes
@@ -155,3 +158,22 @@ def test_log_times_that_are_all_equal_accuse_nobody(tmp_path: Path) -> None:
         message.log_time = BEGIN
     [episode] = read_episodes(write(tmp_path / "bag", script), READ).episodes
     assert len(episode) == 6
+
+
+def test_a_set_back_of_all_clocks_is_seen_in_the_order_of_a_database_too(
+    tmp_path: Path,
+) -> None:
+    script = Script()
+    script.episode(BEGIN, steps=6)
+    bag = write(tmp_path / "bag", script, storage=StoragePlugin.SQLITE3)
+    assert read_episodes(bag, READ).episodes
+    back = 500 * MS
+    bend(script, ALL, lambda t: t - back * (t > BEGIN + 500 * MS))
+    bag = write(tmp_path / "back", script, storage=StoragePlugin.SQLITE3)
+    with contextlib.closing(sqlite3.connect(bag / "back.db3")) as database, database:
+        database.execute(
+            "UPDATE messages SET timestamp = timestamp - ? WHERE timestamp > ?",
+            (back, BEGIN + 500 * MS),
+        )
+    result = read_episodes(bag, READ)
+    assert "step back by 0.4" in result.audit["episodes"][0]["refused"]
