@@ -61,6 +61,10 @@ class CdrReader:
         self.position = (self.position + 3) & ~3
         return self._unpack("I")[0]
 
+    def octet(self) -> int:
+        """Return a uint8."""
+        return self._unpack("B")[0]
+
     def string(self) -> str:
         """Return a string; bytes that are not UTF-8 are replaced.
 

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import re
+import shlex
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import PtrError
+
+_FREE_SPACE = "free space there or choose another folder"
+_PERMIT = "choose a folder that you may write to"
+_REMEDIES = {
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EACCES: _PERMIT,
+    errno.EPERM: _PERMIT,
+    errno.EROFS: _PERMIT,
+}
+
+
+_LFS = b"version https://git-lfs.github.com/spec/"
+
+_named: set[Path] = set()
+"""Leftovers that this process has named already."""
 
 
 @contextlib.contextmanager
@@ -21,10 +41,12 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    name_leftovers(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
+        with _naming(path, temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -45,19 +67,79 @@ def atomic_folder(path: Path | str, *, overwrite: bool = False) -> Iterator[Path
         raise PtrError(f"{path} exists already; choose another folder or remove it first")
 
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    name_leftovers(path)
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
+        with _naming(path, temporary):
+            temporary.mkdir(parents=True)
+            yield temporary
 
-        if path.exists():
-            old = path.with_name(f".{path.name}.{os.getpid()}.old")
-            path.replace(old)
-            temporary.replace(path)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(path)
+            if path.exists():
+                old = path.with_name(f".{path.name}.{os.getpid()}.old")
+                path.replace(old)
+                temporary.replace(path)
+                shutil.rmtree(old)
+            else:
+                temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def name_leftovers(path: Path) -> None:
+    """Print what processes that were killed have left of `path`; a person may remove it.
+
+    It is not removed here: a process of another computer or container may still write it.
+
+    Args:
+        path: Final name of a file or a folder.
+    """
+    name = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.(partial|old)")
+    with contextlib.suppress(OSError):
+        for leftover in sorted(path.parent.iterdir()):
+            match = name.fullmatch(leftover.name)
+            if leftover in _named or match is None or _is_running(int(match[1])):
+                continue
+            what = "an unfinished" if match[2] == "partial" else "the former"
+            _named.add(leftover)
+            print(
+                f"{leftover} is {what} {path.name} that a killed run left; if no other "
+                f"computer writes it, remove it: rm -r {shlex.quote(str(leftover))}",
+                file=sys.stderr,
+            )
+
+
+def _is_running(process: int) -> bool:
+    """Return whether this computer runs a process of this number."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def _naming(path: Path, temporary: Path) -> Iterator[None]:
+    """Have errors about a temporary file name the final one, and what to do.
+
+    Args:
+        path: Final name.
+        temporary: Temporary one; errors about other files pass unchanged.
+    """
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0)
+        about = error.filename
+        if about is not None:
+            about = Path(os.fsdecode(about))
+            if not (about.is_relative_to(temporary) or about in path.parents):
+                raise
+        elif remedy is not _FREE_SPACE:
+            raise  # without a name it may be about anything
+        if remedy is None:
+            raise
+        raise OSError(error.errno, f"{error.strerror}; {remedy}", str(path)) from error
 
 
 def sha256(path: Path | str) -> str:
@@ -67,3 +149,9 @@ def sha256(path: Path | str) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def is_lfs_pointer(path: Path | str) -> bool:
+    """Return whether a file is a Git LFS pointer: a few lines that name the real contents."""
+    with Path(path).open("rb") as file:
+        return file.read(len(_LFS)) == _LFS

@@ -24,9 +24,19 @@ RESIZE_NAME = "cv2.INTER_AREA"
 ENCODINGS: dict[str, tuple[int, int | None]] = {
     "rgb8": (3, None),
     "bgr8": (3, cv2.COLOR_BGR2RGB),
+    "rgba8": (4, cv2.COLOR_RGBA2RGB),
+    "bgra8": (4, cv2.COLOR_BGRA2RGB),
     "mono8": (1, cv2.COLOR_GRAY2RGB),
+    "mono16": (2, cv2.COLOR_GRAY2RGB),
     "yuv422": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "uyvy": (2, cv2.COLOR_YUV2RGB_UYVY),
     "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUY2),
+    "yuyv": (2, cv2.COLOR_YUV2RGB_YUY2),
+    # OpenCV names a pattern by the second pixels of its second row, ROS by its first row
+    "bayer_rggb8": (1, cv2.COLOR_BayerBG2RGB),
+    "bayer_bggr8": (1, cv2.COLOR_BayerRG2RGB),
+    "bayer_gbrg8": (1, cv2.COLOR_BayerGR2RGB),
+    "bayer_grbg8": (1, cv2.COLOR_BayerGB2RGB),
 }
 """Supported encodings of sensor_msgs/Image: bytes per pixel, and OpenCV's conversion to RGB."""
 
@@ -63,6 +73,7 @@ class RawImage:
     encoding: str
     step: int  # bytes from one row to the next
     data: np.ndarray  # (step * height,) uint8
+    is_bigendian: bool = False  # of channels of two bytes
 
     @classmethod
     def from_message(cls, message: Any) -> RawImage:
@@ -75,6 +86,7 @@ class RawImage:
             encoding=message.encoding,
             step=message.step,
             data=np.frombuffer(message.data, np.uint8),
+            is_bigendian=bool(message.is_bigendian),
         )
 
     @classmethod
@@ -90,12 +102,12 @@ class RawImage:
             height = reader.unsigned()
             width = reader.unsigned()
             encoding = reader.string()
-            reader.position += 1  # is_bigendian has no meaning for channels of one byte
+            is_bigendian = bool(reader.octet())
             step = reader.unsigned()
             data = reader.octets()
         except CdrError as error:
             raise ImageError(str(error)) from error
-        return cls(stamp_ns, height, width, encoding, step, data)
+        return cls(stamp_ns, height, width, encoding, step, data, is_bigendian)
 
     def rgb(self) -> np.ndarray:
         """Return the image, shape (height, width, 3), uint8 RGB; a view without copy for rgb8.
@@ -122,6 +134,8 @@ class RawImage:
         pixels = rows[:, :row_bytes].reshape(self.height, self.width, depth)
         if conversion is None:
             return pixels
+        if self.encoding == "mono16":  # its high byte
+            pixels = np.ascontiguousarray(pixels[..., int(not self.is_bigendian)])
         try:
             return cv2.cvtColor(pixels, conversion)
         except cv2.error as error:  # for example an odd width in yuv422

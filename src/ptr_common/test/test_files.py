@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,3 +58,57 @@ def test_sha256_agrees_with_hashlib(tmp_path: Path) -> None:
     data = bytes(range(256)) * 9000
     (tmp_path / "x").write_bytes(data)
     assert sha256(tmp_path / "x") == hashlib.sha256(data).hexdigest()
+
+
+def ended_process() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_what_a_killed_run_left_is_named_once_and_never_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dead = ended_process()
+    left = [tmp_path / f".store.{dead}.partial", tmp_path / f".store.{dead}.old"]
+    other = [tmp_path / f".store.{os.getppid()}.partial", tmp_path / f".b.{dead}.partial"]
+    for folder in [*left, *other]:
+        folder.mkdir()
+    for overwrite in (False, True):
+        with atomic_folder(tmp_path / "store", overwrite=overwrite):
+            pass
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[0] for line in lines] == sorted(map(str, left))
+    assert all(line.endswith(f"remove it: rm -r {line.split()[0]}") for line in lines)
+    assert all(folder.exists() for folder in [*left, *other])
+
+
+def test_a_full_disk_names_the_final_file_and_what_to_do(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OSError, match="No space left on device; free space there") as caught,
+        atomic_file(tmp_path / "b.txt"),
+        Path("/dev/full").open("wb", buffering=0) as full,
+    ):
+        full.write(b"1")
+    assert caught.value.filename == str(tmp_path / "b.txt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_permission_names_the_final_folder(tmp_path: Path) -> None:
+    with (
+        pytest.raises(PermissionError, match="a folder that you may write to") as caught,
+        atomic_folder(tmp_path / "store") as folder,
+    ):
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder / "x"))
+    assert caught.value.filename == str(tmp_path / "store")
+
+
+def test_errors_about_other_files_pass_unchanged(tmp_path: Path) -> None:
+    missing = tmp_path / "other"
+    with pytest.raises(FileNotFoundError, match="other"), atomic_folder(tmp_path / "store"):
+        missing.read_bytes()
+    error = PermissionError(errno.EACCES, "Permission denied", str(missing))
+    with pytest.raises(PermissionError) as caught, atomic_folder(tmp_path / "store"):
+        raise error
+    assert caught.value is error

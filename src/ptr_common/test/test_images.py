@@ -103,6 +103,52 @@ def test_yuv422_keeps_grey_levels(encoding: str, order: list[int]) -> None:
     assert (decoded == decoded[..., :1]).all()
 
 
+def decoded(rows: np.ndarray, encoding: str, width: int) -> np.ndarray:
+    message = serialise(image_message(rows, encoding, width))
+    return images.decode(message, "sensor_msgs/msg/Image")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "order"), [("rgba8", [0, 1, 2]), ("bgra8", [2, 1, 0])]
+)
+def test_images_with_alpha_become_rgb(
+    picture: np.ndarray, encoding: str, order: list[int]
+) -> None:
+    alpha = np.full((*picture.shape[:2], 1), 7, np.uint8)
+    rows = np.concatenate([picture[..., order], alpha], -1).reshape(6, -1)
+    np.testing.assert_array_equal(decoded(rows, encoding, 8), picture)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "same"), [("yuyv", "yuv422_yuy2"), ("uyvy", "yuv422")]
+)
+def test_new_names_of_yuv422_are_the_old_encodings(encoding: str, same: str) -> None:
+    rows = np.random.default_rng(1).integers(0, 256, (4, 16), np.uint8)
+    np.testing.assert_array_equal(decoded(rows, encoding, 8), decoded(rows, same, 8))
+
+
+@pytest.mark.parametrize("is_bigendian", [False, True])
+def test_mono16_keeps_its_high_byte(is_bigendian: bool) -> None:
+    grey = np.array([[0, 255, 256, 65535], [1000, 4096, 32768, 7]])
+    rows = grey.astype(">u2" if is_bigendian else "<u2").view(np.uint8)
+    message = image_message(rows, "mono16", 4)
+    message.is_bigendian = int(is_bigendian)
+    for found in (
+        images.RawImage.from_message(message).rgb(),
+        images.decode(serialise(message), "sensor_msgs/msg/Image"),
+    ):
+        np.testing.assert_array_equal(found, np.repeat((grey >> 8)[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+@pytest.mark.parametrize("colour", [[250, 10, 20], [10, 250, 20], [20, 10, 250]])
+def test_bayer_patterns_keep_the_colour(pattern: str, colour: list[int]) -> None:
+    values = dict(zip("rgb", colour, strict=True))
+    cell = np.array([values[letter] for letter in pattern], np.uint8).reshape(2, 2)
+    found = decoded(np.tile(cell, (4, 4)), f"bayer_{pattern}8", 8)
+    np.testing.assert_array_equal(found[2:-2, 2:-2], np.full((4, 4, 3), colour))
+
+
 def test_message_objects_and_serialised_bytes_agree(picture: np.ndarray) -> None:
     message = image_message(picture.reshape(6, -1), "rgb8", 8)
     np.testing.assert_array_equal(images.RawImage.from_message(message).rgb(), picture)
@@ -131,7 +177,7 @@ def test_jpeg_message_decodes_close_to_the_original() -> None:
 def test_unknown_encoding_is_refused_with_the_allowed_ones(picture: np.ndarray) -> None:
     buffer = serialise(image_message(picture.reshape(6, -1), "16UC1", 8))
     with pytest.raises(
-        images.EncodingError, match=r"'16UC1' is not supported.*rgb8, bgr8, mono8"
+        images.EncodingError, match=r"'16UC1' is not supported.*rgb8, bgr8, rgba8"
     ):
         images.decode(buffer, "sensor_msgs/msg/Image")
     with pytest.raises(images.EncodingError, match="compressedDepth"):

@@ -27,6 +27,10 @@ MAX_AGE_NS = 2 * PERIOD_NS
 """Oldest image or state that still counts as the observation of a step [ns]."""
 
 
+MAX_PAUSE_NS = 3600 * 1_000_000_000
+"""Longest pause between two commands of an episode [ns]; a longer one is a clock that jumped."""
+
+
 @dataclass(frozen=True)
 class Commands:
     """The commands of one episode, ordered by stamp."""
@@ -131,6 +135,7 @@ def align(commands: Commands, images: np.ndarray, states: np.ndarray, end_ns: in
         if not count:
             raise AlignmentError(f"no {name}")
 
+    _check_pauses(commands.stamps, images, states)
     times, members = _slots(commands)
     times = np.append(times, _last_observation_time(int(times[-1]), end_ns))
     times = np.maximum.accumulate(times)
@@ -162,6 +167,38 @@ def align(commands: Commands, images: np.ndarray, states: np.ndarray, end_ns: in
         early=_joined(members[:first]),
         late=_joined(members[steps:]),
     )
+
+
+def _check_pauses(stamps: np.ndarray, images: np.ndarray, states: np.ndarray) -> None:
+    """Refuse a pause of the commands that nothing shows, before steps are made to fill it.
+
+    Args:
+        stamps: Of the commands, shape (C,), ascending [ns].
+        images: Image stamps, shape (I,), ascending [ns].
+        states: Arm state stamps, shape (S,), ascending [ns].
+
+    Raises:
+        AlignmentError: If there is one, or one of an hour.
+    """
+    first = max(images[0], states[0])
+    longest = MAX_AGE_NS + 2 * PERIOD_NS
+    for index in np.flatnonzero(np.diff(stamps) > longest).tolist():
+        start, end = stamps[index], stamps[index + 1]
+        seconds = (end - start) / 1e9
+        if end - start > MAX_PAUSE_NS:
+            raise AlignmentError(
+                f"commands pause for {seconds:.1f} s after command {index}; at most "
+                f"{MAX_PAUSE_NS / 1e9:.0f} s are allowed. A clock may have jumped"
+            )
+        for name, observed in (("image", images), ("arm state", states)):
+            inside = observed[(observed > start) & (observed < end)]
+            holes = np.diff([max(start, first), *inside[inside > first], max(end, first)])
+            if holes.max() > longest:
+                raise AlignmentError(
+                    f"commands pause for {seconds:.1f} s after command {index}, and no "
+                    f"{name} shows the arm for {holes.max() / 1e9:.1f} s of it; at most "
+                    f"{MAX_AGE_NS / 1e9:.1f} s are allowed"
+                )
 
 
 def _last_observation_time(last_ns: int, end_ns: int) -> int:

@@ -9,9 +9,10 @@ from typing import Any
 from ptr_common.images import IMAGE_TYPES
 from ptr_common.topics import TOPIC_DIAGNOSTICS, TOPIC_JOINT_STATES, TOPIC_POLICY_STATE
 
-from .mcap_reader import BagError
+from .errors import BagError
 from .reader import Bag
 from .streams import MessageStatus, Stream
+from .topics import base_and_transport
 
 _NOT_NEEDED = re.compile(
     rf"(^|/)({TOPIC_JOINT_STATES}|{TOPIC_POLICY_STATE}|{TOPIC_DIAGNOSTICS[1:]}"
@@ -29,7 +30,8 @@ def audit_topics(bag: Bag, streams: Mapping[str, Stream]) -> dict[str, dict[str,
 
     Returns:
         Per topic `type`, `messages`, `fates` (label of a status to its number of messages),
-        and `without stamp` where some messages had none.
+        `without stamp` where some messages had none, and `unreadable` with the reason where
+        none can be read.
 
     Raises:
         BagError: If the counts of a topic do not add up to its messages.
@@ -38,7 +40,7 @@ def audit_topics(bag: Bag, streams: Mapping[str, Stream]) -> dict[str, dict[str,
     for topic, type_name in bag.types.items():
         total = bag.counts[topic]
         stream = streams.get(topic)
-        counts = {_status_of(topic, type_name).label: total} if total else {}
+        counts = {_status_of(topic, bag.types).label: total} if total else {}
         if stream is not None:
             counts = _counts_of(stream)
         if sum(counts.values()) != total:
@@ -46,8 +48,10 @@ def audit_topics(bag: Bag, streams: Mapping[str, Stream]) -> dict[str, dict[str,
                 f"{bag.path}: {topic}: the counts {counts} do not add up to {total} messages"
             )
         topics[topic] = {"type": type_name, "messages": total, "fates": counts}
-        if stream is not None and stream.unstamped:
-            topics[topic]["without stamp"] = stream.unstamped
+        if topic in bag.unreadable:
+            topics[topic]["unreadable"] = bag.unreadable[topic]
+        if stream is not None and stream.unstamped.any():
+            topics[topic]["without stamp"] = int(stream.unstamped.sum())
     return topics
 
 
@@ -61,14 +65,17 @@ def _counts_of(stream: Stream) -> dict[str, int]:
     return counts
 
 
-def _status_of(topic: str, type_name: str) -> MessageStatus:
+def _status_of(topic: str, types: Mapping[str, str]) -> MessageStatus:
     """Return the status of all messages of a topic that no episode is made of.
 
     Args:
         topic: Full name of the topic.
-        type_name: Type of its messages.
+        types: Type of the messages of all topics.
     """
-    if type_name in IMAGE_TYPES:
+    base, transport = base_and_transport(topic)
+    if transport and types.get(base) in IMAGE_TYPES:
+        return MessageStatus.NOT_NEEDED  # the same images in another form
+    if types[topic] in IMAGE_TYPES:
         return MessageStatus.OTHER_CAMERA
     if _NOT_NEEDED.search(topic):
         return MessageStatus.NOT_NEEDED

@@ -4,14 +4,16 @@
 
 How messages become steps (arithmetic in `alignment.py`):
 
-- *Clock.* Header stamps count, never the order of arrival. A message without a stamp takes
-  its log time.
+- *Clock.* Header stamps count. A message without a stamp takes its log time, or is left out
+  where log times are of another clock. `clock.py` decides whether the stamps of an episode
+  may be believed: in the order of the file those of a topic do not step back, and at its
+  arrival no message is stamped ahead of the arm's clock, nor most of a topic behind it.
 - *Camera latency.* Where the bag, or the user, gives a camera latency, it is subtracted from
   the stamps of the images and from the image stamps in commands: from then on they are
   times of exposure.
 - *Episodes* span from a START event to the next event of the same id. A START while
-  another episode runs ends that one with outcome `stop`. A bag without events is one
-  episode.
+  another episode runs ends that one with outcome `stop`. A bag without a topic of events is
+  one episode; one with the topic but no START only if its outcome is said.
 - *Steps.* Where commands come at the control rate or slower, each command is one step. Its
   observation is the newest image and the newest arm state that are not later than the image
   the command answers (`observation_stamp`); without one, not later than the command. After
@@ -23,8 +25,8 @@ How messages become steps (arithmetic in `alignment.py`):
 - *Last observation*: the newest one within a period after the last step's and not after the
   end event. Last commands that no new image follows are dropped.
 - *Age.* An observation may be 0.4 s old. Commands from before the first one are dropped; an
-  episode with such a hole in its middle is refused as a whole, because a transition across
-  it never happened.
+  episode with a longer hole in its images or states is refused as a whole, because a
+  transition across it never happened; so is one in which commands pause for an hour.
 - *Executed* commands belong to the request that answers the same image, or without one to
   the request they follow within a period. Where the arm executed nothing it stayed.
 """
@@ -43,10 +45,11 @@ from ptr_training.data.episode import Episode
 
 from .alignment import AlignmentError, Steps, align
 from .audit import audit_topics
-from .mcap_reader import BagError
+from .clock import mark_untimed, why_interrupted, why_wrong
+from .errors import BagError
 from .observations import NO_OBSERVATIONS, Observations, decode_observations
 from .reader import Bag
-from .segments import Selection, select, split
+from .segments import Selection, select, split, why_no_episode
 from .streams import MessageStatus
 from .topics import BagStreams, read_streams
 
@@ -56,12 +59,14 @@ class ReadOptions:
     """How to read bags, and what they do not say themselves."""
 
     image_size: int = 64  # height and width of the stored images [pixels]
-    camera: str = ""  # name or topic; empty: the one the bag names, or its only one
+    camera: str = (
+        ""  # name, topic or NAME=TOPIC; empty: the one the bag names, or its only one
+    )
     camera_latency: float | None = None  # [s]; None: what the bag says, 0 without it
     command: str = "executed"  # which command will be learnt from
     task: str = ""  # of bags that do not name it
-    outcome: str = "success"  # of bags without episode events
-    check_crc: bool = False
+    outcome: str = ""  # of bags without the START of an episode
+    check_crc: bool = True  # compare all chunks with their checksums
     threads: int = 1  # that decode and resize images
 
 
@@ -98,6 +103,7 @@ def read_episodes(path: Path, options: ReadOptions) -> BagEpisodes:
             camera_latency=options.camera_latency,
             command=options.command,
         )
+        mark_untimed(streams)
         spans = split(streams, task=options.task, outcome=options.outcome)
         selections = select(streams, spans)
         alignments, observations = _align_readable(streams, selections, options)
@@ -109,6 +115,8 @@ def read_episodes(path: Path, options: ReadOptions) -> BagEpisodes:
             "topics": audit_topics(bag, streams.by_topic),
             "episodes": [_audit_entry(alignment) for alignment in alignments],
         }
+        if not spans:
+            audit["refused"] = why_no_episode(streams)
         episodes = []
         for alignment, frames in zip(alignments, observations.frames, strict=True):
             if alignment.steps is not None:
@@ -147,6 +155,8 @@ def align_span(streams: BagStreams, selection: Selection) -> Alignment:
     """
     if selection.span.discarded:
         return Alignment(selection, None)
+    if reason := why_wrong(streams, selection):
+        return Alignment(selection, None, reason)
     images = streams.images.readable()
     states = streams.states.readable()
     try:
@@ -159,7 +169,10 @@ def align_span(streams: BagStreams, selection: Selection) -> Alignment:
     except AlignmentError as error:
         return Alignment(selection, None, str(error))
 
-    return Alignment(selection, steps.renumbered(images, states))
+    steps = steps.renumbered(images, states)
+    if reason := why_interrupted(streams, steps):
+        return Alignment(selection, None, reason)
+    return Alignment(selection, steps)
 
 
 def settle(streams: BagStreams, alignments: Sequence[Alignment]) -> None:

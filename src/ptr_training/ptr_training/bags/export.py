@@ -8,7 +8,6 @@ import functools
 import itertools
 import json
 import os
-from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
@@ -20,12 +19,13 @@ from tqdm import tqdm
 
 from ptr_common.camera_latency import camera_latency
 from ptr_common.errors import PtrError
-from ptr_common.text_table import text_table
-from ptr_training.data.episode import DatasetInfo, EpisodeWriter, StoreError
+from ptr_training.data.episode import DatasetInfo, Episode, EpisodeWriter, StoreError
 from ptr_training.data.workers import WorkerPool, in_order
 
 from .episodes_from_bag import BagEpisodes, ReadOptions, read_episodes
-from .mcap_reader import BagError
+from .errors import BagError
+from .export_table import table
+from .find import find_bags
 
 THREADS = 4
 """Bags read at a time in one process: each holds the interpreter's lock a quarter of the time."""
@@ -64,7 +64,13 @@ def main(argv: list[str]) -> int:
         outcome=arguments.outcome,
         check_crc=arguments.check_crc,
     )
-    audits = export(find_bags(arguments.bags), arguments.out, options, arguments.workers)
+    audits = export(
+        find_bags(arguments.bags),
+        arguments.out,
+        options,
+        arguments.workers,
+        rename=arguments.rename,
+    )
     print(table(audits))
     return 0
 
@@ -97,11 +103,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_bag_options(parser)
     parser.add_argument(
         "--check-crc",
-        action="store_true",
-        help="verify the checksums of all chunks (slower) [no]",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="verify the checksums of all chunks [yes]",
     )
     parser.add_argument(
         "--workers", type=int, default=0, help="processes [as many as are worth it]"
+    )
+    parser.add_argument(
+        "--rename",
+        action="store_true",
+        help="name episodes BAG/ID, for bags with episodes of equal ids [no]",
     )
     return parser
 
@@ -112,7 +124,8 @@ def _add_bag_options(parser: argparse.ArgumentParser) -> None:
         "--camera",
         default="",
         metavar="NAME",
-        help="where a bag holds several [the one that the bag names, or its only one]",
+        help="where a bag holds several, its name or topic, or NAME=TOPIC to name one that has "
+        "none [the one that the bag names, or its only one]",
     )
     parser.add_argument(
         "--camera-latency",
@@ -127,57 +140,19 @@ def _add_bag_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--outcome",
         choices=("success", "failure", "stop"),
-        default="success",
-        help="outcome of the episode, for bags without episode events [%(default)s]",
+        default="",
+        help="outcome of bags without the START of an episode, which are then one episode "
+        "[success for bags without episode events; others are left out]",
     )
 
 
-def find_bags(paths: Iterable[Path]) -> list[Path]:
-    """Return the bags named, and those in the folders named, the latter by name.
-
-    Raises:
-        BagError: If a path does not exist or a folder holds no bag.
-    """
-    bags: list[Path] = []
-    for path in paths:
-        if _is_folder_of_bags(path):
-            bags += _bags_in(path)
-        else:
-            bags.append(path)  # whether it is a bag, opening it shows
-    return bags
-
-
-def _is_folder_of_bags(path: Path) -> bool:
-    """Return whether a path is a folder that can only hold bags, and is none itself."""
-    if not path.is_dir() or path.name.endswith(".partial"):
-        return False
-    return not (path / "metadata.yaml").exists()
-
-
-def _bags_in(folder: Path) -> list[Path]:
-    """Return the bags in a folder by name; name the interrupted recordings that are left out.
-
-    Raises:
-        BagError: If it holds no bag.
-    """
-    bags = sorted(file.parent for file in folder.glob("[!.]*/metadata.yaml"))
-    if not bags:
-        raise BagError(
-            f"{folder} is neither a bag nor a folder of bags: it holds no metadata.yaml"
-        )
-
-    partial = len(list(folder.glob(".*.partial")))
-    if partial:
-        print(
-            f"{folder}: {partial} interrupted recordings left out; "
-            f"`ptr recover {folder}` restores them"
-        )
-
-    return bags
-
-
 def export(
-    bags: Sequence[Path], out: Path, options: ReadOptions, workers: int = 0
+    bags: Sequence[Path],
+    out: Path,
+    options: ReadOptions,
+    workers: int = 0,
+    *,
+    rename: bool = False,
 ) -> list[dict[str, Any]]:
     """Write the episodes of some bags into a new store.
 
@@ -188,6 +163,7 @@ def export(
         out: Folder to make; it appears only once complete.
         options: What the bags do not say.
         workers: Processes; 0 chooses.
+        rename: Name episodes after their bags as well.
 
     Returns:
         The audit of each bag, as in `audit.json`.
@@ -202,17 +178,71 @@ def export(
         head = list(_up_to_first_episode(results))
         info = _info_of(head[-1], out.name, options)
         audits = []
+        names = _Names(rename)
         with EpisodeWriter(out, info) as writer:
             for bag, result in zip(bags, itertools.chain(head, results), strict=True):
                 _check_camera(bag, result, info)
+                names.check_copy(bag, result.audit["sha256"])
                 for episode in result.episodes:
-                    writer.add(episode)
+                    name = names.add(bag, episode)
+                    writer.add(replace(episode, id=name))
+                    _rename_entry(result.audit, episode.id, name)
                 audits.append(result.audit)
             writer.info = replace(info, sources=_sources(audits))
             text = json.dumps({"bags": audits}, indent=1) + "\n"
             (writer.folder / "audit.json").write_text(text)
 
     return audits
+
+
+class _Names:
+    """The ids of the episodes of several bags, each of them once.
+
+    Args:
+        rename: Put the name of the bag before each id.
+    """
+
+    def __init__(self, rename: bool) -> None:
+        self._rename = rename
+        self._bags: dict[str, Path] = {}  # by id
+        self._digests: dict[str, Path] = {}
+
+    def check_copy(self, bag: Path, digest: str) -> None:
+        """Raise BagError if another bag has the same contents."""
+        other = self._digests.setdefault(digest, bag)
+        if other is not bag:
+            raise BagError(f"{bag} has the same contents as {other}; export one of them")
+
+    def add(self, bag: Path, episode: Episode) -> str:
+        """Return the id of an episode in the store.
+
+        Raises:
+            BagError: If another episode has it.
+        """
+        name = episode.id
+        if self._rename:
+            name = unnumbered = f"{episode.source}/{episode.id}"
+            number = 1
+            while name in self._bags:
+                number += 1
+                name = f"{unnumbered}-{number}"
+        if name in self._bags:
+            other = self._bags[name]
+            both = f"{other} and in {bag}" if other != bag else f"{bag} twice"
+            raise BagError(
+                f"episode id {name!r} is in {both}; --rename names episodes BAG/ID, or "
+                "export only one of them"
+            )
+        self._bags[name] = bag
+        return name
+
+
+def _rename_entry(audit: dict[str, Any], old: str, new: str) -> None:
+    """Give an episode its new id in the audit of its bag."""
+    for entry in audit["episodes"]:
+        if entry["id"] == old and entry["steps"]:
+            entry["id"] = new
+            return
 
 
 def _info_of(first: BagEpisodes, name: str, options: ReadOptions) -> DatasetInfo:
@@ -238,67 +268,6 @@ def _sources(audits: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
     return tuple(sources)
 
 
-def table(audits: Sequence[dict[str, Any]]) -> str:
-    """Return the counts of used and dropped messages, and of episodes, for the terminal."""
-    lines = [_topic_table(audits), ""]
-    lines.append(_episode_summary(audits))
-    latencies = Counter(audit["camera_latency"] for audit in audits)
-    for latency, number in latencies.items():
-        if latency:
-            lines.append(
-                f"{number} bags: camera latency {1e3 * latency:.1f} ms, "
-                "taken off the image stamps"
-            )
-
-    for audit in audits:
-        for entry in audit["episodes"]:
-            if not entry["steps"]:
-                lines.append(
-                    f"dropped episode {entry['id']} of {audit['name']}: {entry['refused']}"
-                )
-
-    return "\n".join(lines)
-
-
-def _topic_table(audits: Sequence[dict[str, Any]]) -> str:
-    """Return the number of messages of each topic, those used, and the reasons of the others."""
-    counts: dict[str, Counter[str]] = {}
-    for audit in audits:
-        for topic, entry in audit["topics"].items():
-            counts.setdefault(topic, Counter()).update(entry["fates"])
-
-    rows = []
-    for topic, by_status in sorted(counts.items()):
-        dropped = []
-        for status, number in by_status.most_common():
-            if status != "used":
-                dropped.append(f"{number} {status}")
-        rows.append((topic, by_status.total(), by_status["used"], ", ".join(dropped)))
-
-    return text_table(("topic", "messages", "used", "dropped"), rows, align="lrrl")
-
-
-def _episode_summary(audits: Sequence[dict[str, Any]]) -> str:
-    """Return the numbers of bags, episodes and steps in one line."""
-    outcomes: Counter[str] = Counter()
-    totals: Counter[str] = Counter()
-    for audit in audits:
-        for entry in audit["episodes"]:
-            if entry["steps"]:
-                outcomes[entry["outcome"]] += 1
-                for name in ("steps", "held", "not executed"):
-                    totals[name] += entry[name]
-
-    by_outcome = ", ".join(
-        f"{number} {outcome}" for outcome, number in outcomes.most_common()
-    )
-    return (
-        f"{len(audits)} bags, {outcomes.total()} episodes ({by_outcome}), "
-        f"{totals['steps']} steps, {totals['held']} of them held, "
-        f"{totals['not executed']} commands not executed"
-    )
-
-
 def _up_to_first_episode(results: Iterable[BagEpisodes]) -> Iterator[BagEpisodes]:
     """Yield the results up to the first one with an episode.
 
@@ -310,8 +279,9 @@ def _up_to_first_episode(results: Iterable[BagEpisodes]) -> Iterator[BagEpisodes
         yield result
         if result.episodes:
             return
-        for entry in result.audit["episodes"]:
-            reasons.add(entry["refused"])
+        for entry in [result.audit, *result.audit["episodes"]]:
+            if "refused" in entry:
+                reasons.add(entry["refused"])
     raise StoreError(
         "no bag holds an episode that can be used: "
         f"{'; '.join(sorted(reasons)) or 'none was started'}"

@@ -10,36 +10,35 @@ import hashlib
 import io
 import mmap
 import struct
-import sys
 import zlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Container, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import lz4.frame
 from mcap import records
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 
-from ptr_training.errors import TrainingError
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from .errors import BagError
+from .unpacking import MAX_FILE_BYTES, MAX_RATIO, unpack
 
 MAGIC = b"\x89MCAP0\r\n"
 _RECORD = struct.Struct("<BQ")  # opcode, length of the body
 # start and end time, uncompressed size, CRC, length of the compression's name
 _CHUNK = struct.Struct("<QQQII")
 _MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
+RECOVER = "`ptr recover` restores recordings of ours, `mcap recover` all others"
+
+VERIFIERS = 2
+"""Threads for each file that compare chunks with their checksums."""
+
+UNSETTLED = 16
+"""Chunks that wait for it; bounds the memory of compressed ones."""
+
 _FOOTER_BYTES = _RECORD.size + 20
-
-
-class BagError(TrainingError):
-    """A recording is missing, damaged, or holds something that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,7 @@ class Channel:
     definition_format: str  # ros2msg or ros2idl
     definition: str
     metadata: dict[str, str]
+    problem: str = ""  # why its messages cannot be read; the type is then empty
 
 
 @dataclass
@@ -82,6 +82,11 @@ class McapFile:
     ) -> None:
         self.path = path
         self._check_crc = check_crc or salvage
+        self._verified: set[int] = set()  # chunks whose CRC-32 is or was compared
+        self._sized: set[int] = set()  # compressed chunks that are part of the next number
+        self._unpacked = 0  # bytes
+        self._pool = ThreadPoolExecutor(VERIFIERS)
+        self._unsettled: deque[Future[None]] = deque()
         self._salvage = salvage
         self._map = _map_file(path)
         self._view = memoryview(self._map)
@@ -99,6 +104,8 @@ class McapFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        self._unsettled.clear()
         try:
             self._view.release()
             self._map.close()
@@ -174,6 +181,8 @@ class McapFile:
         view, path = self._view, self.path
         for opcode, start, end in _records(view, len(MAGIC), len(view), path):
             if opcode == Opcode.DATA_END:
+                while self._unsettled:
+                    self._unsettled.popleft().result()
                 return
             if opcode != Opcode.CHUNK:
                 yield opcode, view[start:end]
@@ -182,9 +191,7 @@ class McapFile:
             inside = _records(chunk, 0, len(chunk), path, start)
             for inner_opcode, inner_start, inner_end in inside:
                 yield inner_opcode, chunk[inner_start:inner_end]
-        raise BagError(
-            f"{path} has no end: the recording was interrupted; `ptr recover` restores it"
-        )
+        raise BagError(f"{path} has no end: the recording was interrupted; {RECOVER}")
 
     def _open_chunk(self, start: int, end: int) -> memoryview:
         """Return the records, decompressed, of the chunk with a body between two offsets.
@@ -205,15 +212,40 @@ class McapFile:
         compression = name.decode("utf-8", "replace")
         data = self._view[payload:end]
         if compression:
-            data = memoryview(_decompress(compression, data, where))
+            self._unpacked += size if start not in self._sized else 0
+            self._sized.add(start)
+            if self._unpacked > MAX_FILE_BYTES + MAX_RATIO * len(self._view):
+                raise BagError(
+                    f"{where}: the chunks unpack to {self._unpacked} bytes so far"
+                )
+            data = memoryview(unpack(compression, data, size, where))
         if len(data) != size:
             raise BagError(
                 f"{where} has {len(data)} bytes, its header says {size}; the file is damaged"
             )
 
-        if self._check_crc and crc and zlib.crc32(data) != crc:
-            raise BagError(f"{where}: checksum does not match; the file is damaged")
+        if self._check_crc and crc and start not in self._verified:
+            self._verify(start, data, crc, where)
         return data
+
+    def _verify(self, start: int, data: memoryview, crc: int, where: str) -> None:
+        """Compare a chunk with its CRC-32 in another thread; `salvage` waits for the result.
+
+        zlib releases the interpreter's lock, so that the reader goes on. It raises BagError
+        for a chunk a few chunks later, at the latest at the end of the data.
+
+        Args:
+            start: Offset of its body in the file.
+            data: Its contents.
+            crc: What they should have.
+            where: Place of the chunk, for the message of an error.
+        """
+        self._unsettled.append(self._pool.submit(_compare, data, crc, where))
+        while self._unsettled and (
+            self._salvage or len(self._unsettled) > UNSETTLED or self._unsettled[0].done()
+        ):
+            self._unsettled.popleft().result()
+        self._verified.add(start)
 
     def _read_summary(self) -> _Contents | None:
         """Return the contents that the summary section lists.
@@ -229,7 +261,7 @@ class McapFile:
         ):
             raise BagError(
                 f"{self.path} is truncated: it does not end as an MCAP file does "
-                "(`ptr recover` may restore it)"
+                f"({RECOVER})"
             )
 
         start = struct.unpack_from("<Q", self._view, footer + _RECORD.size)[0]
@@ -286,20 +318,22 @@ class McapFile:
             ) from error
 
     def _describe(self, channel: records.Channel) -> Channel:
-        """Return a channel with its type; raises BagError if that is unknown or not CDR.
+        """Return a channel with its type, or with the reason why it cannot be read.
 
         Args:
             channel: As the file describes it.
         """
-        if channel.message_encoding != "cdr":
-            raise BagError(
-                f"{self.path}: topic {channel.topic} is encoded as "
-                f"{channel.message_encoding!r}; only 'cdr' can be read"
-            )
-
         schema = self._contents.schemas.get(channel.schema_id)
-        if schema is None:
-            raise BagError(f"{self.path}: topic {channel.topic} has no schema")
+        problem = ""
+        if channel.message_encoding != "cdr":
+            problem = f"it is encoded as {channel.message_encoding!r}, expected 'cdr'"
+        elif schema is None:
+            problem = (
+                "it has no schema: the shell that recorded had not sourced the package of "
+                "its type"
+            )
+        if schema is None or problem:
+            return Channel(channel.topic, "", "", "", channel.metadata, problem)
         return Channel(
             channel.topic,
             schema.name,
@@ -336,7 +370,7 @@ def _records(
             raise BagError(
                 f"{path}: record at byte {base + start} should have {length} bytes, "
                 f"only {end - body} are left; "
-                "the file is truncated (`ptr recover` restores interrupted recordings)"
+                f"the file is truncated ({RECOVER})"
             )
         yield opcode, body, body + length
         start = body + length
@@ -353,26 +387,10 @@ def _map_file(path: Path) -> mmap.mmap:
         raise BagError(f"{path} is empty") from error
 
 
-def _decompress(compression: str, data: memoryview, where: str) -> bytes:
-    """Return the contents of a chunk; raises BagError if they are damaged.
-
-    Args:
-        compression: Name of the compression.
-        data: Compressed bytes.
-        where: Place of the chunk, for the message of an error.
-    """
-    try:
-        if compression == "zstd":
-            return zstd.decompress(data)
-        if compression == "lz4":
-            return lz4.frame.decompress(data)
-    except (zstd.ZstdError, RuntimeError) as error:
-        raise BagError(
-            f"{where} cannot be decompressed ({compression}): {error}"
-        ) from error
-    raise BagError(
-        f"{where} is compressed with {compression!r}; readable: zstd, lz4 or none"
-    )
+def _compare(data: memoryview, crc: int, where: str) -> None:
+    """Raise BagError if the contents of a chunk do not have a CRC-32."""
+    if zlib.crc32(data) != crc:
+        raise BagError(f"{where}: checksum does not match; the file is damaged")
 
 
 def _stream(body: memoryview) -> ReadDataStream:

@@ -12,7 +12,7 @@ import numpy as np
 from ptr_common.images import EncodingError, ImageError, decode, resize_area
 
 from .alignment import Steps
-from .mcap_reader import BagError
+from .errors import BagError
 from .streams import MessageStatus
 from .topics import BagStreams
 

@@ -6,36 +6,31 @@ Plain MCAP is read through a memory map (`mcap_reader`); everything else goes th
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import hashlib
 import itertools
-import os
 import struct
-import sys
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import apsw
-import yaml
 from rosbags.interfaces import MessageDefinitionFormat
 from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.serde import SerdeError
-from rosbags.typesys import (
-    Stores,
-    TypesysError,
-    get_types_from_idl,
-    get_types_from_msg,
-    get_typestore,
-)
+from rosbags.typesys import TypesysError
 from rosbags.typesys.store import Typestore
 
 from ptr_common.files import sha256
-from ptr_training.data.episode import parse_yaml
 
-from .mcap_reader import BagError, McapFile
+from .definitions import installed, parsed
+from .errors import BagError
+from .mcap_reader import McapFile
+from .metadata import METADATA, Metadata, custom_data, read_metadata
+from .unpacking import declared_size, unpack
 
 
 class DecodeError(BagError):
@@ -49,6 +44,7 @@ class _Storage(Protocol):
     definitions: dict[str, tuple[str, str]]  # type name -> (ros2msg or ros2idl, text)
     counts: Counter[str]  # topic -> messages, as the recording says
     custom: dict[str, str]
+    unreadable: dict[str, str]  # topic -> why its messages cannot be read
 
     def messages(
         self, topics: Collection[str]
@@ -69,6 +65,12 @@ class Bag:
         check_crc: Compare chunks with their checksums while reading, where the storage has
             any.
 
+    Attributes:
+        types: Type name by topic; "" for a topic in `unreadable`.
+        unreadable: Why the messages of a topic cannot be read, by topic.
+        counts: Number of messages by topic, as the recording says.
+        custom: Custom data of the recording.
+
     Raises:
         BagError: If it is missing, unfinished or damaged.
     """
@@ -76,15 +78,19 @@ class Bag:
     def __init__(self, path: Path, *, check_crc: bool = False) -> None:
         self.path = path
         self.name = path.stem if path.is_file() else path.resolve().name
-        self._metadata = _read_metadata(path)
+        metadata = read_metadata(path)
         with ExitStack() as stack:
-            self._storage = _open_storage(path, self._metadata, check_crc, stack)
+            self._storage: _Storage
+            if metadata.storage == "mcap" and not metadata.compression:
+                self._storage = _McapStorage(metadata.files, check_crc, stack)
+            else:
+                self._storage = _RosbagsStorage(path, metadata, stack)
             self._stack = stack.pop_all()
 
         self.types = dict(sorted(self._storage.types.items()))
         self.counts = self._storage.counts
-        custom = self._metadata.get("custom_data") or self._storage.custom or {}
-        self.custom = {key: str(value) for key, value in custom.items()}
+        self.custom = metadata.custom or self._storage.custom
+        self.unreadable = self._storage.unreadable
         self._typestores: dict[str, Typestore] = {}
 
     def __enter__(self) -> Bag:
@@ -136,8 +142,8 @@ class Bag:
     def digest(self) -> str:
         """Return a SHA-256 in hexadecimal that identifies the recording; see `McapFile.digest`."""
         digest = hashlib.sha256(self._storage.digest())
-        if self._metadata:
-            digest.update((self.path / "metadata.yaml").read_bytes())
+        if self.path.is_dir():
+            digest.update((self.path / METADATA).read_bytes())
         return digest.hexdigest()
 
     def _typestore(self, type_name: str) -> Typestore:
@@ -149,8 +155,8 @@ class Bag:
         language, text = self._storage.definitions.get(type_name, ("", ""))
         try:
             if language:
-                return _parsed(type_name, language, text)
-            return _installed(type_name, self.path)
+                return parsed(type_name, language, text)
+            return installed(type_name, self.path)
         except TypesysError as error:
             raise BagError(
                 f"{self.path}: the definition of {type_name} cannot be read: {error}"
@@ -166,24 +172,27 @@ class _McapStorage:
         stack: Closes the files.
     """
 
-    def __init__(self, files: list[Path], check_crc: bool, stack: ExitStack) -> None:
+    def __init__(self, files: Sequence[Path], check_crc: bool, stack: ExitStack) -> None:
         self.types: dict[str, str] = {}
         self.definitions: dict[str, tuple[str, str]] = {}
         self.counts: Counter[str] = Counter()
         self.custom: dict[str, str] = {}
+        self.unreadable: dict[str, str] = {}
         self._files = [
             stack.enter_context(McapFile(file, check_crc=check_crc)) for file in files
         ]
         for file in self._files:
             for number, channel in file.channels.items():
-                _note_type(self.types, channel.topic, channel.type_name, file.path)
+                _note_type(self, channel.topic, channel.type_name)
+                if channel.problem:
+                    self.unreadable[channel.topic] = channel.problem
                 self.definitions[channel.type_name] = (
                     channel.definition_format,
                     channel.definition,
                 )
                 self.counts[channel.topic] += file.counts.get(number, 0)
             record = file.metadata.get("rosbag2", {}).get("serialized_metadata", "")
-            self.custom |= (parse_yaml(record) or {}).get("custom_data") or {}
+            self.custom |= custom_data(record, file.path)
 
     def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, memoryview]]:
         """Yield (topic, log time [ns], serialised message) of some topics."""
@@ -205,32 +214,32 @@ class _RosbagsStorage:
 
     Args:
         path: Folder of the bag, or its only file.
-        files: In the order of recording.
-        compressed: Whether messages or files are compressed; such a bag is read as a folder.
+        metadata: Its files and their compression.
         stack: Closes the files.
     """
 
-    def __init__(
-        self, path: Path, files: list[Path], compressed: bool, stack: ExitStack
-    ) -> None:
+    def __init__(self, path: Path, metadata: Metadata, stack: ExitStack) -> None:
         self.types: dict[str, str] = {}
         self.definitions: dict[str, tuple[str, str]] = {}
         self.counts: Counter[str] = Counter()
         self.custom: dict[str, str] = {}
-        self._path, self._files = path, files
+        self.unreadable: dict[str, str] = {}
+        self._path, self._files = path, metadata.files
+        self._packed_messages = metadata.compression == "message"
+        self._is_database = metadata.storage == "sqlite3" and metadata.compression != "file"
         formats = {
             MessageDefinitionFormat.MSG: "ros2msg",
             MessageDefinitionFormat.IDL: "ros2idl",
         }
         with _rosbags_errors(path):
             # Read as a folder, topics have no messages if their quality of service differs
-            # between metadata.yaml and storage.
-            parts = [path] if compressed else files
+            # between metadata.yaml and storage; only it unpacks whole files.
+            parts = [path] if metadata.compression == "file" else metadata.files
             self._readers = [stack.enter_context(Reader(part)) for part in parts]
             for connection in itertools.chain(
                 *(part.connections for part in self._readers)
             ):
-                _note_type(self.types, connection.topic, connection.msgtype, path)
+                _note_type(self, connection.topic, connection.msgtype)
                 self.counts[connection.topic] += connection.msgcount
                 if connection.msgdef.format in formats:
                     definition = (formats[connection.msgdef.format], connection.msgdef.data)
@@ -239,19 +248,55 @@ class _RosbagsStorage:
     def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
         """Yield (topic, log time [ns], serialised message) of some topics."""
         with _rosbags_errors(self._path):
-            for reader in self._readers:
-                connections = []
-                for connection in reader.connections:
-                    if connection.topic in topics:
-                        connections.append(connection)
-                if not connections:  # without any, the library yields all messages
-                    continue
-                for connection, log_time, data in reader.messages(connections):
-                    yield connection.topic, log_time, data
+            for topic, log_time, data in self._recorded(topics):
+                if self._packed_messages:
+                    where = f"{self._path}: message on {topic}"
+                    size = declared_size(data, where)
+                    data = unpack("zstd", data, size, where)
+                yield topic, log_time, data
+
+    def _recorded(self, topics: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
+        """Yield (topic, log time [ns], message as stored), in the order of recording."""
+        if self._is_database:
+            for file in self._files:
+                yield from _database_messages(file, topics)
+            return
+        for reader in self._readers:
+            connections = []
+            for connection in reader.connections:
+                if connection.topic in topics:
+                    connections.append(connection)
+            if not connections:  # without any, the library yields all messages
+                continue
+            for connection, log_time, data in reader.messages(connections):
+                yield connection.topic, log_time, data
 
     def digest(self) -> bytes:
         """Return the digests of the files, one after the other."""
         return b"".join(bytes.fromhex(sha256(file)) for file in self._files)
+
+
+def _database_messages(
+    file: Path, topics: Collection[str]
+) -> Iterator[tuple[str, int, bytes]]:
+    """Yield (topic, log time [ns], message as stored) of some topics of an SQLite file.
+
+    The library would order them by log time, which hides that a clock was set back.
+    """
+    database = apsw.Connection(
+        f"file:{quote(str(file))}?immutable=1",
+        flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI,
+    )
+    query = (
+        "SELECT topics.name, messages.timestamp, messages.data FROM messages "
+        "JOIN topics ON topics.id = messages.topic_id ORDER BY messages.id"
+    )
+    with contextlib.closing(database):
+        for topic, log_time, data in database.execute(query):
+            if not isinstance(log_time, int) or not isinstance(data, bytes):
+                raise ValueError(f"message on {topic} has log time {log_time!r:.40}")
+            if topic in topics:
+                yield str(topic), log_time, data
 
 
 @contextmanager
@@ -263,136 +308,14 @@ def _rosbags_errors(path: Path) -> Iterator[None]:
         raise BagError(f"{path}: the recording is damaged: {error}") from error
 
 
-def _read_metadata(path: Path) -> dict[str, Any]:
-    """Return the contents of metadata.yaml; empty for a single file.
-
-    Raises:
-        BagError: If the bag or the file is missing, or the file is damaged.
-    """
-    if not path.exists():
-        raise BagError(f"{path} does not exist")
-    if path.is_file():
-        return {}
-    file = path / "metadata.yaml"
-    if path.name.endswith(".partial"):
-        raise BagError(
-            f"{path} is an interrupted recording; `ptr recover {path.parent}` restores it"
-        )
-
-    if not file.is_file():
-        raise BagError(
-            f"{path} is not a bag: it has no metadata.yaml (`ros2 bag reindex` makes one)"
-        )
-
-    try:
-        described = parse_yaml(file.read_text())["rosbag2_bagfile_information"]
-        described["storage_identifier"], described["relative_file_paths"][0]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, IndexError) as error:
-        raise BagError(f"{file} cannot be read: {error!r}") from error
-
-    return described
-
-
-def _open_storage(
-    path: Path, metadata: dict[str, Any], check_crc: bool, stack: ExitStack
-) -> _Storage:
-    """Open the files of a bag until `stack` closes; raises BagError if one is missing.
+def _note_type(storage: _Storage, topic: str, type_name: str) -> None:
+    """Add the type of a topic; one that has another already cannot be read.
 
     Args:
-        path: Folder of the bag, or its only file.
-        metadata: Contents of metadata.yaml; empty for a single file.
-        check_crc: Compare chunks with their checksums.
-        stack: Closes the files.
-    """
-    if not metadata:
-        if path.suffix not in (".mcap", ".db3"):
-            raise BagError(
-                f"{path} is not a bag: expected a folder with metadata.yaml, "
-                "a .mcap or a .db3 file"
-            )
-        metadata = {
-            "storage_identifier": path.suffix[1:],
-            "relative_file_paths": [path.name],
-        }
-
-    folder = path.parent if path.is_file() else path
-    files = [folder / Path(name).name for name in metadata["relative_file_paths"]]
-    for file in files:
-        if not file.is_file():
-            raise BagError(f"{file} does not exist, but {path / 'metadata.yaml'} names it")
-
-    if metadata["storage_identifier"] == "mcap" and not metadata.get("compression_mode"):
-        return _McapStorage(files, check_crc, stack)
-    return _RosbagsStorage(path, files, bool(metadata.get("compression_mode")), stack)
-
-
-def _note_type(types: dict[str, str], topic: str, type_name: str, path: Path) -> None:
-    """Add the type of a topic; raises BagError if it has another one already.
-
-    Args:
-        types: Type by topic, to be added to.
+        storage: Gains the type.
         topic: Name of the topic.
         type_name: Type of its messages.
-        path: File that the message of an error names.
     """
-    if types.setdefault(topic, type_name) != type_name:
-        raise BagError(
-            f"{path}: topic {topic} has two types, {types[topic]} and {type_name}"
-        )
-
-
-@functools.lru_cache(maxsize=64)
-def _parsed(type_name: str, language: str, text: str) -> Typestore:
-    """Return a store with the types of one definition, parsed once for all bags with it.
-
-    Args:
-        type_name: Type that the definition is of.
-        language: Language of the definition, ros2msg or ros2idl.
-        text: The definition, with those of the types it uses.
-    """
-    types: dict[str, Any] = {}
-    if language == "ros2idl":
-        # files one after the other, each below a line "IDL: package/msg/Name"
-        for part in text.split("=" * 80 + "\n"):
-            if part.startswith("IDL: "):
-                part = part.split("\n", 1)[1]
-            if part:
-                types |= get_types_from_idl(part)
-    else:
-        types = dict(get_types_from_msg(text, type_name))
-
-    store = get_typestore(Stores.EMPTY)
-    store.register(types)
-    return store
-
-
-def _installed(type_name: str, path: Path) -> Typestore:
-    """Return a store with an installed type (SQLite bags of Humble define none).
-
-    The types of ROS 2 Humble are part of the library; others are searched in the workspaces
-    of AMENT_PREFIX_PATH.
-
-    Raises:
-        BagError: If the type is not installed.
-    """
-    store = get_typestore(Stores.ROS2_HUMBLE)
-    if type_name in store.types:
-        return store
-    package, _, name = type_name.split("/")
-    prefixes = [sys.prefix]
-    if workspaces := os.environ.get("AMENT_PREFIX_PATH", ""):
-        prefixes = [*filter(None, workspaces.split(os.pathsep)), sys.prefix]
-    for prefix in prefixes:
-        folder = Path(prefix) / "share" / package / "msg"
-        if not (folder / f"{name}.msg").is_file():
-            continue
-        for file in sorted(folder.glob("*.msg")):
-            types = get_types_from_msg(file.read_text(), f"{package}/msg/{file.stem}")
-            store.register(types)
-        return store
-
-    raise BagError(
-        f"{path} does not define {type_name}, and {package} is not installed below "
-        f"{', '.join(prefixes)}: source the workspace's setup file, "
-        "or record with `ros2 bag record --storage mcap`"
-    )
+    known = storage.types.setdefault(topic, type_name)
+    if known != type_name:
+        storage.unreadable[topic] = f"it has two types, {known} and {type_name}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .alignment import PERIOD_NS, Commands, match_executed
-from .mcap_reader import BagError
+from .errors import BagError
 from .reader import Bag
 from .streams import MessageStatus, Stream
 from .topics import BagStreams
@@ -26,6 +26,8 @@ class Span:
     task: str
     start_ns: int  # stamp of the START event; 0 in a bag without events
     end_ns: int = FOREVER  # stamp of the event that ended it
+    start_log: int = 0  # log times of these events [ns]
+    end_log: int = FOREVER
     outcome: str = ""  # success, failure, stop, interrupted
     text: str = ""  # of the START event
     discarded: bool = False
@@ -55,43 +57,72 @@ def split(streams: BagStreams, *, task: str, outcome: str) -> list[Span]:
     Args:
         streams: The messages of the bag.
         task: Task of a bag that does not name it; empty if unknown.
-        outcome: Outcome of a bag without events that does not name it.
+        outcome: Outcome of a bag without the START of an episode, which is then one episode;
+            empty if the user does not say it.
+
+    Returns:
+        The spans; none of a bag with events but no START whose outcome nobody says.
 
     Raises:
         BagError: If an episode has no task, or another one than the user says.
     """
-    events = streams.events
-    custom = streams.bag.custom
-    if events is None:
-        name = custom.get("episode_id", streams.bag.name)
-        outcome = custom.get("outcome", outcome)
-        return [Span(name, _task(streams.bag, "", task), 0, outcome=outcome)]
+    spans = []
+    if streams.events is not None:
+        spans = _split_at_events(streams, streams.events, task)
+    outcome = streams.bag.custom.get("outcome", outcome)
+    if not spans and (outcome or not streams.knows_events):
+        name = streams.bag.custom.get("episode_id", streams.bag.name)
+        whole = Span(name, _task(streams.bag, "", task), 0, outcome=outcome or "success")
+        spans.append(whole)
+    return spans
+
+
+def why_no_episode(streams: BagStreams) -> str:
+    """Return why no episode is found in a bag, and what to do."""
+    return (
+        f"{streams.bag.path} knows episode events but holds no START: its recording began "
+        "after it, or no episode was begun. Where the whole recording is one episode, say "
+        "so with --outcome"
+    )
+
+
+def _split_at_events(streams: BagStreams, events: Stream, task: str) -> list[Span]:
+    """Return the spans of the episodes that the events mark.
+
+    Args:
+        streams: The messages of the bag.
+        events: Its events.
+        task: Task of a bag that does not name it; empty if unknown.
+    """
 
     spans: list[Span] = []
     running: Span | None = None
-    for index in events.readable().tolist():
+    for index in range(len(events.stamps)):  # in the order of the recording: causes first
         event = streams.decode(events, index)
         if event is None:
             continue
-        stamp = int(events.stamps[index])
+        stamp, log = int(events.stamps[index]), int(events.logs[index])
         is_running = running is not None and running.id == event.episode_id
         status = MessageStatus.USED
         if event.event == START and is_running:
             status = MessageStatus.DUPLICATE
         elif event.event == START:
             if running is not None:
-                spans.append(replace(running, end_ns=stamp, outcome="stop"))
+                spans.append(replace(running, end_ns=stamp, end_log=log, outcome="stop"))
             event_task = _task(streams.bag, event.task, task)
-            running = Span(event.episode_id, event_task, stamp, text=event.text)
+            running = Span(
+                event.episode_id, event_task, stamp, start_log=log, text=event.text
+            )
         elif running is not None and is_running:
-            spans.append(_ended(running, stamp, event.event))
+            spans.append(_ended(replace(running, end_log=log), stamp, event.event))
             running = None
         else:
             status = MessageStatus.UNMATCHED
         events.status[index] = status
 
     if running is not None:
-        spans.append(replace(running, outcome=custom.get("outcome", "interrupted")))
+        outcome = streams.bag.custom.get("outcome", "interrupted")
+        spans.append(replace(running, outcome=outcome))
     return spans
 
 

@@ -25,6 +25,7 @@ class MessageStatus(IntEnum):
     OTHER_CAMERA = 11
     NOT_NEEDED = 12  # known topic that holds nothing of an episode
     UNKNOWN_TOPIC = 13
+    UNTIMED = 14  # without a stamp, where log times are of another clock than stamps
 
     @property
     def label(self) -> str:
@@ -32,8 +33,12 @@ class MessageStatus(IntEnum):
         return self.name.lower().replace("_", " ")
 
 
-UNREADABLE = (MessageStatus.NOT_FINITE, MessageStatus.UNDECODABLE)
-"""Statuses of messages without usable values; they never change again."""
+UNREADABLE = (
+    MessageStatus.NOT_FINITE,
+    MessageStatus.UNDECODABLE,
+    MessageStatus.UNTIMED,
+)
+"""Statuses of messages without usable values or time; they never change again."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +50,11 @@ class Stream:
 
     topic: str
     type_name: str
-    stamps: np.ndarray  # (n,) int64 [ns]
+    stamps: np.ndarray  # (n,) int64 [ns]; the log time where the header has none
+    logs: np.ndarray  # (n,) int64, log times [ns]
+    unstamped: np.ndarray  # (n,) bool, whether the header has no stamp
     payloads: list[bytes | memoryview]  # empty for images, which are read when chosen
     status: np.ndarray  # (n,) int8, of MessageStatus
-    unstamped: int = 0  # messages whose header has no stamp; they took their log time
 
     def readable(self) -> np.ndarray:
         """Return the indices of the messages with usable values, ordered by stamp.

@@ -19,7 +19,7 @@ from ptr_common.topics import (
     TOPIC_EXECUTED,
 )
 
-from .mcap_reader import BagError
+from .errors import BagError
 from .reader import Bag, DecodeError
 from .streams import MessageStatus, Stream
 
@@ -30,7 +30,14 @@ TYPES = {
     TOPIC_EPISODE_EVENT: "ptr_msgs/msg/EpisodeEvent",
 }
 
-_CAMERA_TOPIC = re.compile(r"(?:^|/)camera/([^/]+)/image_raw(?:/compressed)?$")
+_CAMERA_TOPIC = re.compile(r"(?:^|/)camera/([^/]+)/image_raw$")
+
+TRANSPORTS = ("compressed", "compressedDepth", "zstd", "theora", "ffmpeg")
+"""What `image_transport` appends to the topic of a camera for its other forms."""
+
+
+END_OF_TIME_NS = 1 << 61
+"""Log times from here on, in 2043, are none [ns]; differences of all others fit into 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ class BagStreams:
     commands: Stream
     executed: Stream  # `commands` itself where the bag holds no executed commands
     events: Stream | None
+    knows_events: bool  # the bag has a topic of events, maybe without messages
 
     def decode(self, stream: Stream, index: int) -> Any | None:
         """Return a message of a stream; None if it is damaged, which its status then says.
@@ -73,7 +81,8 @@ def read_streams(
 
     Args:
         bag: The recording.
-        camera: Name or topic of a camera; empty: the one the bag names, or its only one.
+        camera: Name or topic of a camera, or NAME=TOPIC; empty: the one the bag names, or its
+            only one.
         camera_latency: Camera latency [s]; None: what the bag says, 0 without it.
         command: The command learnt from; the bag must hold `arm/executed` for `executed`.
 
@@ -82,12 +91,10 @@ def read_streams(
             names an impossible camera latency.
     """
     prefix = _namespace(bag)
-    cameras = _cameras(bag)
-    name = _choose_camera(bag, cameras, camera)
+    name, image_topic = _choose_camera(bag, camera)
     if camera_latency is None:
         camera_latency = _recorded_latency(bag, name)
     latency_ns = round(1e9 * camera_latency)
-    image_topic = cameras[name]
     by_topic = _load(bag, _known_topics(bag, prefix, command), image_topic)
     images = by_topic[image_topic]
     images.stamps[:] -= latency_ns
@@ -102,6 +109,7 @@ def read_streams(
         commands=commands,
         executed=by_topic.get(prefix + TOPIC_EXECUTED, commands),
         events=by_topic.get(prefix + TOPIC_EPISODE_EVENT),
+        knows_events=prefix + TOPIC_EPISODE_EVENT in bag.types,
     )
 
 
@@ -109,17 +117,19 @@ def read_streams(
 class _LoadedTopic:
     """The messages of one topic while a bag is read."""
 
-    stamps: list[int] = field(default_factory=list)  # [ns]
+    stamps: list[int] = field(default_factory=list)  # [ns], 0 for none
+    logs: list[int] = field(default_factory=list)  # [ns]
     payloads: list[bytes | memoryview] = field(default_factory=list)
     damaged: list[int] = field(default_factory=list)  # indices without a readable header
-    unstamped: int = 0
 
     def stream(self, topic: str, type_name: str) -> Stream:
         """Return the messages as a stream; none is part of an episode yet."""
         status = np.full(len(self.stamps), MessageStatus.OUTSIDE_EPISODE, np.int8)
         status[self.damaged] = MessageStatus.UNDECODABLE
-        stamps = np.array(self.stamps, np.int64)
-        return Stream(topic, type_name, stamps, self.payloads, status, self.unstamped)
+        stamps, logs = np.array(self.stamps, np.int64), np.array(self.logs, np.int64)
+        unstamped = stamps == 0
+        stamps[unstamped] = logs[unstamped]
+        return Stream(topic, type_name, stamps, logs, unstamped, self.payloads, status)
 
 
 def _load(bag: Bag, topics: list[str], image_topic: str) -> dict[str, Stream]:
@@ -138,15 +148,19 @@ def _load(bag: Bag, topics: list[str], image_topic: str) -> dict[str, Stream]:
     for topic, log_time, data in bag.messages(bag.types):
         if topic not in loaded:
             continue
+        if log_time >= END_OF_TIME_NS:
+            raise BagError(
+                f"{bag.path}: a message on {topic} has the log time {log_time} ns, which no "
+                "clock shows; the file is damaged"
+            )
         messages = loaded[topic]
         try:
             stamp = stamp_of(data)
         except CdrError:
             stamp = 0
             messages.damaged.append(len(messages.stamps))
-        if not stamp:
-            messages.unstamped += 1
-        messages.stamps.append(stamp or log_time)
+        messages.stamps.append(stamp)
+        messages.logs.append(log_time)
         if topic != image_topic:
             messages.payloads.append(data)
 
@@ -198,6 +212,8 @@ def _known_topics(bag: Bag, prefix: str, command: str) -> list[str]:
         topic = prefix + name
         if not bag.counts[topic]:
             continue
+        if topic in bag.unreadable:
+            raise BagError(f"{bag.path}: {topic} cannot be read: {bag.unreadable[topic]}")
         if bag.types[topic] != expected:
             raise BagError(
                 f"{bag.path}: {topic} is a {bag.types[topic]}, expected {expected}"
@@ -220,12 +236,19 @@ def _known_topics(bag: Bag, prefix: str, command: str) -> list[str]:
 
 
 def _cameras(bag: Bag) -> dict[str, str]:
-    """Return the image topic of each camera, by its name, or by topic where that holds no name."""
-    cameras: dict[str, str] = {}
+    """Return the image topic of each camera, by its name, or by topic where that holds no name.
+
+    A camera whose images are recorded in several ways is one; the raw ones are taken.
+    """
+    transports: dict[str, dict[str, str]] = {}
     for topic, type_name in bag.types.items():
-        if type_name not in IMAGE_TYPES or not bag.counts[topic]:
-            continue
-        match = _CAMERA_TOPIC.search(topic)
+        if type_name in IMAGE_TYPES and bag.counts[topic]:
+            base, transport = base_and_transport(topic)
+            transports.setdefault(base, {})[transport] = topic
+    cameras: dict[str, str] = {}
+    for base, topics in transports.items():
+        topic = topics.get("") or topics.get("compressed") or next(iter(topics.values()))
+        match = _CAMERA_TOPIC.search(base)
         if match is None or match[1] in cameras:
             cameras[topic] = topic
         else:
@@ -233,27 +256,40 @@ def _cameras(bag: Bag) -> dict[str, str]:
     return cameras
 
 
-def _choose_camera(bag: Bag, cameras: dict[str, str], requested: str) -> str:
-    """Return the camera of the user; without it the one that the bag names, or its only one.
+def base_and_transport(topic: str) -> tuple[str, str]:
+    """Return the topic of the raw images, and the transport that a topic adds to it or ""."""
+    base, _, last = topic.rpartition("/")
+    return (base, last) if last in TRANSPORTS else (topic, "")
+
+
+def _choose_camera(bag: Bag, requested: str) -> tuple[str, str]:
+    """Return name and image topic of a camera.
 
     Args:
         bag: The recording.
-        cameras: Topic of each camera, by name.
-        requested: Name or topic that the user gives; empty for none.
+        requested: Name, topic or NAME=TOPIC that the user gives; empty: the camera that the
+            bag names, or its only one.
 
     Raises:
         BagError: If there is no such camera, or none can be chosen.
     """
+    cameras = _cameras(bag)
     if not cameras:
-        raise BagError(f"{bag.path} holds no images; its topics are {_listed(bag.types)}")
-    choice = requested or _default_camera(bag, cameras)
+        hints = [f"; {topic}: {reason}" for topic, reason in bag.unreadable.items()]
+        raise BagError(
+            f"{bag.path} holds no images; its topics are {_listed(bag.types)}{''.join(hints)}"
+        )
+    given, _, wanted = requested.rpartition("=")
+    choice = wanted or _default_camera(bag, cameras)
     for name, topic in cameras.items():
         if choice in (name, topic):
-            return name
+            return given or name, topic
+        base, transport = base_and_transport(choice)
+        is_form = transport and base == base_and_transport(topic)[0]
+        if is_form and bag.types.get(choice) in IMAGE_TYPES and bag.counts[choice]:
+            return given or name, choice
 
-    reason = (
-        f"has no camera {requested!r}" if requested else "was made with several cameras"
-    )
+    reason = f"has no camera {wanted!r}" if wanted else "was made with several cameras"
     raise BagError(f"{bag.path} {reason}; choose with --camera from: {_listed(cameras)}")
 
 

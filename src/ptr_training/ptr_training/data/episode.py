@@ -25,6 +25,8 @@ from ptr_common.files import atomic_folder, sha256
 from ptr_common.images import RESIZE_NAME
 from ptr_training.errors import TrainingError
 
+from .bounded_yaml import parse_yaml
+
 FORMAT_VERSION = 1
 REWARDED_STEPS = 3
 """Transitions at the end of a success that earn the reward (paper §4.2; one did not suffice)."""
@@ -98,13 +100,6 @@ class DatasetInfo:
     action_high: tuple[float, ...] = tuple(ACTION_HIGH.tolist())
     # {name, sha256} of each input; of a bag also its camera_latency [s]
     sources: tuple[dict[str, Any], ...] = ()
-
-
-def parse_yaml(text: str | bytes) -> Any:
-    """Return the plain values of a YAML document; raises yaml.YAMLError if it is none."""
-    # Both loaders build plain values only and refuse tags that name Python objects, as
-    # yaml.safe_load does. The one written in C, where PyYAML has it, is ten times as fast.
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def read_versioned(file: Path, version: int) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from ptr_common.action_space import CONTROL_RATE
+from ptr_common.files import is_lfs_pointer
 from ptr_training.errors import TrainingError
 
 COLLECTIONS = ("bridge_data_v1", "bridge_data_v2", "flap", "icra", "rss", "scripted")
@@ -304,3 +306,37 @@ def as_nanoseconds(seconds: Any, name: str) -> np.ndarray:
     if not is_time.all():
         return np.zeros(len(stamps), np.int64)
     return np.rint(stamps * 1e9).astype(np.int64)
+
+
+def frame_times(seconds: Any, name: str) -> np.ndarray:
+    """Return the times of frames at the control rate [s], shape (n,).
+
+    Args:
+        seconds: Times of the frames [s].
+        name: What error messages call them.
+
+    Raises:
+        RecordError: If they are not numbers, or two frames are not one period apart, give or
+            take half of one: frames are missing, or the times are not theirs.
+    """
+    times = as_floats(seconds, name).ravel()
+    period = 1 / CONTROL_RATE
+    apart = np.diff(times)
+    uneven = ~(np.abs(apart - period) <= period / 2)  # also of times that are not finite
+    if uneven.any():
+        frame = int(np.argmax(uneven))
+        raise RecordError(
+            f"{name}: frame {frame + 1} is at {times[frame + 1]:g} s, the one before it at "
+            f"{times[frame]:g} s; frames must be {period:g} s apart ({CONTROL_RATE:g} Hz). "
+            "Where frames were left out, split the episode there; where the times are wrong, "
+            f"write row number / {CONTROL_RATE:g} into them"
+        )
+    return times
+
+
+def check_contents(file: Path) -> None:
+    """Raise TrainingError if a file is a Git LFS pointer in the place of its contents."""
+    if file.is_file() and is_lfs_pointer(file):
+        raise TrainingError(
+            f"{file} is a Git LFS pointer, not the file itself; `git lfs pull` fetches it"
+        )

@@ -31,6 +31,7 @@ from .base import (
     SkipRecord,
     SourceEpisode,
     as_nanoseconds,
+    check_contents,
     natural_key,
     rows_of_seven,
 )
@@ -56,6 +57,7 @@ def find(paths: Sequence[Path]) -> list[Record]:
         if not files:
             raise TrainingError(f"{path} holds no out.npy")
         for file in files:
+            check_contents(file)
             records += _records(file)
 
     return records

@@ -7,8 +7,9 @@ How frames become steps:
 
 - *Steps.* L frames are L observations and the L - 1 actions between them. The action of the
   last frame is left out: no observation follows it.
-- *Time.* Data sets have a constant rate; only the control rate is read, because a step of
-  the arm has another meaning at another rate.
+- *Time.* Only data sets of the control rate are read, because a step of the arm has another
+  meaning at another rate. `timestamp` says when a frame was made, and which image of a video
+  is its own; times that are not one period apart refuse the episode.
 - *Outcome.* Success if `next.success` is ever true; without it, where `next.reward` has only
   the values 0 and 1, success if it is ever 1; without both, the outcome of the options.
 - A data set that `ptr convert` wrote gives back the store it was made of.
@@ -39,6 +40,7 @@ from .base import (
     SkipRecord,
     SourceEpisode,
     as_floats,
+    frame_times,
     rows_of_seven,
 )
 from .lerobot_data_set import (
@@ -54,6 +56,7 @@ from .lerobot_data_set import (
     STORE_PREFIX,
     SUCCESS,
     TASKS,
+    TIME,
     DataSet,
     camera_name,
 )
@@ -100,16 +103,18 @@ def read(record: Record, options: ImportOptions) -> SourceEpisode:
     state = data_set.pick(STATE, options.state)
     action = data_set.pick(ACTION, options.action)
     table = _rows(data_set, record.number, camera)
+    times = frame_times(_scalars(table, TIME), f"{TIME} of {data_set.name}")
     task = _task(data_set, table)
     episode = SourceEpisode(
         id=record.label,
         bridge_path=BridgePath(record.label, data_set.name, task=task),
         sha256=digest(data_set.root, _files(data_set, record.number, camera)),
-        images=_images(data_set, record.number, camera, table),
+        images=_images(data_set, record.number, camera, table, times),
         states=_vectors(table, STATE, state),
         actions=_vectors(table, ACTION, action)[:-1],
         language=(task,),
         outcome=_outcome(table),
+        stamps_ns=np.rint(times * 1e6).astype(np.int64) * 1000,  # float32 is no finer
     )
     if data_set.info:
         return _as_in_store(episode, table, data_set.episodes[record.number])
@@ -176,7 +181,7 @@ def _difference(first: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 def _rows(data_set: DataSet, episode: int, camera: str) -> pyarrow.Table:
     """Return the frames of an episode, in order, with the columns that are needed."""
-    columns = [STATE, ACTION, "frame_index", "task_index", "episode_index"]
+    columns = [STATE, ACTION, TIME, "frame_index", "task_index", "episode_index"]
     for key in (REWARD, SUCCESS, STAMP, *COMMANDS.values()):
         if key in data_set.features:
             columns.append(key)
@@ -360,14 +365,20 @@ def _outcome(table: pyarrow.Table) -> str:
 
 
 def _images(
-    data_set: DataSet, episode: int, camera: str, table: pyarrow.Table
+    data_set: DataSet, episode: int, camera: str, table: pyarrow.Table, times: np.ndarray
 ) -> Sequence[Any]:
-    """Return the images, still encoded."""
+    """Return the images, still encoded; `times` are those of the frames [s], shape (n,)."""
     if data_set.is_video(camera):
         file = data_set.root / data_set.video_file(episode, camera)
-        start = data_set.number(episode, f"videos/{camera}/from_timestamp")
-        times = [start + number / CONTROL_RATE for number in range(len(table))]
-        return VideoImages(file, times, CONTROL_RATE)
+        prefix = f"videos/{camera}"
+        start = data_set.number(episode, f"{prefix}/from_timestamp")
+        end = data_set.number(episode, f"{prefix}/to_timestamp")
+        if times[0] < -0.5 / CONTROL_RATE or start + times[-1] > end + 0.5 / CONTROL_RATE:
+            raise RecordError(
+                f"{TIME} of its frames is {times[0]:g} to {times[-1]:g} s, its part of the "
+                f"video {end - start:g} s long; they must be counted from its begin"
+            )
+        return VideoImages(file, (start + times).tolist(), CONTROL_RATE)
     try:
         return [cell["bytes"] or b"" for cell in table[camera].to_pylist()]
     except (TypeError, KeyError) as error:

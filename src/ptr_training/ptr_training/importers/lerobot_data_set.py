@@ -33,6 +33,7 @@ REWARD = "next.reward"
 DONE = "next.done"
 SUCCESS = "next.success"
 STAMP = "stamp_ns"
+TIME = "timestamp"
 COMMANDS = {"requested": "command.requested", "executed": "command.executed"}
 """Features of `ptr convert` that hold the commands of a store."""
 

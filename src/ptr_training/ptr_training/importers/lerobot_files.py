@@ -19,7 +19,7 @@ import numpy as np
 from ptr_common.files import sha256
 from ptr_training.errors import TrainingError
 
-from .base import RecordError
+from .base import RecordError, check_contents
 from .video import VideoWriter
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _sha256(file: Path, _changed_ns: int) -> str:
 
 
 def check_inside(root: Path, name: str) -> None:
-    """Refuse a path that leads out of a data set, as a link may.
+    """Refuse a path that leads out of a data set, as a link may, or to no contents.
 
     In the cache of a hub, the files of `snapshots/<hash>` are links to those in `blobs`.
 
@@ -105,7 +105,7 @@ def check_inside(root: Path, name: str) -> None:
         name: Path below it.
 
     Raises:
-        TrainingError: If it leads out.
+        TrainingError: If it leads out, or is a Git LFS pointer.
     """
     target = (root / name).resolve()
     blobs = root
@@ -113,6 +113,7 @@ def check_inside(root: Path, name: str) -> None:
         blobs = root.parents[1] / "blobs"
     if not target.is_relative_to(root) and not target.is_relative_to(blobs):
         raise TrainingError(f"{root}: path {name!r} leads out of the data set")
+    check_contents(target)
 
 
 # Writing

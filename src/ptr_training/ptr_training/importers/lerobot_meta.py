@@ -64,7 +64,7 @@ def open_data_set(root: Path) -> DataSet:
 def _load(root: Path, _changed_ns: int) -> DataSet:
     """Return the description of a data set; kept until its `INFO` is written again."""
     tables = []
-    for file in sorted(root.glob(f"{EPISODES}/*/*.parquet")):
+    for file in sorted(root.glob(f"{EPISODES}/[!.]*/[!.]*.parquet")):
         tables.append(str(file.relative_to(root)))
 
     for name in (INFO, TASKS, CARD, *tables):

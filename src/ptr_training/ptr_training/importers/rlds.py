@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ from .base import (
     Record,
     RecordError,
     SourceEpisode,
+    check_contents,
     natural_key,
     rows_of_seven,
 )
@@ -57,6 +59,9 @@ FILE_PATH, EPISODE_ID = "episode_metadata/file_path", "episode_metadata/episode_
 _HEADER = struct.Struct("<QI")  # length of a payload, and the checksum of these 8 bytes
 _CHECKSUM = struct.Struct("<I")  # of the payload, after it
 
+_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
+"""Name of a shard: of which file, its number from 0, and how many there are."""
+
 
 def find(paths: Sequence[Path]) -> list[Record]:
     """Return the records of shards, or of all shards below folders.
@@ -74,13 +79,31 @@ def find(paths: Sequence[Path]) -> list[Record]:
     for path in paths:
         shards = [path]
         if not path.is_file():
-            shards = sorted(path.rglob("*.tfrecord*"), key=natural_key)
+            shards = sorted(path.rglob("[!.]*.tfrecord*"), key=natural_key)
         if not shards:
             raise TrainingError(f"{path} holds no TFRecord shard (*.tfrecord*)")
+        _name_missing(shards)
         for shard in shards:
+            check_contents(shard)
             records += _records(shard)
 
     return records
+
+
+def _name_missing(shards: Sequence[Path]) -> None:
+    """Print which shards are not there, where the names of the others say how many there are."""
+    present: dict[tuple[Path, int], set[int]] = {}
+    for shard in shards:
+        if match := _SHARD.fullmatch(shard.name):
+            key = shard.with_name(match[1]), int(match[3])
+            present.setdefault(key, set()).add(int(match[2]))
+    for (name, total), numbers in present.items():
+        if len(numbers) < total:
+            missing = next(number for number in range(total) if number not in numbers)
+            print(
+                f"{name}: {len(numbers)} of {total} shards are there, number {missing} is the "
+                "first that is not; the others are imported"
+            )
 
 
 def read(record: Record, options: ImportOptions) -> SourceEpisode:

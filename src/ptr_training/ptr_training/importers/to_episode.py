@@ -43,6 +43,9 @@ ZERO_ACTION = 1e-6
 GRIPPER_CLOSED, GRIPPER_OPEN = 0.05, 0.95
 """Below and above, the gripper is closed and open; between, it moves."""
 
+LONGEST_STEP_NS = round(2e9 / CONTROL_RATE)
+"""A step that lasts longer is noted in the audit [ns]; its action does not tell the motion."""
+
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 _LOW, _HIGH = ACTION_LOW.astype(np.float32), ACTION_HIGH.astype(np.float32)
@@ -195,10 +198,13 @@ def _task(source: SourceEpisode, task_from: str, notes: list[str]) -> str:
 def _stamps_ns(source: SourceEpisode, notes: list[str]) -> np.ndarray:
     """Return the stamps of the observations [ns], shape (T + 1,).
 
-    Stamps that are missing or do not increase are replaced by steps of the control period.
+    Stamps that are missing or do not increase are replaced by steps of the control period;
+    gaps between them stay and are noted.
     """
     stamps = source.stamps_ns
     if source.original or (len(stamps) and (np.diff(stamps) > 0).all()):
+        if len(stamps) and np.diff(stamps).max() > LONGEST_STEP_NS:
+            notes.append(f"a step lasts more than {LONGEST_STEP_NS / 1e9:g} s")
         return stamps
     if len(stamps):
         notes.append("time stamps do not increase, replaced")

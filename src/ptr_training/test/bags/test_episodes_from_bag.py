@@ -20,14 +20,16 @@ from scripted_bags import (
 from ptr_training.bags.episodes_from_bag import read_episodes
 
 
-def test_header_stamps_count_and_not_the_order_of_arrival(tmp_path: Path) -> None:
+def test_header_stamps_count_and_not_the_time_of_arrival(tmp_path: Path) -> None:
+    delays = {"image_raw": 200, "command": 100, "executed": 150, "state": 30, "event": 0}
     results = []
-    for name, jitter in (("orderly", 0), ("jumbled", 400)):
+    for name, scale in (("prompt", 0), ("late", MS)):
         script = Script()
         script.episode(10**18, steps=8)
         rng = np.random.default_rng(3)
         for message in script.messages:
-            message.log_time += int(rng.integers(0, jitter + 1)) * MS
+            delay = delays[message.topic.rpartition("/")[2]] + int(rng.integers(0, 30))
+            message.log_time += delay * scale
         results.append(read_episodes(write(tmp_path / name, script), READ).episodes[0])
     for name in ("frames", "stamps_ns", "proprio", "requested", "executed"):
         np.testing.assert_array_equal(getattr(results[0], name), getattr(results[1], name))

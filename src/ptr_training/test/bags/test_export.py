@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from scripted_bags import (
 from ptr_common import cli
 from ptr_common.errors import PtrError
 from ptr_training.bags import export as bag_export
-from ptr_training.bags.mcap_reader import BagError
+from ptr_training.bags.errors import BagError
 from ptr_training.data.store import EpisodeStore
 
 
@@ -271,3 +272,45 @@ def test_table_counts_messages_and_episodes(
     assert lines[1].split() == ["/arm/command", "9", "4", "5", "discarded"]
     assert "1 bags, 1 episodes (1 success), 4 steps, 0 of them held" in lines[-2]
     assert lines[-1] == "dropped episode dropped of bag: discarded by the operator"
+
+
+def test_bags_with_equal_ids_are_both_named_or_taken_under_new_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, name, begin in (("a", "mon", 1), ("a", "tue", 2), ("b", "tue", 3)):
+        script = Script()
+        script.episode(begin * 10**15, steps=4, name="first")
+        write(tmp_path / folder / name, script)
+    arguments = ["export", str(tmp_path / "a"), str(tmp_path / "b"), "--image-size", "8"]
+    arguments += ["--out", str(tmp_path / "store")]
+    assert cli.main(arguments) == 2
+    both = f"'first' is in {tmp_path / 'a/mon'} and in {tmp_path / 'a/tue'}; --rename"
+    assert both in capsys.readouterr().err
+    assert cli.main([*arguments, "--rename"]) == 0
+    store = EpisodeStore.open(tmp_path / "store")
+    names = ["mon/first", "tue/first", "tue/first-2"]
+    assert [entry.id for entry in store.entries] == names
+    audit = json.loads((tmp_path / "store" / "audit.json").read_text())
+    assert [bag["episodes"][0]["id"] for bag in audit["bags"]] == names
+
+
+def test_a_copy_of_a_bag_is_not_taken_twice(tmp_path: Path) -> None:
+    bag = make_bags(tmp_path / "bags", 1) / "bag0"
+    shutil.copytree(bag, tmp_path / "copy")
+    bags = [bag, tmp_path / "copy"]
+    with pytest.raises(BagError, match=f"copy has the same contents as {bag}"):
+        bag_export.export(bags, tmp_path / "store", READ, rename=True)
+
+
+def test_a_bag_without_start_among_others_is_named_and_stops_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bags = make_bags(tmp_path / "bags", 1)
+    script = Script()
+    script.episode(10**18, steps=4)
+    script.messages = [message for message in script.messages if message.stamp > 10**18]
+    write(bags / "late", script)
+    assert cli.main(["export", str(bags), "--out", str(tmp_path / "store")]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("no episode of late: ")
+    assert "holds no START" in last

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from mcap.reader import make_reader
 from mcap.writer import CompressionType, IndexType, Writer
 
-from ptr_training.bags.mcap_reader import BagError, McapFile
+from ptr_training.bags import mcap_reader
+from ptr_training.bags.errors import BagError
+from ptr_training.bags.mcap_reader import McapFile
 
 
 def write(
@@ -213,8 +215,9 @@ def test_unknown_compression_and_encoding_are_named(tmp_path: Path) -> None:
     path.write_bytes(
         path.read_bytes().replace(b"\x03\x00\x00\x00cdr", b"\x03\x00\x00\x00xyz")
     )
-    with pytest.raises(BagError, match="/topic0 is encoded as 'xyz'"):
-        McapFile(path)
+    with McapFile(path) as file:
+        assert file.channels[1].type_name == ""
+        assert file.channels[1].problem == "it is encoded as 'xyz', expected 'cdr'"
 
 
 def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
@@ -223,3 +226,17 @@ def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "b.mcap").write_bytes(b"SQLite format 3\0")
     with pytest.raises(BagError, match="not an MCAP file: it starts with b'SQLite f'"):
         McapFile(tmp_path / "b.mcap")
+
+
+def test_many_chunks_that_unpack_to_too_much_together_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = [(1, 1000 + number, bytes(5000)) for number in range(20)]
+    path = write(tmp_path / "a.mcap", messages, compression=CompressionType.LZ4)
+    assert read(path) == messages
+    monkeypatch.setattr(mcap_reader, "MAX_FILE_BYTES", 50_000)
+    monkeypatch.setattr(mcap_reader, "MAX_RATIO", 0)
+    with pytest.raises(
+        BagError, match=r"chunk at byte \d+: the chunks unpack to \d+ bytes"
+    ):
+        read(path)

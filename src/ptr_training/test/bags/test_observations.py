@@ -26,7 +26,7 @@ from scripted_bags import (
 
 from ptr_common.images import resize_area
 from ptr_training.bags.episodes_from_bag import read_episodes
-from ptr_training.bags.mcap_reader import BagError
+from ptr_training.bags.errors import BagError
 
 
 def test_compressed_images_are_decoded(tmp_path: Path, script: Script) -> None:
@@ -108,7 +108,7 @@ def test_wrong_encoding_names_bag_topic_and_message(tmp_path: Path, script: Scri
         script.image(number, 10**18 + number * 33 * MS, encoding="16UC1")
     with pytest.raises(
         BagError,
-        match=r"bag: /camera/front/image_raw, message 0: .*'16UC1'.*rgb8, bgr8, mono8",
+        match=r"bag: /camera/front/image_raw, message 0: .*'16UC1'.*rgb8, bgr8, rgba8",
     ):
         read_episodes(write(tmp_path / "bag", script), READ)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from mcap.reader import make_reader
+from mcap.writer import CompressionType, Writer
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from scripted_bags import (
     MESSAGES,
@@ -22,7 +26,7 @@ from scripted_bags import (
 
 from ptr_common.images import resize_area
 from ptr_training.bags.episodes_from_bag import read_episodes
-from ptr_training.bags.mcap_reader import BagError
+from ptr_training.bags.errors import BagError
 from ptr_training.bags.reader import Bag
 
 STORAGES = [
@@ -192,3 +196,73 @@ def test_single_mcap_file_is_a_bag_too(tmp_path: Path, script: Script) -> None:
     script.episode(10**18, steps=4)
     [file] = write(tmp_path / "bag", script).glob("*.mcap")
     assert len(read_episodes(file, READ).episodes[0]) == 4
+
+
+def rewritten(bag: Path, add: Callable[[Writer], None] = lambda _: None) -> Path:
+    """Write the one file of a bag anew, with checksums and what `add` adds."""
+    [file] = bag.glob("*.mcap")
+    reader = make_reader(io.BytesIO(file.read_bytes()))
+    with file.open("wb") as output:
+        writer = Writer(output, compression=CompressionType.NONE)
+        writer.start("ros2", "test")
+        channels: dict[int, int] = {}
+        for schema, channel, message in reader.iter_messages():
+            assert schema is not None
+            if channel.id not in channels:
+                number = writer.register_schema(schema.name, schema.encoding, schema.data)
+                channels[channel.id] = writer.register_channel(channel.topic, "cdr", number)
+            writer.add_message(
+                channels[channel.id], message.log_time, message.data, message.publish_time
+            )
+        add(writer)
+        writer.finish()
+    return file
+
+
+def test_an_altered_command_is_found_by_the_checksum_of_its_chunk(
+    tmp_path: Path, script: Script
+) -> None:
+    script.episode(10**18, steps=4)
+    bag = write(tmp_path / "bag", script)
+    file = rewritten(bag)
+    assert len(read_episodes(bag, READ).episodes) == 1
+    data = bytearray(file.read_bytes())
+    data[data.index(np.float64(0.003).tobytes()) + 6] ^= 8
+    file.write_bytes(data)
+    with pytest.raises(BagError, match="checksum does not match; the file is damaged"):
+        read_episodes(bag, READ)
+
+
+def test_topics_that_cannot_be_read_stop_only_what_needs_them(
+    tmp_path: Path, script: Script
+) -> None:
+    def add(writer: Writer) -> None:
+        note = writer.register_schema("note", "jsonschema", b"{}")
+        for topic, encoding, schema in (("/current", "cdr", 0), ("/notes", "json", note)):
+            channel = writer.register_channel(topic, encoding, schema)
+            writer.add_message(channel, 10**18, b"{}", 10**18)
+
+    script.episode(10**18, steps=4)
+    bag = write(tmp_path / "bag", script)
+    rewritten(bag, add)
+    result = read_episodes(bag, READ)
+    check_sums(bag, result)
+    assert fates(result, "/notes") == {"unknown topic": 1}
+    topics = result.audit["topics"]
+    assert topics["/notes"]["unreadable"] == "it is encoded as 'json', expected 'cdr'"
+    assert topics["/current"]["unreadable"].startswith("it has no schema: the shell")
+
+
+def test_a_needed_topic_without_schema_is_named_with_the_cause(tmp_path: Path) -> None:
+    script = Script()
+    script.episode(10**18, steps=4)
+    script.messages = [m for m in script.messages if not m.topic.endswith("arm/state")]
+    bag = write(tmp_path / "bag", script)
+    rewritten(
+        bag,
+        lambda writer: writer.add_message(
+            writer.register_channel("/arm/state", "cdr", 0), 10**18, bytes(8), 10**18
+        ),
+    )
+    with pytest.raises(BagError, match="/arm/state cannot be read: it has no schema"):
+        read_episodes(bag, READ)

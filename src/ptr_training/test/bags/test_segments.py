@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from scripted_bags import (
 )
 
 from ptr_training.bags.episodes_from_bag import ReadOptions, read_episodes
-from ptr_training.bags.mcap_reader import BagError
+from ptr_training.bags.errors import BagError
 
 
 def test_several_episodes_are_split_by_their_events(tmp_path: Path, script: Script) -> None:
@@ -95,3 +97,34 @@ def test_start_sent_twice_is_one_episode(tmp_path: Path, script: Script) -> None
     result = read_episodes(write(tmp_path / "bag", script), READ)
     assert [len(episode) for episode in result.episodes] == [4]
     assert fates(result, "/episode/event") == {"used": 2, "duplicate": 1}
+
+
+def test_a_bag_whose_start_was_not_recorded_is_named_and_not_guessed(
+    tmp_path: Path, script: Script
+) -> None:
+    script.episode(10**18, steps=4)
+    script.messages = [message for message in script.messages if message.stamp > 10**18]
+    bag = write(tmp_path / "late", script)
+    result = read_episodes(bag, ReadOptions(image_size=8, task="fold"))
+    assert result.episodes == []
+    assert "holds no START" in result.audit["refused"]
+    assert "--outcome" in result.audit["refused"]
+    check_sums(bag, result)
+    options = ReadOptions(image_size=8, task="fold", outcome="failure")
+    [episode] = read_episodes(bag, options).episodes
+    assert (episode.id, episode.outcome, len(episode)) == ("late", "failure", 3)
+
+
+def test_a_bag_with_a_topic_of_events_but_none_on_it_is_no_success(
+    tmp_path: Path, script: Script
+) -> None:
+    script.episode(10**18, steps=4)
+    [file] = write(tmp_path / "idle", script, storage=StoragePlugin.SQLITE3).glob("*.db3")
+    with contextlib.closing(sqlite3.connect(file)) as database, database:
+        database.execute(
+            "DELETE FROM messages WHERE topic_id IN "
+            "(SELECT id FROM topics WHERE name = '/episode/event')"
+        )
+    result = read_episodes(file, ReadOptions(task="fold"))
+    assert result.episodes == []
+    assert "holds no START" in result.audit["refused"]

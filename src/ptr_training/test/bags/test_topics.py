@@ -6,9 +6,11 @@ import copy
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from scripted_bags import (
+    COMPRESSED,
     MS,
     READ,
     START,
@@ -24,7 +26,7 @@ from scripted_bags import (
 
 from ptr_common.images import resize_area
 from ptr_training.bags.episodes_from_bag import ReadOptions, read_episodes
-from ptr_training.bags.mcap_reader import BagError
+from ptr_training.bags.errors import BagError
 
 
 def late(script: Script, latency: int) -> Script:
@@ -57,8 +59,9 @@ def test_latency_of_the_camera_is_taken_off_its_stamps(
         script.state(number, begin + number * 37 * MS)
     for number in range(5):
         stamp = begin + (3 + 200 * number) * MS
+        computed = stamp + latency if answers else stamp
         script.command(
-            number, stamp, begin + 6 * number * 1000 * MS // 30 if answers else 0
+            number, computed, begin + 6 * number * 1000 * MS // 30 if answers else 0
         )
     script.event(SUCCESS, begin + 1100 * MS)
     custom = {"camera": "front", "camera_latency": "0.13"}
@@ -211,3 +214,39 @@ def test_images_without_stamp_take_their_time_of_arrival(
         result.episodes[0].frames[1], resize_area(pixels_of(6), (8, 8))
     )
     assert result.audit["topics"]["/camera/front/image_raw"]["without stamp"] == 26
+
+
+def test_raw_and_compressed_images_of_a_camera_are_one_camera(
+    tmp_path: Path, script: Script
+) -> None:
+    script.episode(10**18, steps=4)
+    for number in range(30):
+        stamp = 10**18 + number * 33 * MS
+        jpeg = cv2.imencode(".png", pixels_of(100 + number)[..., ::-1])[1].ravel()
+        for form in ("compressed", "zstd", "compressedDepth"):
+            value = make(COMPRESSED, header(stamp), "png", jpeg)
+            script.add(f"camera/front/image_raw/{form}", stamp, value)
+    bag = write(tmp_path / "bag", script)
+    result = read_episodes(bag, READ)
+    assert result.camera == "front"
+    assert fates(result, "/camera/front/image_raw")["used"] == 5
+    assert fates(result, "/camera/front/image_raw/zstd") == {"not needed": 30}
+    other = replace(READ, camera="/camera/front/image_raw/compressed")
+    result = read_episodes(bag, other)
+    assert result.camera == "front"
+    np.testing.assert_array_equal(
+        result.episodes[0].frames[0], resize_area(pixels_of(100), (8, 8))
+    )
+
+
+def test_a_camera_without_a_name_is_given_one(tmp_path: Path, script: Script) -> None:
+    script.episode(10**18, steps=4)
+    for message in script.messages:
+        message.topic = message.topic.replace("camera/front/image_raw", "usb_cam/image")
+    bag = write(tmp_path / "bag", script)
+    assert read_episodes(bag, READ).camera == "/usb_cam/image"
+    named = read_episodes(bag, replace(READ, camera="front=/usb_cam/image"))
+    assert named.camera == "front"
+    assert len(named.episodes) == 1
+    with pytest.raises(BagError, match=r"no camera '/cam'; choose .* from: /usb_cam/image"):
+        read_episodes(bag, replace(READ, camera="front=/cam"))

@@ -172,3 +172,52 @@ def test_a_number_that_the_table_of_episodes_lacks_is_named(
         match=f"meta/episodes: {column} is {value}, expected a number from 0 to 1e9",
     ):
         [read(record, SIDE) for record in find([root])]
+
+
+def test_each_frame_of_a_trimmed_table_has_the_image_of_its_time(root: Path) -> None:
+    whole = imported(read_first(reference.FOLDER, camera="side"), SIDE)
+    table = parquet.read_table(root / DATA)
+    kept = [row for row in range(len(table)) if row not in (0, 1)]
+    parquet.write_table(table.take(kept), root / DATA)
+    later = table["frame_index"].to_pylist()[5:]
+    set_column(root / DATA, "frame_index", [0, 1, 2, *later])
+    lengths = parquet.read_table(root / EPISODES)["length"].to_pylist()
+    set_column(root / EPISODES, "length", [3, *lengths[1:]])
+    cut = imported(read_first(root, camera="side"), SIDE)
+    np.testing.assert_array_equal(cut.frames, whole.frames[2:])
+    np.testing.assert_array_equal(cut.stamps_ns, whole.stamps_ns[2:])
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        (
+            [0.0] * 5,
+            "frame 1 is at 0 s, the one before it at 0 s; frames must be 0.2 s apart",
+        ),
+        ([0.0, 0.2, 0.8, 1.0, 1.2], "frame 2 is at 0.8 s, the one before it at 0.2 s"),
+        ([0.0, 0.2, 0.4, 0.3, 0.5], "frame 3 is at 0.3 s, the one before it at 0.4 s"),
+        ([0.0, 0.2, float("nan"), 0.6, 0.8], "frame 2 is at nan s"),
+        ([40.0, 40.2, 40.4, 40.6, 40.8], "is 40 to 40.8 s, its part of the video 1 s long"),
+        ([None] * 5, "timestamp"),
+    ],
+)
+def test_times_that_are_not_those_of_the_frames_are_refused(
+    root: Path, times: list[float | None], message: str
+) -> None:
+    rest = parquet.read_table(root / DATA)["timestamp"].to_pylist()[5:]
+    set_column(root / DATA, "timestamp", [*times, *rest])
+    with pytest.raises(RecordError, match=message):
+        read(find([root])[0], SIDE)
+
+
+@pytest.mark.parametrize("name", [DATA, EPISODES, VIDEO])
+def test_a_git_lfs_pointer_is_named_as_such(root: Path, name: str) -> None:
+    (root / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(TrainingError, match=f"{Path(name).name} is a Git LFS pointer"):
+        [read(record, SIDE) for record in find([root])]
+
+
+def test_sidecars_of_other_systems_are_no_tables(root: Path) -> None:
+    (root / EPISODES).with_name("._file-000.parquet").write_bytes(b"\0\5\x16\7")
+    assert imported(read_first(root)).id

@@ -301,3 +301,22 @@ def test_truncated_record_is_found(tmp_path: Path) -> None:
 def test_folder_without_shards_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="holds no TFRecord shard"):
         find([tmp_path])
+
+
+def test_sidecars_are_no_shards_and_missing_ones_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    payload = example(rlds_features(Demonstration.make()))
+    for number in (0, 2):
+        write_shard(tmp_path / f"a.tfrecord-0000{number}-of-00004", [payload])
+    (tmp_path / "._a.tfrecord-00000-of-00004").write_bytes(b"\0\5\x16\7")
+    assert len(find([tmp_path])) == 2
+    assert "a.tfrecord: 2 of 4 shards are there, number 1 is the" in capsys.readouterr().out
+
+
+def test_a_git_lfs_pointer_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "a.tfrecord").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(
+        TrainingError, match=r"a\.tfrecord is a Git LFS pointer.*git lfs pull"
+    ):
+        find([tmp_path])

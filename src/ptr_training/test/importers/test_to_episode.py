@@ -90,6 +90,14 @@ def test_stamps_that_do_not_increase_are_replaced_and_said_so() -> None:
         assert "time stamps do not increase, replaced" in entry["notes"]
 
 
+@pytest.mark.parametrize(("pause", "noted"), [(0.39, False), (0.41, True), (1e9, True)])
+def test_a_gap_between_stamps_is_kept_and_noted(pause: float, noted: bool) -> None:
+    stamps = as_nanoseconds([1.0, 1.2, 1.2 + pause, 1.4 + pause], "stamps")
+    episode, entry = to_episode(make(3, stamps_ns=stamps), OPTIONS, SIZE)
+    assert episode.stamps_ns.tolist() == stamps.tolist()
+    assert ("a step lasts more than 0.4 s" in entry["notes"]) == noted
+
+
 @pytest.mark.parametrize(
     ("task_from", "language", "folder", "task", "note"),
     [
