@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand
@@ -171,7 +172,11 @@ class WidowXArm:
         Raises:
             ArmError: If there is none, or it is too old.
         """
-        return self._states.read(max_age).reading
+        reading = self._states.read(max_age).reading
+        if self._profile is None:
+            return reading
+        self._expected(self._profile)
+        return replace(reading, set_points=self._profile.set_points)
 
     def send(self, target: JointTarget) -> JointTarget:
         """Publish a target of the joint limiter.
