@@ -34,6 +34,7 @@ from ptr_common.managed_node import (
     to_ns,
     to_stamp,
 )
+from ptr_common.stamps import early_problem
 from ptr_common.topics import (
     TOPIC_ARM_STATE,
     TOPIC_COMMAND,
@@ -171,12 +172,16 @@ class PolicyNode(ManagedNode):
         assert self._policy is not None
         self._episode = event.episode_id
         self._task = event.task or self.value("task")
-        self._reported_ns = to_ns(event.header.stamp)
-        self._observations.start(self._reported_ns)
+        now = now_ns(self)
+        start_ns = to_ns(event.header.stamp)
+        self._reported_ns = min(start_ns, now)
+        self._observations.start(start_ns)
         self._schedule.restart()
         self._policy.reset()
         try:
             self._policy.task_id(self._task)
+            if early := early_problem("START of the episode", start_ns, now):
+                raise PtrError(early)
             self._refusal = ""
         except PtrError as error:
             self._refusal = str(error)
@@ -196,6 +201,8 @@ class PolicyNode(ManagedNode):
         self._observations.image_ns = stamp_ns
         if not self.active or not self._episode or self._observations.is_before_start:
             return
+        if self._observations.early_image_problem(now_ns(self)):
+            return  # `_on_tick` says so; a schedule of the future would not be due again
         if not self._schedule.take(stamp_ns):
             return
         if problem := self._refusal or self._observations.problem(now_ns(self)):

@@ -214,7 +214,7 @@ class ArmNode(DeviceNode):
 
     def note_image(self, stamp_ns: int) -> None:
         """Note that an image of the camera was published, with this stamp [ns]."""
-        self.guard.on_image(stamp_ns)
+        self.guard.on_image(stamp_ns, self.now_ns())
 
     def _start(self, episode: str) -> None:
         """Begin an episode from the measured pose, once the arm is ready to move."""
@@ -351,6 +351,8 @@ class ArmNode(DeviceNode):
                 f"device thread ended: {self.device.error}"
             ) from self.device.error
         counts = {**self.guard.counts.values(), **self.arm.notes}
+        if self.guard.early_images:
+            counts["images from the future"] = self.guard.early_images
         if self._fault:
             return Health(DiagnosticStatus.ERROR, self._fault, counts)
         if self.guard.holding:

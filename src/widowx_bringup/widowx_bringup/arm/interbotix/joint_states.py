@@ -11,6 +11,7 @@ from sensor_msgs.msg import JointState
 
 from ptr_common.action_space import JOINT_NAMES
 from ptr_common.managed_node import to_ns
+from ptr_common.stamps import early_problem
 from widowx_bringup.arm.gripper import opening_of
 from widowx_bringup.arm.limits import Limits, check_reading
 from widowx_bringup.arm.protocol import ArmError, JointReading
@@ -119,6 +120,10 @@ class JointStates:
         state = parse_state(message)
         if state is None:
             self._disbelieve("a joint state lacks joints")
+            return
+        stamp_ns = state.reading.stamp_ns
+        if early := early_problem("a joint state", stamp_ns, self._now_ns()):
+            self._disbelieve(early)
             return
         joints = check_reading(state.reading.positions, self._limits)
         if isinstance(joints, Refusal):
