@@ -22,6 +22,7 @@ from .errors import PtrError
 from .node import (
     PIXELS,
     Health,
+    MessageReader,
     now_ns,
     parameter,
     publish_diagnostics,
@@ -34,6 +35,7 @@ __all__ = [  # with what most nodes need beside it
     "PIXELS",
     "Health",
     "ManagedNode",
+    "MessageReader",
     "now_ns",
     "parameter",
     "publish_diagnostics",

@@ -28,6 +28,7 @@ from ptr_common.managed_node import (
     PIXELS,
     Health,
     ManagedNode,
+    MessageReader,
     now_ns,
     parameter,
     run,
@@ -67,6 +68,7 @@ class PolicyNode(ManagedNode):
         self._refusal = ""  # why the running episode cannot be acted on
         self._reported_ns = 0  # time of the latest policy state
         self._last = PolicyState()
+        self._reader = MessageReader(self)
         self._q_future: Future[None] | None = None  # the step whose Q values are computed
         self._critics = ThreadPoolExecutor(
             max_workers=1, thread_name_prefix="critic", initializer=_lower_priority
@@ -197,7 +199,10 @@ class PolicyNode(ManagedNode):
 
     def _on_image(self, buffer: bytes) -> None:
         """Take a step if one falls on this serialised image."""
-        stamp_ns = stamp_of(buffer)
+        topic = image_topic(self.value("camera"))
+        stamp_ns = self._reader.read(topic, lambda: stamp_of(buffer))
+        if stamp_ns is None:
+            return
         self._observations.image_ns = stamp_ns
         if not self.active or not self._episode or self._observations.is_before_start:
             return
@@ -207,8 +212,12 @@ class PolicyNode(ManagedNode):
             return
         if problem := self._refusal or self._observations.problem(now_ns(self)):
             self._publish_waiting(problem)
+            return
+        pixels = self._reader.read(topic, lambda: RawImage.from_cdr(buffer).rgb())
+        if pixels is None:
+            self._publish_waiting("the image is malformed")
         else:
-            self._step(RawImage.from_cdr(buffer))
+            self._step(pixels, stamp_ns)
 
     def _on_tick(self) -> None:
         """Publish the state once per control period in which no step falls on an image."""
@@ -223,17 +232,22 @@ class PolicyNode(ManagedNode):
 
     # --- steps ---
 
-    def _step(self, image: RawImage) -> None:
-        """Act on an image: publish the command at once, the Q values when they are known."""
+    def _step(self, image: np.ndarray, image_ns: int) -> None:
+        """Act on an image: publish the command at once, the Q values when they are known.
+
+        Args:
+            image: Shape (height, width, 3), uint8 RGB.
+            image_ns: Its stamp [ns].
+        """
         assert self._policy is not None
         arm = self._observations.arm_at_exposure
         assert arm is not None
-        output = self._policy.act(image.rgb(), arm.proprio, self._task)
+        output = self._policy.act(image, arm.proprio, self._task)
         sent_ns = now_ns(self)
-        self._publish_command(output.action, image.stamp_ns, sent_ns)
+        self._publish_command(output.action, image_ns, sent_ns)
         state = self._new_state(PolicyState.STATUS_ACTING)
         state.policy_std = output.std.astype(np.float64)
-        state.latency = (sent_ns - image.stamp_ns) * 1e-9
+        state.latency = (sent_ns - image_ns) * 1e-9
 
         if self._q_future is not None and not self._q_future.done():
             self._publish_state(state)  # a slow computer: this step's Q values stay NaN
@@ -301,6 +315,9 @@ class PolicyNode(ManagedNode):
 
     def health(self) -> Health:
         """Return the entry of /diagnostics."""
+        return self._reader.check(self._own_health())
+
+    def _own_health(self) -> Health:
         values = {
             "bundle": self._policy.bundle_id if self._policy else "",
             "execution": self._policy.backend if self._policy else "",

@@ -63,7 +63,7 @@ class RenderedCamera:
         """Render the newest state, or the state `delay` before it.
 
         Raises:
-            CameraError: If no state has arrived.
+            CameraError: If no state has arrived, or it is of another world.
         """
         features = self.features
         if not self._states:
@@ -72,7 +72,10 @@ class RenderedCamera:
                 "is `simulation` running?"
             )
 
-        self._world.set_state(self._states[0])
+        try:
+            self._world.set_state(self._states[0])
+        except SimulatorError as error:
+            raise CameraError(f"camera {features.name}: {error}") from error
         image = self._world.render(features.name, features.height, features.width)
         return Frame(self._stamp_ns, image)
 
