@@ -19,7 +19,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import Image
 
 from ptr_common import qos
-from ptr_common.action_space import BASE_FRAME, CONTROL_RATE
+from ptr_common.action_space import BASE_FRAME, CONTROL_RATE, early_problem
 from ptr_common.camera_latency import MAX_CAMERA_LATENCY
 from ptr_common.cdr import stamp_of
 from ptr_common.errors import PtrError
@@ -35,7 +35,6 @@ from ptr_common.managed_node import (
     to_ns,
     to_stamp,
 )
-from ptr_common.stamps import early_problem
 from ptr_common.topics import (
     TOPIC_ARM_STATE,
     TOPIC_COMMAND,

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ptr_common.action_space import ACTION_LOW
-from ptr_common.stamps import early_problem
+from ptr_common.action_space import ACTION_LOW, early_problem
 
 from .counts import CommandCounts
 from .refusal import Kind, Refusal, StepResult, check_vector

@@ -23,6 +23,7 @@ from ptr_common.action_space import BASE_FRAME
 from ptr_common.errors import PtrError
 from ptr_common.managed_node import (
     Health,
+    end_limit,
     now_ns,
     parameter,
     run,
@@ -145,7 +146,8 @@ class ArmNode(DeviceNode):
     def destroy_node(self) -> None:
         """Bring an active arm to rest, stop the device thread and disconnect."""
         if self.active:
-            self._rest()
+            with end_limit.paused():
+                self._rest()
         super().destroy_node()
 
     def make_thread(self) -> DeviceThread:

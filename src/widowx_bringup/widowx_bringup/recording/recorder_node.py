@@ -8,7 +8,6 @@ them. A bag has its name `<directory>/<episode id>` only once it is complete.
 from __future__ import annotations
 
 import functools
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +26,7 @@ from ptr_common.images import RawImage
 from ptr_common.managed_node import (
     Health,
     MessageReader,
+    end_limit,
     now_ns,
     publish_diagnostics,
     run,
@@ -379,12 +379,10 @@ class RecorderNode(Node):
 
     def destroy_node(self) -> None:
         """Finish the running bag as `interrupted` and wait until it is on the disk."""
-        # A second Ctrl-C must not cost the episode.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self._finish("interrupted")
-        for writer in list(self._finishing):
-            writer.join()
+        with end_limit.paused():
+            for writer in list(self._finishing):
+                writer.join()
         # The logger of the node publishes, which is impossible once ROS is shut down.
         self._log = get_logger("recorder")
         self._note_finished_bags()
