@@ -42,6 +42,7 @@ from ptr_common.action_space import JOINT_NAMES
 from ptr_common.managed_node import now_ns, to_stamp
 from ptr_common.text_table import text_table
 from ptr_msgs.msg import EefCommand, EpisodeEvent
+from widowx_bringup.arm.interbotix.servos import SHADOWS
 from widowx_bringup.arm.node import DEVICES, ArmNode
 
 NAMESPACE = "wx250s"
@@ -62,6 +63,13 @@ OF_DRIVER = (
     "hot",
     "slow_services",
 )
+FAULTY_SERVOS = {
+    "lost_motor": (*JOINT_NAMES, *SHADOWS),
+    "reboot": (*JOINT_NAMES, *SHADOWS),
+    "hot": JOINT_NAMES,
+}
+"""Servos of which a fault of the driver chooses one."""
+
 OF_OTHERS = ("camera stops", "policy stops", "clock jumps", "not finite", "operator")
 
 
@@ -149,9 +157,7 @@ def _inject(fault: str, arm: ArmNode, probe: Probe, rng: np.random.Generator) ->
     """Begin a fault; return when, on the monotonic clock [s]."""
     began = time.monotonic()
     if fault in OF_DRIVER:
-        joint = (
-            str(rng.choice(JOINT_NAMES)) if fault in ("lost_motor", "reboot", "hot") else ""
-        )
+        joint = str(rng.choice(FAULTY_SERVOS[fault])) if fault in FAULTY_SERVOS else ""
         probe.faults.publish(String(data=f"{fault} {joint}".strip()))
         if fault == "slow_services":
             core = arm.arm._connection.core  # type: ignore[attr-defined]

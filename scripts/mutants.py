@@ -94,7 +94,7 @@ CQL_TESTS = (
 )
 
 TARGETS = {
-    "limits": _arm("limits", "limits", "joint_limits", "controller"),
+    "limits": _arm("limits", "limits", "joint_limits", "moving_targets", "controller"),
     "refusal": _arm("refusal", "refusal", "limits", "joint_limits", "controller"),
     "counts": _arm("counts", "counts", "guard"),
     "guard": _arm("guard", "guard"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
+import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -22,6 +25,7 @@ from .errors import PtrError
 from .node import (
     PIXELS,
     Health,
+    MessageReader,
     now_ns,
     parameter,
     publish_diagnostics,
@@ -34,6 +38,8 @@ __all__ = [  # with what most nodes need beside it
     "PIXELS",
     "Health",
     "ManagedNode",
+    "MessageReader",
+    "end_limit",
     "now_ns",
     "parameter",
     "publish_diagnostics",
@@ -44,6 +50,9 @@ __all__ = [  # with what most nodes need beside it
 
 LATEST_STOP = 0.1
 """Longest time until an idle node notices a signal to stop [s]."""
+
+LATEST_END = 4.0
+"""Longest time in which a node may end, without the work that it pauses the limit for [s]."""
 
 
 class ManagedNode(LifecycleNode):
@@ -252,6 +261,48 @@ class ManagedNode(LifecycleNode):
         return Health(level, self.refusal or "not configured")
 
 
+class EndLimit:
+    """Ends this process if its node does not end in time, whatever the middleware does.
+
+    A middleware can wait for ever while it destroys a node, with Python's lock held; so
+    the limit is a thread without Python. It is off until `start`.
+    """
+
+    def __init__(self) -> None:
+        self._started = False
+
+    def start(self) -> None:
+        """Let `LATEST_END` run from now on."""
+        if not self._started:
+            self._started = True
+            # A process that ends shows no traceback.
+            self._quiet = os.open(os.devnull, os.O_WRONLY)
+        faulthandler.dump_traceback_later(LATEST_END, exit=True, file=self._quiet)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Give time to work that must be finished; the limit starts anew after it."""
+        if not self._started:
+            yield
+            return
+        faulthandler.cancel_dump_traceback_later()
+        try:
+            yield
+        finally:
+            self.start()
+
+    def stop(self) -> None:
+        """Switch the limit off: the node has ended."""
+        if self._started:
+            self._started = False
+            faulthandler.cancel_dump_traceback_later()
+            os.close(self._quiet)
+
+
+end_limit = EndLimit()
+"""The limit of this process."""
+
+
 class _StopRequest:
     """Handles the signals to stop.
 
@@ -310,9 +361,11 @@ def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> in
         # A second Ctrl-C, from the terminal or through ros2 launch, must not interrupt the
         # clean-up.
         _handle_signals(signal.SIG_IGN)
+        end_limit.start()
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+        end_limit.stop()
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,6 +91,49 @@ def refuse_unknown_parameters(node: Node) -> None:
                 f"{node.get_name()} has no parameter {name!r}; "
                 f"{did_you_mean(name, sorted(known))}"
             )
+
+
+class MessageReader:
+    """Reads messages that may be malformed: counts, logs and drops those that are.
+
+    Args:
+        node: The node that reads them.
+
+    Attributes:
+        malformed: Number of malformed messages by topic.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.malformed: Counter[str] = Counter()
+        self._log = node.get_logger()
+
+    def read(self, topic: str, decode: Callable[[], Any]) -> Any:
+        """Return what `decode` returns; None if it finds the message malformed.
+
+        Args:
+            topic: Where the message came from.
+            decode: Raises PtrError, ValueError or an error of the middleware if the message
+                is malformed.
+        """
+        try:
+            return decode()
+        except (PtrError, ValueError, RuntimeError) as error:  # RuntimeError: middleware
+            self.malformed[topic] += 1
+            self._log.warning(
+                f"malformed message on {topic} dropped: {error}", throttle_duration_sec=5.0
+            )
+            return None
+
+    def check(self, health: Health) -> Health:
+        """Return an entry of /diagnostics with the counts, at least a warning if there are any."""
+        if not self.malformed:
+            return health
+        counts = {f"malformed on {topic}": count for topic, count in self.malformed.items()}
+        level, message = health.level, health.message
+        if level == DiagnosticStatus.OK:
+            level = DiagnosticStatus.WARN
+            message = f"malformed messages dropped: {', '.join(self.malformed)}"
+        return Health(level, message, {**health.values, **counts})
 
 
 @dataclass

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ptr_common.action_space import age_problem, early_problem
 from ptr_common.errors import PtrError
 
 STATES_KEPT = 128
@@ -44,9 +45,10 @@ class StepSchedule:
     def take(self, stamp_ns: int) -> bool:
         """Return whether a step falls on the image of this stamp [ns].
 
-        Missed steps are not made up for.
+        Missed steps are not made up for. After stamps that went back by more than a period,
+        the schedule begins anew.
         """
-        if self._due_ns is None:
+        if self._due_ns is None or stamp_ns < self._previous_ns - self.period_ns:
             self._due_ns = stamp_ns
             self._previous_ns = stamp_ns
             self._step_ns = stamp_ns - self.period_ns
@@ -155,20 +157,31 @@ class ObservationBuffer:
         Args:
             now_ns: Present time of the node's clock [ns].
         """
-        return self._image_problem(now_ns) or self._arm_problem(now_ns)
+        early = self.early_image_problem(now_ns)
+        return early or self._image_problem(now_ns) or self._arm_problem(now_ns)
 
     def _image_problem(self, now_ns: int) -> str:
         if self.exposure_ns is None or self.is_before_start:
             return "no image since the episode began"
-        return _late("image", now_ns - self.exposure_ns, self.max_image_age)
+        return age_problem("image", self.exposure_ns, now_ns, self.max_image_age)
+
+    def early_image_problem(self, now_ns: int) -> str:
+        """Return that the latest image is stamped in the future; empty if it is not.
+
+        Args:
+            now_ns: Present time of the node's clock [ns].
+        """
+        return (
+            "" if self.image_ns is None else early_problem("image", self.image_ns, now_ns)
+        )
 
     def _arm_problem(self, now_ns: int) -> str:
         if self.arm is None:
             return "no arm state yet"
         if self.arm.problem:
             return self.arm.problem
-        age_ns = now_ns - self.arm.stamp_ns
-        return _late("arm state", age_ns, self.max_state_age) or self._pairing_problem()
+        late = age_problem("arm state", self.arm.stamp_ns, now_ns, self.max_state_age)
+        return late or self._pairing_problem()
 
     def _pairing_problem(self) -> str:
         arm, exposure_ns = self.arm_at_exposure, self.exposure_ns
@@ -178,14 +191,5 @@ class ObservationBuffer:
             return f"arm state is not finite: {arm.proprio.tolist()}"
         if not self._latency_ns or exposure_ns is None:
             return ""
-        return _late(
-            "arm state of the image", exposure_ns - arm.stamp_ns, self.max_state_age
-        )
-
-
-def _late(name: str, age_ns: int, limit: float) -> str:
-    """Return a sentence if an input is older than its limit [s]; empty if it is not."""
-    age = age_ns * 1e-9
-    if age > limit:
-        return f"{name} is {age:.3f} s old; at most {limit:g} s are allowed"
-    return ""
+        name = "arm state of the image"
+        return age_problem(name, arm.stamp_ns, exposure_ns, self.max_state_age)

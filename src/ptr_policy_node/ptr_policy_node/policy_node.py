@@ -19,7 +19,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import Image
 
 from ptr_common import qos
-from ptr_common.action_space import BASE_FRAME, CONTROL_RATE
+from ptr_common.action_space import BASE_FRAME, CONTROL_RATE, early_problem
 from ptr_common.camera_latency import MAX_CAMERA_LATENCY
 from ptr_common.cdr import stamp_of
 from ptr_common.errors import PtrError
@@ -28,6 +28,7 @@ from ptr_common.managed_node import (
     PIXELS,
     Health,
     ManagedNode,
+    MessageReader,
     now_ns,
     parameter,
     run,
@@ -66,6 +67,7 @@ class PolicyNode(ManagedNode):
         self._refusal = ""  # why the running episode cannot be acted on
         self._reported_ns = 0  # time of the latest policy state
         self._last = PolicyState()
+        self._reader = MessageReader(self)
         self._q_future: Future[None] | None = None  # the step whose Q values are computed
         self._critics = ThreadPoolExecutor(
             max_workers=1, thread_name_prefix="critic", initializer=_lower_priority
@@ -171,12 +173,16 @@ class PolicyNode(ManagedNode):
         assert self._policy is not None
         self._episode = event.episode_id
         self._task = event.task or self.value("task")
-        self._reported_ns = to_ns(event.header.stamp)
-        self._observations.start(self._reported_ns)
+        now = now_ns(self)
+        start_ns = to_ns(event.header.stamp)
+        self._reported_ns = min(start_ns, now)
+        self._observations.start(start_ns)
         self._schedule.restart()
         self._policy.reset()
         try:
             self._policy.task_id(self._task)
+            if early := early_problem("START of the episode", start_ns, now):
+                raise PtrError(early)
             self._refusal = ""
         except PtrError as error:
             self._refusal = str(error)
@@ -192,16 +198,25 @@ class PolicyNode(ManagedNode):
 
     def _on_image(self, buffer: bytes) -> None:
         """Take a step if one falls on this serialised image."""
-        stamp_ns = stamp_of(buffer)
+        topic = image_topic(self.value("camera"))
+        stamp_ns = self._reader.read(topic, lambda: stamp_of(buffer))
+        if stamp_ns is None:
+            return
         self._observations.image_ns = stamp_ns
         if not self.active or not self._episode or self._observations.is_before_start:
             return
+        if self._observations.early_image_problem(now_ns(self)):
+            return  # `_on_tick` says so; a schedule of the future would not be due again
         if not self._schedule.take(stamp_ns):
             return
         if problem := self._refusal or self._observations.problem(now_ns(self)):
             self._publish_waiting(problem)
+            return
+        pixels = self._reader.read(topic, lambda: RawImage.from_cdr(buffer).rgb())
+        if pixels is None:
+            self._publish_waiting("the image is malformed")
         else:
-            self._step(RawImage.from_cdr(buffer))
+            self._step(pixels, stamp_ns)
 
     def _on_tick(self) -> None:
         """Publish the state once per control period in which no step falls on an image."""
@@ -216,17 +231,22 @@ class PolicyNode(ManagedNode):
 
     # --- steps ---
 
-    def _step(self, image: RawImage) -> None:
-        """Act on an image: publish the command at once, the Q values when they are known."""
+    def _step(self, image: np.ndarray, image_ns: int) -> None:
+        """Act on an image: publish the command at once, the Q values when they are known.
+
+        Args:
+            image: Shape (height, width, 3), uint8 RGB.
+            image_ns: Its stamp [ns].
+        """
         assert self._policy is not None
         arm = self._observations.arm_at_exposure
         assert arm is not None
-        output = self._policy.act(image.rgb(), arm.proprio, self._task)
+        output = self._policy.act(image, arm.proprio, self._task)
         sent_ns = now_ns(self)
-        self._publish_command(output.action, image.stamp_ns, sent_ns)
+        self._publish_command(output.action, image_ns, sent_ns)
         state = self._new_state(PolicyState.STATUS_ACTING)
         state.policy_std = output.std.astype(np.float64)
-        state.latency = (sent_ns - image.stamp_ns) * 1e-9
+        state.latency = (sent_ns - image_ns) * 1e-9
 
         if self._q_future is not None and not self._q_future.done():
             self._publish_state(state)  # a slow computer: this step's Q values stay NaN
@@ -294,6 +314,9 @@ class PolicyNode(ManagedNode):
 
     def health(self) -> Health:
         """Return the entry of /diagnostics."""
+        return self._reader.check(self._own_health())
+
+    def _own_health(self) -> Health:
         values = {
             "bundle": self._policy.bundle_id if self._policy else "",
             "execution": self._policy.backend if self._policy else "",

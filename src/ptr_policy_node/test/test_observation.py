@@ -53,6 +53,13 @@ def test_steps_never_follow_each_other_too_closely(pauses: list[float]) -> None:
     assert np.diff(steps).min(initial=SECOND) >= SECOND // 10
 
 
+def test_stamps_that_go_back_do_not_stop_the_steps() -> None:
+    schedule = StepSchedule(5.0)
+    assert schedule.take(3600 * SECOND)
+    stamps = [k * SECOND // 30 for k in range(30)]
+    assert len(taken(schedule, stamps)) == 5
+
+
 def test_restart_takes_the_next_image() -> None:
     schedule = StepSchedule(5.0)
     assert schedule.take(0)
@@ -77,6 +84,20 @@ def test_late_image_is_named() -> None:
     buffer = complete_buffer()
     buffer.add_arm(ArmObservation(3 * SECOND, np.zeros(7)))
     assert buffer.problem(3 * SECOND) == "image is 1.000 s old; at most 0.2 s are allowed"
+
+
+def test_image_of_the_future_is_named() -> None:
+    buffer = complete_buffer()
+    buffer.image_ns = 5 * SECOND
+    expected = "image is stamped 3.000 s in the future; at most 0.05 s are allowed"
+    assert buffer.problem(2 * SECOND).startswith(expected)
+
+
+def test_arm_state_of_the_future_is_named() -> None:
+    buffer = complete_buffer()
+    buffer.add_arm(ArmObservation(3 * SECOND, np.zeros(7)))
+    expected = "arm state is stamped 1.000 s in the future"
+    assert buffer.problem(2 * SECOND).startswith(expected)
 
 
 def test_late_arm_state_is_named() -> None:

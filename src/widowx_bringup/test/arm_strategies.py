@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ptr_common.action_space import ACTION_HIGH, ACTION_LOW, JOINT_NAMES
+from ptr_common.action_space import ACTION_HIGH, ACTION_LOW, CONTROL_RATE, JOINT_NAMES
 from widowx_bringup.arm.limits import Limits
 from widowx_bringup.arm.protocol import ArmFeatures, JointReading, JointTarget
 from widowx_bringup.arm.refusal import LimitResult, Refusal
@@ -14,6 +14,7 @@ from widowx_bringup.arm.refusal import LimitResult, Refusal
 LIMITS = Limits()
 START = np.array([0.0, 0.0, 0.2, 0.0, 1.37, 0.0])
 TINY = 1e-6
+PERIOD_NS = round(1e9 / CONTROL_RATE)
 
 anything = st.one_of(
     arrays.arrays(float, st.integers(0, 8), elements=st.floats(width=64)),
@@ -74,7 +75,10 @@ large_steps = _steps(3.0)
 
 
 class LaggingArm:
-    """An arm that covers a share of the distance to each target before the next reading."""
+    """An arm that covers a share of the distance to each target before the next reading.
+
+    A control period passes with each target, and its servos stand still at each reading.
+    """
 
     def __init__(self, joints: np.ndarray, share: float = 0.9) -> None:
         self.features = ArmFeatures(
@@ -94,7 +98,7 @@ class LaggingArm:
 
     def read(self, max_age: float = 0.2) -> JointReading:
         return JointReading(
-            len(self.targets), self.joints.copy(), np.arange(6.0), self.gripper
+            PERIOD_NS * len(self.targets), self.joints.copy(), np.arange(6.0), self.gripper
         )
 
     def send(self, target: JointTarget) -> JointTarget:

@@ -57,6 +57,9 @@ RATE = 100.0
 
 MOTORS = (*JOINT_NAMES, "gripper")
 IDS = (1, 2, 4, 6, 7, 8, 9)
+SHADOWS = {"shoulder": "shoulder_shadow", "elbow": "elbow_shadow"}
+"""Servos that listen to another one; none is in a group or a joint state."""
+
 SLEEP = (0.0, -1.80, 1.55, 0.0, 0.8, 0.0)
 UP = (0.0, 0.0, 0.2, 0.0, 1.37, 0.0)
 OVERLOAD = 1 << 5
@@ -118,7 +121,8 @@ class XsStandIn(Node):
             self.world.model.actuator_biasprm.copy(),
         )
         self.motors = {
-            name: Motor("position" if name != "gripper" else "pwm") for name in MOTORS
+            name: Motor("position" if name != "gripper" else "pwm")
+            for name in (*MOTORS, *SHADOWS.values())
         }
         self.fault, self.faulty = "none", ""
         self.commands: list[np.ndarray] = []  # all that came for the arm
@@ -188,7 +192,7 @@ class XsStandIn(Node):
     def _apply(self) -> None:
         """Bring torque and profiles of the registers to the simulated servos."""
         model, (gains, biases) = self.world.model, self._gains
-        on = np.array([motor.torque for motor in self.motors.values()], bool)[:, None]
+        on = np.array([self.motors[name].torque for name in MOTORS], bool)[:, None]
         model.actuator_gainprm[:7], model.actuator_biasprm[:7] = (
             gains[:7] * on,
             biases[:7] * on,
@@ -271,8 +275,13 @@ class XsStandIn(Node):
             return {"arm": list(JOINT_NAMES), "all": list(MOTORS)}.get(request.name, [])
         return [request.name] if request.name in self.motors else []
 
+    def _listening(self, request: Any) -> list[str]:
+        """Return the motors that hear what is written to those that a request names."""
+        names = self._named(request)
+        return names + [SHADOWS[name] for name in names if name in SHADOWS]
+
     def _set_operating_modes(self, request: Any, response: Any) -> Any:
-        for name in self._named(request):
+        for name in self._listening(request):
             motor = self.motors[name]
             motor.mode, motor.torque = request.mode, 1
             motor.profile_velocity, motor.profile_acceleration = (
@@ -283,7 +292,7 @@ class XsStandIn(Node):
         return response
 
     def _set_registers(self, request: Any, response: Any) -> Any:
-        for name in self._named(request):
+        for name in self._listening(request):
             if request.reg in REGISTERS and self._readable:
                 setattr(self.motors[name], REGISTERS[request.reg], request.value)
         self._apply()
@@ -298,7 +307,7 @@ class XsStandIn(Node):
         return response
 
     def _torque(self, request: Any, response: Any) -> Any:
-        for name in self._named(request):
+        for name in self._listening(request):
             self.motors[name].torque = int(request.enable)
         self._apply()
         return response

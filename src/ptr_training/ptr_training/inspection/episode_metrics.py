@@ -23,8 +23,13 @@ JUMP = 1.5
 An arm catches up with a target that it lags behind.
 """
 
-FROZEN_MOTION = 0.005
-"""Measured motion [m] in a step that must change the image."""
+FROZEN_MOTION = 0.0002
+FROZEN_TURN = 0.002
+"""Measured motion in a step that must change the image: position [m] and rotation [rad].
+
+No sensor gives the same image twice to the byte; a simulated camera does while the arm
+stands still.
+"""
 
 MIN_GROUP = 8
 """Tasks with fewer episodes are compared with the whole store."""
@@ -286,6 +291,7 @@ def _best_lag(motion: Motion, span: slice) -> tuple[float, int]:
 def _images(store: EpisodeStore, motion: Motion, frames: FrameScan) -> Columns:
     """Return how many images are blank, and how many stand still while the arm moves."""
     moves = np.linalg.norm(motion.achieved[:, :3], axis=1) > FROZEN_MOTION
+    moves |= np.linalg.norm(motion.achieved[:, 3:6], axis=1) > FROZEN_TURN
     is_repeated = frames.digests == np.roll(frames.digests, -1)
     frozen = moves & ~frames.blank & is_repeated
     blanks, first_blanks = [], []

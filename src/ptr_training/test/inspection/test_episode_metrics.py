@@ -73,6 +73,12 @@ def freeze(frames: np.ndarray) -> None:
     frames[5:10] = frames[5]
 
 
+def creep(proprio: np.ndarray) -> None:
+    """Let the arm move by a millimetre in each step."""
+    proprio[:, :3] = proprio[0, :3] + 0.001 * np.arange(len(proprio))[:, None]
+    proprio[:, 3:6] = 0.0
+
+
 def delay(stamps: np.ndarray) -> None:
     stamps[9:] += 200_000_000
 
@@ -104,6 +110,11 @@ def test_clean_episodes_have_no_flag(tmp_path: Path) -> None:
             "2 blank, first 2",
         ),
         ("frozen", lambda e: changed(e, frames=freeze), "frozen"),
+        (
+            "frozen",
+            lambda e: changed(e, frames=freeze, proprio=creep),
+            "frozen",
+        ),
         ("jump", lambda e: changed(e, proprio=shift(slice(9, None), 1, 0.3)), "jump at 8"),
         ("jump", lambda e: changed(e, proprio=shift(slice(9, None), 4, 1.0)), "jump at 8"),
         ("gap", lambda e: changed(e, stamps_ns=delay), "gap"),

@@ -10,7 +10,8 @@ from arm_strategies import allowed_steps
 from hypothesis import given
 from hypothesis import strategies as st
 
-from widowx_bringup.arm.guard import CLOCK_TOLERANCE, FUTURE_TOLERANCE, CommandGuard
+from ptr_common.action_space import FUTURE_TOLERANCE
+from widowx_bringup.arm.guard import CLOCK_TOLERANCE, CommandGuard
 from widowx_bringup.arm.refusal import Kind, Refusal, StepResult
 
 SECOND = 1_000_000_000
@@ -155,7 +156,7 @@ def in_episode(**options: Any) -> CommandGuard:
     guard = make_guard(**options)
     guard.start("e")
     assert guard.check(STEP, T0, T0) is None
-    guard.on_image(T0)
+    guard.on_image(T0, T0)
     return guard
 
 
@@ -207,7 +208,7 @@ def test_each_command_and_each_image_starts_its_timeout_again() -> None:
     guard = in_episode()
     later = T0 + 300 * MILLISECOND
     guard.check(STEP, later, later)
-    guard.on_image(later)
+    guard.on_image(later, later)
     assert guard.image_ns == later
     assert guard.check_command_timeout(T0 + 700 * MILLISECOND) is None
     assert guard.check_image_timeout(T0 + 800 * MILLISECOND) is None

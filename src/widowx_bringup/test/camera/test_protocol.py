@@ -56,6 +56,14 @@ def test_nothing_seen_yet_is_an_error(clock: Clock) -> None:
     assert make(clock).problem() == (True, "no image yet")
 
 
+def test_images_of_the_future_are_an_error(clock: Clock) -> None:
+    monitor = make(clock)
+    monitor.on_image(clock.stamp_ns + 3 * SECOND)
+    missing, problem = monitor.problem()
+    assert missing
+    assert problem.startswith("image is stamped 3.000 s in the future")
+
+
 def test_slow_camera_is_a_warning_with_its_rate(clock: Clock) -> None:
     monitor = make(clock)
     show(monitor, clock, 40, 0.1)

@@ -359,3 +359,34 @@ def test_recorder_tells_whom_it_hears(robot: Robot, start: Callable) -> None:
         return "/wx/simulation" in robot.values["hears"].split()
 
     robot.wait(heard)
+
+
+def test_malformed_messages_are_counted_and_neither_recorded_nor_fatal(
+    robot: Robot, start: Callable, tmp_path: Path
+) -> None:
+    process = start()
+    broken = b"\x00\x01\x00\x00\xff\xff\xff\xff"
+    record_a_little(robot, "e1")
+    for publisher in (robot.events, robot.images, robot.states):
+        publisher.publish(broken)
+    robot.wait(lambda: "malformed on /wx/arm/state" in robot.values)
+    assert robot.values["malformed on /wx/episode/event"] == "1"
+    assert robot.values["malformed on /wx/camera/front/image_raw"] == "1"
+    robot.say(EpisodeEvent.SUCCESS, "e1")
+    robot.wait((tmp_path / "bags" / "e1").exists)
+    assert process.poll() is None
+    assert custom_data(tmp_path / "bags" / "e1")["outcome"] == "success"
+
+
+def test_an_episode_with_two_arms_is_not_recorded_and_both_are_named(
+    robot: Robot, start: Callable, tmp_path: Path
+) -> None:
+    start()
+    rival = rclpy.create_node("rival", namespace="other", context=robot.context)
+    rival.create_publisher(ArmState, "/wx/arm/state", qos.STATE)
+    robot.wait(lambda: robot.node.count_publishers("/wx/arm/state") == 2)
+    robot.say(EpisodeEvent.START, "e1")
+    robot.wait(lambda: "2 nodes publish /wx/arm/state" in str(robot.status))
+    assert "/other/rival, /wx/robot" in str(robot.status)
+    assert not list((tmp_path / "bags").glob("e1"))
+    rival.destroy_node()

@@ -17,6 +17,7 @@ from .limits import (
 )
 from .protocol import Arm, JointReading, JointTarget
 from .refusal import Kind, LimitResult, Refusal, StepResult
+from .step_budget import StepBudget
 
 STRAY_TOLERANCE = 1e-3
 """Clipped joints may lead this much further out of the workspace box than the arm is [m]."""
@@ -44,10 +45,12 @@ class ArmSnapshot:
 class EefController:
     """Carries out end-effector steps one control period apart.
 
-    Each step is added to the previous *commanded* target (`kinematics.step_target`), the
-    sum is clipped to the workspace box, solved for joints, and passed through the joint
-    limiter. After a refusal, or when the limiter changed the joints, the next step starts
-    from the measured pose instead: no step builds upon a target that was not reached.
+    A step that comes sooner than one control period after the last one is shortened
+    (`StepBudget`). It is added to the previous *commanded* target
+    (`kinematics.step_target`), the sum is clipped to the workspace box, solved for joints,
+    and passed through the joint limiter. After a refusal, or when the limiter changed the
+    joints, the next step starts from the measured pose instead: no step builds upon a target
+    that was not reached.
 
     `StepResult.executed` is defined by the targets alone: with T_k the k-th target commanded
     (T_0 the measured pose after a reset) and M_k the pose measured at step k,
@@ -73,6 +76,7 @@ class EefController:
         self._target: np.ndarray | None = None  # last commanded; None after a reset
         self._rebase = True  # the next step starts from the measured pose
         self._gripper: float | None = None  # opening last commanded
+        self._budget = StepBudget()  # of all commands: a reset does not fill it
 
     @property
     def target(self) -> np.ndarray | None:
@@ -118,15 +122,17 @@ class EefController:
         step = clip_action(action)
         if isinstance(step, Refusal):
             return self._refuse(reading, step)
+        paced = self._budget.limit(step.value, reading.stamp_ns)
         measured = self.kinematics.forward(joints)
         previous = measured if self._target is None else self._target
         base = measured if self._rebase else previous
-        goal = clip_workspace(step_target(step.value, measured, base), self.limits)
-        limited = self._solve(goal.value, measured, joints)
+        goal = clip_workspace(step_target(paced.value, measured, base), self.limits)
+        limited = self._solve(goal.value, measured, reading)
         if isinstance(limited, Refusal):
             return self._refuse(reading, limited)
 
         sent = self.arm.send(JointTarget(limited.value, float(step.value[6])))
+        self._budget.spend(paced.value)
         target = goal.value
         if limited.clipped:
             target = self.kinematics.forward(sent.positions)
@@ -134,18 +140,20 @@ class EefController:
         self._rebase = bool(limited.clipped)
         self._gripper = sent.gripper
         executed = np.append(step_between(target, measured, previous), sent.gripper)
-        return StepResult(executed, step.clipped + goal.clipped + limited.clipped)
+        clipped = step.clipped + paced.clipped + goal.clipped + limited.clipped
+        return StepResult(executed, clipped)
 
     def _solve(
-        self, target: np.ndarray, measured: np.ndarray, joints: np.ndarray
+        self, target: np.ndarray, measured: np.ndarray, reading: JointReading
     ) -> LimitResult | Refusal:
         """Return joints for a target pose that have passed the joint limiter.
 
         Args:
             target: Target pose, (4, 4) [m].
             measured: Measured pose, (4, 4) [m].
-            joints: Measured joints, (6,) [rad].
+            reading: The joints measured.
         """
+        joints = reading.positions
         outside = distance_outside(measured, self.limits)
         if outside > self.limits.workspace_tolerance:
             text = (
@@ -156,7 +164,7 @@ class EefController:
         solution = self.kinematics.inverse(target, joints)
         if isinstance(solution, Refusal):
             return solution
-        limited = limit_joints(solution, joints, self.limits)
+        limited = limit_joints(solution, joints, self.limits, reading.set_points)
         if isinstance(limited, Refusal) or not limited.clipped:
             return limited
         # A motion shortened in joint space does not end on the straight line between the

@@ -7,16 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ptr_common.action_space import ACTION_LOW
+from ptr_common.action_space import ACTION_LOW, early_problem
 
 from .counts import CommandCounts
 from .refusal import Kind, Refusal, StepResult, check_vector
-
-FUTURE_TOLERANCE = 0.05
-"""A stamp may be this far ahead of the arm's clock [s].
-
-Two processes see simulated time one tick apart.
-"""
 
 CLOCK_TOLERANCE = 0.1
 """Between two checks the clock may drift this far from a steady one [s]."""
@@ -33,12 +27,13 @@ class CommandGuard:
         max_age: Maximum age of a command that is executed [s].
         command_timeout: Longest pause between two commands of an episode [s].
         image_timeout: Maximum age of the latest camera image during an episode [s]; not
-            checked before the first image.
+            checked before the first image. Images stamped in the future do not count.
         resume_on_start: Whether the START of an episode ends a hold (simulation); otherwise
             only `enable` does (real arm).
         counts: Commands and holds so far.
         busy: Why commands have to wait although nothing is wrong; empty if they need not.
         episode: Identifier of the running episode; empty between two episodes.
+        early_images: Number of images that were stamped in the future.
     """
 
     max_age: float
@@ -48,9 +43,13 @@ class CommandGuard:
     counts: CommandCounts = field(default_factory=CommandCounts)
     busy: str = ""
     episode: str = ""
+    early_images: int = 0
     _hold: Refusal | None = None
     _accepted_ns: int | None = None  # when the last command was accepted
-    _image_ns: int | None = None  # stamp of the latest image
+    _image_ns: int | None = (
+        None  # stamp of the latest image; its arrival if that is earlier
+    )
+    _early: str = ""  # why the images since then do not count
     _clocks: tuple[int, int] | None = None  # the clock and a steady one, last time [ns]
 
     @property
@@ -86,32 +85,24 @@ class CommandGuard:
         Returns:
             Why the command is refused; None if it may be executed.
         """
-        refusal = self._refusal(action, _seconds(now_ns - stamp_ns))
+        refusal = self._refusal(action, stamp_ns, now_ns)
         if refusal is None:
             self._accepted_ns = now_ns
         else:
             self.counts.count_refusal(refusal.kind)
         return refusal
 
-    def _refusal(self, action: object, age: float) -> Refusal | None:
-        """Return the first reason to refuse a command.
-
-        Args:
-            action: The requested step.
-            age: Age of the command [s]; negative if it is stamped in the future.
-        """
+    def _refusal(self, action: object, stamp_ns: int, now_ns: int) -> Refusal | None:
+        """Return the first reason to refuse a command; the arguments are those of `check`."""
         step = check_vector("the command", action, ACTION_LOW.shape)
         if isinstance(step, Refusal):
             return step
+        age = _seconds(now_ns - stamp_ns)
         if age > self.max_age:
             text = f"command is {age:.3f} s old; at most {self.max_age:g} s are allowed"
             return Refusal(Kind.LATE, text)
-        if age < -FUTURE_TOLERANCE:
-            text = (
-                f"command is stamped {-age:.3f} s in the future; at most "
-                f"{FUTURE_TOLERANCE:g} s are allowed: the sender's clock differs from the arm's"
-            )
-            return Refusal(Kind.EARLY, text)
+        if early := early_problem("command", stamp_ns, now_ns):
+            return Refusal(Kind.EARLY, early)
         if self.holding:
             return Refusal(Kind.HOLDING, f"arm is holding: {self.reason}")
         if self.busy:
@@ -145,13 +136,23 @@ class CommandGuard:
         )
         return Refusal(Kind.SILENCE, text)
 
-    def on_image(self, stamp_ns: int) -> None:
-        """Note a camera image.
+    def on_image(self, stamp_ns: int, now_ns: int) -> None:
+        """Note a camera image that arrived now.
+
+        An image stamped in the future is counted and does not restart the timeout, which
+        runs from the first image of any stamp on.
 
         Args:
             stamp_ns: Stamp of the image [ns].
+            now_ns: The time now, on the clock of the images' stamps [ns].
         """
-        self._image_ns = stamp_ns
+        self._early = early_problem("the camera's image", stamp_ns, now_ns)
+        if not self._early:
+            self._image_ns = min(stamp_ns, now_ns)
+            return
+        self.early_images += 1
+        if self._image_ns is None:
+            self._image_ns = now_ns
 
     def check_image_timeout(self, now_ns: int) -> Refusal | None:
         """Return why the arm must hold for want of camera images; None if it need not.
@@ -168,6 +169,8 @@ class CommandGuard:
             f"the latest image is {age:.2f} s old; "
             f"at most {self.image_timeout:g} s are allowed during an episode"
         )
+        if self._early:
+            text = f"{text}; {self._early}"
         return Refusal(Kind.CAMERA, text)
 
     def check_clock(self, now_ns: int, steady_ns: int) -> Refusal | None:

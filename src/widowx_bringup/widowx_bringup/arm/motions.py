@@ -115,7 +115,8 @@ class ArmMotions:
         if not self._guard.busy or self._path is None:  # a hold ends the motion
             return
         arm = self._controller.arm
-        measured = arm.read().positions
+        reading = arm.read()
+        measured = reading.positions
         target = self._path.advance(measured)
         if self._path.ended:
             self._path = None
@@ -124,7 +125,9 @@ class ArmMotions:
             return
         if target is None:
             return
-        limited = limit_joints(target, measured, self._controller.limits)
+        limited = limit_joints(
+            target, measured, self._controller.limits, reading.set_points
+        )
         if isinstance(limited, Refusal):
             raise ArmError(limited.text)
         arm.send(JointTarget(limited.value, self._gripper))

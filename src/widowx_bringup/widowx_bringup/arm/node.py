@@ -23,6 +23,7 @@ from ptr_common.action_space import BASE_FRAME
 from ptr_common.errors import PtrError
 from ptr_common.managed_node import (
     Health,
+    end_limit,
     now_ns,
     parameter,
     run,
@@ -145,7 +146,8 @@ class ArmNode(DeviceNode):
     def destroy_node(self) -> None:
         """Bring an active arm to rest, stop the device thread and disconnect."""
         if self.active:
-            self._rest()
+            with end_limit.paused():
+                self._rest()
         super().destroy_node()
 
     def make_thread(self) -> DeviceThread:
@@ -214,7 +216,7 @@ class ArmNode(DeviceNode):
 
     def note_image(self, stamp_ns: int) -> None:
         """Note that an image of the camera was published, with this stamp [ns]."""
-        self.guard.on_image(stamp_ns)
+        self.guard.on_image(stamp_ns, self.now_ns())
 
     def _start(self, episode: str) -> None:
         """Begin an episode from the measured pose, once the arm is ready to move."""
@@ -351,6 +353,8 @@ class ArmNode(DeviceNode):
                 f"device thread ended: {self.device.error}"
             ) from self.device.error
         counts = {**self.guard.counts.values(), **self.arm.notes}
+        if self.guard.early_images:
+            counts["images from the future"] = self.guard.early_images
         if self._fault:
             return Health(DiagnosticStatus.ERROR, self._fault, counts)
         if self.guard.holding:

@@ -9,6 +9,8 @@ import numpy as np
 
 from ptr_common.errors import PtrError
 
+from .trapezoidal_profile import SetPoints
+
 MAX_AGE = 0.3
 """Maximum age of a joint reading that is used [s].
 
@@ -53,12 +55,15 @@ class JointReading:
         positions: Joint positions, (6,) [rad].
         velocities: Joint velocities, (6,) [rad/s].
         gripper: Opening, 0 closed .. 1 open, as measured (not clipped).
+        set_points: Where the servos' time profile has the joints now; None if the servos
+            stand still at the measured joints.
     """
 
     stamp_ns: int
     positions: np.ndarray
     velocities: np.ndarray
     gripper: float
+    set_points: SetPoints | None = None
 
 
 @dataclass(frozen=True)

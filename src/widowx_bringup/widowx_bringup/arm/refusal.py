@@ -33,6 +33,7 @@ class Kind(str, Enum):
 
     # Which limit changed a command.
     ACTION_BOUNDS = "action bounds"
+    COMMAND_RATE = "command rate"
     WORKSPACE_BOX = "workspace box"
     JOINT_LIMIT = "joint limit"
     JOINT_SPEED = "joint speed limit"

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+
+
+@dataclass(frozen=True)
+class SetPoints:
+    """Where a profile has the joints at one instant.
+
+    Attributes:
+        positions: Set-points, (n,) [rad].
+        velocities: Their speeds, (n,) [rad/s].
+    """
+
+    positions: np.ndarray
+    velocities: np.ndarray
 
 
 class TrapezoidalProfile:
@@ -28,6 +43,12 @@ class TrapezoidalProfile:
         self._acceleration_time = acceleration_time
         self.rest(positions)
 
+    @property
+    def set_points(self) -> SetPoints:
+        """Where the profile has the joints now."""
+        positions, velocities = self._at(np.array([self._elapsed]))
+        return SetPoints(positions[0], velocities[0])
+
     def rest(self, positions: np.ndarray) -> None:
         """Stand still at `positions`, shape (n,) [rad]."""
         self._start = np.array(positions, dtype=float)
@@ -38,9 +59,9 @@ class TrapezoidalProfile:
 
     def plan(self, goal: np.ndarray) -> None:
         """Head for `goal`, shape (n,) [rad], from the present set-point and speed."""
-        position, speed = self._at(np.array([self._elapsed]))
-        self._start = position[0]
-        self._start_speed = speed[0]
+        present = self.set_points
+        self._start = present.positions
+        self._start_speed = present.velocities
         self._goal = np.array(goal, dtype=float)
         t = self._acceleration_time
         distance = self._goal - self._start - self._start_speed * t / 2

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ptr_common.action_space import early_problem
 from ptr_common.errors import PtrError
 
 TOPIC_WORLD = "sim/world"
@@ -134,6 +135,8 @@ class FrameMonitor:
         """
         if not self._images:
             return True, "no image yet"
+        if early := early_problem("image", self._images[-1][1], self._now_ns()):
+            return True, early
 
         silence = time.monotonic() - self._images[-1][0]
         # Both clocks count: while a simulated clock is paused, images do not age.

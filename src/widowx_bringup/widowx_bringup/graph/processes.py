@@ -82,6 +82,9 @@ class Processes:
         show: Called with every line a node prints, prefixed with its name; None keeps them
             in the log only.
 
+    Attributes:
+        environment: All variables of the nodes.
+
     Raises:
         PtrError: If ROS is not installed for this interpreter.
     """
@@ -99,7 +102,7 @@ class Processes:
             )
         self._specs = specs
         self.log_folder = log_folder
-        self._environment = {
+        self.environment = {
             **os.environ,
             **_wheel_environment(),
             **environment,
@@ -174,7 +177,7 @@ class Processes:
         parameters.write_text(yaml.safe_dump(document))
         process = subprocess.Popen(
             command_line(spec, parameters),
-            env=self._environment,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
@@ -14,6 +16,7 @@ from launch_ros.actions import Node
 
 from .environment import config_folder, environment
 from .graphs import find_graph
+from .occupied import check_free
 from .spec import Argument, Graph, NodeSpec
 
 __all__ = ["LaunchDescription", "describe"]
@@ -45,7 +48,9 @@ def _start(context: LaunchContext, graph: Graph) -> list[SetEnvironmentVariable 
     actions: list[SetEnvironmentVariable | Node] = []
     for name, value in environment(values).items():
         actions.append(SetEnvironmentVariable(name, value))
-    for spec in graph.nodes(values):
+    specs = graph.nodes(values)
+    check_free(specs, {**os.environ, **environment(values)})
+    for spec in specs:
         actions.append(_node(spec))
     return actions
 

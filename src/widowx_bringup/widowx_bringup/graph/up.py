@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .environment import environment
 from .graphs import GRAPHS, find_graph
+from .occupied import check_free
 from .processes import Processes, describe_status
 from .spec import Argument, Graph
 from .values import parse_values
@@ -27,7 +28,10 @@ def main(argv: list[str]) -> int:
     graph = find_graph(options.graph)
     values = graph.resolve(parse_values(options.values))
     log = options.log or Path("runs", "log", time.strftime("%Y%m%d-%H%M%S"))
-    with Processes(graph.nodes(values), log, environment(values), print) as processes:
+    specs = graph.nodes(values)
+    processes = Processes(specs, log, environment(values), print)
+    check_free(specs, processes.environment)
+    with processes:
         try:
             name, status = processes.wait()
         except KeyboardInterrupt:

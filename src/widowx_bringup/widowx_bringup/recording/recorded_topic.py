@@ -17,6 +17,11 @@ PRE_ROLL_NS = 1_000_000_000
 """Maximum age at START of a message from before it that enters the bag [ns]."""
 
 
+QUEUE_DEPTH = 100
+"""Depth of the subscriptions, whatever the depth of the publishers: messages survive a pause
+of this process."""
+
+
 @dataclass
 class RecordedTopic:
     """A subscribed topic.
@@ -27,6 +32,7 @@ class RecordedTopic:
         pre_roll: Whether the newest message is kept for the start of the next bag.
         needed: Whether a bag without this topic is useless.
         lead_ns: The newest message older than this is kept as well, with all after it [ns].
+        shared: Whether several nodes may publish it.
         recent: Messages kept, with their times of arrival [ns].
         description: Description in the running bag; None before its first message.
     """
@@ -36,6 +42,7 @@ class RecordedTopic:
     pre_roll: bool
     needed: bool
     lead_ns: int = 0
+    shared: bool = False
     recent: deque[tuple[bytes, int]] = field(default_factory=deque)
     description: Topic | None = None
 
@@ -64,6 +71,13 @@ class RecordedTopic:
             type_hash(self.type_name),
             offered_qos(profiles),
         )
+
+
+def deep_queue(profile: QoSProfile) -> QoSProfile:
+    """Return the quality of service of a subscription, from that of its publishers."""
+    return QoSProfile(
+        depth=QUEUE_DEPTH, reliability=profile.reliability, durability=profile.durability
+    )
 
 
 def full_type_name(message_type: type) -> str:

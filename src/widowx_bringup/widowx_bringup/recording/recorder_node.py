@@ -8,26 +8,29 @@ them. A bag has its name `<directory>/<episode id>` only once it is complete.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
-import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from rclpy.serialization import deserialize_message
 from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from ptr_common import qos
-from ptr_common.action_space import CONTROL_RATE
-from ptr_common.camera_latency import camera_latency
 from ptr_common.errors import PtrError
-from ptr_common.managed_node import Health, now_ns, parameter, publish_diagnostics, run
+from ptr_common.images import RawImage
+from ptr_common.managed_node import (
+    Health,
+    MessageReader,
+    end_limit,
+    now_ns,
+    publish_diagnostics,
+    run,
+)
 from ptr_common.topics import (
     TOPIC_ARM_STATE,
     TOPIC_COMMAND,
@@ -43,9 +46,11 @@ from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState
 from widowx_bringup.camera.protocol import TOPIC_WORLD
 
 from .background_writer import BackgroundWriter
-from .bag_writer import CHUNK_BYTES, BagWriter
+from .bag_writer import BagWriter
 from .message_definitions import message_definition
-from .recorded_topic import RecordedTopic, full_type_name
+from .parameters import declare_settings
+from .recorded_topic import RecordedTopic, deep_queue, full_type_name
+from .stream_checks import FrozenImages, decode, rival_publishers
 
 OUTCOMES = {
     EpisodeEvent.SUCCESS: "success",
@@ -56,10 +61,6 @@ OUTCOMES = {
 LINGER = 0.2
 """Real time from the end event to the end of the bag [s]: late messages still arrive."""
 
-QUEUE_DEPTH = 100
-"""Depth of the subscriptions, whatever the depth of the publishers: messages survive a pause
-of this process."""
-
 
 class RecorderNode(Node):
     """ROS side of the recorder: subscriptions, episodes, diagnostics."""
@@ -67,8 +68,8 @@ class RecorderNode(Node):
     def __init__(self) -> None:
         super().__init__("recorder_node")
         self._log = self.get_logger()
-        self._declare_parameters()
-
+        self._settings = declare_settings(self)
+        self._cameras = self._settings.cameras
         self._topics: list[RecordedTopic] = []
         self._episode = ""  # id; empty while idle
         self._outcome = ""  # set by the end event, while the bag lingers
@@ -79,41 +80,22 @@ class RecorderNode(Node):
         self._reported: set[str] = set()  # errors of writers that are in the log
         self._bags = 0
         self._publishing_nodes: set[str] = set()  # by their diagnostics
+        self._reader = MessageReader(self)
+        self._images: dict[str, FrozenImages] = {}  # by topic
 
         self._subscribe()
-        publish_diagnostics(self, "recorder", self._health)
-
-    def _declare_parameters(self) -> None:
-        directory = parameter(
-            self, "directory", "bags", "folder that receives one bag per episode"
-        )
-        self._directory = Path(directory)
-        camera = parameter(self, "camera", "over_shoulder", "name of the policy's camera")
-        others = parameter(
-            self, "other_cameras", [""], "names of further cameras to record"
-        )
-        latencies = parameter(
-            self, "camera_latency", [0.0], "latency of each camera [s]; goes into the bag"
-        )
-        self._operator = parameter(
-            self, "operator", "", "who demonstrates; goes into the bag's custom data"
-        )
-        self._queue_bytes = parameter(
-            self, "queue_bytes", 256 << 20, "largest size of the queue to the disk [bytes]"
-        )
-        self._chunk_bytes = parameter(
-            self, "chunk_bytes", CHUNK_BYTES, "size of an MCAP chunk [bytes]"
-        )
-
-        names = dict.fromkeys([camera, *filter(None, others)])
-        given = [camera_latency(latency) for latency in latencies]
-        # Latency of each camera [s]; 0 for those without an entry.
-        padded = [*given, *([0.0] * len(names))]
-        self._cameras = dict(zip(names, padded, strict=False))
+        publish_diagnostics(self, "recorder", lambda: self._reader.check(self._health()))
 
     def _subscribe(self) -> None:
         for camera in self._cameras:
-            self._add(image_topic(camera), Image, qos.IMAGES, pre_roll=True, needed=True)
+            self._add(
+                image_topic(camera),
+                Image,
+                qos.IMAGES,
+                handle=functools.partial(self._on_image, FrozenImages()),
+                pre_roll=True,
+                needed=True,
+            )
             self._add(camera_info_topic(camera), CameraInfo, qos.IMAGES, pre_roll=True)
         # The first image belongs to an arm state from before it.
         lead_ns = round(1e9 * max(self._cameras.values()))
@@ -121,6 +103,7 @@ class RecorderNode(Node):
             TOPIC_ARM_STATE,
             ArmState,
             qos.STATE,
+            handle=self._on_arm,
             pre_roll=True,
             needed=True,
             lead_ns=lead_ns,
@@ -131,9 +114,19 @@ class RecorderNode(Node):
         self._add(TOPIC_EXECUTED, EefCommand, qos.COMMANDS)
         self._add(TOPIC_POLICY_STATE, PolicyState, qos.STATE)
         self._add(
-            TOPIC_DIAGNOSTICS, DiagnosticArray, qos.STATE, handle=self._on_diagnostics
+            TOPIC_DIAGNOSTICS,
+            DiagnosticArray,
+            qos.STATE,
+            handle=self._on_diagnostics,
+            shared=True,
         )
-        self._add(TOPIC_EPISODE_EVENT, EpisodeEvent, qos.EVENTS, handle=self._on_event)
+        self._add(
+            TOPIC_EPISODE_EVENT,
+            EpisodeEvent,
+            qos.EVENTS,
+            handle=self._on_event,
+            shared=True,
+        )
 
     def _add(
         self,
@@ -141,10 +134,11 @@ class RecorderNode(Node):
         message_type: type,
         profile: QoSProfile,
         *,
-        handle: Callable[[RecordedTopic, bytes], None] | None = None,
+        handle: Callable[[RecordedTopic, bytes, Any], None] | None = None,
         pre_roll: bool = False,
         needed: bool = False,
         lead_ns: int = 0,
+        shared: bool = False,
     ) -> None:
         """Subscribe to a topic.
 
@@ -152,10 +146,12 @@ class RecorderNode(Node):
             name: Its name, relative to the namespace of the node.
             message_type: Its message class.
             profile: Quality of service of its publishers.
-            handle: Called with every message; `_on_message` by default.
+            handle: Called with every message, serialised and decoded; `_on_message` by
+                default.
             pre_roll: See `RecordedTopic`.
             needed: See `RecordedTopic`.
             lead_ns: See `RecordedTopic` [ns].
+            shared: See `RecordedTopic`.
 
         Raises:
             PtrError: If the definition of the message type is not installed.
@@ -166,35 +162,60 @@ class RecorderNode(Node):
             pre_roll,
             needed,
             lead_ns,
+            shared,
         )
         # A missing definition is an error now, not in the middle of an episode.
         message_definition(topic.type_name)
-        deep = QoSProfile(
-            depth=QUEUE_DEPTH,
-            reliability=profile.reliability,
-            durability=profile.durability,
+        callback = functools.partial(
+            self._take, topic, message_type, handle or self._on_message
         )
-        callback = functools.partial(handle or self._on_message, topic)
-        self.create_subscription(message_type, name, callback, deep, raw=True)
+        self.create_subscription(
+            message_type, name, callback, deep_queue(profile), raw=True
+        )
         self._topics.append(topic)
 
     # --- callbacks --------------------------------------------------------------------------
 
-    def _on_message(self, topic: RecordedTopic, data: bytes) -> None:
+    def _take(
+        self,
+        topic: RecordedTopic,
+        message_type: type,
+        handle: Callable[[RecordedTopic, bytes, Any], None],
+        data: bytes,
+    ) -> None:
+        """Handle a message, unless it is malformed: then it is counted and not recorded."""
+        message = self._reader.read(topic.name, lambda: decode(topic, message_type, data))
+        if message is not None:
+            handle(topic, data, message)
+
+    def _on_arm(self, topic: RecordedTopic, data: bytes, state: ArmState) -> None:
+        for images in self._images.values():
+            images.on_arm(state)
+        self._on_message(topic, data)
+
+    def _on_image(
+        self, images: FrozenImages, topic: RecordedTopic, data: bytes, image: RawImage
+    ) -> None:
+        self._images[topic.name] = images
+        images.on_image(image, now_ns(self))
+        self._on_message(topic, data)
+
+    def _on_message(self, topic: RecordedTopic, data: bytes, message: Any = None) -> None:
         stamp_ns = now_ns(self)
         if topic.pre_roll:
             topic.keep(data, stamp_ns)
         self._put(topic, data, stamp_ns)
 
-    def _on_diagnostics(self, topic: RecordedTopic, data: bytes) -> None:
+    def _on_diagnostics(
+        self, topic: RecordedTopic, data: bytes, message: DiagnosticArray
+    ) -> None:
         """Note which nodes publish diagnostics, and record the message."""
-        for status in deserialize_message(data, DiagnosticArray).status:
+        for status in message.status:
             node, _, _ = status.name.partition(":")
             self._publishing_nodes.add(node)
         self._on_message(topic, data)
 
-    def _on_event(self, topic: RecordedTopic, data: bytes) -> None:
-        event = deserialize_message(data, EpisodeEvent)
+    def _on_event(self, topic: RecordedTopic, data: bytes, event: EpisodeEvent) -> None:
         is_running = self._episode and event.episode_id == self._episode
         if event.event == EpisodeEvent.START:
             self._start(event)
@@ -248,10 +269,15 @@ class RecorderNode(Node):
                 )
             self._finish("stop")
 
-        custom = self._custom_data(event)
+        custom = self._settings.custom_data(event)
         try:
+            if rivals := rival_publishers(self, self._topics):
+                raise PtrError(rivals)
             bag = BagWriter(
-                self._directory, event.episode_id, custom, chunk_bytes=self._chunk_bytes
+                self._settings.directory,
+                event.episode_id,
+                custom,
+                chunk_bytes=self._settings.chunk_bytes,
             )
         except PtrError as error:
             self._fail(f"episode {event.episode_id!r} is not recorded: {error}")
@@ -259,23 +285,9 @@ class RecorderNode(Node):
 
         self._error = ""
         self._episode = event.episode_id
-        self._writer = BackgroundWriter(bag, self._queue_bytes)
+        self._writer = BackgroundWriter(bag, self._settings.queue_bytes)
         self._log.info(f"recording episode {self._episode} ({event.task})")
         self._write_pre_roll()
-
-    def _custom_data(self, event: EpisodeEvent) -> dict[str, str]:
-        """Return the custom data of the bag that an episode begins."""
-        return {
-            "episode_id": event.episode_id,
-            "task": event.task,
-            "operator": self._operator,
-            "control_rate": str(CONTROL_RATE),
-            "camera": next(iter(self._cameras)),
-            "cameras": ",".join(self._cameras),
-            "camera_latency": ",".join(map(str, self._cameras.values())),
-            "text": event.text,
-            "version": importlib.metadata.version("widowx_bringup"),
-        }
 
     def _write_pre_roll(self) -> None:
         """Begin the bag with the messages from before START."""
@@ -338,7 +350,7 @@ class RecorderNode(Node):
             "messages": writer.bag.messages if writer else 0,
             "dropped": dropped,
             "bags": self._bags,
-            "directory": self._directory,
+            "directory": self._settings.directory,
             "hears": " ".join(sorted(self._publishing_nodes)),
         }
 
@@ -349,6 +361,12 @@ class RecorderNode(Node):
         if writer and dropped:
             counts = [f"{topic} {count}" for topic, count in writer.dropped.most_common()]
             warning = f"disk too slow, messages dropped: {', '.join(counts)}"
+        elif frozen := [name for name, images in self._images.items() if images.frozen]:
+            warning = (
+                f"the same image again and again while the arm moves: {', '.join(frozen)}"
+            )
+        elif writer and (rivals := rival_publishers(self, self._topics)):
+            return Health(DiagnosticStatus.ERROR, rivals, values)
         elif silent := self._silent_topics():
             warning = f"nothing has arrived on {', '.join(silent)}"
         if warning:
@@ -361,12 +379,10 @@ class RecorderNode(Node):
 
     def destroy_node(self) -> None:
         """Finish the running bag as `interrupted` and wait until it is on the disk."""
-        # A second Ctrl-C must not cost the episode.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self._finish("interrupted")
-        for writer in list(self._finishing):
-            writer.join()
+        with end_limit.paused():
+            for writer in list(self._finishing):
+                writer.join()
         # The logger of the node publishes, which is impossible once ROS is shut down.
         self._log = get_logger("recorder")
         self._note_finished_bags()

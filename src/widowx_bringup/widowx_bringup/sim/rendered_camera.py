@@ -8,6 +8,7 @@ import numpy as np
 from sensor_msgs.msg import JointState
 
 from ptr_common import qos
+from ptr_common.errors import PtrError
 from ptr_common.managed_node import parameter, to_ns
 from widowx_bringup.camera.node import CameraNode, DeviceKind
 from widowx_bringup.camera.protocol import TOPIC_WORLD, CameraError, CameraFeatures, Frame
@@ -63,7 +64,7 @@ class RenderedCamera:
         """Render the newest state, or the state `delay` before it.
 
         Raises:
-            CameraError: If no state has arrived.
+            CameraError: If no state has arrived, or it is of another world.
         """
         features = self.features
         if not self._states:
@@ -72,7 +73,10 @@ class RenderedCamera:
                 "is `simulation` running?"
             )
 
-        self._world.set_state(self._states[0])
+        try:
+            self._world.set_state(self._states[0])
+        except PtrError as error:
+            raise CameraError(f"camera {features.name}: {error}") from error
         image = self._world.render(features.name, features.height, features.width)
         return Frame(self._stamp_ns, image)
 

@@ -51,7 +51,11 @@ class SimulatedArm:
         """
         world = self._world
         return JointReading(
-            world.time_ns, world.joints, world.joint_velocities, world.gripper
+            world.time_ns,
+            world.joints,
+            world.joint_velocities,
+            world.gripper,
+            world.set_points,
         )
 
     def send(self, target: JointTarget) -> JointTarget:

@@ -12,7 +12,7 @@ from widowx_bringup.arm.gripper import FINGER_OPEN, finger_of, opening_of
 from widowx_bringup.arm.kinematics import Kinematics, pose_from_proprio
 from widowx_bringup.arm.limits import Limits
 from widowx_bringup.arm.refusal import Refusal
-from widowx_bringup.arm.trapezoidal_profile import TrapezoidalProfile
+from widowx_bringup.arm.trapezoidal_profile import SetPoints, TrapezoidalProfile
 
 from .rendering import Renderer
 from .scene_model import build_model
@@ -83,6 +83,11 @@ class World:
     def joint_velocities(self) -> np.ndarray:
         """Measured joint velocities, shape (6,) [rad/s]."""
         return self.data.qvel[:6].copy()
+
+    @property
+    def set_points(self) -> SetPoints:
+        """Where the servos' time profile has the joints."""
+        return self._profile.set_points
 
     @property
     def gripper(self) -> float:

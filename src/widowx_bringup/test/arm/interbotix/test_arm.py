@@ -15,6 +15,7 @@ rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("interbotix_xs_msgs", reason="Interbotix's messages are not installed")
 
 import xs_standin  # noqa: E402
+from interbotix_xs_msgs.srv import Reboot  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from xs_standin import OVERLOAD, SLEEP, XsStandIn  # noqa: E402
 
@@ -24,6 +25,7 @@ from widowx_bringup.arm.interbotix.arm import WidowXArm  # noqa: E402
 from widowx_bringup.arm.interbotix.connection import XsConnection  # noqa: E402
 from widowx_bringup.arm.limits import Limits  # noqa: E402
 from widowx_bringup.arm.protocol import ArmError, JointTarget  # noqa: E402
+from widowx_bringup.arm.trapezoidal_profile import SetPoints  # noqa: E402
 
 UP = np.array([0.0, 0.0, 0.2, 0.0, 1.37, 0.0])  # gripper down, in the workspace
 
@@ -70,15 +72,23 @@ class Rig:
         with pytest.raises(ArmError, match=words):
             self.watch_until(lambda: False)
 
-    def recovers(self) -> None:
-        """Watch until there is no fault any more."""
+    def recovers(self, call: Callable[[], object] | None = None) -> None:
+        """Watch, or make another call, until there is no fault any more."""
         deadline = time.monotonic() + 15.0
         while True:
             try:
-                return self.arm.watch()
+                (call or self.arm.watch)()
+                return
             except ArmError:
                 assert time.monotonic() < deadline, "the fault did not end in time"
                 time.sleep(0.02)
+
+
+def set_points(rig: Rig) -> SetPoints:
+    """Return where the profile of the servos has the joints."""
+    present = rig.arm.read().set_points
+    assert present is not None
+    return present
 
 
 @pytest.fixture
@@ -275,7 +285,8 @@ def test_a_limp_arm_is_noticed_by_its_effort_before_its_registers_are_due(
     monkeypatch.setattr(servos, "POLL_PERIOD", 1e9)
     rig.standin.misbehave("torque_off")
     rig.fails(
-        "no torque in waist, shoulder, elbow, forearm_roll, wrist_angle, wrist_rotate"
+        "no torque in waist, shoulder, elbow, forearm_roll, wrist_angle, wrist_rotate, "
+        "shoulder_shadow, elbow_shadow"
     )
 
 
@@ -283,11 +294,48 @@ def test_a_rebooted_servo_is_noticed_and_gets_its_profile_again(rig: Rig) -> Non
     rig.standin.misbehave("reboot", "elbow")
     rig.fails("the servo bus could not be read")
     rig.recovers()
-    rig.fails(r"Profile_Velocity is \[250, 250, 0, 250, 250, 250\], not 250 ms")
+    rig.fails(r"Profile_Velocity is \[250, 250, 0, 250, 250, 250, 250, 250\], not 250 ms")
     rig.standin.misbehave("none")
     rig.arm.prepare()
     assert rig.standin.motors["elbow"].profile_velocity == 250
     rig.arm.watch()
+
+
+@pytest.mark.parametrize("shadow", servos.SHADOWS)
+def test_a_shadow_servo_that_shut_itself_off_is_a_fault_until_it_alone_is_rebooted(
+    rig: Rig, shadow: str
+) -> None:
+    rig.standin.misbehave("lost_motor", shadow)
+    rig.fails(f"the servo of {shadow} has shut itself off: overload; .*name: {shadow},")
+    with pytest.raises(ArmError, match=f"the servo of {shadow}"):
+        rig.arm.prepare()
+    reboot = Reboot.Request(cmd_type="group", name="all", enable=True, smart_reboot=True)
+    rig.standin._reboot(reboot, Reboot.Response())
+    with pytest.raises(ArmError, match=f"the servo of {shadow}"):
+        rig.arm.prepare()
+    reboot.cmd_type, reboot.name = "single", shadow
+    rig.standin._reboot(reboot, Reboot.Response())
+    rig.fails("the servo bus could not be read|Profile_Velocity")
+    rig.standin.misbehave("none")
+    rig.recovers(rig.arm.prepare)
+    assert rig.standin.motors[shadow].profile_velocity == 250
+
+
+def test_a_shadow_servo_is_looked_at_within_two_control_periods(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servos, "POLL_PERIOD", 1e9)
+    rig.standin.misbehave("lost_motor", "elbow_shadow")
+    rig.fails("the servo of elbow_shadow has shut itself off: overload")
+    assert 2 * servos.SUSPICION_PERIOD < 0.4
+
+
+def test_a_reading_has_the_set_points_of_the_profile(rig: Rig) -> None:
+    target = UP + np.array([0.3, 0, 0, 0, 0, 0])
+    rig.arm.send(JointTarget(target, 1.0))
+    rig.watch_until(lambda: set_points(rig).velocities[0] > 1.0)
+    rig.watch_until(lambda: np.allclose(set_points(rig).positions, target, atol=1e-6))
+    assert set_points(rig).velocities[0] == 0.0
 
 
 def test_an_effort_beyond_the_limits_is_a_fault(rig: Rig) -> None:

@@ -128,10 +128,19 @@ def test_a_state_with_an_old_stamp_is_refused(rig: Rig) -> None:
 def test_a_state_that_arrived_long_ago_is_refused_whatever_its_stamp(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig.receive(message_of(stamp_ns=time.time_ns() + 10_000_000_000))
-    later = time.monotonic() + 1.0
+    rig.receive(message_of())
+    rig.states.update()
+    later, stopped = time.monotonic() + 1.0, time.time_ns()
     monkeypatch.setattr(time, "monotonic", lambda: later)
+    monkeypatch.setattr(rig.states, "_now_ns", lambda: stopped)
     with pytest.raises(ArmError, match=r"the newest joint state is 1\.\d+ s old"):
+        rig.states.read(MAX_AGE)
+
+
+def test_states_of_the_future_are_not_believed(rig: Rig) -> None:
+    ahead = time.time_ns() + 10_000_000_000
+    rig.receive(message_of(stamp_ns=ahead), times=REPEATS)
+    with pytest.raises(ArmError, match=r"a joint state is stamped .* s in the future"):
         rig.states.read(MAX_AGE)
 
 

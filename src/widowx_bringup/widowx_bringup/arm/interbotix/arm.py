@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand
@@ -40,9 +41,6 @@ STRAY = 0.25
 
 STRAY_TIME = 0.15
 """Time for which a joint may be that far from its profile [s]."""
-
-STREAMING = 0.05
-"""Targets with a shorter period than this leave no time on the bus for registers [s]."""
 
 SLEEP_POSE = np.array([0.0, -1.80, 1.55, 0.0, 0.8, 0.0])
 """Joints in which the arm rests on itself, (6,) [rad].
@@ -92,8 +90,6 @@ class WidowXArm:
         self._profile: TrapezoidalProfile | None = None  # None before the first target
         self._profile_time = 0.0  # of its last set-point, on the monotonic clock [s]
         self._strayed_since: float | None = None
-        self._sent = 0.0  # when the last target was sent, on the monotonic clock [s]
-        self._sent_before = 0.0  # when the one before was
         self._servos: Servos  # once connected
 
     @property
@@ -171,7 +167,11 @@ class WidowXArm:
         Raises:
             ArmError: If there is none, or it is too old.
         """
-        return self._states.read(max_age).reading
+        reading = self._states.read(max_age).reading
+        if self._profile is None:
+            return reading
+        self._expected(self._profile)
+        return replace(reading, set_points=self._profile.set_points)
 
     def send(self, target: JointTarget) -> JointTarget:
         """Publish a target of the joint limiter.
@@ -188,8 +188,6 @@ class WidowXArm:
         published = self._publish_joints(target.positions)
         opening = float(np.clip(target.gripper, 0.0, 1.0))
         self._gripper.aim(finger_of(opening))
-        self._sent_before = self._sent
-        self._sent = time.monotonic()
         return JointTarget(published, opening)
 
     def hold(self) -> None:
@@ -278,7 +276,7 @@ class WidowXArm:
         self.notes = self._current_notes()
         self._states.check_effort()
         self._check_following(state)
-        self._servos.watch(self._states.limp_joints(), self._is_streaming())
+        self._servos.watch(self._states.limp_joints())
 
     def _current_notes(self) -> dict[str, object]:
         """Return remarkable values for /diagnostics."""
@@ -289,11 +287,6 @@ class WidowXArm:
         if self._gripper.given_up:
             notes["gripper"] = "has held for too long and pushes no more"
         return notes
-
-    def _is_streaming(self) -> bool:
-        """Return whether targets come so fast that the bus has no time for registers."""
-        period = self._sent - self._sent_before
-        return period < STREAMING and time.monotonic() - self._sent < STREAMING
 
     def _publish_effort(self, effort: float) -> None:
         """Publish the effort of the gripper's motor, if it is another one than before.

@@ -18,7 +18,7 @@ from typing import Any
 from rclpy.node import Node
 
 from ptr_common.errors import PtrError
-from ptr_common.managed_node import parameter, run
+from ptr_common.managed_node import end_limit, parameter, run
 
 ARM_NODE = "arm_node"
 """Name of the node that must end before the driver."""
@@ -67,10 +67,13 @@ class DriverKeeper(Node):
             )
 
     def destroy_node(self) -> None:
-        """Wait for the arm node to end, then end the driver.
+        """Wait for the arm node to end, then end the driver."""
+        with end_limit.paused():
+            self._end_driver()
+        super().destroy_node()
 
-        The driver gets the signals of `GRACE` one after the other until it ends.
-        """
+    def _end_driver(self) -> None:
+        """Wait for the arm node to end, then send the driver the signals of `GRACE`."""
         deadline = time.monotonic() + REST_LIMIT
         while self._arm_is_up() and self._driver_runs() and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -81,7 +84,6 @@ class DriverKeeper(Node):
                 os.killpg(self.driver.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.driver.wait(patience)
-        super().destroy_node()
 
     def _driver_runs(self) -> bool:
         """Return whether the driver has not ended."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from sensor_msgs.msg import JointState
 
-from ptr_common.action_space import JOINT_NAMES
+from ptr_common.action_space import JOINT_NAMES, early_problem
 from ptr_common.managed_node import to_ns
 from widowx_bringup.arm.gripper import opening_of
 from widowx_bringup.arm.limits import Limits, check_reading
@@ -119,6 +119,10 @@ class JointStates:
         state = parse_state(message)
         if state is None:
             self._disbelieve("a joint state lacks joints")
+            return
+        stamp_ns = state.reading.stamp_ns
+        if early := early_problem("a joint state", stamp_ns, self._now_ns()):
+            self._disbelieve(early)
             return
         joints = check_reading(state.reading.positions, self._limits)
         if isinstance(joints, Refusal):

@@ -27,6 +27,9 @@ GROUP = "arm"
 GRIPPER = "gripper"
 """Interbotix's name of the gripper's joint."""
 
+SHADOWS = ("shoulder_shadow", "elbow_shadow")
+"""Servos that turn a joint together with its own; they are in none of Interbotix's groups."""
+
 Register = tuple[str, str, str]
 """Kind ("group" or "single"), name of the group or the joint, and name of a register."""
 
@@ -50,9 +53,10 @@ Reading takes time on the servo bus from the joint states.
 """
 
 SUSPICION_PERIOD = 0.15
-"""Time from one reading of the torque register of a joint without effort to the next [s].
+"""Time from one reading of the torque registers of suspects to the next [s].
 
-Such a joint is at rest or limp.
+A joint without effort is at rest or limp. The shadow servos are always suspects: no joint
+state has their effort.
 """
 
 ERRORS = "Hardware_Error_Status"
@@ -61,10 +65,16 @@ PROFILE = "Profile_Velocity"
 ACCELERATION = "Profile_Acceleration"
 """Registers of a servo."""
 
+WATCHED = (ERRORS, TORQUE, PROFILE)
+"""Registers that show faults."""
+
+ARM_SERVOS = (*JOINT_NAMES, *SHADOWS)
+"""The servos that move the arm, in the order in which their registers are put together."""
+
 ALL_ERRORS: Register = ("group", "all", ERRORS)
 ARM_TORQUE: Register = ("group", GROUP, TORQUE)
 ARM_PROFILE: Register = ("group", GROUP, PROFILE)
-"""The registers read once per `POLL_PERIOD`."""
+"""The registers of the groups, read once per `POLL_PERIOD` with those of the shadow servos."""
 
 
 class Servos:
@@ -135,12 +145,16 @@ class Servos:
         self._reported = ""
         if not self._readable:
             return
-        problem = _hardware_error(self._read("all", ERRORS, 7))
+        problem = _hardware_error(self._read(ALL_ERRORS, 7))
+        for shadow in SHADOWS:
+            problem = problem or _shut_off(shadow, self._read_single(shadow, ERRORS))
         if problem:
             raise ArmError(problem)
 
     def write_profile(self) -> None:
         """Write the profile times and read them back.
+
+        The shadow servos listen to what is written to their joints.
 
         Raises:
             ArmError: If a servo has not taken them.
@@ -152,7 +166,8 @@ class Servos:
             self._call(self._core.srv_set_reg, request)
             if not self._readable:
                 continue
-            values = self._read(GROUP, register, 6)
+            values = self._read(("group", GROUP, register), 6)
+            values += [self._read_single(shadow, register) for shadow in SHADOWS]
             if set(values) != {value}:
                 raise ArmError(
                     f"{register} reads {values} after {value} was written; "
@@ -165,7 +180,12 @@ class Servos:
         Raises:
             ArmError: If not all of them answer.
         """
-        return not self._readable or all(self._read(GROUP, TORQUE, 6))
+        if not self._readable:
+            return True
+        # A limp arm sags meanwhile, so nothing more is read than the answer needs.
+        return all(self._read(ARM_TORQUE, 6)) and all(
+            self._read_single(shadow, TORQUE) for shadow in SHADOWS
+        )
 
     def switch_torque_on(self) -> None:
         """Switch the torque of all servos on.
@@ -176,25 +196,29 @@ class Servos:
         request = TorqueEnable.Request(cmd_type="group", name="all", enable=True)
         self._call(self._core.srv_torque, request)
 
-    def _read(self, name: str, register: str, count: int) -> list[int]:
+    def _read(self, register: Register, count: int) -> list[int]:
         """Return the values of a register of several servos.
 
         Args:
-            name: Name of a group.
-            register: Name of the register.
+            register: The register.
             count: Number of servos that must answer.
 
         Raises:
             ArmError: If another number of servos answers, or xs_sdk does not.
         """
-        request = RegisterValues.Request(cmd_type="group", name=name, reg=register)
+        kind, name, reg = register
+        request = RegisterValues.Request(cmd_type=kind, name=name, reg=reg)
         values = list(self._call(self._core.srv_get_reg, request).values)
         if len(values) != count:
             raise ArmError(
-                f"{len(values)} of {count} servos answer for {register}; "
+                f"{len(values)} of {count} servos of {name} answer for {reg}; "
                 "check the cables and the supply"
             )
         return values
+
+    def _read_single(self, name: str, register: str) -> int:
+        """Return the value of a register of one servo; raises ArmError as `_read`."""
+        return self._read(("single", name, register), 1)[0]
 
     def _call(self, client: Client, request: Any) -> Any:
         """Call a service of xs_sdk and return its response; raises ArmError without one."""
@@ -202,24 +226,24 @@ class Servos:
 
     # --- for the control loop ---------------------------------------------------------------
 
-    def watch(self, suspects: Sequence[str], streaming: bool) -> None:
+    def watch(self, suspects: Sequence[str]) -> None:
         """Ask for the registers that show faults, and check the answers; never waits.
 
         Args:
             suspects: Joints that report no effort at all.
-            streaming: Whether targets come so fast that the bus has no time for registers.
 
         Raises:
             ArmError: As long as the registers read last show a fault.
         """
         self._collect()
-        if not (self._polls or streaming) and self._readable:
+        if not self._polls and self._readable:
             now = time.monotonic()
             if now - self._polled > POLL_PERIOD:
                 self._polled = now
-                self._ask([ALL_ERRORS, ARM_TORQUE, ARM_PROFILE])
-            elif suspects and now - self._asked > SUSPICION_PERIOD:
-                self._ask([("single", joint, TORQUE) for joint in suspects])
+                self._ask(_all_registers())
+            elif now - self._asked > SUSPICION_PERIOD:
+                servos = (*SHADOWS, *suspects)
+                self._ask([("single", servo, TORQUE) for servo in servos])
         if self._reported:
             raise ArmError(self._reported)
 
@@ -251,30 +275,36 @@ class Servos:
         """Note the first fault that the registers show.
 
         If only suspects were asked for and one of them has no torque, all registers are read
-        at the next opportunity instead.
+        at the next opportunity instead. One that does not answer is left to the next regular
+        reading: if the bus cannot be read, the joint states show it.
 
         Args:
             answers: Values of each register, one for each servo of its group.
         """
         if ALL_ERRORS not in answers:
             for values in answers.values():
-                if not values or not all(values):
+                if not all(values):
                     self._polled = -np.inf
             return
-        self._reported = (
-            _hardware_error(answers[ALL_ERRORS])
-            or _torque_error(answers[ARM_TORQUE])
-            or self._profile_error(answers[ARM_PROFILE])
-        )
+        problem = _hardware_error(answers[ALL_ERRORS])
+        torque, profile = answers[ARM_TORQUE], answers[ARM_PROFILE]
+        for shadow in SHADOWS:
+            errors = answers["single", shadow, ERRORS]
+            problem = problem or _shut_off(shadow, sum(errors))
+            # A servo that does not answer has no value, and is missed in the number of them.
+            torque = torque + answers["single", shadow, TORQUE]
+            profile = profile + answers["single", shadow, PROFILE]
+        self._reported = problem or _torque_error(torque) or self._profile_error(profile)
 
     def _profile_error(self, values: Sequence[int]) -> str:
         """Return why the servos would not move by the time profile; empty if they do.
 
         Args:
-            values: Registers Profile_Velocity of the six servos of the arm's joints [ms].
+            values: Registers Profile_Velocity of the six servos of the arm's joints, and of
+                the shadow servos [ms].
         """
         expected = self._profile[PROFILE]
-        if len(values) == 6 and all(value == expected for value in values):
+        if len(values) == len(ARM_SERVOS) and all(value == expected for value in values):
             return ""
         return (
             f"{PROFILE} is {list(values)}, not {expected} ms: a servo was rebooted, or "
@@ -286,21 +316,42 @@ def _hardware_error(values: Sequence[int]) -> str:
     """Return the error of the first servo that has one; empty if none has.
 
     Args:
-        values: Registers Hardware_Error_Status of all seven servos.
+        values: Registers Hardware_Error_Status of the seven servos of Interbotix's group
+            "all"; the shadow servos are not in it.
     """
     if len(values) != 7:
         return (
             f"{len(values)} of 7 servos answer; "
             "check the cables between them and the 12 V supply"
         )
-    for name, bits in zip((*JOINT_NAMES, GRIPPER), values, strict=True):
-        if bits:
-            return (
-                f"the servo of {name} has shut itself off: {_error_names(bits)}; "
-                "support the arm, call reboot_motors (smart_reboot) or switch the supply "
-                "off and on, then arm/enable"
-            )
-    return ""
+    errors = [
+        _shut_off(name, bits)
+        for name, bits in zip((*JOINT_NAMES, GRIPPER), values, strict=True)
+    ]
+    return next(filter(None, errors), "")
+
+
+def _shut_off(name: str, bits: int) -> str:
+    """Return the error in a register Hardware_Error_Status; empty if there is none.
+
+    Args:
+        name: Interbotix's name of the servo.
+        bits: The register.
+    """
+    if not bits:
+        return ""
+    call = f"{{cmd_type: single, name: {name}, enable: true, smart_reboot: true}}"
+    return (
+        f"the servo of {name} has shut itself off: {_error_names(bits)}; support the arm, "
+        f'call reboot_motors with "{call}" (a group does not reach the shadow servos) or '
+        "switch the supply off and on, then arm/enable"
+    )
+
+
+def _all_registers() -> list[Register]:
+    """Return the registers that are read once per `POLL_PERIOD`."""
+    singles = [("single", shadow, reg) for shadow in SHADOWS for reg in WATCHED]
+    return [ALL_ERRORS, ARM_TORQUE, ARM_PROFILE, *singles]
 
 
 def _error_names(bits: int) -> str:
@@ -316,13 +367,14 @@ def _torque_error(values: Sequence[int]) -> str:
     """Return which joints have no torque; empty if all have.
 
     Args:
-        values: Registers Torque_Enable of the six servos of the arm's joints.
+        values: Registers Torque_Enable of the six servos of the arm's joints, and of the
+            shadow servos.
     """
     joints: list[str] = []
-    for name, enabled in zip(JOINT_NAMES, values, strict=False):
+    for name, enabled in zip(ARM_SERVOS, values, strict=False):
         if not enabled:
             joints.append(name)
-    if len(values) == 6 and not joints:
+    if len(values) == len(ARM_SERVOS) and not joints:
         return ""
     found = ", ".join(joints) or "servos that do not answer"
     return f"no torque in {found}; support the arm, then arm/enable"
