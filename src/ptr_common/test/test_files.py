@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -54,3 +58,21 @@ def test_sha256_agrees_with_hashlib(tmp_path: Path) -> None:
     data = bytes(range(256)) * 9000
     (tmp_path / "x").write_bytes(data)
     assert sha256(tmp_path / "x") == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("make", [atomic_file, atomic_folder])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_full_disk_and_missing_right_name_the_final_path_and_what_to_do(
+    tmp_path: Path, make: Callable[[Path], AbstractContextManager[Path]], number: int
+) -> None:
+    with (
+        pytest.raises(OSError, match=r"(free some space|choose another folder).*/store'"),
+        make(tmp_path / "store") as path,
+    ):
+        raise OSError(number, os.strerror(number), str(path / "frames.npy"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_error_about_another_file_stays_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"/elsewhere'$"), atomic_file(tmp_path / "store"):
+        raise OSError(errno.EACCES, "Permission denied", "/elsewhere")

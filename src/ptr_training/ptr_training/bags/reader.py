@@ -32,8 +32,8 @@ from rosbags.typesys import (
 )
 from rosbags.typesys.store import Typestore
 
+from ptr_common.documents import parse_yaml
 from ptr_common.files import sha256
-from ptr_training.data.episode import parse_yaml
 
 from .mcap_reader import BagError, McapFile
 

@@ -6,6 +6,7 @@ import argparse
 import copy
 import io
 import warnings
+import zipfile
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -54,9 +55,9 @@ def main(argv: list[str]) -> None:
         draw_gripper=args.draw_gripper,
         gripper_temperature=args.gripper_temperature,
     )
-    bundle_id = export(checkpoint, path, args.out, args.format, overwrite=args.overwrite)
-    load_bundle(args.out, backend=args.format)  # as the policy node will
-    print(f"{args.out}: bundle {bundle_id} of {path}")
+    export(checkpoint, path, args.out, args.format, overwrite=args.overwrite)
+    policy = load_bundle(args.out, backend=args.format)  # as the policy node will
+    print(f"{args.out}: bundle {policy.bundle_id} of {path}; full name {policy.sha256}")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -200,7 +201,7 @@ def make_programs(
             warnings.simplefilter("ignore", DeprecationWarning)  # until PyTorch drops it
             scripted = torch.jit.script(deployed)
         _check_parity(deployed, scripted.act, scripted.q, golden)
-        return {"policy.pt": scripted.save_to_buffer()}, golden
+        return {"policy.pt": _without_origins(scripted.save_to_buffer())}, golden
     examples = []
     for tensor in (image, proprio, task, _next_of(action)):
         examples.append(torch.zeros(1, *tensor.shape[1:], dtype=tensor.dtype))
@@ -259,6 +260,19 @@ def _drop_unused_weights(program: ExportedProgram) -> None:
             program.graph.erase_node(unused[spec.arg.name])
             program.graph_signature.input_specs.remove(spec)
             del program.state_dict[spec.target]
+
+
+def _without_origins(content: bytes) -> bytes:
+    """Return a scripted module without the records of its source files, which have paths."""
+    buffer = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as source,
+        zipfile.ZipFile(buffer, "w") as target,
+    ):
+        for entry in source.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                target.writestr(zipfile.ZipInfo(entry.filename), source.read(entry))
+    return buffer.getvalue()
 
 
 def _save(program: ExportedProgram) -> bytes:
@@ -327,9 +341,9 @@ def bundle_info(checkpoint: Checkpoint, source: Path) -> BundleInfo:
         rate=info.rate,
         tasks=tuple(checkpoint.task_ids.names),
         command=info.command,
-        data=checkpoint.data,
+        data=_portable(checkpoint.data),
         checkpoint={
-            "path": str(source),
+            "path": _portable_path(source),
             "step": checkpoint.step,
             "agent_steps": checkpoint.agent["steps"],
             "gripper": "binary" if checkpoint.data_spec.binary_gripper else "continuous",
@@ -344,6 +358,25 @@ def bundle_info(checkpoint: Checkpoint, source: Path) -> BundleInfo:
         execute=checkpoint.config.agent.execute,
         aliases=checkpoint.task_ids.aliases,
     )
+
+
+def _portable(value: Any) -> Any:
+    """Return what a run recorded of its data, without the folders of this computer."""
+    if isinstance(value, dict):
+        return {name: _portable(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_portable(item) for item in value]
+    if isinstance(value, str) and Path(value).is_absolute():
+        return _portable_path(Path(value))
+    return value
+
+
+def _portable_path(path: Path) -> str:
+    """Return an absolute path from its run folder or store on; others as they are."""
+    if not path.is_absolute():
+        return str(path)
+    below_run = 3 if path.parent.name == "checkpoints" else 1
+    return str(Path(*path.parts[-below_run:]))
 
 
 def golden_inputs(checkpoint: Checkpoint) -> dict[str, np.ndarray]:

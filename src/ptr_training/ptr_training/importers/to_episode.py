@@ -28,6 +28,7 @@ from ptr_common.action_space import ACTION_HIGH, ACTION_LOW, CONTROL_RATE
 from ptr_common.images import ImageError, decode_compressed, resize_area
 from ptr_training.data.episode import Episode
 
+from .action_check import check_steps, convert_units
 from .base import (
     ImportOptions,
     RecordError,
@@ -59,12 +60,14 @@ def to_episode(
         size: Height and width of the stored images [pixels].
 
     Raises:
-        RecordError: If an image cannot be decoded or nothing names the task.
+        RecordError: If its actions cannot be steps, an image cannot be decoded or nothing
+            names the task.
         SkipRecord: If no transition is left or the camera was not there.
     """
-    source = _without_zero_first(source, options)
+    source = _without_zero_first(convert_units(source, options), options)
     if not len(source.actions):
         raise SkipRecord(RecordStatus.TOO_SHORT)
+    check_steps(source)
     notes = [*source.notes]
     frames, image_size = _frames(source.images, size, notes)
     if not (frames.any() or source.original):
