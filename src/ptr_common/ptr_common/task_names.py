@@ -12,10 +12,15 @@ SELECTORS = ((0xFE00, 0xFE0F), (0x180B, 0x180F), (0xE0100, 0xE01EF))
 """Ranges of characters that only choose a variant of the one before."""
 
 
-def clean_task(name: str) -> str:
-    """Return a name in composed letters (NFC) without invisible characters and double blanks."""
+def visible_task(name: str) -> str:
+    """Return a name in composed letters (NFC) without invisible characters; blanks stay inside."""
     visible = "".join(letter for letter in name if not _is_invisible(letter))
-    return " ".join(unicodedata.normalize("NFC", visible).split())
+    return unicodedata.normalize("NFC", visible).strip()
+
+
+def clean_task(name: str) -> str:
+    """Return a name as `visible_task` does, with single blanks."""
+    return " ".join(visible_task(name).split())
 
 
 def fold_task(name: str) -> str:

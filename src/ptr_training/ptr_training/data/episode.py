@@ -24,7 +24,7 @@ from ptr_common.action_space import ACTION_HIGH, ACTION_LOW, ACTION_NAMES, CONTR
 from ptr_common.documents import read_yaml
 from ptr_common.files import atomic_folder, sha256
 from ptr_common.images import RESIZE_NAME
-from ptr_common.task_names import clean_task
+from ptr_common.task_names import visible_task
 from ptr_training.errors import TrainingError
 
 FORMAT_VERSION = 1
@@ -225,7 +225,7 @@ class EpisodeWriter:
         self._ids.add(episode.id)
         entry = {
             "id": episode.id,
-            "task": clean_task(episode.task),
+            "task": visible_task(episode.task),
             "start": self._rows,
             "length": len(episode),
             "outcome": episode.outcome,

@@ -101,5 +101,5 @@ def test_episodes_that_are_no_list_of_them_are_refused(
 
 
 def test_name_of_a_task_is_stored_as_it_shows(tmp_path: Path) -> None:
-    store = EpisodeStore.open(_make(tmp_path / "s", task="\ufefflift\u200b  it\r\n"))
+    store = EpisodeStore.open(_make(tmp_path / "s", task="\ufefflift\u200b it\r\n"))
     assert store.tasks == ("lift it",)
