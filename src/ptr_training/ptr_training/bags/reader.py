@@ -287,6 +287,8 @@ def _read_metadata(path: Path) -> dict[str, Any]:
     try:
         described = parse_yaml(file.read_text())["rosbag2_bagfile_information"]
         described["storage_identifier"], described["relative_file_paths"][0]
+        if max(len(Path(name).name) for name in described["relative_file_paths"]) > 255:
+            raise TypeError("a file has a name of more than 255 characters")
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, IndexError) as error:
         raise BagError(f"{file} cannot be read: {error!r}") from error
 
