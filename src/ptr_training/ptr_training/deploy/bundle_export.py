@@ -6,7 +6,6 @@ import argparse
 import copy
 import io
 import warnings
-import zipfile
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +22,8 @@ from ptr_training.data.episode import StoreError
 from ptr_training.data.store import EpisodeStore
 from ptr_training.errors import TrainingError
 
+from .portable import portable, portable_path, without_origins
+
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.export import ExportedProgram
@@ -31,9 +32,7 @@ if TYPE_CHECKING:
     from ptr_training.training.checkpoint import Checkpoint
 
 N_SMOOTH, N_REAL = 2, 2  # golden images
-PARITY = (
-    1e-5  # largest difference of a bundle's action from the agent's, relative to its range
-)
+PARITY = 1e-5  # largest difference of an action from the agent's, relative to its range
 PARITY_Q = 1e-4  # the same of Q, relative where |Q| > 1: there large terms cancel
 
 
@@ -201,7 +200,7 @@ def make_programs(
             warnings.simplefilter("ignore", DeprecationWarning)  # until PyTorch drops it
             scripted = torch.jit.script(deployed)
         _check_parity(deployed, scripted.act, scripted.q, golden)
-        return {"policy.pt": _without_origins(scripted.save_to_buffer())}, golden
+        return {"policy.pt": without_origins(scripted.save_to_buffer())}, golden
     examples = []
     for tensor in (image, proprio, task, _next_of(action)):
         examples.append(torch.zeros(1, *tensor.shape[1:], dtype=tensor.dtype))
@@ -260,19 +259,6 @@ def _drop_unused_weights(program: ExportedProgram) -> None:
             program.graph.erase_node(unused[spec.arg.name])
             program.graph_signature.input_specs.remove(spec)
             del program.state_dict[spec.target]
-
-
-def _without_origins(content: bytes) -> bytes:
-    """Return a scripted module without the records of its source files, which have paths."""
-    buffer = io.BytesIO()
-    with (
-        zipfile.ZipFile(io.BytesIO(content)) as source,
-        zipfile.ZipFile(buffer, "w") as target,
-    ):
-        for entry in source.infolist():
-            if not entry.filename.endswith(".debug_pkl"):
-                target.writestr(zipfile.ZipInfo(entry.filename), source.read(entry))
-    return buffer.getvalue()
 
 
 def _save(program: ExportedProgram) -> bytes:
@@ -341,9 +327,9 @@ def bundle_info(checkpoint: Checkpoint, source: Path) -> BundleInfo:
         rate=info.rate,
         tasks=tuple(checkpoint.task_ids.names),
         command=info.command,
-        data=_portable(checkpoint.data),
+        data=portable(checkpoint.data),
         checkpoint={
-            "path": _portable_path(source),
+            "path": portable_path(source),
             "step": checkpoint.step,
             "agent_steps": checkpoint.agent["steps"],
             "gripper": "binary" if checkpoint.data_spec.binary_gripper else "continuous",
@@ -358,25 +344,6 @@ def bundle_info(checkpoint: Checkpoint, source: Path) -> BundleInfo:
         execute=checkpoint.config.agent.execute,
         aliases=checkpoint.task_ids.aliases,
     )
-
-
-def _portable(value: Any) -> Any:
-    """Return what a run recorded of its data, without the folders of this computer."""
-    if isinstance(value, dict):
-        return {name: _portable(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_portable(item) for item in value]
-    if isinstance(value, str) and Path(value).is_absolute():
-        return _portable_path(Path(value))
-    return value
-
-
-def _portable_path(path: Path) -> str:
-    """Return an absolute path from its run folder or store on; others as they are."""
-    if not path.is_absolute():
-        return str(path)
-    below_run = 3 if path.parent.name == "checkpoints" else 1
-    return str(Path(*path.parts[-below_run:]))
 
 
 def golden_inputs(checkpoint: Checkpoint) -> dict[str, np.ndarray]:

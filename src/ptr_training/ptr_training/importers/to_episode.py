@@ -97,9 +97,8 @@ def to_episode(
             "neither a folder nor an instruction names the task; "
             "a line '\"\": NAME' in --task-map does"
         )
-    entry = _audit_entry(source, episode)
-    entry |= {"named": source_task, "picture": list(image_size), "notes": notes}
-    return episode, entry
+    named = {"named": source_task, "picture": list(image_size), "notes": notes}
+    return episode, _audit_entry(source, episode) | named
 
 
 def _audit_entry(source: SourceEpisode, episode: Episode) -> dict[str, Any]:
