@@ -2,7 +2,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check figures mutants bench lock clean
+.PHONY: help setup demo test check figures mutants fuzz bench lock clean
 
 PRESET ?= full# of the demo: full or smoke
 COVERAGE ?=# of the tests: 1 measures it, and `make check` prints it
@@ -44,6 +44,9 @@ figures: setup ## count what makes the code easy or hard to read, beside what is
 
 mutants: setup ## change the modules that must not be wrong and see whether the tests notice (minutes; ARGS="limits --all")
 	@$(BIN)/python scripts/mutants.py $(ARGS)
+
+fuzz: setup ## damage files of every format and see whether each damage is refused (ARGS="--inputs 300 bundle": some)
+	@$(BIN)/python scripts/fuzz.py $(ARGS)
 
 bench: setup ## measure the figures of docs/performance.md (minutes; best on an idle machine)
 	@for file in bench/*_bench.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || exit; done

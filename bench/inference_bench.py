@@ -84,7 +84,7 @@ def contestants(
         make_bundle(folder / form, deployed, agent, size, form)
     bundle = read_bundle(folder / "export")
     eager = cast(Backend, deployed)  # it has `act` and `q`
-    yield Contestant(Policy(bundle.info, bundle.bundle_id, eager, "eager float32"), 0.0)
+    yield Contestant(Policy(bundle.info, bundle.sha256, eager, "eager float32"), 0.0)
     for name, backend in BACKENDS.items():
         for precision in backend.precisions:
             try:

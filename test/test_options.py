@@ -6,8 +6,7 @@ import argparse
 
 import pytest
 
-from ptr_common.completion import parser_of
-from ptr_common.verbs import find_verbs
+from ptr_common.verbs import find_verbs, parser_of
 
 VERBS = ("calibrate", "compile", "demo", "evaluate", "record", "report", "study")
 

@@ -12,7 +12,14 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
     ],
-    install_requires=["jinja2", "markupsafe", "numpy", "opencv-python-headless", "tqdm"],
+    install_requires=[
+        "jinja2",
+        "markupsafe",
+        "numpy",
+        "opencv-python-headless",
+        "pyyaml",
+        "tqdm",
+    ],
     extras_require={
         "completion": ["argcomplete"],
         "test": ["hypothesis", "pytest"],  # colcon test runs pytest where it is named

@@ -12,8 +12,8 @@ from types import FrameType
 from typing import NoReturn
 
 from .errors import PtrError
-from .suggestions import did_you_mean
-from .verbs import OURS, Verb, find_verbs, how_to_get, missing
+from .names import did_you_mean
+from .verbs import OURS, Verb, complete, find_verbs, how_to_get, missing
 
 REFUSED = 2
 INTERRUPTED = 130
@@ -102,8 +102,6 @@ def _is_raised_by_us(error: BaseException) -> bool:
 
 def _complete(verbs: Mapping[str, Verb]) -> None:
     """Answer a shell that asks for completions; without an answer, it offers file names."""
-    from .completion import complete
-
     # A shell that waits for completions has no use for an error.
     with contextlib.suppress(Exception):
         complete(verbs)

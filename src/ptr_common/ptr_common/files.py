@@ -72,14 +72,7 @@ def atomic_folder(path: Path | str, *, overwrite: bool = False) -> Iterator[Path
         with _naming(path, temporary):
             temporary.mkdir(parents=True)
             yield temporary
-
-            if path.exists():
-                old = path.with_name(f".{path.name}.{os.getpid()}.old")
-                path.replace(old)
-                temporary.replace(path)
-                shutil.rmtree(old)
-            else:
-                temporary.replace(path)
+            _put_in_place(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -140,6 +133,17 @@ def _naming(path: Path, temporary: Path) -> Iterator[None]:
         if remedy is None:
             raise
         raise OSError(error.errno, f"{error.strerror}; {remedy}", str(path)) from error
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Give a folder its final name; a folder that has it already is removed afterwards."""
+    if not path.exists():
+        temporary.replace(path)
+        return
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    path.replace(old)
+    temporary.replace(path)
+    shutil.rmtree(old)
 
 
 def sha256(path: Path | str) -> str:

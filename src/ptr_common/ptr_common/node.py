@@ -16,7 +16,7 @@ from rclpy.node import Node
 
 from . import qos
 from .errors import PtrError
-from .suggestions import did_you_mean
+from .names import did_you_mean
 from .topics import TOPIC_DIAGNOSTICS
 
 PIXELS = (1, 16384)

@@ -1,8 +1,9 @@
-"""Text tables of aligned columns, for terminals and logs."""
+"""Tables of aligned columns for terminals and logs, and texts in CSV files, none a formula."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 def text_table(
@@ -45,3 +46,25 @@ def _line(cells: Sequence[str], widths: Sequence[int], sides: str, gap: str) -> 
     for cell, width, side in zip(cells, widths, sides, strict=True):
         padded.append(cell.ljust(width) if side == "l" else cell.rjust(width))
     return gap.join(padded).rstrip()
+
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""First characters of what a spreadsheet takes for a formula."""
+
+
+def cell(value: Any) -> Any:
+    """Return a value for a CSV file: a text that looks like a formula gets an apostrophe.
+
+    A text that has apostrophes before such a character gets one more, so that `from_cell`
+    gives every text back.
+    """
+    if isinstance(value, str) and value.lstrip("'").startswith(FORMULA_STARTS):
+        return f"'{value}"
+    return value
+
+
+def from_cell(text: str) -> str:
+    """Return the text that `cell` was given."""
+    if text.startswith("'") and text.lstrip("'").startswith(FORMULA_STARTS):
+        return text[1:]
+    return text

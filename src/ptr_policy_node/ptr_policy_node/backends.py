@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from . import aot_cache
 from .bundle import PRECISIONS, Bundle, BundleError
 from .exported_programs import as_module, read_programs
+from .scripted_program import check_archive
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,21 +52,21 @@ class TorchScript(Backend):
     def __init__(self, bundle: Bundle, precision: str, threads: int) -> None:
         import torch
 
+        file, content = bundle.path / "policy.pt", bundle.files["policy.pt"]
         try:
-            module = torch.jit.load(
-                io.BytesIO(bundle.files["policy.pt"]), map_location="cpu"
-            ).eval()
+            check_archive(content)
+            module = torch.jit.load(io.BytesIO(content), map_location="cpu").eval()
             for weights in module.parameters():
                 if weights.dim() == 4:  # convolutions: a third faster in a ResNet-34
                     weights.data = weights.data.contiguous(
                         memory_format=torch.channels_last
                     )
             module = torch.jit.freeze(module, preserved_attrs=["act", "q"])
-        except (RuntimeError, ValueError) as error:
+        except BundleError as error:
+            raise BundleError(f"{file} is refused: {error}") from error
+        except Exception as error:  # PyTorch raises many kinds for a damaged file
             reason = str(error).partition("\n")[0]
-            raise BundleError(
-                f"{bundle.path / 'policy.pt'} is not a TorchScript policy: {reason}"
-            ) from error
+            raise BundleError(f"{file} is not a TorchScript policy: {reason}") from error
         self.act, self.q = module.act, module.q
 
 

@@ -24,6 +24,7 @@ from ptr_common.action_space import (
     BASE_FRAME,
     PROPRIO_NAMES,
 )
+from ptr_common.documents import Fields, parse_json, read_document
 from ptr_common.errors import PtrError
 from ptr_common.files import atomic_folder, sha256
 from ptr_common.images import RESIZE_NAME
@@ -36,6 +37,18 @@ FORMS = {"export": ("act.pt2", "q.pt2"), "torchscript": ("policy.pt",)}
 
 GRIPPER_SENSE = "0 closed, 1 open"
 """Meaning of the action's last dimension."""
+
+ID_DIGITS = 12
+"""Digits of a bundle's id, its short name."""
+
+MAX_PIXELS = 16384
+"""Largest height and width of an image [pixels]."""
+
+MAX_WINDOW = 1000
+"""Most observations that a policy sees, and most actions that it plans."""
+
+REMEDY = "make the bundle again with `ptr bundle`, or copy it again"
+"""What to do about a `bundle.json` with wrong values."""
 
 GOLDEN_NAMES = ("image", "proprio", "task", "resized", "action", "q")
 """Arrays of `golden.npz`; `write_bundle` describes them."""
@@ -125,37 +138,57 @@ class BundleInfo:
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> BundleInfo:
+    def from_json(cls, values: Any, where: Path | str = "bundle.json") -> BundleInfo:
         """Return the description that `to_json` wrote.
 
+        Args:
+            values: Contents of `bundle.json`.
+            where: The file, for messages.
+
         Raises:
-            KeyError: If a value is missing.
-            TypeError: If a value has another type.
+            BundleError: If a value is missing or not of its kind; the message names it.
         """
-        action, image = values["action"], values["image"]
-        return cls(
-            agent=values["agent"],
-            camera=CameraSpec(**values["camera"]),
-            image_height=image["height"],
-            image_width=image["width"],
-            resize=image["resize"],
-            rate=values["rate"],
-            tasks=tuple(values["tasks"]),
-            command=action["command"],
-            data=values["data"],
-            checkpoint=values["checkpoint"],
-            code_version=values["code_version"],
-            action_names=tuple(action["names"]),
-            action_low=tuple(action["low"]),
-            action_high=tuple(action["high"]),
-            frame=action["frame"],
-            gripper=action["gripper"],
-            proprio_names=tuple(values["proprio"]),
-            history=values.get("history", 1),
-            execute=values.get("execute", 1),
-            draws_gripper=values.get("draws_gripper", False),
-            aliases=values.get("aliases", {}),
+        fields = Fields(values, where, BundleError, remedy=REMEDY)
+        action, image, camera = (
+            fields.table(name) for name in ("action", "image", "camera")
         )
+        info = cls(
+            agent=fields.text("agent", filled=True),
+            camera=CameraSpec(
+                camera.text("name", filled=True),
+                camera.integer("width", 1, MAX_PIXELS),
+                camera.integer("height", 1, MAX_PIXELS),
+            ),
+            image_height=image.integer("height", 1, MAX_PIXELS),
+            image_width=image.integer("width", 1, MAX_PIXELS),
+            resize=image.text("resize"),
+            rate=fields.number("rate", 0.01, 1000.0),
+            tasks=fields.texts("tasks"),
+            command=action.text("command", allowed=("requested", "executed")),
+            data=fields.table("data").values,
+            checkpoint=fields.table("checkpoint").values,
+            code_version=fields.text("code_version"),
+            action_names=action.texts("names"),
+            action_low=action.numbers("low", len(ACTION_NAMES)),
+            action_high=action.numbers("high", len(ACTION_NAMES)),
+            frame=action.text("frame"),
+            gripper=action.text("gripper"),
+            proprio_names=fields.texts("proprio"),
+            history=fields.integer("history", 1, MAX_WINDOW, 1),
+            execute=fields.integer("execute", 1, MAX_WINDOW, 1),
+            draws_gripper=fields.flag("draws_gripper", False),
+            aliases=fields.table("aliases", {}).values,
+        )
+        info._check_tasks(fields)
+        return info
+
+    def _check_tasks(self, fields: Fields) -> None:
+        """Refuse tasks without a name or with that of another, and aliases of no task."""
+        if not self.tasks or not all(self.tasks) or len(set(self.tasks)) < len(self.tasks):
+            fields.refuse("tasks", "different names, at least one")
+        for name, target in self.aliases.items():
+            if not name or target not in self.tasks:
+                fields.refuse("aliases", f"names that stand for one of {list(self.tasks)}")
 
     @property
     def window(self) -> tuple[int, ...]:
@@ -174,9 +207,14 @@ class Bundle:
 
     path: Path
     info: BundleInfo
-    bundle_id: str
+    sha256: str  # full name: of bundle.json, which has those of all other files
     form: str  # one of FORMS
     files: Mapping[str, bytes]  # by name: the programs and golden.npz
+
+    @property
+    def bundle_id(self) -> str:
+        """Short name: the first digits of the full one."""
+        return self.sha256[:ID_DIGITS]
 
 
 def write_bundle(
@@ -210,7 +248,7 @@ def write_bundle(
             hashes[name] = sha256(folder / name)
         text = json.dumps({**info.to_json(), "sha256": hashes}, indent=1) + "\n"
         (folder / "bundle.json").write_text(text)
-    return _bundle_id(text.encode())
+    return hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]
 
 
 def read_info(path: Path | str) -> BundleInfo:
@@ -222,19 +260,29 @@ def read_info(path: Path | str) -> BundleInfo:
     return _read_json(Path(path))[0]
 
 
-def read_bundle(path: Path | str) -> Bundle:
+def read_bundle(path: Path | str, expected: str = "") -> Bundle:
     """Return a bundle whose files match their checksums; no program is loaded.
 
+    Args:
+        path: The bundle's folder.
+        expected: The full name that it must have, 64 hexadecimal digits; empty: any.
+
     Raises:
-        BundleError: If the folder is not a complete bundle of this version, or a file was
-            altered.
+        BundleError: If the folder is not a complete bundle of this version, or has another
+            name, or a file was altered.
     """
     path = Path(path)
-    info, hashes, bundle_id = _read_json(path)
+    info, hashes, name = _read_json(path)
+    if expected and name != expected.lower():
+        raise BundleError(
+            f"{path} is the bundle {name}, expected {expected}; nothing of it was loaded: "
+            "copy the right one, or give its own name or none (parameter bundle_sha256 of "
+            "the policy node, launch argument policy_sha256)"
+        )
     files = {}
-    for name, expected in hashes.items():
-        files[name] = _read_file(path / name, expected)
-    return Bundle(path, info, bundle_id, _form_of(files), files)
+    for file, digest in hashes.items():
+        files[file] = _read_file(path / file, digest)
+    return Bundle(path, info, name, _form_of(files), files)
 
 
 def _form_of(names: Iterable[str]) -> str:
@@ -246,12 +294,12 @@ def _form_of(names: Iterable[str]) -> str:
 
 
 def _read_json(path: Path) -> tuple[BundleInfo, dict[str, str], str]:
-    """Return the description, the files' hashes by name, and the bundle id."""
+    """Return the description, the files' hashes by name, and the bundle's full name."""
     file = path / "bundle.json"
     _check_present(path, ["bundle.json"])
-    content = file.read_bytes()
+    content = read_document(file, BundleError)
     try:
-        values = json.loads(content)
+        values = parse_json(content)
     except ValueError as error:
         raise BundleError(f"{file} is truncated or not JSON: {error}") from error
     version = values.get("format_version") if isinstance(values, dict) else None
@@ -260,10 +308,8 @@ def _read_json(path: Path) -> tuple[BundleInfo, dict[str, str], str]:
             f"{path}: format version is {version!r}, expected {FORMAT_VERSION}; "
             "export the bundle again with `ptr bundle`"
         )
-    try:
-        info, hashes = BundleInfo.from_json(values), dict(values["sha256"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{file} is incomplete: {error}") from error
+    info = BundleInfo.from_json(values, file)
+    hashes = _hashes(Fields(values, file, BundleError, remedy=REMEDY).table("sha256"))
     complete = [{*names, "golden.npz"} for names in FORMS.values()]
     if set(hashes) not in complete:
         raise BundleError(
@@ -271,7 +317,15 @@ def _read_json(path: Path) -> tuple[BundleInfo, dict[str, str], str]:
             f"expected {' or '.join(map(str, complete))}"
         )
     _check_present(path, hashes)
-    return info, hashes, _bundle_id(content)
+    return info, hashes, hashlib.sha256(content).hexdigest()
+
+
+def _hashes(fields: Fields) -> dict[str, str]:
+    """Return the SHA-256 of the files by name."""
+    hashes = {}
+    for name in fields.values:
+        hashes[name] = fields.text(name)
+    return hashes
 
 
 def _check_present(path: Path, names: Iterable[str]) -> None:
@@ -280,10 +334,6 @@ def _check_present(path: Path, names: Iterable[str]) -> None:
             raise BundleError(
                 f"{path} is not a bundle: it has no {name} (make one with `ptr bundle`)"
             )
-
-
-def _bundle_id(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def _read_file(file: Path, expected: str) -> bytes:

@@ -18,6 +18,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from .bundle import Bundle, BundleError
+from .torch_archive import check_records
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -160,10 +161,7 @@ def _check_archive(content: bytes) -> None:
     from torch.export.pt2_archive._package import PT2ArchiveReader
 
     with PT2ArchiveReader(io.BytesIO(content)) as reader:
-        names = reader.get_file_names()
-        for name in names:
-            if not ENTRY.fullmatch(name) or names.count(name) > 1:
-                raise BundleError(f"the archive holds {name!r}")
+        check_records(reader.archive_file, ENTRY, len(content))
         for config in CONFIGS:
             _check_tensors(json.loads(reader.read_bytes(config))["config"])
         if inputs := reader.read_bytes("data/sample_inputs/model.pt"):

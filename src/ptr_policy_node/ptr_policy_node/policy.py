@@ -5,9 +5,7 @@ PyTorch is imported only when a bundle is loaded.
 
 from __future__ import annotations
 
-import io
 import math
-import zipfile
 from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,18 +21,20 @@ from ptr_common.action_space import (
     PROPRIO_NAMES,
 )
 from ptr_common.images import RESIZE_NAME, resize_area
-from ptr_common.suggestions import did_you_mean
+from ptr_common.names import did_you_mean, find_task
 
 from .backends import Backend, open_backend
 from .bundle import (
     GOLDEN_NAMES,
     GRIPPER_SENSE,
+    ID_DIGITS,
     Bundle,
     BundleError,
     BundleInfo,
     CameraSpec,
     read_bundle,
 )
+from .golden_values import read_golden
 
 GRIPPER = ACTION_NAMES.index("gripper")
 
@@ -87,6 +87,7 @@ def load_bundle(
     threads: int = 1,
     backend: str = "auto",
     precision: str = "float32",
+    expected: str = "",
 ) -> Policy:
     """Load a bundle after checking it against this code, the robot and this computer.
 
@@ -97,14 +98,15 @@ def load_bundle(
         threads: CPU threads of PyTorch in this process.
         backend: What runs the bundle: one of `backends.BACKENDS`, or `auto`.
         precision: One of `PRECISIONS`.
+        expected: Full name that the bundle must have, see `read_bundle`; empty: any.
 
     Raises:
         BundleError: For the first mismatch, with the value found and the value expected.
     """
-    bundle = read_bundle(path)
+    bundle = read_bundle(path, expected)
     _check_contract(bundle.path, bundle.info, camera, rate)
     name, programs = open_backend(backend, bundle, precision, threads)
-    policy = Policy(bundle.info, bundle.bundle_id, programs, f"{name} {precision}")
+    policy = Policy(bundle.info, bundle.sha256, programs, f"{name} {precision}")
     _check_golden(bundle, policy, TOLERANCES[precision])
     return policy
 
@@ -114,23 +116,25 @@ class Policy:
 
     Args:
         info: The description in the bundle.
-        bundle_id: The bundle's id.
+        sha256: The bundle's full name.
         programs: The loaded backend.
         backend: Its name and precision.
 
     Attributes:
         info: The description in the bundle.
-        bundle_id: The bundle's id.
+        sha256: The bundle's full name, the SHA-256 of its `bundle.json`.
+        bundle_id: Its id, the first digits of that.
         backend: Name and precision of the backend, for example "export float32".
     """
 
     def __init__(
-        self, info: BundleInfo, bundle_id: str, programs: Backend, backend: str
+        self, info: BundleInfo, sha256: str, programs: Backend, backend: str
     ) -> None:
         import torch
 
         self.info = info
-        self.bundle_id = bundle_id
+        self.sha256 = sha256
+        self.bundle_id = sha256[:ID_DIGITS]
         self.backend = backend
         self._programs = programs
         self._torch = torch
@@ -239,18 +243,18 @@ class Policy:
         return np.asarray(q[0].numpy())
 
     def task_id(self, task: str) -> int:
-        """Return the id of a task.
+        """Return the id of a task; case and blanks do not count.
 
         Raises:
             BundleError: If the policy does not know the task; the message lists those it knows.
         """
-        name = self.info.aliases.get(task, task)
-        if name not in self.info.tasks:
-            known = [*self.info.tasks, *self.info.aliases]
+        known = [*self.info.tasks, *self.info.aliases]
+        found = find_task(task, known)
+        if found is None:
             raise BundleError(
                 f"unknown task {task!r}; {did_you_mean(task, known, quote=True)}"
             )
-        return self.info.tasks.index(name)
+        return self.info.tasks.index(self.info.aliases.get(found, found))
 
     def _check_image(self, image: np.ndarray) -> None:
         camera = self.info.camera
@@ -307,29 +311,23 @@ def _check_contract(
 
 def _check_golden(bundle: Bundle, policy: Policy, tolerance: Tolerance) -> None:
     """Recompute the golden outputs and compare them; this also warms the programs up."""
-    golden = _read_golden(bundle)
+    golden = read_golden(bundle)
     for index in range(len(golden["image"])):
         expected = {name: golden[name][index] for name in GOLDEN_NAMES}
-        for name, (found, allowed) in _differences(policy, expected, tolerance).items():
+        try:
+            differences = _differences(policy, expected, tolerance)
+        except RuntimeError as error:  # a program that does not fit its description
+            reason = str(error).partition("\n")[0]
+            raise BundleError(
+                f"{bundle.path}: the program fails on golden image {index}: {reason}"
+            ) from error
+        for name, (found, allowed) in differences.items():
             if not found <= allowed:
                 raise BundleError(
                     f"{bundle.path}: golden {name} {index} differs by {found:.3g}, "
                     f"at most {allowed:.3g} is expected: this computer does not reproduce the "
                     f"policy ({policy.backend})"
                 )
-
-
-def _read_golden(bundle: Bundle) -> dict[str, np.ndarray]:
-    """Return the golden arrays by name; see `bundle.write_bundle` for their shapes."""
-    path = bundle.path / "golden.npz"
-    try:
-        with np.load(io.BytesIO(bundle.files["golden.npz"]), allow_pickle=False) as file:
-            golden = {name: file[name] for name in GOLDEN_NAMES}
-    except (ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{path} is truncated or incomplete: {error}") from error
-    if len(golden["image"]) == 0:
-        raise BundleError(f"{path} holds no golden image")
-    return golden
 
 
 def _differences(

@@ -77,6 +77,8 @@ class PolicyNode(ManagedNode):
     def _declare_parameters(self) -> None:
         latency = (0.0, MAX_CAMERA_LATENCY)
         parameter(self, "bundle", "", "folder of the bundle", settable=True)
+        name = "full SHA-256 that the bundle must have; empty: any"
+        parameter(self, "bundle_sha256", "", name, settable=True)
         parameter(self, "camera", "over_shoulder", "camera of the policy", settable=True)
         width = "image width of the camera [pixels]"
         parameter(self, "width", 640, width, PIXELS, settable=True)
@@ -122,6 +124,7 @@ class PolicyNode(ManagedNode):
             threads=self.value("threads"),
             backend=self.value("backend"),
             precision=self.value("precision"),
+            expected=self.value("bundle_sha256"),
         )
         if task := self.value("task"):
             policy.task_id(task)
@@ -129,7 +132,7 @@ class PolicyNode(ManagedNode):
         self._refusal = ""
         self._connect()
         self.get_logger().info(
-            f"bundle {policy.bundle_id}: {policy.info.agent}, checked; runs by {policy.backend}"
+            f"bundle {policy.sha256}: {policy.info.agent}, checked; runs by {policy.backend}"
         )
 
     def _connect(self) -> None:
@@ -318,7 +321,7 @@ class PolicyNode(ManagedNode):
 
     def _own_health(self) -> Health:
         values = {
-            "bundle": self._policy.bundle_id if self._policy else "",
+            "bundle": self._policy.sha256 if self._policy else "",
             "execution": self._policy.backend if self._policy else "",
             "episode": self._episode,
             "latency": f"{self._last.latency:.3f}",

@@ -113,7 +113,7 @@ def test_incomplete_description_is_refused(bundle: Path) -> None:
     values = json.loads((bundle / "bundle.json").read_text())
     del values["rate"]
     (bundle / "bundle.json").write_text(json.dumps(values))
-    with pytest.raises(BundleError, match="incomplete: 'rate'"):
+    with pytest.raises(BundleError, match="incomplete: it lacks rate"):
         load_bundle(bundle)
 
 

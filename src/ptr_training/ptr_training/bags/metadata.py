@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from ptr_common.documents import parse_yaml
 from ptr_common.files import is_lfs_pointer
-from ptr_training.data.bounded_yaml import parse_yaml
 
 from .errors import BagError
 from .unpacking import check_unpacked_size
@@ -121,6 +121,8 @@ def _of_folder(path: Path) -> Metadata:
         for text in (storage, compression, *names):
             if not isinstance(text, str):
                 raise TypeError(f"{text!r:.80} is no text")
+            if len(Path(text).name) > 255:
+                raise TypeError(f"{text!r:.80}… is longer than the name of a file can be")
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise BagError(f"{file} cannot be read: {error!r}") from error
 

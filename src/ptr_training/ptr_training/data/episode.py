@@ -21,11 +21,11 @@ import numpy as np
 import yaml
 
 from ptr_common.action_space import ACTION_HIGH, ACTION_LOW, ACTION_NAMES, CONTROL_RATE
+from ptr_common.documents import read_yaml
 from ptr_common.files import atomic_folder, sha256
 from ptr_common.images import RESIZE_NAME
+from ptr_common.names import visible_task
 from ptr_training.errors import TrainingError
-
-from .bounded_yaml import parse_yaml
 
 FORMAT_VERSION = 1
 REWARDED_STEPS = 3
@@ -112,11 +112,7 @@ def read_versioned(file: Path, version: int) -> dict[str, Any]:
     Raises:
         StoreError: If it is damaged or its `format_version` is another one.
     """
-    try:
-        contents = parse_yaml(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StoreError(f"{file} cannot be read: {error}") from error
-
+    contents = read_yaml(file, StoreError)
     file_version = contents.get("format_version") if isinstance(contents, dict) else None
     if file_version != version:
         raise StoreError(
@@ -229,7 +225,7 @@ class EpisodeWriter:
         self._ids.add(episode.id)
         entry = {
             "id": episode.id,
-            "task": episode.task,
+            "task": visible_task(episode.task),
             "start": self._rows,
             "length": len(episode),
             "outcome": episode.outcome,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ptr_common.text_table import text_table
+from ptr_common.text_table import from_cell, text_table
 
 from .episode import EpisodeEntry, StoreError
 from .marks import (
@@ -183,8 +183,8 @@ def _marks_in(text: str, file: Path, reason: str) -> list[Mark]:
         verdict = (row["verdict"] or "").strip().lower()
         if not verdict:
             continue
-        name = (row["id"] or "").strip()
-        row_reason = (row.get("reason") or "").strip() or reason
+        name = from_cell((row["id"] or "").strip())
+        row_reason = from_cell((row.get("reason") or "").strip()) or reason
         where = f"{file}, line {rows.line_num}: "
         marks.append(_parse_mark(name, verdict, row_reason, where))
 

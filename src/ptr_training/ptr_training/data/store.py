@@ -6,7 +6,6 @@ The layout is described in `docs/design.md` (section "Episode store").
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ptr_common.action_space import ACTION_NAMES
+from ptr_common.documents import Fields, read_json
 from ptr_common.files import sha256
 
 from .episode import (
@@ -26,6 +27,21 @@ from .episode import (
     read_versioned,
 )
 from .marks import apply_marks, current_marks, read_marks
+
+ENTRY_KINDS: dict[str, tuple[type, ...]] = {
+    "id": (str,),
+    "task": (str,),
+    "start": (int,),
+    "length": (int,),
+    "outcome": (str,),
+    "operator": (str,),
+    "source": (str,),
+    "seed": (int, type(None)),
+}
+"""Types of the fields of an episode in `episodes.json`."""
+
+MAX_PIXELS = 1_000_000
+"""Largest height and width of an image [pixels]."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,7 @@ class EpisodeStore:
             _check_hash(path, name, card["sha256"][name.split(".")[0]])
         frames = _load_array(path / "frames.npy", mapped=True)
         steps = _load_array(path / "steps.npy", mapped=False)
-        info = _info_of(card)
+        info = _info_of(card, path / "card.yaml")
         shape = (len(steps), info.image_height, info.image_width, 3)
         if steps.dtype != STEP or frames.shape != shape or frames.dtype != np.uint8:
             raise StoreError(
@@ -75,8 +91,7 @@ class EpisodeStore:
                 f"expected uint8 {shape}"
             )
 
-        lines = json.loads((path / "episodes.json").read_text())
-        entries = tuple(EpisodeEntry(**line) for line in lines)
+        entries = _read_entries(path / "episodes.json")
         _check_tiling(path, entries, steps)
         fingerprint = sha256(path / "card.yaml")
         if reviewed and (marks := current_marks(read_marks(path, entries))):
@@ -145,7 +160,7 @@ class EpisodeStore:
 
 def read_info(path: Path) -> DatasetInfo:
     """Return the description of a store; raises StoreError if its card.yaml is unusable."""
-    return _info_of(_read_card(path))
+    return _info_of(_read_card(path), path / "card.yaml")
 
 
 def _read_card(path: Path) -> dict[str, Any]:
@@ -169,13 +184,58 @@ def _read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def _info_of(card: dict[str, Any]) -> DatasetInfo:
-    """Return the description of a store in the contents of its card.yaml."""
-    values: dict[str, Any] = {}
-    for name in DatasetInfo.__dataclass_fields__:
-        value = card[name]
-        values[name] = tuple(value) if isinstance(value, list) else value
-    return DatasetInfo(**values)
+def _read_entries(file: Path) -> tuple[EpisodeEntry, ...]:
+    """Return the episodes of a store; raises StoreError naming one with a wrong value."""
+    lines = read_json(file, StoreError)
+    if not isinstance(lines, list):
+        raise StoreError(
+            f"{file} holds {type(lines).__name__}, expected a list of episodes"
+        )
+    entries = []
+    for number, line in enumerate(lines):
+        unknown = set(line) - set(ENTRY_KINDS) if isinstance(line, dict) else {"no table"}
+        if unknown:
+            raise StoreError(f"{file}: episode {number} has {', '.join(sorted(unknown))}")
+        for name, kinds in ENTRY_KINDS.items():
+            default = EpisodeEntry.__dataclass_fields__[name].default
+            if type(value := line.get(name, default)) not in kinds:
+                expected = " or ".join(kind.__name__ for kind in kinds)
+                raise StoreError(
+                    f"{file}: {name} of episode {number} is {value!r:.60}; "
+                    f"expected {expected}: make the store again, or copy it again"
+                )
+        entries.append(EpisodeEntry(**line))
+    return tuple(entries)
+
+
+def _info_of(card: dict[str, Any], file: Path) -> DatasetInfo:
+    """Return the description of a store.
+
+    Args:
+        card: Contents of its card.yaml.
+        file: Its card.yaml, for messages.
+
+    Raises:
+        StoreError: If a value is not of its kind.
+    """
+    fields = Fields(card, file, StoreError, remedy="make the store again, or copy it again")
+    return DatasetInfo(
+        name=fields.text("name"),
+        camera=fields.text("camera"),
+        camera_width=fields.integer("camera_width", 0, MAX_PIXELS),
+        camera_height=fields.integer("camera_height", 0, MAX_PIXELS),
+        image_height=fields.integer("image_height", 1, MAX_PIXELS),
+        image_width=fields.integer("image_width", 1, MAX_PIXELS),
+        licence=fields.text("licence"),
+        command=fields.text("command", allowed=("requested", "executed")),
+        rate=fields.number("rate", 0.01, 1000.0),
+        resize=fields.text("resize"),
+        last_n=fields.integer("last_n", 0, 1_000_000),
+        action_names=fields.texts("action_names"),
+        action_low=fields.numbers("action_low", len(ACTION_NAMES)),
+        action_high=fields.numbers("action_high", len(ACTION_NAMES)),
+        sources=tuple(fields.tables("sources")),
+    )
 
 
 def _check_hash(path: Path, name: str, expected: str) -> None:
@@ -206,12 +266,12 @@ def _load_array(file: Path, *, mapped: bool) -> np.ndarray:
     """
     try:
         return np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise StoreError(f"{file} is truncated or not an array: {error}") from error
     except FileNotFoundError as error:
         raise StoreError(
             f"{file.parent} lacks {file.name}; the store is incomplete"
         ) from error
+    except Exception as error:  # the text of a damaged header raises errors of any type
+        raise StoreError(f"{file} is truncated or not an array: {error}") from error
 
 
 def _check_tiling(path: Path, entries: tuple[EpisodeEntry, ...], steps: np.ndarray) -> None:

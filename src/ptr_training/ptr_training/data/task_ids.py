@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from ptr_common.names import find_task, fold_task
 from ptr_training.errors import TrainingError
 
 
@@ -26,9 +27,14 @@ class TaskIds:
 
     @classmethod
     def for_tasks(cls, names: list[str], reserve: int) -> TaskIds:
-        """Return ids of the distinct names, in the order given, with `reserve` free slots."""
-        distinct = list(dict.fromkeys(names))
-        return cls(len(distinct) + reserve, distinct)
+        """Return ids of the distinct names, in the order given, with `reserve` free slots.
+
+        Names that differ in case or blanks only are one.
+        """
+        distinct: dict[str, str] = {}
+        for name in names:
+            distinct.setdefault(fold_task(name), name)
+        return cls(len(distinct) + reserve, list(distinct.values()))
 
     def add(self, name: str) -> int:
         """Return the id of a task, giving it the next free slot if it is new.
@@ -36,7 +42,7 @@ class TaskIds:
         Raises:
             TrainingError: If no slot is free.
         """
-        if name not in self.names and name not in self.aliases:
+        if find_task(name, [*self.names, *self.aliases]) is None:
             if len(self.names) == self.width:
                 raise TrainingError(
                     f"no free slot for task {name!r}: all {self.width} are taken by "
@@ -65,12 +71,15 @@ class TaskIds:
             self.aliases[name] = chosen
 
     def id(self, name: str) -> int:
-        """Return the id of a known task; raises TrainingError listing the known ones."""
-        target = self.aliases.get(name, name)
-        if target not in self.names:
+        """Return the id of a known task; raises TrainingError listing the known ones.
+
+        Case and blanks do not count.
+        """
+        known = find_task(name, [*self.names, *self.aliases])
+        if known is None:
             names = ", ".join([*self.names, *self.aliases])
             raise TrainingError(f"unknown task {name!r}; known: {names}")
-        return self.names.index(target)
+        return self.names.index(self.aliases.get(known, known))
 
     def save(self, path: Path) -> None:
         """Write names, width and aliases as YAML."""

@@ -22,6 +22,8 @@ from ptr_training.data.episode import StoreError
 from ptr_training.data.store import EpisodeStore
 from ptr_training.errors import TrainingError
 
+from .portable import portable, portable_path, without_origins
+
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.export import ExportedProgram
@@ -30,9 +32,7 @@ if TYPE_CHECKING:
     from ptr_training.training.checkpoint import Checkpoint
 
 N_SMOOTH, N_REAL = 2, 2  # golden images
-PARITY = (
-    1e-5  # largest difference of a bundle's action from the agent's, relative to its range
-)
+PARITY = 1e-5  # largest difference of an action from the agent's, relative to its range
 PARITY_Q = 1e-4  # the same of Q, relative where |Q| > 1: there large terms cancel
 
 
@@ -54,9 +54,9 @@ def main(argv: list[str]) -> None:
         draw_gripper=args.draw_gripper,
         gripper_temperature=args.gripper_temperature,
     )
-    bundle_id = export(checkpoint, path, args.out, args.format, overwrite=args.overwrite)
-    load_bundle(args.out, backend=args.format)  # as the policy node will
-    print(f"{args.out}: bundle {bundle_id} of {path}")
+    export(checkpoint, path, args.out, args.format, overwrite=args.overwrite)
+    policy = load_bundle(args.out, backend=args.format)  # as the policy node will
+    print(f"{args.out}: bundle {policy.bundle_id} of {path}; full name {policy.sha256}")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -200,7 +200,7 @@ def make_programs(
             warnings.simplefilter("ignore", DeprecationWarning)  # until PyTorch drops it
             scripted = torch.jit.script(deployed)
         _check_parity(deployed, scripted.act, scripted.q, golden)
-        return {"policy.pt": scripted.save_to_buffer()}, golden
+        return {"policy.pt": without_origins(scripted.save_to_buffer())}, golden
     examples = []
     for tensor in (image, proprio, task, _next_of(action)):
         examples.append(torch.zeros(1, *tensor.shape[1:], dtype=tensor.dtype))
@@ -327,9 +327,9 @@ def bundle_info(checkpoint: Checkpoint, source: Path) -> BundleInfo:
         rate=info.rate,
         tasks=tuple(checkpoint.task_ids.names),
         command=info.command,
-        data=checkpoint.data,
+        data=portable(checkpoint.data),
         checkpoint={
-            "path": str(source),
+            "path": portable_path(source),
             "step": checkpoint.step,
             "agent_steps": checkpoint.agent["steps"],
             "gripper": "binary" if checkpoint.data_spec.binary_gripper else "continuous",

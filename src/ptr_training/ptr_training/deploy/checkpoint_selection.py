@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ptr_common.documents import Fields, read_json
 from ptr_common.progress import StepProgress
 from ptr_training.data.episode import Episode
 from ptr_training.data.store import EpisodeStore
@@ -192,16 +192,22 @@ def unseen(run: Path, checkpoint: Checkpoint, others: Path) -> list[Episode]:
 def _target_source(run: Path) -> dict[str, Any]:
     """Return what a run recorded of its target store: path, sha256, train, holdout."""
     file = run / "data.json"
-    data = {}
+    target = None
     if file.is_file():
         try:
-            data = json.loads(file.read_text())
-        except ValueError as error:
+            data = Fields(read_json(file, TrainingError), file, TrainingError)
+            if data.values.get("target") is not None:
+                table = data.table("target")
+                table.text("path")
+                table.text("sha256")
+                table.texts("holdout")
+                target = table.values
+        except TrainingError as error:
             raise TrainingError(
                 f"{file} is damaged ({error}); train the run again"
             ) from error
-    if not data.get("target"):
+    if not target:
         raise TrainingError(
             f"{run} was not made by `ptr finetune`: it has no held-out demonstrations"
         )
-    return dict(data["target"])
+    return dict(target)

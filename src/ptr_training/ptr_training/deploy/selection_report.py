@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptr_common.files import atomic_file
-from ptr_common.text_table import text_table
+from ptr_common.text_table import cell, text_table
 from ptr_training.training.trends import Trend
 
 from .selection_rules import RULES, Score, Selection
@@ -215,7 +215,7 @@ def _csv_rows(step: int, trend: Trend) -> list[list[object]]:
     rows: list[list[object]] = []
     for t, (q1, q2) in enumerate(trend.q):
         values = (q1, q2, trend.error[t], trend.td_error[t])
-        rows.append([step, trend.episode, t, *(f"{value:.6g}" for value in values)])
+        rows.append([step, cell(trend.episode), t, *(f"{value:.6g}" for value in values)])
     return rows
 
 

@@ -5,6 +5,7 @@ How a source episode becomes an episode of a store is described in to_episode.py
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ import numpy as np
 
 from ptr_common.action_space import CONTROL_RATE
 from ptr_common.files import is_lfs_pointer
+from ptr_common.names import clean_task
 from ptr_training.errors import TrainingError
 
 COLLECTIONS = ("bridge_data_v1", "bridge_data_v2", "flap", "icra", "rss", "scripted")
@@ -74,6 +76,8 @@ class ImportOptions:
     outcome: str = "success"  # of sources that do not contain it
     drop_zero_first: bool = False
     binarize_gripper: bool = False
+    gripper_range: tuple[float, float] = (0.0, 1.0)  # closed and open in the source
+    degrees: bool = False  # the source has its angles of actions in degrees
     state: tuple[str, ...] = ()  # lerobot: PROPRIO_NAMES' names or indices in its state
     action: tuple[str, ...] = ()  # lerobot: ACTION_NAMES' names or indices in its action
 
@@ -253,8 +257,31 @@ def natural_key(path: Path) -> list[str | int]:
 
 
 def normalise_name(name: str) -> str:
-    """Return a task name in lower case, with single spaces for underscores and white space."""
-    return " ".join(name.replace("_", " ").lower().split())
+    """Return a task name in lower case, with single spaces for underscores and white space.
+
+    Letters are composed and invisible characters left out, see `task_names.clean_task`.
+    """
+    return clean_task(name.replace("_", " ").lower())
+
+
+def decode_text(data: bytes, name: str) -> str:
+    """Return the text of a file, which a byte order mark may begin: UTF-8 or UTF-16.
+
+    Args:
+        data: Its bytes.
+        name: What error messages call it.
+
+    Raises:
+        RecordError: If it is in another encoding.
+    """
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encoding = "utf-16" if is_wide else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise RecordError(
+            f"{name} is not {encoding.upper()} ({error}); save it so"
+        ) from error
 
 
 def as_floats(values: Any, name: str) -> np.ndarray:

@@ -38,6 +38,7 @@ from .base import (
     SkipRecord,
     SourceEpisode,
     as_nanoseconds,
+    decode_text,
     natural_key,
     rows_of_seven,
 )
@@ -246,7 +247,7 @@ def _instructions(folder: _Folder) -> tuple[str, ...]:
     if not (folder.path / "lang.txt").exists():
         return ()
     instructions = []
-    for line in folder.read("lang.txt").decode("utf-8", "replace").splitlines():
+    for line in decode_text(folder.read("lang.txt"), "lang.txt").splitlines():
         if line.strip() and "confidence" not in line:
             instructions.append(line.strip())
     return tuple(instructions)

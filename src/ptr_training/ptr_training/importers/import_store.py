@@ -17,17 +17,16 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tqdm import tqdm
 
+from ptr_common.documents import read_yaml
 from ptr_common.errors import PtrError
 from ptr_training.data.episode import DatasetInfo
 from ptr_training.errors import TrainingError
 
 from .audit import Ledger, audit_text, source_digests, summarise
 from .base import ImportOptions, Record, normalise_name
-from .formats import FORMATS
-from .record_reader import RecordReader
+from .formats import FORMATS, RecordReader
 from .resumable_writer import ResumableWriter
 
 IMAGE_SIZES = (8, 1024)
@@ -179,6 +178,19 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="gripper commands of 0 and 1 only [as in the source]",
     )
+    parser.add_argument(
+        "--gripper-range",
+        nargs=2,
+        type=float,
+        default=ImportOptions().gripper_range,
+        metavar=("CLOSED", "OPEN"),
+        help="the gripper's commands in the source [0 1]",
+    )
+    parser.add_argument(
+        "--degrees",
+        action="store_true",
+        help="the source has the rotations of actions in degrees [in radians]",
+    )
     for name in ("state", "action"):
         parser.add_argument(
             f"--{name}",
@@ -254,6 +266,11 @@ def _import_options(arguments: argparse.Namespace) -> ImportOptions:
         values[name] = tuple(values[name])
     for name in ("state", "action"):
         values[name] = tuple(part for part in values[name].split(",") if part)
+    closed, opened = values["gripper_range"] = tuple(values["gripper_range"])
+    if not 1e-6 < abs(opened - closed) < 1e6:
+        raise PtrError(
+            f"--gripper-range is {closed:g} {opened:g}; it must be two different numbers"
+        )
     return ImportOptions(**values)
 
 
@@ -274,10 +291,7 @@ def load_task_map(file: Path) -> dict[str, str]:
     Raises:
         TrainingError: If the file is not such a table.
     """
-    try:
-        names = yaml.safe_load(file.read_bytes())
-    except (yaml.YAMLError, RecursionError) as error:
-        raise TrainingError(f"{file} cannot be read: {error}") from error
+    names = read_yaml(file, TrainingError)
 
     task_map = {}
     for old, new in names.items() if isinstance(names, dict) else [(None, None)]:

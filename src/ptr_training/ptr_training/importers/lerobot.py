@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptr_common.action_space import ACTION_HIGH, CONTROL_RATE
+from ptr_common.action_space import CONTROL_RATE
 from ptr_training.errors import TrainingError
 
 from .base import (
@@ -92,8 +92,7 @@ def read(record: Record, options: ImportOptions) -> SourceEpisode:
     """Return one episode.
 
     Raises:
-        RecordError: If its files are missing, damaged or contradictory, or its actions
-            cannot be steps.
+        RecordError: If its files are missing, damaged or contradictory.
         TrainingError: If the data set does not have the features needed.
         SkipRecord: If a filter excludes the episode or it has no step.
     """
@@ -118,7 +117,6 @@ def read(record: Record, options: ImportOptions) -> SourceEpisode:
     )
     if data_set.info:
         return _as_in_store(episode, table, data_set.episodes[record.number])
-    _check_steps(episode.actions)
     return episode
 
 
@@ -319,23 +317,6 @@ def _as_in_store(
         stamps_ns=stamps,
         original=original | {"task": episode.bridge_path.task},
     )
-
-
-def _check_steps(actions: np.ndarray) -> None:
-    """Refuse actions that cannot be steps: poses, or steps scaled to -1 … 1.
-
-    Args:
-        actions: Shape (T, 7), see action_space.ACTION_NAMES.
-    """
-    usual = float(np.median(np.abs(actions[:, :3]), axis=0).max())
-    low, high = float(actions[:, 6].min()), float(actions[:, 6].max())
-    if usual > ACTION_HIGH[:3].max() or low < -0.1 or high > 1.1:
-        raise RecordError(
-            f"half of the actions are longer than {usual:.3g} m, the gripper's are "
-            f"{low:.3g} … {high:.3g}; they are poses, or scaled. An action must be a step in "
-            f"the base frame of at most {ACTION_HIGH[0]} m and a gripper of 0 (closed) to 1 "
-            "(open)"
-        )
 
 
 def _task(data_set: DataSet, table: pyarrow.Table) -> str:

@@ -2,8 +2,8 @@
 
 A pickle is a program: it may name any function of any module and call it. Here it can use
 only the few names in `_KNOWN`. Stand-ins answer for those of NumPy, because the state of a
-genuine `numpy.dtype` could give a wrong size of memory. A hostile pickle can still waste
-time and memory: `pickle` itself grows its table of objects to any index that is named.
+genuine `numpy.dtype` could give a wrong size of memory. `pickle` grows its table of objects
+to any index that is named, so indices are checked before a pickle is loaded.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import pickle
+import pickletools
 import re
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,6 +21,9 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 
 from ptr_training.errors import TrainingError
+
+SPARE_INDICES = 1000
+"""How far the index of an object may be ahead; pickles that were shortened leave indices out."""
 
 _TYPE_CODE = re.compile(r"\?|[biufcO][0-9]{0,2}|[SU][1-9][0-9]{0,5}")
 
@@ -36,6 +40,9 @@ def load(file: BinaryIO) -> Any:
             NumPy arrays.
     """
     try:
+        start = file.tell()
+        _check_memo(file)
+        file.seek(start)
         return _Unpickler(file).load()
     except PickleError:
         raise
@@ -43,6 +50,18 @@ def load(file: BinaryIO) -> Any:
         raise PickleError(
             f"the pickle is damaged: {type(error).__name__}: {error}"
         ) from error
+
+
+def _check_memo(file: BinaryIO) -> None:
+    """Refuse a pickle that numbers its objects otherwise than in order, as picklers do."""
+    count = 0
+    for operation, argument, _ in pickletools.genops(file):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT"):
+            if not 0 <= int(argument or 0) <= 2 * count + SPARE_INDICES:
+                _refuse(f"a table of {argument} objects, of which it made {count}")
+            count += 1
+        elif operation.name == "MEMOIZE":
+            count += 1
 
 
 def array_length(path: Path) -> int:

@@ -28,6 +28,7 @@ from ptr_common.action_space import ACTION_HIGH, ACTION_LOW, CONTROL_RATE
 from ptr_common.images import ImageError, decode_compressed, resize_area
 from ptr_training.data.episode import Episode
 
+from .action_check import check_steps, convert_units
 from .base import (
     ImportOptions,
     RecordError,
@@ -62,12 +63,14 @@ def to_episode(
         size: Height and width of the stored images [pixels].
 
     Raises:
-        RecordError: If an image cannot be decoded or nothing names the task.
+        RecordError: If its actions cannot be steps, an image cannot be decoded or nothing
+            names the task.
         SkipRecord: If no transition is left or the camera was not there.
     """
-    source = _without_zero_first(source, options)
+    source = _without_zero_first(convert_units(source, options), options)
     if not len(source.actions):
         raise SkipRecord(RecordStatus.TOO_SHORT)
+    check_steps(source)
     notes = [*source.notes]
     frames, image_size = _frames(source.images, size, notes)
     if not (frames.any() or source.original):
@@ -97,9 +100,8 @@ def to_episode(
             "neither a folder nor an instruction names the task; "
             "a line '\"\": NAME' in --task-map does"
         )
-    entry = _audit_entry(source, episode)
-    entry |= {"named": source_task, "picture": list(image_size), "notes": notes}
-    return episode, entry
+    named = {"named": source_task, "picture": list(image_size), "notes": notes}
+    return episode, _audit_entry(source, episode) | named
 
 
 def _audit_entry(source: SourceEpisode, episode: Episode) -> dict[str, Any]:

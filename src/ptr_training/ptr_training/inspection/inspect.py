@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ptr_common.files import atomic_folder
-from ptr_common.text_table import text_table
+from ptr_common.text_table import cell, text_table
 from ptr_training.data.episode import StoreError
 from ptr_training.data.marks import current_marks, read_marks, verdict_text
 from ptr_training.data.store import EpisodeStore
@@ -226,7 +226,7 @@ def _write_table(path: Path, inspection: Inspection) -> None:
             row["flags"] = names_of(flags_of(metrics))
             row["verdict"] = verdict_text(mark)
             row["reason"] = mark.reason if mark else ""
-            writer.writerow(row)
+            writer.writerow({name: cell(value) for name, value in row.items()})
 
 
 def _cell(value: Any) -> Any:

@@ -6,6 +6,7 @@ ablation is a few lines.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import re
@@ -16,7 +17,8 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
-from ptr_common.suggestions import did_you_mean
+from ptr_common.documents import parse_yaml, read_yaml
+from ptr_common.names import did_you_mean
 from ptr_training.agents import AGENTS
 from ptr_training.agents.agent import AgentConfig
 from ptr_training.errors import TrainingError
@@ -285,10 +287,7 @@ def _is_another_agent(old: Any, change: Any) -> bool:
 def _read_file(preset: str | Path) -> dict[str, Any]:
     """Return the values in one YAML file, without those of its base."""
     path = _preset_path(preset)
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise TrainingError(f"{path}: {error}") from error
+    values = read_yaml(path, TrainingError)
     if not isinstance(values, dict):
         raise TrainingError(
             f"{path} holds {type(values).__name__}, expected sections such as agent and network"
@@ -328,7 +327,7 @@ def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
             if not isinstance(section, dict):
                 raise TrainingError(f"--set {change!r}: {name} is a value, not a section")
         try:
-            section[last] = yaml.safe_load(text)
+            section[last] = parse_yaml(text)
         except yaml.YAMLError as error:
             raise TrainingError(f"--set {change!r}: the value is not YAML") from error
     return values
@@ -380,10 +379,10 @@ def _convert(kind: Any, value: Any, key: str) -> Any:
     if get_origin(kind) is tuple and isinstance(value, list):
         return tuple(_convert(get_args(kind)[0], item, key) for item in value)
     if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML reads 1e-3 as text
-        except ValueError:
-            pass
+        with contextlib.suppress(ValueError, OverflowError):
+            value = float(value)  # YAML reads 1e-3 as text
+    if isinstance(value, float) and not math.isfinite(value):
+        raise TrainingError(f"{key} is {value}; expected a finite number")
     if kind is str and value is False:
         return "off"  # so YAML reads the word
     if isinstance(kind, type) and type(value) is kind:

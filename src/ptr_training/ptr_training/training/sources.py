@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ptr_common.suggestions import did_you_mean
+from ptr_common.names import did_you_mean, find_task
 from ptr_training.data.store import EpisodeStore
 from ptr_training.data.task_ids import TaskIds
 from ptr_training.errors import TrainingError
@@ -102,6 +102,9 @@ def warn_of_similar_tasks(option: str, names: Iterable[str], known: Sequence[str
     """
     for name in names:
         if name in known:
+            continue
+        if (same := find_task(name, known)) is not None:
+            warn(f"{option}: {name!r} is taken for the known {same!r}")
             continue
         similar = [other for other in known if is_near_miss(name, other)]
         if similar:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ptr_common.suggestions import did_you_mean
+from ptr_common.names import did_you_mean
 from ptr_training.errors import TrainingError
 
 HIGHER_IS_BETTER = {

@@ -14,7 +14,6 @@ from scripted_bags import READ, Script, write
 from ptr_training.bags.episodes_from_bag import read_episodes
 from ptr_training.bags.errors import BagError
 from ptr_training.bags.reader import Bag
-from ptr_training.data.bounded_yaml import parse_yaml
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"
 
@@ -108,28 +107,3 @@ def test_metadata_that_is_something_else_is_refused(tmp_path: Path, text: str) -
     (bag / "metadata.yaml").write_text(text)
     with pytest.raises(BagError, match=r"metadata\.yaml cannot be read"):
         Bag(bag)
-
-
-TOWER = "a: &a [x, x, x, x]\n" + "".join(
-    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n"
-    for old, new in zip("abcdefgh", "bcdefghi", strict=True)
-)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (TOWER, "unpacks to more than 1000000 values"),
-        ("[" * 50_000, "nested in more than 100 levels"),
-        ("- " * 50_000, "nested in more than 100 levels"),
-        ("a: &a [*a]", "contains itself"),
-    ],
-)
-def test_yaml_that_unpacks_to_too_much_is_refused(text: str, message: str) -> None:
-    with pytest.raises(yaml.YAMLError, match=message):
-        parse_yaml(text)
-
-
-def test_yaml_with_some_aliases_is_read() -> None:
-    assert parse_yaml("a: &a [1]\nb: [*a, *a]") == {"a": [1], "b": [[1], [1]]}
-    assert parse_yaml("") is None

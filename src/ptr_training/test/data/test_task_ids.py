@@ -22,3 +22,10 @@ def test_task_ids_keep_ids_when_a_target_is_added(tmp_path: Path) -> None:
         task_ids.add("more")
     with pytest.raises(TrainingError, match="unknown task 'x'; known: b, a, new"):
         task_ids.id("x")
+
+
+def test_names_that_differ_in_case_or_blanks_share_an_id() -> None:
+    task_ids = TaskIds.for_tasks(["Lift it", "lift  it", "push it"], reserve=1)
+    assert (task_ids.width, task_ids.names) == (3, ["Lift it", "push it"])
+    assert [task_ids.add(name) for name in ("LIFT IT", "push\u200b it", "new")] == [0, 1, 2]
+    assert task_ids.id("New") == 2

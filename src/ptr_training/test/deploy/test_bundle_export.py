@@ -14,7 +14,7 @@ import yaml
 
 from ptr_common.errors import PtrError
 from ptr_common.images import resize_area
-from ptr_policy_node.bundle import FORMS, CameraSpec
+from ptr_policy_node.bundle import FORMS, CameraSpec, read_info
 from ptr_policy_node.policy import load_bundle
 from ptr_training.data.review import main as review
 from ptr_training.data.store import EpisodeStore
@@ -378,3 +378,14 @@ def test_a_bundle_says_whether_its_gripper_is_drawn(
 def test_a_continuous_gripper_is_not_drawn(run: Path, tmp_path: Path) -> None:
     main([str(run), "--out", str(tmp_path / "bundle"), "--draw-gripper"])
     assert not load_bundle(tmp_path / "bundle").info.draws_gripper
+
+
+def test_no_path_of_this_computer_leaves_it(run: Path, tmp_path: Path) -> None:
+    for form in FORMS:
+        main([str(run), "--out", str(tmp_path / form), "--format", form])
+        for file in (tmp_path / form).iterdir():
+            content = file.read_bytes()
+            for folder in (tmp_path, Path(__file__).parent, Path(torch.__file__).parent):
+                assert str(folder).encode() not in content, f"{file.name}: {folder}"
+        checkpoint = read_info(tmp_path / form).checkpoint
+        assert checkpoint["path"].startswith(f"{run.name}/checkpoints/step_")

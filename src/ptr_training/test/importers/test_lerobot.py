@@ -36,6 +36,7 @@ from altered_lerobot import (
 from ptr_common.images import resize_area
 from ptr_training.data.store import EpisodeStore
 from ptr_training.errors import TrainingError
+from ptr_training.importers.action_check import check_steps
 from ptr_training.importers.base import (
     ImportOptions,
     RecordError,
@@ -283,7 +284,7 @@ def test_actions_that_are_no_steps_are_refused(
     values[values[:, 6] == 0, 6] = gripper
     set_column(root / DATA, "action", values.tolist())
     with pytest.raises(TrainingError, match=message):
-        [read(record, FRONT) for record in find([root])]
+        [check_steps(read(record, FRONT)) for record in find([root])]
 
 
 @pytest.mark.parametrize(

@@ -148,8 +148,8 @@ def test_a_data_set_that_lost_a_part_of_what_it_kept_is_read_as_any_other(
     write(make(), tmp_path / "set")
     (tmp_path / "set/meta/card.yaml").unlink()
     record = find([tmp_path / "set"])[1]
-    with pytest.raises(TrainingError, match="they are poses, or scaled"):  # made-up actions
-        read(record, ImportOptions())
+    with pytest.raises(TrainingError, match="its actions are no steps"):  # made-up actions
+        to_episode(read(record, ImportOptions()), ImportOptions(), (32, 48))
 
 
 @pytest.mark.parametrize(

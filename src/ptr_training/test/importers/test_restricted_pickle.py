@@ -232,3 +232,13 @@ def test_damaged_npy_files_are_refused(tmp_path: Path) -> None:
         array_length(tmp_path / "long.npy")
     with pytest.raises(PickleError, match=r"no array of shape \(3,\), as the header says"):
         load_array(io.BytesIO(save(objects).replace(b"(2,)", b"(3,)")))
+
+
+@pytest.mark.parametrize("content", [b"\x80\x02Nr\xff\xff\xff\x7f.", b"Np2000000000\n."])
+def test_a_table_of_objects_as_large_as_named_is_not_made(content: bytes) -> None:
+    with pytest.raises(PickleError, match=r"a table of \d+ objects, of which it made 0"):
+        load(io.BytesIO(content))
+
+
+def test_a_pickle_that_leaves_out_some_numbers_is_read() -> None:
+    assert load(io.BytesIO(b"\x80\x02]q\x63K\x05a.")) == [5]

@@ -106,6 +106,13 @@ def test_a_near_miss_of_a_known_task_is_warned_of(capsys) -> None:
     assert capsys.readouterr().err == ""
 
 
+def test_a_name_of_another_case_is_said_to_be_the_known_one(capsys) -> None:
+    warn_of_similar_tasks("--target", ["Open  drawer"], ["close box", "open drawer"])
+    assert capsys.readouterr().err == (
+        "warning: --target: 'Open  drawer' is taken for the known 'open drawer'\n"
+    )
+
+
 def test_an_unknown_task_to_retarget_to_has_a_suggestion(make_store) -> None:
     target = EpisodeStore.open(make_store("target", tasks=("new",)))
     task_ids = TaskIds.for_tasks(["lift the cube", "open"], 1)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ptr_common.completion import parser_of
-from ptr_common.verbs import find_verbs
+from ptr_common.verbs import find_verbs, parser_of
 from widowx_bringup.evaluation.demo_stages import METHODS, PLANS, build_stages
 
 

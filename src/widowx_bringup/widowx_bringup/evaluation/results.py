@@ -14,7 +14,7 @@ import numpy as np
 
 from ptr_common.errors import PtrError
 from ptr_common.files import atomic_file
-from ptr_common.text_table import text_table
+from ptr_common.text_table import cell, from_cell, text_table
 
 CONVERTERS: dict[str, Callable[[str], Any]] = {
     "bool": lambda text: text == "True",
@@ -174,7 +174,8 @@ def write_results(folder: Path, rollouts: Sequence[Rollout], about: dict[str, An
     with atomic_file(folder / "results.csv") as path, path.open("w", newline="") as file:
         writer = csv.DictWriter(file, [column.name for column in fields(Rollout)])
         writer.writeheader()
-        writer.writerows(asdict(rollout) for rollout in rollouts)
+        for rollout in rollouts:
+            writer.writerow({name: cell(value) for name, value in asdict(rollout).items()})
     summaries = [asdict(summary) for summary in summarise(rollouts)]
     for summary in summaries:
         if math.isnan(summary["mean_steps"]):
@@ -205,5 +206,5 @@ def read_results(folder: Path) -> list[Rollout]:
 def _parse(row: dict[str, str]) -> Rollout:
     values: dict[str, Any] = {}
     for item in fields(Rollout):
-        values[item.name] = CONVERTERS[str(item.type)](row[item.name])
+        values[item.name] = CONVERTERS[str(item.type)](from_cell(row[item.name]))
     return Rollout(**values)

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from ptr_common.errors import PtrError
-from ptr_common.suggestions import did_you_mean
+from ptr_common.names import did_you_mean
 from widowx_bringup.graph.graphs import config_folder
 
 STAGES = ("pretrain", "finetune")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ptr_common.files import atomic_file
-from ptr_common.text_table import text_table
+from ptr_common.text_table import cell, text_table
 
 from .results import Summary, paired_test
 
@@ -116,7 +116,7 @@ def _write_csv(file: Path, outcomes: Sequence[Outcome]) -> None:
             cells = [getattr(outcome, name) for name in COLUMNS]
             for name in COUNTS:
                 cells.append(getattr(outcome.summary, name) if outcome.summary else "")
-            writer.writerow(cells)
+            writer.writerow(map(cell, cells))
 
 
 def draw_rows(

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ptr_common.files import atomic_file
-from ptr_common.text_table import text_table
+from ptr_common.text_table import cell, text_table
 
 from .results import paired_test, wilson_interval
 from .study_results import COLUMNS, COUNTS, Outcome, draw_rows
@@ -202,7 +202,7 @@ def _write_csv(file: Path, rows: Sequence[SeededRow]) -> None:
                 cells = [getattr(outcome, name) for name in COLUMNS]
                 summary = outcome.summary
                 counts = [getattr(summary, name) if summary else "" for name in COUNTS]
-                writer.writerow([seed, *cells, *counts])
+                writer.writerow([seed, *map(cell, cells), *counts])
             if pooled := row.pooled:
                 known = row.any_outcome
                 minutes = sum(outcome.minutes for outcome in row.outcomes.values())

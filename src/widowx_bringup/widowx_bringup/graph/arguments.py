@@ -121,6 +121,7 @@ SHARED = (
 POLICY_ARGUMENTS = (
     Argument("policy", "bundle folder of the policy"),
     Argument("task", "task of an episode whose START names none", ""),
+    Argument("policy_sha256", "full SHA-256 that the bundle must have; empty: any", ""),
 )
 BAG = Argument("bag", "folder of the bag to play")
 RATE = Argument("rate", "seconds of the bag per second of real time", "1.0", kind=_positive)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ptr_common.suggestions import did_you_mean
+from ptr_common.names import did_you_mean, find_task
 from ptr_common.topics import TOPIC_COMMAND, TOPIC_EXECUTED
 from widowx_bringup.arm import urdf
 
@@ -141,6 +141,7 @@ def _policy(
         _check_task(bundle, values["task"])
     parameters = {
         "bundle": str(bundle),
+        "bundle_sha256": values["policy_sha256"],
         **camera_parameters(values),
         "camera_latency": latency(values),
         "task": values["task"],
@@ -160,7 +161,7 @@ def _check_task(bundle: Path, task: str) -> None:
         known = [*info["tasks"], *info.get("aliases", {})]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
-    if task not in known:
+    if find_task(task, known) is None:
         raise GraphError(f"{bundle} has no task {task!r}; {did_you_mean(task, known)}")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ptr_common.errors import PtrError
-from ptr_common.suggestions import did_you_mean
+from ptr_common.names import did_you_mean
 
 BRINGUP, POLICY = "widowx_bringup", "ptr_policy_node"
 """Names of the two packages whose nodes are ours."""

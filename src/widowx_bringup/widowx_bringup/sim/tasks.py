@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptr_common.errors import PtrError
-from ptr_common.suggestions import did_you_mean
+from ptr_common.names import did_you_mean
 
 
 class TaskError(PtrError):
