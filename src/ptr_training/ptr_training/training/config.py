@@ -381,7 +381,9 @@ def _convert(kind: Any, value: Any, key: str) -> Any:
     if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
         with contextlib.suppress(ValueError, OverflowError):
             value = float(value)  # YAML reads 1e-3 as text
-    if isinstance(value, float) and not math.isfinite(value):
+    # what an agent may be set to is in its ranges, which say more
+    has_range = key.startswith("agent.")
+    if isinstance(value, float) and not math.isfinite(value) and not has_range:
         raise TrainingError(f"{key} is {value}; expected a finite number")
     if kind is str and value is False:
         return "off"  # so YAML reads the word
