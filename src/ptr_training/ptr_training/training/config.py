@@ -191,8 +191,7 @@ def from_dict(values: dict[str, Any]) -> Config:
         TrainingError: For an unknown key (naming the nearest), an unknown agent or a value
         of the wrong type.
     """
-    values = dict(values)
-    section = values.pop("agent", {})
+    section = values.get("agent", {})
     if not isinstance(section, dict):
         raise TrainingError(f"agent is {section!r}; expected a section with a name")
     agent_values = dict(section)
@@ -202,7 +201,9 @@ def from_dict(values: dict[str, Any]) -> Config:
             f"unknown agent {name!r}; {did_you_mean(str(name), sorted(AGENTS))}"
         )
     agent = _build(AGENTS[name].Config, agent_values, "agent.")
-    return _build(Config, {**values, "agent": agent, "agent_name": name}, "")
+    config = _build(Config, {**values, "agent": agent, "agent_name": name}, "")
+    _check_finite(config, "")
+    return config
 
 
 def load_config(
@@ -363,6 +364,15 @@ def _build(kind: type[T], values: dict[str, Any], prefix: str) -> T:
     return kind(**arguments)
 
 
+def _check_finite(section: Any, prefix: str) -> None:
+    """Refuse numbers that are not finite; what has a range was refused with it before."""
+    for name, value in vars(section).items():
+        if dataclasses.is_dataclass(value):
+            _check_finite(value, f"{prefix}{name}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise TrainingError(f"{prefix}{name} is {value}; expected a finite number")
+
+
 def _convert(kind: Any, value: Any, key: str) -> Any:
     """Return a plain value as the type of a field.
 
@@ -381,10 +391,6 @@ def _convert(kind: Any, value: Any, key: str) -> Any:
     if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
         with contextlib.suppress(ValueError, OverflowError):
             value = float(value)  # YAML reads 1e-3 as text
-    # what an agent may be set to is in its ranges, which say more
-    has_range = key.startswith("agent.")
-    if isinstance(value, float) and not math.isfinite(value) and not has_range:
-        raise TrainingError(f"{key} is {value}; expected a finite number")
     if kind is str and value is False:
         return "off"  # so YAML reads the word
     if isinstance(kind, type) and type(value) is kind:
