@@ -76,8 +76,8 @@ def _left_out(folder: Path) -> list[str]:
         if storage_files(child):
             lines.append(
                 f"{child} left out: it has no {METADATA}, so its recording was killed or "
-                f"copied in part; `ros2 bag reindex {child}` makes one, where a file has no "
-                "end after `mcap recover`"
+                f"copied in part; `ptr recover {folder}` restores a killed one, "
+                f"`ros2 bag reindex {child}` makes the file of one that ended"
             )
         elif any(child.glob(f"[!.]*/{METADATA}")):
             lines.append(f"{child} left out: it is a folder of bags; name it as well")

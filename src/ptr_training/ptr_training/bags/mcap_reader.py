@@ -30,7 +30,7 @@ _RECORD = struct.Struct("<BQ")  # opcode, length of the body
 # start and end time, uncompressed size, CRC, length of the compression's name
 _CHUNK = struct.Struct("<QQQII")
 _MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
-RECOVER = "`ptr recover` restores recordings of ours, `mcap recover` all others"
+RECOVER = "`ptr recover` of its folder restores what can be read of it"
 
 VERIFIERS = 2
 """Threads for each file that compare chunks with their checksums."""

@@ -12,7 +12,7 @@ import pytest
 from word_bags import CUSTOM, TOPIC, metadata, read, word, write_bag
 
 from widowx_bringup.recording.bag_writer import BagWriter, RecordingError
-from widowx_bringup.recording.recover import main, restore
+from widowx_bringup.recording.recover import main, restore, restore_plain
 
 RECORD_FOREVER = """
 import sys
@@ -105,3 +105,59 @@ def test_recording_without_a_whole_chunk_is_removed(tmp_path: Path) -> None:
 def test_recover_refuses_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="is not a folder"):
         main([str(tmp_path / "nowhere")])
+
+
+def killed_by_hand(directory: Path) -> Path:
+    """Make what a killed `ros2 bag record` leaves: a whole file, one without its end, no more."""
+    folder = directory / "drive"
+    folder.mkdir()
+    whole = write_bag(directory, ["a", "b"])
+    (whole / "e1_0.mcap").rename(folder / "drive_9.mcap")
+    (whole / "metadata.yaml").unlink()
+    whole.rmdir()
+    writer = BagWriter(directory, "e1", CUSTOM)
+    for index, text in enumerate("cde"):
+        writer.write(TOPIC, word(text), 2_000 + index)
+        if text == "d":
+            writer.flush()
+    writer.abandon()
+    partial = directory / ".e1.partial"
+    content = (partial / "e1_0.mcap").read_bytes()
+    (folder / "drive_10.mcap").write_bytes(content[:-20])
+    for file in partial.iterdir():
+        file.unlink()
+    partial.rmdir()
+    return folder
+
+
+@pytest.mark.parametrize("named", ["the recording", "the folder of bags"])
+def test_killed_recording_of_ros2_bag_record_is_restored_beside_it(
+    tmp_path: Path, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = killed_by_hand(tmp_path)
+    before = sorted(file.read_bytes() for file in folder.iterdir())
+    directory = str(folder if named == "the recording" else tmp_path)
+    assert main([directory]) == 0
+    words = [text for _, text in read(tmp_path / "drive-restored")]
+    assert words[:4] == ["a", "b", "c", "d"]
+    assert main([directory]) == 0
+    assert "was restored before" in capsys.readouterr().out
+    assert sorted(file.read_bytes() for file in folder.iterdir()) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"drive", "drive-restored"}
+
+
+def test_recording_that_a_process_has_open_is_left_alone(tmp_path: Path) -> None:
+    folder = killed_by_hand(tmp_path)
+    with (folder / "drive_10.mcap").open("ab"):
+        assert "still being recorded" in restore_plain(folder)
+    assert "restored" in restore_plain(folder)
+
+
+def test_killed_recording_of_which_nothing_is_whole_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "drive").mkdir()
+    (tmp_path / "drive/drive_0.mcap").write_bytes(b"")
+    assert main([str(tmp_path)]) == 2
+    assert "not one whole chunk" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["drive"]

@@ -1,8 +1,15 @@
-"""The verb `ptr recover`: restores interrupted recordings up to their last whole chunk."""
+"""The verb `ptr recover`: restores interrupted recordings up to their last whole chunk.
+
+Recordings of ours are `.<name>.partial` and become `<name>`. Those of `ros2 bag record` into
+MCAP are folders without `metadata.yaml`; they stay, and their restored copy is
+`<name>-restored` beside them.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import re
 import shutil
 from pathlib import Path
 
@@ -17,6 +24,12 @@ from .bag_writer import PARTIAL, BagWriter, RecordingError, Topic, mcap_name
 RECOVERING = "recovering"
 """Suffix of the hidden folder in which a bag is restored."""
 
+RESTORED = "-restored"
+"""Added to the name of a recording of others for that of its restored copy."""
+
+Messages = list[tuple[Topic, int, memoryview]]
+"""Topic, log time [ns] and data of each message of a recording."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Restore interrupted recordings up to their last whole chunk."""
@@ -25,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         "directory",
         nargs="+",
         type=Path,
-        help="folder that holds the bags, not one bag itself",
+        help="folder that holds the bags; of `ros2 bag record` also one recording itself",
     )
     directories = parser.parse_args(argv).directory
     failures = 0
@@ -51,19 +64,30 @@ def _recover_folder(directory: Path) -> int:
             f"{directory} is not a folder; give the folder that the recorder writes into"
         )
     partials = sorted(directory.glob(f".*.{PARTIAL}"))
-    if not partials:
+    found = partials + _killed_in(directory)
+    if not found:
         print(f"{directory}: nothing to restore")
         return 0
 
     failures = 0
-    for partial in partials:
+    for recording in found:
         try:
-            print(restore(partial))
+            print(restore(recording) if recording in partials else restore_plain(recording))
         except (PtrError, OSError) as error:
             failures += 1
-            print(f"{partial}: not restored: {error}")
-    print(f"{directory}: {len(partials)} recordings handled, {failures} not restored")
+            print(f"{recording}: not restored: {error}")
+    print(f"{directory}: {len(found)} recordings handled, {failures} not restored")
     return failures
+
+
+def _killed_in(directory: Path) -> list[Path]:
+    """Return the folders, or the folder itself, that hold MCAP files and no metadata."""
+    folders = [directory, *sorted(directory.glob("[!.]*/"))]
+    killed = []
+    for folder in folders:
+        if not (folder / "metadata.yaml").exists() and any(folder.glob("[!.]*.mcap")):
+            killed.append(folder)
+    return killed
 
 
 def restore(partial: Path) -> str:
@@ -90,7 +114,7 @@ def restore(partial: Path) -> str:
 
     # An earlier restoration may have been killed.
     shutil.rmtree(directory / f".{name}.{RECOVERING}", ignore_errors=True)
-    topics, messages = _salvage(file)
+    messages = _salvage(file)
     if not messages:
         shutil.rmtree(partial)
         return f"{partial}: removed, not one whole chunk of it had reached the disk"
@@ -100,36 +124,85 @@ def restore(partial: Path) -> str:
         shutil.rmtree(partial)
         return f"{directory / name}: was restored before"
 
+    line = _write(directory, name, custom, messages)
+    shutil.rmtree(partial)
+    return line
+
+
+def restore_plain(folder: Path) -> str:
+    """Copy what can be read of a killed recording of `ros2 bag record` into a bag beside it.
+
+    Args:
+        folder: Its MCAP files, without `metadata.yaml`.
+
+    Returns:
+        What was done, as a line for the user.
+
+    Raises:
+        RecordingError: If nothing can be read, or the copy cannot be written.
+    """
+    files = sorted(folder.glob("[!.]*.mcap"), key=_number)
+    if any(map(_is_open, files)):
+        return f"{folder}: left alone, it is still being recorded"
+    directory, name = folder.absolute().parent, f"{folder.absolute().name}{RESTORED}"
+    if (directory / name).exists():
+        return f"{directory / name}: was restored before"
+    shutil.rmtree(directory / f".{name}.{RECOVERING}", ignore_errors=True)
+    messages = [message for file in files for message in _salvage(file)]
+    if not messages:
+        raise RecordingError("not one whole chunk of it had reached the disk")
+    return f"{_write(directory, name, {}, messages)}; {folder} stays as it is"
+
+
+def _number(file: Path) -> tuple[int, str]:
+    """Return the number of a file among those of its recording, and its name."""
+    match = re.search(r"_(\d+)$", file.stem)
+    return (int(match[1]) if match else 0, file.name)
+
+
+def _is_open(file: Path) -> bool:
+    """Return whether a process of this computer has the file open, as far as we may see."""
+    for opened in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if opened.samefile(file):
+                return True
+    return False
+
+
+def _write(directory: Path, name: str, custom: dict[str, str], messages: Messages) -> str:
+    """Write messages as a bag and return a line about it.
+
+    Args:
+        directory: Folder that holds the bag.
+        name: Its name.
+        custom: Its custom data.
+        messages: At least one.
+    """
     writer = BagWriter(directory, name, custom, suffix=RECOVERING)
     try:
         with progress(messages, desc=name, unit="message", leave=False) as bar:
-            for channel, log_time_ns, data in bar:
-                writer.write(topics[channel], bytes(data), log_time_ns)
+            for topic, log_time_ns, data in bar:
+                writer.write(topic, bytes(data), log_time_ns)
         path = writer.finish()
     except BaseException:
         writer.discard()
         raise
-
-    shutil.rmtree(partial)
     duration = (writer.last_ns - writer.first_ns) / 1e9
     return f"{path}: restored {writer.messages} messages, {duration:.1f} s"
 
 
-def _salvage(file: Path) -> tuple[dict[int, Topic], list[tuple[int, int, memoryview]]]:
-    """Read all whole chunks of an unfinished MCAP file.
+def _salvage(file: Path) -> Messages:
+    """Return the messages of all whole chunks of an unfinished MCAP file.
 
     Args:
         file: The MCAP file; it may be missing or empty.
-
-    Returns:
-        The topics by channel, and channel, log time [ns] and data of each message.
     """
     from ptr_training.bags.mcap_reader import (
         McapFile,  # deferred: recording needs no reader
     )
 
     if not file.is_file() or not file.stat().st_size:
-        return {}, []
+        return []
 
     bag = McapFile(file, salvage=True)
     topics = {}
@@ -141,9 +214,8 @@ def _salvage(file: Path) -> tuple[dict[int, Topic], list[tuple[int, int, memoryv
             channel.metadata.get("topic_type_hash", ""),
             channel.metadata.get("offered_qos_profiles", ""),
         )
-    return topics, list(
-        bag.messages()
-    )  # the data are views of the file, so the list is small
+    # the data are views of the file, so the list is small
+    return [(topics[channel], stamp, data) for channel, stamp, data in bag.messages()]
 
 
 def _is_abandoned(file: Path) -> bool:
