@@ -193,14 +193,11 @@ def _read_all(format: Format, numbers: list[int], writer: int) -> NoReturn:
             genuine.mkdir()
             format.make(genuine)
             expected = format.read(genuine)
-            used = (
-                int(Path("/proc/self/statm").read_text().split()[0])
-                * resource.getpagesize()
-            )
-            resource.setrlimit(resource.RLIMIT_AS, (used + BYTES, used + BYTES))
-            os.dup2(
-                os.open(os.devnull, os.O_WRONLY), 2
-            )  # libraries tell of what they decode
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            limit = pages * resource.getpagesize() + BYTES
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+            # libraries tell of what they decode
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             for number in numbers:
                 reason = outcome_of(format, number, genuine, expected)
                 lines.write(f"{number} {reason}\n")

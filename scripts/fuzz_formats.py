@@ -205,12 +205,7 @@ FORMATS = (
         ),
         _importer("bridge-raw"),
     ),
-    Format(
-        "rlds",
-        _make_rlds,
-        (SHARD,),
-        _importer("rlds"),
-    ),
+    Format("rlds", _make_rlds, (SHARD,), _importer("rlds")),
     Format(
         "lerobot",
         _copied(LEROBOT),

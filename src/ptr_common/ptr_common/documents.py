@@ -21,6 +21,10 @@ MAX_DEPTH = 64
 MAX_NODES = 2_000_000
 """Most values of a YAML document, each alias counted as what it stands for."""
 
+# Both build plain values only and refuse tags that name Python objects, as yaml.safe_load does.
+# The one written in C, where PyYAML has it, is ten times as fast.
+_SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 MISSING: Any = object()
 """Default of a field that must be there."""
 
@@ -40,12 +44,9 @@ def parse_yaml(content: bytes | str) -> Any:
         yaml.YAMLError: If it is none, is nested deeper than `MAX_DEPTH`, or holds more than
             `MAX_NODES` values, its aliases written out.
     """
-    # Both loaders build plain values only and refuse tags that name Python objects, as
-    # yaml.safe_load does. The one written in C, where PyYAML has it, is ten times as fast.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        _check_size(yaml.parse(content, Loader=loader))
-        return yaml.load(content, Loader=loader)
+        _check_size(yaml.parse(content, Loader=_SAFE_LOADER))
+        return yaml.load(content, Loader=_SAFE_LOADER)  # runs no code: see _SAFE_LOADER
     except (ValueError, RecursionError, OverflowError, AttributeError, TypeError) as error:
         # dates that are none, numbers of too many digits, keys that are lists
         raise yaml.YAMLError(f"a value that cannot be built: {error}") from error

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ptr_common.action_space import age_problem, early_problem
 from ptr_common.errors import PtrError
+from ptr_common.stamps import age_problem, early_problem
 
 STATES_KEPT = 128
 """Arm states kept for pairing: at 100 Hz they span more than `MAX_CAMERA_LATENCY`."""

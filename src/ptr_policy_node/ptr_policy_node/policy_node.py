@@ -19,8 +19,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import Image
 
 from ptr_common import qos
-from ptr_common.action_space import BASE_FRAME, CONTROL_RATE, early_problem
-from ptr_common.camera_latency import MAX_CAMERA_LATENCY
+from ptr_common.action_space import BASE_FRAME, CONTROL_RATE
 from ptr_common.cdr import stamp_of
 from ptr_common.errors import PtrError
 from ptr_common.images import RawImage
@@ -35,6 +34,7 @@ from ptr_common.managed_node import (
     to_ns,
     to_stamp,
 )
+from ptr_common.stamps import MAX_CAMERA_LATENCY, early_problem
 from ptr_common.topics import (
     TOPIC_ARM_STATE,
     TOPIC_COMMAND,
@@ -143,8 +143,10 @@ class PolicyNode(ManagedNode):
             EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS
         )
         # Serialised, because an image is decoded only if a step falls on it.
-        topic = image_topic(self.value("camera"))
-        self.create_subscription(Image, topic, self._on_image, qos.NEWEST_IMAGE, raw=True)
+        self._image_topic = image_topic(self.value("camera"))
+        self.create_subscription(
+            Image, self._image_topic, self._on_image, qos.NEWEST_IMAGE, raw=True
+        )
         self.create_timer(1.0 / CONTROL_RATE, self._on_tick)
 
     def deactivate(self) -> None:
@@ -201,8 +203,7 @@ class PolicyNode(ManagedNode):
 
     def _on_image(self, buffer: bytes) -> None:
         """Take a step if one falls on this serialised image."""
-        topic = image_topic(self.value("camera"))
-        stamp_ns = self._reader.read(topic, lambda: stamp_of(buffer))
+        stamp_ns = self._reader.read(self._image_topic, lambda: stamp_of(buffer))
         if stamp_ns is None:
             return
         self._observations.image_ns = stamp_ns
@@ -215,7 +216,9 @@ class PolicyNode(ManagedNode):
         if problem := self._refusal or self._observations.problem(now_ns(self)):
             self._publish_waiting(problem)
             return
-        pixels = self._reader.read(topic, lambda: RawImage.from_cdr(buffer).rgb())
+        pixels = self._reader.read(
+            self._image_topic, lambda: RawImage.from_cdr(buffer).rgb()
+        )
         if pixels is None:
             self._publish_waiting("the image is malformed")
         else:

@@ -59,9 +59,8 @@ class ReadOptions:
     """How to read bags, and what they do not say themselves."""
 
     image_size: int = 64  # height and width of the stored images [pixels]
-    camera: str = (
-        ""  # name, topic or NAME=TOPIC; empty: the one the bag names, or its only one
-    )
+    # name, topic or NAME=TOPIC; empty: the one the bag names, or its only one
+    camera: str = ""
     camera_latency: float | None = None  # [s]; None: what the bag says, 0 without it
     command: str = "executed"  # which command will be learnt from
     task: str = ""  # of bags that do not name it

@@ -17,8 +17,8 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
-from ptr_common.camera_latency import camera_latency
 from ptr_common.errors import PtrError
+from ptr_common.stamps import camera_latency
 from ptr_training.data.episode import DatasetInfo, Episode, EpisodeWriter, StoreError
 from ptr_training.data.workers import WorkerPool, in_order
 

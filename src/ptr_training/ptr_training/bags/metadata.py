@@ -153,9 +153,8 @@ def _check_unnamed(path: Path, metadata: Metadata) -> None:
     """Raise BagError if a folder holds a file of messages that `metadata.yaml` does not name."""
     named = set(metadata.files)
     if metadata.compression == "file":
-        named |= {
-            file.with_suffix("") for file in metadata.files
-        }  # left unpacked beside it
+        # what an unpacking left beside it
+        named |= {file.with_suffix("") for file in metadata.files}
     for file in storage_files(path):
         if file not in named:
             raise BagError(

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ptr_common.camera_latency import CameraLatencyError, recorded_latency
 from ptr_common.cdr import CdrError, stamp_of
 from ptr_common.images import IMAGE_TYPES
+from ptr_common.stamps import CameraLatencyError, recorded_latency
 from ptr_common.topics import (
     TOPIC_ARM_STATE,
     TOPIC_COMMAND,

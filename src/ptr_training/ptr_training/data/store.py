@@ -28,17 +28,11 @@ from .episode import (
 )
 from .marks import apply_marks, current_marks, read_marks
 
-ENTRY_KINDS: dict[str, tuple[type, ...]] = {
-    "id": (str,),
-    "task": (str,),
-    "start": (int,),
-    "length": (int,),
-    "outcome": (str,),
-    "operator": (str,),
-    "source": (str,),
-    "seed": (int, type(None)),
-}
-"""Types of the fields of an episode in `episodes.json`."""
+REMEDY = "make the store again, or copy it again"
+"""What to do about a file of a store with wrong values."""
+
+MAX_ROWS = 1 << 40
+"""Most observations of a store."""
 
 MAX_PIXELS = 1_000_000
 """Largest height and width of an image [pixels]."""
@@ -191,21 +185,28 @@ def _read_entries(file: Path) -> tuple[EpisodeEntry, ...]:
         raise StoreError(
             f"{file} holds {type(lines).__name__}, expected a list of episodes"
         )
-    entries = []
-    for number, line in enumerate(lines):
-        unknown = set(line) - set(ENTRY_KINDS) if isinstance(line, dict) else {"no table"}
-        if unknown:
-            raise StoreError(f"{file}: episode {number} has {', '.join(sorted(unknown))}")
-        for name, kinds in ENTRY_KINDS.items():
-            default = EpisodeEntry.__dataclass_fields__[name].default
-            if type(value := line.get(name, default)) not in kinds:
-                expected = " or ".join(kind.__name__ for kind in kinds)
-                raise StoreError(
-                    f"{file}: {name} of episode {number} is {value!r:.60}; "
-                    f"expected {expected}: make the store again, or copy it again"
-                )
-        entries.append(EpisodeEntry(**line))
-    return tuple(entries)
+    return tuple(
+        _entry_of(Fields(line, f"{file}, episode {number}", StoreError, remedy=REMEDY))
+        for number, line in enumerate(lines)
+    )
+
+
+def _entry_of(fields: Fields) -> EpisodeEntry:
+    """Return an episode of `episodes.json`; raises StoreError naming a wrong value."""
+    for name in fields.values:
+        if name not in EpisodeEntry.__dataclass_fields__:
+            fields.refuse(name, "no such field")
+    has_seed = fields.values.get("seed") is not None
+    return EpisodeEntry(
+        id=fields.text("id"),
+        task=fields.text("task"),
+        start=fields.integer("start", 0, MAX_ROWS),
+        length=fields.integer("length", 0, MAX_ROWS),
+        outcome=fields.text("outcome"),
+        operator=fields.text("operator", ""),
+        source=fields.text("source", ""),
+        seed=fields.integer("seed", 0, 1 << 64) if has_seed else None,
+    )
 
 
 def _info_of(card: dict[str, Any], file: Path) -> DatasetInfo:
@@ -218,7 +219,7 @@ def _info_of(card: dict[str, Any], file: Path) -> DatasetInfo:
     Raises:
         StoreError: If a value is not of its kind.
     """
-    fields = Fields(card, file, StoreError, remedy="make the store again, or copy it again")
+    fields = Fields(card, file, StoreError, remedy=REMEDY)
     return DatasetInfo(
         name=fields.text("name"),
         camera=fields.text("camera"),

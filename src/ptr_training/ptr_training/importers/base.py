@@ -259,7 +259,7 @@ def natural_key(path: Path) -> list[str | int]:
 def normalise_name(name: str) -> str:
     """Return a task name in lower case, with single spaces for underscores and white space.
 
-    Letters are composed and invisible characters left out, see `task_names.clean_task`.
+    Letters are composed and invisible characters left out, see `names.clean_task`.
     """
     return clean_task(name.replace("_", " ").lower())
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from ptr_common.documents import parse_json
 from ptr_training.errors import TrainingError
 
 from . import restricted_pickle
@@ -210,7 +210,7 @@ def _topics(config: Path) -> list[str]:
     if not config.is_file():
         return []
     try:
-        topics = json.loads(config.read_bytes())["agent"]["env"][1]["camera_topics"]
+        topics = parse_json(config.read_bytes())["agent"]["env"][1]["camera_topics"]
         return [_topic_name(topic) for topic in topics]
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise RecordError(

@@ -7,12 +7,12 @@ one.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ptr_common.action_space import CONTROL_RATE
+from ptr_common.documents import parse_json
 from ptr_training.data.episode import DatasetInfo
 from ptr_training.data.store import read_info
 from ptr_training.errors import TrainingError
@@ -104,7 +104,7 @@ def _read_info(root: Path) -> dict[str, Any]:
         RecordError: If it is damaged, or of another version of the format or rate.
     """
     try:
-        info = json.loads((root / INFO).read_text())
+        info = parse_json((root / INFO).read_bytes())
         _check_version(root, str(info["codebase_version"]))
         _check_features(info["features"])
         paths = info["data_path"], info.get("video_path") or ""
@@ -114,7 +114,7 @@ def _read_info(root: Path) -> dict[str, Any]:
                 "total_episodes must be an integer, data_path and video_path text"
             )
         rate = info["fps"]
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise RecordError(f"{INFO} cannot be read: {error}") from error
     except KeyError as error:
         raise RecordError(f"{INFO} lacks {error}") from error

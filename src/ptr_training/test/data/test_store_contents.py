@@ -86,7 +86,7 @@ def test_wrong_value_of_an_episode_is_named(tmp_path: Path, name: str, value: An
     episodes[1][name] = value
     _change_episodes(tmp_path / "s", episodes)
     with pytest.raises(
-        StoreError, match=rf"episodes\.json: {name} of episode 1 is .*expected"
+        StoreError, match=rf"episodes\.json, episode 1: {name} is .*expected"
     ):
         EpisodeStore.open(tmp_path / "s")
 

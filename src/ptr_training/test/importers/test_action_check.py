@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import lerobot_reference as reference
 import numpy as np
 import pytest
+from altered_lerobot import DATA, FRONT, set_column
 
 from ptr_common.errors import PtrError
 from ptr_training.importers.action_check import check_steps, convert_units
@@ -16,6 +19,7 @@ from ptr_training.importers.base import (
     SourceEpisode,
 )
 from ptr_training.importers.import_store import _parser, _request
+from ptr_training.importers.lerobot import find, read
 
 T = 10
 
@@ -102,3 +106,18 @@ def test_command_line_takes_a_range_and_refuses_an_empty_one() -> None:
     assert (options.gripper_range, options.degrees) == ((-1.0, 1.0), True)
     with pytest.raises(PtrError, match="--gripper-range is 1 1; it must be two different"):
         _request(_parser().parse_args([*command, "1", "1"]))
+
+
+@pytest.mark.parametrize(
+    ("scale", "gripper", "message"),
+    [(10, 0.0, "are longer than"), (1, -1.0, r"the gripper's are -1 … 1")],
+)
+def test_a_data_set_of_lerobot_with_actions_that_are_no_steps_is_refused(
+    root: Path, scale: float, gripper: float, message: str
+) -> None:
+    values = np.concatenate([reference.actions(number) for number in range(3)])
+    values[:, :6] *= scale
+    values[values[:, 6] == 0, 6] = gripper
+    set_column(root / DATA, "action", values.tolist())
+    with pytest.raises(RecordError, match=message):
+        [check_steps(read(record, FRONT)) for record in find([root])]

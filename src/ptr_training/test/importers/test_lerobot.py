@@ -36,7 +36,6 @@ from altered_lerobot import (
 from ptr_common.images import resize_area
 from ptr_training.data.store import EpisodeStore
 from ptr_training.errors import TrainingError
-from ptr_training.importers.action_check import check_steps
 from ptr_training.importers.base import (
     ImportOptions,
     RecordError,
@@ -270,21 +269,6 @@ def test_the_last_action_is_not_read(root: Path) -> None:
     values[4] = [float("nan")] * 7
     set_column(root / DATA, "action", values)
     assert len(read_first(root).actions) == 4
-
-
-@pytest.mark.parametrize(
-    ("scale", "gripper", "message"),
-    [(10, 0.0, "are longer than"), (1, -1.0, r"the gripper's are -1 … 1")],
-)
-def test_actions_that_are_no_steps_are_refused(
-    root: Path, scale: float, gripper: float, message: str
-) -> None:
-    values = np.concatenate([reference.actions(number) for number in range(3)])
-    values[:, :6] *= scale
-    values[values[:, 6] == 0, 6] = gripper
-    set_column(root / DATA, "action", values.tolist())
-    with pytest.raises(TrainingError, match=message):
-        [check_steps(read(record, FRONT)) for record in find([root])]
 
 
 @pytest.mark.parametrize(

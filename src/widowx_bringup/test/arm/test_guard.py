@@ -10,7 +10,7 @@ from arm_strategies import allowed_steps
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptr_common.action_space import FUTURE_TOLERANCE
+from ptr_common.stamps import FUTURE_TOLERANCE
 from widowx_bringup.arm.guard import CLOCK_TOLERANCE, CommandGuard
 from widowx_bringup.arm.refusal import Kind, Refusal, StepResult
 

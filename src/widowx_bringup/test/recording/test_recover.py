@@ -153,6 +153,17 @@ def test_recording_that_a_process_has_open_is_left_alone(tmp_path: Path) -> None
     assert "restored" in restore_plain(folder)
 
 
+def test_whole_recordings_without_metadata_are_left_to_reindex(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = write_bag(tmp_path, ["a", "b"])
+    (whole / "e1_0.mcap").rename(tmp_path / "loose.mcap")
+    write_bag(tmp_path / "bags", ["a"])
+    (tmp_path / "loose.mcap").rename(tmp_path / "bags/loose.mcap")
+    assert main([str(tmp_path / "bags")]) == 0
+    assert "nothing to restore" in capsys.readouterr().out
+
+
 def test_killed_recording_of_which_nothing_is_whole_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

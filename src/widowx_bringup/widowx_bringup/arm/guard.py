@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ptr_common.action_space import ACTION_LOW, early_problem
+from ptr_common.action_space import ACTION_LOW
+from ptr_common.stamps import early_problem
 
 from .counts import CommandCounts
 from .refusal import Kind, Refusal, StepResult, check_vector
@@ -46,9 +47,7 @@ class CommandGuard:
     early_images: int = 0
     _hold: Refusal | None = None
     _accepted_ns: int | None = None  # when the last command was accepted
-    _image_ns: int | None = (
-        None  # stamp of the latest image; its arrival if that is earlier
-    )
+    _image_ns: int | None = None  # stamp of the latest image, or arrival if that is earlier
     _early: str = ""  # why the images since then do not count
     _clocks: tuple[int, int] | None = None  # the clock and a steady one, last time [ns]
 

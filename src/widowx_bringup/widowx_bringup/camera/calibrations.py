@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
-from ptr_common.camera_latency import camera_latency
+from ptr_common.documents import parse_yaml
 from ptr_common.errors import PtrError
 from ptr_common.files import atomic_file
+from ptr_common.stamps import camera_latency
 
 
 class CalibrationError(PtrError):
@@ -93,10 +94,10 @@ def write_calibration(camera: str, calibration: CameraCalibration, file: Path) -
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
+        entries = parse_yaml(file.read_bytes())
     except FileNotFoundError:
         return {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         raise CalibrationError(
             f"{file} cannot be read: {error}; correct or remove it"
         ) from error

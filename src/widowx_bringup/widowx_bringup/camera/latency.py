@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptr_common.camera_latency import MAX_CAMERA_LATENCY
 from ptr_common.errors import PtrError
+from ptr_common.stamps import MAX_CAMERA_LATENCY
 
 LAGS = np.linspace(-0.2, MAX_CAMERA_LATENCY + 0.2, 281)
 """Latencies tried [s], 5 ms apart; a parabola through the best one and its neighbours refines

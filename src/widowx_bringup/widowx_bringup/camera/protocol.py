@@ -10,8 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ptr_common.action_space import early_problem
 from ptr_common.errors import PtrError
+from ptr_common.stamps import early_problem
 
 TOPIC_WORLD = "sim/world"
 """Topic of the states of a simulated world, which its cameras render."""

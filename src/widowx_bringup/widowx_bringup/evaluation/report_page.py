@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ptr_common.documents import read_yaml
 from ptr_common.errors import PtrError
 from ptr_common.files import atomic_file
 from ptr_common.html_page import data_uri, render_page
@@ -234,8 +233,8 @@ def _read_run(method: str, run: Path) -> TrainedRun:
     """Return what the folder of a fine-tuning says of its training and of the choice."""
     from ptr_training.training.config import from_dict  # deferred: it imports PyTorch
 
-    config = (run / "config.yaml").read_text()
-    summary = from_dict(yaml.safe_load(config)).agent.summary
+    config = read_yaml(run / "config.yaml", PtrError)
+    summary = from_dict(config).agent.summary
     choice = json.loads((run / "select" / "choice.json").read_text())
     sentence = (
         f"Chosen: step {choice['step']}, the {choice['rule']}, "

@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ptr_common.documents import read_yaml
 from ptr_common.errors import PtrError
 from ptr_common.names import did_you_mean
 from widowx_bringup.graph.graphs import config_folder
@@ -79,7 +78,7 @@ def load_plan(name: str) -> StudyPlan:
         StudyError: If there is none, or it is not a plan.
     """
     path = _find(name)
-    values = yaml.safe_load(path.read_text())
+    values = read_yaml(path, StudyError)
     if not isinstance(values, dict) or not isinstance(values.get("rows"), dict):
         raise StudyError(f"{path} is no plan: it needs a section `rows`")
     parent = load_plan(values["like"]) if values.get("like") else StudyPlan({})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ptr_common.camera_latency import camera_latency
+from ptr_common.stamps import camera_latency
 
 from .cameras import CAMERA_DRIVERS, other_cameras
 from .spec import BOOLEAN, Argument

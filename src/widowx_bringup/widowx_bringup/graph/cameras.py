@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from ptr_common.camera_latency import CameraLatencyError, camera_latency, recorded_latency
+from ptr_common.documents import parse_yaml
+from ptr_common.stamps import CameraLatencyError, camera_latency, recorded_latency
 from widowx_bringup.camera.calibrations import read_calibration
 from widowx_bringup.camera.protocol import TOPIC_WORLD
 
@@ -163,7 +164,7 @@ def _latency_of_bag(bag: Path, camera: str) -> float:
     It is 0 for a folder that is no bag; the player refuses that folder.
     """
     try:
-        metadata = yaml.safe_load((bag / "metadata.yaml").read_text(encoding="utf-8"))
+        metadata = parse_yaml((bag / "metadata.yaml").read_bytes())
         custom = metadata["rosbag2_bagfile_information"].get("custom_data") or {}
         return recorded_latency(custom, camera)
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):

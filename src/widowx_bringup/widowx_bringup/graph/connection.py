@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import functools
 import threading
 import time
@@ -28,6 +29,9 @@ START_TIMEOUT = 60.0
 
 ANSWER_TIMEOUT = 15.0
 """Longest time for one answer of a running node [s]: a service, a command, the end of a bag."""
+
+CLOSE_LIMIT = 20.0
+"""Longest time in which the connection is closed [s]; usually it takes 0.1 s."""
 
 WAIT_PERIOD = 0.05
 """Longest time between two looks at the nodes' processes [s]."""
@@ -122,11 +126,21 @@ class GraphConnection:
         return self.values.get("record", "true") == "true"
 
     def close(self) -> None:
-        """Leave the graph."""
-        self._executor.shutdown(timeout_sec=1.0)
-        self._thread.join(timeout=2.0)
-        self._node.destroy_node()
-        self._context.try_shutdown()
+        """Leave the graph.
+
+        A middleware can wait for ever while it destroys a node, with Python's lock held: then
+        no thread of this process ever runs again, and no signal is handled. After
+        `CLOSE_LIMIT` the process shows where each thread stands, and ends with status 1; its
+        nodes end with it.
+        """
+        faulthandler.dump_traceback_later(CLOSE_LIMIT, exit=True, file=2)
+        try:
+            self._executor.shutdown(timeout_sec=1.0)
+            self._thread.join(timeout=2.0)
+            self._node.destroy_node()
+            self._context.try_shutdown()
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
     def _spin(self) -> None:
         from rclpy.executors import ExternalShutdownException, ShutdownException

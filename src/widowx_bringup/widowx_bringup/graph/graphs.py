@@ -7,12 +7,12 @@ values of one node are in `config/*.yaml`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ptr_common.documents import parse_json
 from ptr_common.names import did_you_mean, find_task
 from ptr_common.topics import TOPIC_COMMAND, TOPIC_EXECUTED
 from widowx_bringup.arm import urdf
@@ -157,7 +157,7 @@ def _check_task(bundle: Path, task: str) -> None:
         GraphError: If the task is unknown.
     """
     try:
-        info = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+        info = parse_json((bundle / "bundle.json").read_bytes())
         known = [*info["tasks"], *info.get("aliases", {})]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return

@@ -9,8 +9,8 @@ from pathlib import Path
 from rclpy.node import Node
 
 from ptr_common.action_space import CONTROL_RATE
-from ptr_common.camera_latency import camera_latency
 from ptr_common.managed_node import parameter
+from ptr_common.stamps import camera_latency
 from ptr_msgs.msg import EpisodeEvent
 
 from .bag_writer import CHUNK_BYTES

@@ -14,8 +14,10 @@ import shutil
 from pathlib import Path
 
 import yaml
+from mcap.writer import MCAP0_MAGIC
 
 from ptr_common.arguments import VerbParser
+from ptr_common.documents import parse_yaml
 from ptr_common.errors import PtrError
 from ptr_common.progress import progress
 
@@ -81,13 +83,24 @@ def _recover_folder(directory: Path) -> int:
 
 
 def _killed_in(directory: Path) -> list[Path]:
-    """Return the folders, or the folder itself, that hold MCAP files and no metadata."""
-    folders = [directory, *sorted(directory.glob("[!.]*/"))]
+    """Return the folders, or the folder itself, that hold an MCAP file without end, and no bag.
+
+    Where every file has its end, `ros2 bag reindex` makes the missing metadata.
+    """
     killed = []
-    for folder in folders:
-        if not (folder / "metadata.yaml").exists() and any(folder.glob("[!.]*.mcap")):
+    for folder in [directory, *sorted(directory.glob("[!.]*/"))]:
+        is_bag = (folder / "metadata.yaml").exists() or any(folder.glob("*/metadata.yaml"))
+        if not is_bag and not all(map(_has_end, folder.glob("[!.]*.mcap"))):
             killed.append(folder)
     return killed
+
+
+def _has_end(file: Path) -> bool:
+    """Return whether an MCAP file ends as one that was finished."""
+    with file.open("rb") as content:
+        # it begins with the same bytes
+        content.seek(max(len(MCAP0_MAGIC), file.stat().st_size - len(MCAP0_MAGIC)))
+        return content.read() == MCAP0_MAGIC
 
 
 def restore(partial: Path) -> str:
@@ -233,7 +246,7 @@ def _is_abandoned(file: Path) -> bool:
 def _custom_data(bag: Path) -> dict[str, str]:
     """Return the custom data of a bag or recording; empty if it has no readable metadata."""
     try:
-        document = yaml.safe_load((bag / "metadata.yaml").read_text())
+        document = parse_yaml((bag / "metadata.yaml").read_bytes())
         return dict(document["rosbag2_bagfile_information"]["custom_data"])
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         return {}
