@@ -119,7 +119,7 @@ def test_on_the_hosts_network_the_container_shares_the_hosts_memory() -> None:
 
 def test_the_memory_of_the_simulation_holds_every_nodes_segment() -> None:
     (segment,) = re.findall(
-        r"<segment_size>(\d+)<", (ROOT / "config/fastdds_humble.xml").read_text()
+        r"<segment_size>(\d+)<", (ROOT / "config/fastdds.xml").read_text()
     )
     graph = find_graph("record")
     nodes = graph.nodes(graph.resolve({"urdf": "false"}))

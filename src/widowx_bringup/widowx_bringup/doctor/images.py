@@ -11,7 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from widowx_bringup.graph.environment import PROFILE, profile_file
+from widowx_bringup.graph.environment import (
+    PROFILE,
+    is_humble,
+    profile_file,
+    stays_here,
+)
 
 from .image_transport import ImageStream, TransportError, TransportResult, measure
 from .results import CheckResult
@@ -138,7 +143,7 @@ def check_images(environment: Mapping[str, str], stream: ImageStream) -> CheckRe
     memory = os.statvfs("/dev/shm")
     circumstances = Circumstances(
         profile=environment.get(PROFILE, ""),
-        default_profile=profile_file(),
+        default_profile=profile_file(stays_here(environment, is_humble())),
         memory=memory.f_bavail * memory.f_frsize,
         socket_buffer=int(Path("/proc/sys/net/core/rmem_max").read_text()),
         busy=os.getloadavg()[0] / (os.cpu_count() or 1),
