@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from widowx_bringup.doctor import images
+from widowx_bringup.doctor import images, network
 from widowx_bringup.doctor.image_transport import ImageStream, TransportResult
 from widowx_bringup.doctor.images import Circumstances
 from widowx_bringup.doctor.results import CheckResult
@@ -47,7 +47,7 @@ def test_little_shared_memory_is_reported_with_the_command_that_grows_it(
 
 OURS = Path("/config/fastdds.xml")
 WELL = Circumstances(
-    str(OURS), OURS, memory=1e9, socket_buffer=images.SOCKET_BUFFER, busy=0.5
+    str(OURS), OURS, memory=1e9, socket_buffer=network.SOCKET_BUFFER, busy=0.5
 )
 
 

@@ -19,6 +19,7 @@ from widowx_bringup.graph.environment import (
 )
 
 from .image_transport import ImageStream, TransportError, TransportResult, measure
+from .network import SOCKET_BUFFER
 from .results import CheckResult
 
 SEGMENT = 34e6
@@ -29,9 +30,6 @@ GRAPH_MEMORY = 9 * SEGMENT
 
 Where some processes get a segment and others do not, most images are lost.
 """
-
-SOCKET_BUFFER = 16_777_216
-"""Socket buffer that config/fastdds.xml asks for [bytes]."""
 
 LATE = 0.05
 """Largest latency of the 99th percentile [s]; a policy rejects images older than 0.2 s."""

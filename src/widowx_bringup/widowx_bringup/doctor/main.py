@@ -18,7 +18,7 @@ from ptr_common.versions import versions
 from widowx_bringup.camera.protocol import CameraFeatures
 from widowx_bringup.graph.environment import environment, profile_file
 
-from . import cameras, computer, images, installation, network, serial_port
+from . import cameras, computer, images, installation, network, ros_variables, serial_port
 from .image_transport import ImageStream
 from .installation import Installation, ros_prefixes
 from .results import Check, CheckResult, count, print_results, run_checks, save
@@ -75,10 +75,24 @@ def _graph(ros: Installation, robot: bool) -> Iterator[Check]:
         "discovery",
         lambda: network.check_discovery(os.environ, ros.distribution, robot),
     )
+    shell = ros_variables.Shell(os.environ, ros, Path.cwd())
+    yield Check(group, "variables", lambda: ros_variables.check_variables(shell))
+    for name, result in ros_variables.contradictions(shell):
+        yield Check(group, name, partial(_found_already, result))
+    if robot:
+        yield Check(
+            group,
+            "second computer",
+            lambda: network.check_second_computer(os.environ, ros.distribution),
+        )
     yield Check(group, "shared memory", images.check_shared_memory)
     if not ros.error:
         variables = {**os.environ, **environment({"use_sim": str(not robot).lower()})}
         yield Check(group, "images", lambda: images.check_images(variables, STREAM))
+
+
+def _found_already(result: CheckResult) -> CheckResult:
+    return result
 
 
 def _cameras(snapshots: Path, robot: bool) -> Iterator[Check]:

@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from widowx_bringup.graph.environment import PROFILE
+from widowx_bringup.graph.environment import (
+    DISCOVERY_RANGE,
+    PROFILE,
+    discovery_range,
+    is_own_profile,
+    stays_here,
+)
 
 from .installation import FAST_DDS_REMEDY, Installation
 from .results import CheckResult
 
+FIRST_PORT, PORTS_OF_DOMAIN = 7400, 250
+"""First UDP port of domain 0, and ports of each domain."""
+
+SOCKET_BUFFER = 16_777_216
+"""Socket buffer that config/fastdds.xml asks for [bytes]."""
+
 RANGES = ("SUBNET", "LOCALHOST", "OFF", "SYSTEM_DEFAULT")
-"""Values of ROS_AUTOMATIC_DISCOVERY_RANGE."""
+"""Values of `DISCOVERY_RANGE`."""
 
 LAST_DOMAIN = 232
 """Largest number of a domain."""
@@ -48,7 +60,7 @@ def check_profile(environment: Mapping[str, str], default: Path) -> CheckResult:
     remedy = f"unset {PROFILE}: our nodes then get theirs"
     if not Path(named).is_file():
         return CheckResult("fail", f"{PROFILE}={named} is no file", remedy)
-    if Path(named).read_bytes() != default.read_bytes():
+    if not is_own_profile(Path(named)):
         return CheckResult(
             "warn",
             f"{named} differs from {default.name}; "
@@ -78,11 +90,11 @@ def check_discovery(
         )
 
     domain = int(text)
-    reach = _discovery_range(environment, distribution)
+    reach = discovery_range(environment, distribution == "humble")
     if reach not in RANGES:
         return CheckResult(
             "fail",
-            f"ROS_AUTOMATIC_DISCOVERY_RANGE={reach}",
+            f"{DISCOVERY_RANGE}={reach}, which nodes take for LOCALHOST",
             "choose SUBNET, LOCALHOST or OFF",
         )
 
@@ -103,7 +115,7 @@ def _judge_discovery(
         return CheckResult(
             "fail" if robot else "warn",
             found,
-            "unset ROS_AUTOMATIC_DISCOVERY_RANGE",
+            f"unset {DISCOVERY_RANGE}",
         )
 
     if SAFE_DOMAIN < domain < HIGH_DOMAIN:
@@ -122,7 +134,7 @@ def _judge_discovery(
 
 
 def _separation_remedy(distribution: str) -> str:
-    variable = "ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST"
+    variable = f"{DISCOVERY_RANGE}=LOCALHOST"
     if distribution == "humble":
         variable = "ROS_LOCALHOST_ONLY=1"
     return (
@@ -131,9 +143,47 @@ def _separation_remedy(distribution: str) -> str:
     )
 
 
-def _discovery_range(environment: Mapping[str, str], distribution: str) -> str:
-    if environment.get("ROS_LOCALHOST_ONLY") == "1":  # newer distributions still honour it
-        return "LOCALHOST"
-    if distribution == "humble":
-        return "SUBNET"
-    return environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE") or "SUBNET"
+def ports(domain: int) -> tuple[int, int]:
+    """Return the first and the last UDP port of a domain, for 120 processes on a computer.
+
+    Args:
+        domain: ROS_DOMAIN_ID.
+    """
+    first = FIRST_PORT + PORTS_OF_DOMAIN * domain
+    return first, first + PORTS_OF_DOMAIN - 1
+
+
+def check_second_computer(
+    environment: Mapping[str, str],
+    distribution: str,
+    buffers: Path = Path("/proc/sys/net/core"),
+) -> CheckResult:
+    """Check what another computer needs to reach the robot: discovery, ports, buffers.
+
+    Args:
+        environment: Variables of this shell.
+        distribution: Distribution of ROS.
+        buffers: Folder with the kernel's limits of socket buffers.
+    """
+    humble = distribution == "humble"
+    if stays_here(environment, humble) or discovery_range(environment, humble) == "OFF":
+        return CheckResult("none", "no other computer reaches the robot")
+
+    domain = environment.get("ROS_DOMAIN_ID", "") or "0"
+    if not domain.isdigit() or int(domain) > LAST_DOMAIN:
+        return CheckResult("none", "correct the line `discovery` first")
+
+    first, last = ports(int(domain))
+    granted = min(int((buffers / name).read_text()) for name in ("rmem_max", "wmem_max"))
+    found = (
+        f"ROS_DOMAIN_ID={domain} there too; its firewall and ours let UDP ports {first} to "
+        f"{last} through; socket buffers of {granted:,} bytes"
+    )
+    values = {"first_port": first, "last_port": last, "socket_buffer": granted}
+    if granted < SOCKET_BUFFER:
+        remedy = (
+            f"images to it want {SOCKET_BUFFER:,} bytes: sudo docker/host/setup --network "
+            "on both computers"
+        )
+        return CheckResult("warn", found, remedy, values)
+    return CheckResult("ok", found, values=values)

@@ -73,7 +73,8 @@ def stays_here(variables: Mapping[str, str], humble: bool) -> bool:
     if variables.get(LOCALHOST_ONLY) == "1":  # static peers count no longer
         return True
     reach = discovery_range(variables, humble)
-    return reach == "LOCALHOST" and not variables.get(STATIC_PEERS)
+    wide = reach in ("SUBNET", "OFF", "SYSTEM_DEFAULT")  # ROS takes others for LOCALHOST
+    return not wide and not variables.get(STATIC_PEERS)
 
 
 def environment(values: Mapping[str, str]) -> dict[str, str]:
