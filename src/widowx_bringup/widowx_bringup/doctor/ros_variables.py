@@ -94,18 +94,28 @@ def contradictions(shell: Shell) -> Iterator[tuple[str, CheckResult]]:
     """
     yield from _of_discovery(shell)
     yield from _of_peers(shell)
-    yield from _of_middleware(shell)
     if shell.fast_dds:
+        yield from _of_fast_dds(shell)
         yield from _of_profiles(shell)
+    else:
+        yield from _of_another_middleware(shell)
     yield from _of_security(shell)
+
+
+def _line(
+    name: str, found: str, remedy: str, level: str = "warn"
+) -> tuple[str, CheckResult]:
+    return name, CheckResult(level, found, remedy)
 
 
 def _of_discovery(shell: Shell) -> Iterator[tuple[str, CheckResult]]:
     only, reach = shell.text(LOCALHOST_ONLY), shell.text(DISCOVERY_RANGE)
     if shell.humble and reach:
-        remedy = f"unset {DISCOVERY_RANGE}; export {LOCALHOST_ONLY}=1 keeps nodes here"
-        found = f"{shell.pair(DISCOVERY_RANGE)} has no effect on Humble"
-        yield DISCOVERY_RANGE, CheckResult("warn", found, remedy)
+        yield _line(
+            DISCOVERY_RANGE,
+            f"{shell.pair(DISCOVERY_RANGE)} has no effect on Humble",
+            f"unset {DISCOVERY_RANGE}; export {LOCALHOST_ONLY}=1 keeps nodes here",
+        )
     if not shell.humble and only:
         remedy = f"unset {LOCALHOST_ONLY}"
         found = f"{shell.pair(LOCALHOST_ONLY)} is deprecated"
@@ -116,104 +126,95 @@ def _of_discovery(shell: Shell) -> Iterator[tuple[str, CheckResult]]:
             found += f", and overrides {' and '.join(overridden)}"
         elif only == "1":
             remedy += f"; export {DISCOVERY_RANGE}=LOCALHOST"
-        yield LOCALHOST_ONLY, CheckResult("warn", found, remedy)
+        yield _line(LOCALHOST_ONLY, found, remedy)
     if server := shell.text(DISCOVERY_SERVER):
-        yield (
+        yield _line(
             DISCOVERY_SERVER,
-            CheckResult(
-                "warn",
-                f"nodes find each other through the server {server} only",
-                f"unset {DISCOVERY_SERVER}, or export it in every shell of every computer",
-            ),
+            f"nodes find each other through the server {server} only",
+            f"unset {DISCOVERY_SERVER}, or export it in every shell of every computer",
         )
 
 
 def _of_peers(shell: Shell) -> Iterator[tuple[str, CheckResult]]:
     peers = shell.text(STATIC_PEERS)
-    if not peers:
-        return
     reach = discovery_range(shell.variables, shell.humble)
-    found = remedy = ""
-    level = "warn"
-    if shell.humble:
-        found = f"{shell.pair(STATIC_PEERS)} has no effect on Humble"
-        remedy = f"unset {STATIC_PEERS}; name peers as initialPeersList in a profile"
+    if peers and shell.humble:
+        yield _line(
+            STATIC_PEERS,
+            f"{shell.pair(STATIC_PEERS)} has no effect on Humble",
+            f"unset {STATIC_PEERS}; name peers as initialPeersList in a profile",
+        )
     elif "," in peers or " " in peers.strip():
-        level = "fail"
-        found = f"{shell.pair(STATIC_PEERS)}: no node starts with this"
-        remedy = f"separate them by semicolons: export {STATIC_PEERS}='a;b'"
-    elif reach in ("OFF", "SYSTEM_DEFAULT"):
-        found = f"{DISCOVERY_RANGE}={reach} ignores {shell.pair(STATIC_PEERS)}"
-        remedy = f"export {DISCOVERY_RANGE}=LOCALHOST (those peers only) or SUBNET"
-    if found:
-        yield STATIC_PEERS, CheckResult(level, found, remedy)
+        yield _line(
+            STATIC_PEERS,
+            f"{shell.pair(STATIC_PEERS)}: no node starts with this",
+            f"separate them by semicolons: export {STATIC_PEERS}='a;b'",
+            "fail",
+        )
+    elif peers and reach in ("OFF", "SYSTEM_DEFAULT"):
+        yield _line(
+            STATIC_PEERS,
+            f"{DISCOVERY_RANGE}={reach} ignores {shell.pair(STATIC_PEERS)}",
+            f"export {DISCOVERY_RANGE}=LOCALHOST (those peers only) or SUBNET",
+        )
 
 
-def _of_middleware(shell: Shell) -> Iterator[tuple[str, CheckResult]]:
+def _of_another_middleware(shell: Shell) -> Iterator[tuple[str, CheckResult]]:
+    for name in (PROFILE, NEWER_PROFILE, BUILTIN_TRANSPORTS, QOS_FROM_XML):
+        if shell.text(name):
+            found = f"{shell.pair(name)} has no effect on {shell.ros.middleware}"
+            yield _line(name, found, f"unset {name} or {MIDDLEWARE}")
+
+
+def _of_fast_dds(shell: Shell) -> Iterator[tuple[str, CheckResult]]:
     asked = shell.text(MIDDLEWARE)
     if asked and shell.ros.middleware and asked != shell.ros.middleware:
-        found = f"{shell.pair(MIDDLEWARE)}, but {shell.ros.middleware} is in use"
-        yield MIDDLEWARE, CheckResult("fail", found, f"unset {MIDDLEWARE}")
-    if shell.fast_dds and shell.text(CYCLONE):
+        yield _line(
+            MIDDLEWARE,
+            f"{shell.pair(MIDDLEWARE)}, but {shell.ros.middleware} is in use",
+            f"unset {MIDDLEWARE}",
+            "fail",
+        )
+    if shell.text(CYCLONE):
         found = f"{shell.pair(CYCLONE)} has no effect on Fast DDS"
-        yield CYCLONE, CheckResult("warn", found, f"unset {CYCLONE}")
-    if not shell.fast_dds:
-        for name in (PROFILE, NEWER_PROFILE, BUILTIN_TRANSPORTS, QOS_FROM_XML):
-            if shell.text(name):
-                found = f"{shell.pair(name)} has no effect on {shell.ros.middleware}"
-                yield name, CheckResult("warn", found, f"unset {name} or {MIDDLEWARE}")
+        yield _line(CYCLONE, found, f"unset {CYCLONE}")
+    if shell.text(BUILTIN_TRANSPORTS):
+        yield _line(
+            BUILTIN_TRANSPORTS,
+            f"{shell.pair(BUILTIN_TRANSPORTS)} has no effect on our nodes, and keeps other "
+            "programs of this shell from them where it leaves out UDP, as LARGE_DATA does",
+            f"unset {BUILTIN_TRANSPORTS}",
+        )
+    if shell.text(QOS_FROM_XML) == "1":
+        yield _line(
+            QOS_FROM_XML,
+            f"{shell.pair(QOS_FROM_XML)}: memory and publication of messages come from the "
+            "profile, and ours sets neither",
+            f"unset {QOS_FROM_XML}",
+        )
 
 
 def _of_profiles(shell: Shell) -> Iterator[tuple[str, CheckResult]]:
     if shell.text(NEWER_PROFILE):
-        yield (
+        yield _line(
             NEWER_PROFILE,
-            CheckResult(
-                "warn",
-                f"{shell.pair(NEWER_PROFILE)} is not read by the Fast DDS of Humble and Jazzy",
-                f"unset {NEWER_PROFILE}; the variable of theirs is {PROFILE}",
-            ),
+            f"{shell.pair(NEWER_PROFILE)} is not read by the Fast DDS of Humble and Jazzy",
+            f"unset {NEWER_PROFILE}; the variable of theirs is {PROFILE}",
         )
-    if shell.text(BUILTIN_TRANSPORTS):
-        yield (
-            BUILTIN_TRANSPORTS,
-            CheckResult(
-                "warn",
-                f"{shell.pair(BUILTIN_TRANSPORTS)} has no effect on our nodes, and keeps other "
-                "programs of this shell from them where it leaves out UDP, as LARGE_DATA does",
-                f"unset {BUILTIN_TRANSPORTS}",
-            ),
-        )
-    if shell.text(QOS_FROM_XML) == "1":
-        yield (
-            QOS_FROM_XML,
-            CheckResult(
-                "warn",
-                f"{shell.pair(QOS_FROM_XML)}: memory and publication of messages come from "
-                "the profile, and ours sets neither",
-                f"unset {QOS_FROM_XML}",
-            ),
-        )
-    named = shell.text(PROFILE)
     alone = profile_file(localhost=True)
-    if Path(named).name == alone.name and not stays_here(shell.variables, shell.humble):
-        yield (
+    named = Path(shell.text(PROFILE))
+    if named.name == alone.name and not stays_here(shell.variables, shell.humble):
+        yield _line(
             PROFILE,
-            CheckResult(
-                "warn",
-                f"{alone.name} keeps other programs of this shell on this computer, but "
-                f"{DISCOVERY_RANGE} lets them out",
-                f"unset {PROFILE}, or export {PROFILE}={profile_file()}",
-            ),
+            f"{alone.name} keeps other programs of this shell on this computer, but "
+            f"{DISCOVERY_RANGE} or {STATIC_PEERS} lets them out",
+            f"unset {PROFILE}, or export {PROFILE}={profile_file()}",
         )
     if (shell.folder / FOLDER_PROFILE).exists():
-        yield (
+        yield _line(
             FOLDER_PROFILE,
-            CheckResult(
-                "warn",
-                f"every node that is started in {shell.folder} reads {FOLDER_PROFILE} as well",
-                "move it away, or start the nodes in another folder",
-            ),
+            f"every node that is started in {shell.folder} reads {FOLDER_PROFILE} as well",
+            "move it away, or start the nodes in another folder",
         )
 
 
@@ -222,21 +223,16 @@ def _of_security(shell: Shell) -> Iterator[tuple[str, CheckResult]]:
         return
     store = shell.text(KEYSTORE)
     if not store or not Path(store).is_dir():
-        yield (
+        yield _line(
             SECURITY,
-            CheckResult(
-                "fail",
-                f"{shell.pair(SECURITY)}, but {KEYSTORE}={store} is no folder",
-                f"ros2 security create_keystore FOLDER; export {KEYSTORE}=FOLDER",
-            ),
+            f"{shell.pair(SECURITY)}, but {KEYSTORE}={store} is no folder",
+            f"ros2 security create_keystore FOLDER; export {KEYSTORE}=FOLDER",
+            "fail",
         )
     if shell.text(STRATEGY) != "Enforce":
-        yield (
+        yield _line(
             STRATEGY,
-            CheckResult(
-                "warn",
-                f"{shell.pair(SECURITY)} without {STRATEGY}=Enforce: a node without keys runs "
-                "unprotected and says nothing",
-                f"export {STRATEGY}=Enforce",
-            ),
+            f"{shell.pair(SECURITY)} without {STRATEGY}=Enforce: a node without keys runs "
+            "unprotected and says nothing",
+            f"export {STRATEGY}=Enforce",
         )
