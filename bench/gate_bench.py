@@ -30,9 +30,9 @@ import mujoco
 import numpy as np
 from tqdm import tqdm
 
-from ptr_common.action_space import ACTION_HIGH, ACTION_LOW
+from ptr_common.action_space import ACTION_HIGH, ACTION_LOW, pose_from_proprio
 from widowx_bringup.arm.controller import EefController
-from widowx_bringup.arm.kinematics import EEF_SITE, Kinematics, pose_from_proprio
+from widowx_bringup.arm.kinematics import EEF_SITE, Kinematics
 from widowx_bringup.arm.limits import JOINT_HIGH, JOINT_LOW, Limits, distance_outside
 from widowx_bringup.arm.protocol import JointTarget
 from widowx_bringup.arm.refusal import Refusal

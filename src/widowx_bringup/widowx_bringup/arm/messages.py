@@ -7,11 +7,11 @@ import numpy as np
 from geometry_msgs.msg import Point, Pose, Quaternion
 from sensor_msgs.msg import JointState
 
-from ptr_common.action_space import JOINT_NAMES
+from ptr_common.action_space import JOINT_NAMES, finger_of
 from ptr_msgs.msg import ArmState, EefCommand
 
 from .controller import ArmSnapshot
-from .gripper import finger_of, motor_angle
+from .gripper import motor_angle
 from .guard import CommandGuard
 
 
