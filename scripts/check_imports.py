@@ -86,7 +86,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "mujoco",
         "qpsolvers",
     ),
-    "widowx_bringup.camera": ROS,
+    "widowx_bringup.camera": (*ROS, "tf2_msgs"),
     "widowx_bringup.sim": (
         *(
             *ROS,

@@ -63,6 +63,7 @@ KNOWN_KEYS |= {
     "sensor_msgs",
     "std_msgs",
     "std_srvs",
+    "tf2_msgs",
     *ROSDEP.values(),
 }
 OPTIONAL = {

@@ -22,6 +22,13 @@ NEWEST_IMAGE = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 NEWEST_STATE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 """For a subscriber of the latest state only; compatible with `STATE`."""
 
+STATIC = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""Transforms that never change. Who subscribes later gets them too."""
+
 CLOCK = QoSProfile(
     depth=1, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE
 )

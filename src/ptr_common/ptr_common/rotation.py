@@ -1,4 +1,7 @@
-"""Rotation matrices and the angles that describe them: R = Rz(yaw) Ry(pitch) Rx(roll) [rad]."""
+"""Rotation matrices and what describes them.
+
+Angles are roll, pitch and yaw with R = Rz(yaw) Ry(pitch) Rx(roll) [rad]; quaternions x, y, z, w.
+"""
 
 from __future__ import annotations
 
@@ -37,3 +40,24 @@ def rpy_from_rotation(R: np.ndarray) -> np.ndarray:
     roll = np.arctan2(R[2, 1], R[2, 2])
     yaw = np.arctan2(R[1, 0], R[0, 0])
     return np.array([roll, pitch, yaw])
+
+
+def quaternion_from_rotation(R: np.ndarray) -> np.ndarray:
+    """Return the unit quaternion x, y, z, w, shape (4,), of a rotation matrix; w is not negative.
+
+    Args:
+        R: Rotation matrix, shape (3, 3).
+    """
+    # The outer product of the quaternion (x, y, z, w) with itself, times 4: its longest row is
+    # the quaternion but for its length.
+    (a, b, c), (d, e, f), (g, h, i) = R
+    product = np.array(
+        [
+            [1 + a - e - i, b + d, c + g, h - f],
+            [b + d, 1 - a + e - i, f + h, c - g],
+            [c + g, f + h, 1 - a - e + i, d - b],
+            [h - f, c - g, d - b, 1 + a + e + i],
+        ]
+    )
+    row = product[np.argmax(np.diag(product))]
+    return row / np.linalg.norm(row) * (1.0 if row[3] >= 0 else -1.0)

@@ -12,6 +12,9 @@ from ptr_common.action_space import (
     CONTROL_RATE,
     JOINT_NAMES,
     PROPRIO_NAMES,
+    pose_from_proprio,
+    pose_of_joints,
+    proprio_from_pose,
 )
 
 
@@ -28,3 +31,20 @@ def test_names_and_bounds_are_those_of_the_stores_and_bundles_written_so_far() -
 def test_bounds_cannot_be_changed_by_accident(bounds: np.ndarray) -> None:
     with pytest.raises(ValueError, match="read-only"):
         bounds[0] = 1.0
+
+
+@pytest.mark.parametrize(
+    ("joints", "position"),
+    [
+        ([0, 0, 0, 0, 0, 0], [0.4583, 0, 0.3607]),
+        ([0, -1.80, 1.55, 0, 0.8, 0], [0.123, 0, 0.081]),
+        ([0.002, 0.021, 0.186, 0, 1.364, 0.002], [0.30, 0, 0.15]),
+    ],
+    ids=["home", "sleep", "start"],
+)
+def test_joints_are_where_the_maker_says(
+    joints: list[float], position: list[float]
+) -> None:
+    T = pose_of_joints(np.array(joints))
+    np.testing.assert_allclose(T[:3, 3], position, atol=1e-3)
+    np.testing.assert_allclose(pose_from_proprio(proprio_from_pose(T, 0.5)), T, atol=1e-9)

@@ -41,6 +41,7 @@ from ptr_common.topics import (
     TOPIC_EPISODE_EVENT,
     TOPIC_POLICY_STATE,
     image_topic,
+    robot_frame,
 )
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState
 
@@ -276,7 +277,7 @@ class PolicyNode(ManagedNode):
             observation_stamp=to_stamp(image_ns),
         )
         command.header.stamp = to_stamp(sent_ns)
-        command.header.frame_id = BASE_FRAME
+        command.header.frame_id = robot_frame(self.get_namespace(), BASE_FRAME)
         self._commands.publish(command)
 
     def _publish_q_values(

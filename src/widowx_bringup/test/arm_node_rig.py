@@ -27,13 +27,16 @@ STEP = (0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 class Rig(ProbeRig):
     """The node under test, and a probe that plays everybody else."""
 
-    def __init__(self, *, start: bool = True, **overrides: Any) -> None:
+    def __init__(
+        self, *, start: bool = True, namespace: str = "", **overrides: Any
+    ) -> None:
         self.node = SimulationNode(
-            parameter_overrides=[Parameter(k, value=v) for k, v in overrides.items()]
+            parameter_overrides=[Parameter(k, value=v) for k, v in overrides.items()],
+            namespace=namespace,
         )
         if start:
             self.node.start()
-        self.probe = rclpy.create_node("probe")
+        self.probe = rclpy.create_node("probe", namespace=namespace)
         self.commands = self.probe.create_publisher(EefCommand, "arm/command", qos.COMMANDS)
         self.events = self.probe.create_publisher(EpisodeEvent, "episode/event", qos.EVENTS)
         self.heard: dict[str, list[Any]] = {

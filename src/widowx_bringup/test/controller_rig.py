@@ -10,8 +10,9 @@ from arm_strategies import LIMITS, LaggingArm
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from ptr_common.action_space import pose_from_proprio
 from widowx_bringup.arm.controller import EefController
-from widowx_bringup.arm.kinematics import Kinematics, pose_from_proprio
+from widowx_bringup.arm.kinematics import Kinematics
 from widowx_bringup.arm.protocol import Arm
 
 KINEMATICS = Kinematics()

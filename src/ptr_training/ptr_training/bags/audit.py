@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ptr_common.images import IMAGE_TYPES
-from ptr_common.topics import TOPIC_DIAGNOSTICS, TOPIC_JOINT_STATES, TOPIC_POLICY_STATE
+from ptr_common.topics import (
+    TOPIC_COMMAND,
+    TOPIC_DIAGNOSTICS,
+    TOPIC_EXECUTED,
+    TOPIC_JOINT_STATES,
+    TOPIC_POLICY_STATE,
+)
 
 from .errors import BagError
 from .reader import Bag
@@ -15,7 +21,8 @@ from .streams import MessageStatus, Stream
 from .topics import base_and_transport
 
 _NOT_NEEDED = re.compile(
-    rf"(^|/)({TOPIC_JOINT_STATES}|{TOPIC_POLICY_STATE}|{TOPIC_DIAGNOSTICS[1:]}"
+    rf"(^|/)({TOPIC_COMMAND}|{TOPIC_EXECUTED}|{TOPIC_JOINT_STATES}|{TOPIC_POLICY_STATE}"
+    rf"|{TOPIC_DIAGNOSTICS[1:]}"
     r"|camera_info|sim/world"
     r"|rosout|parameter_events|clock|tf|tf_static|events/write_split)$"
 )

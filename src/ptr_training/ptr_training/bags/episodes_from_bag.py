@@ -27,6 +27,10 @@ How messages become steps (arithmetic in `alignment.py`):
 - *Age.* An observation may be 0.4 s old. Commands from before the first one are dropped; an
   episode with a longer hole in its images or states is refused as a whole, because a
   transition across it never happened; so is one in which commands pause for an hour.
+- *States as actions* (`--command states`), for a recording without commands: a step begins each
+  period, and its action leads from the state it observes to the one that the next step observes
+  (`state_actions.py`). Beyond the bounds of actions the executed one is clipped; an episode
+  whose motions are usually longer than a step can be is refused.
 - *Executed* commands belong to the request that answers the same image, or without one to
   the request they follow within a period. Where the arm executed nothing it stayed.
 """
@@ -35,13 +39,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ptr_common.action_space import ACTION_HIGH, ACTION_LOW
 from ptr_training.data.episode import Episode
+from ptr_training.data.step_check import why_no_steps
 
 from .alignment import AlignmentError, Steps, align
 from .audit import audit_topics
@@ -50,6 +56,7 @@ from .errors import BagError
 from .observations import NO_OBSERVATIONS, Observations, decode_observations
 from .reader import Bag
 from .segments import Selection, select, split, why_no_episode
+from .state_actions import actions_between
 from .streams import MessageStatus
 from .topics import BagStreams, read_streams
 
@@ -62,7 +69,9 @@ class ReadOptions:
     # name, topic or NAME=TOPIC; empty: the one the bag names, or its only one
     camera: str = ""
     camera_latency: float | None = None  # [s]; None: what the bag says, 0 without it
-    command: str = "executed"  # which command will be learnt from
+    command: str = (
+        "executed"  # which command will be learnt from; states: those between states
+    )
     task: str = ""  # of bags that do not name it
     outcome: str = ""  # of bags without the START of an episode
     check_crc: bool = True  # compare all chunks with their checksums
@@ -114,6 +123,8 @@ def read_episodes(path: Path, options: ReadOptions) -> BagEpisodes:
             "topics": audit_topics(bag, streams.by_topic),
             "episodes": [_audit_entry(alignment) for alignment in alignments],
         }
+        if streams.from_states:
+            audit["actions"] = "from the next states"
         if not spans:
             audit["refused"] = why_no_episode(streams)
         episodes = []
@@ -141,8 +152,23 @@ def _align_readable(
             image_size=options.image_size,
             threads=options.threads,
         )
+        if observations.complete and streams.from_states:
+            alignments = [_with_actions(each, observations) for each in alignments]
         if observations.complete:
             return alignments, observations
+
+
+def _with_actions(alignment: Alignment, observations: Observations) -> Alignment:
+    """Return the steps of an episode without commands with actions between their states."""
+    steps = alignment.steps
+    if steps is None:
+        return alignment
+    proprio = np.stack([observations.proprio[index] for index in steps.states.tolist()])
+    actions = actions_between(proprio)
+    if reason := why_no_steps(actions, proprio):
+        return Alignment(alignment.selection, None, f"between its states, {reason}")
+    clipped = np.clip(actions, ACTION_LOW, ACTION_HIGH)
+    return replace(alignment, steps=replace(steps, requested=actions, executed=clipped))
 
 
 def align_span(streams: BagStreams, selection: Selection) -> Alignment:

@@ -96,9 +96,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--command",
-        choices=("executed", "requested"),
+        choices=("executed", "requested", "states"),
         default="executed",
-        help="command that is learnt from [%(default)s]",
+        help="command that is learnt from; states: none, actions are the steps from each "
+        "measured pose to the next, for bags without commands [%(default)s]",
     )
     _add_bag_options(parser)
     parser.add_argument(
@@ -255,7 +256,7 @@ def _info_of(first: BagEpisodes, name: str, options: ReadOptions) -> DatasetInfo
         camera_height=height,
         image_height=options.image_size,
         image_width=options.image_size,
-        command=options.command,
+        command="executed" if options.command == "states" else options.command,
     )
 
 
@@ -263,8 +264,8 @@ def _sources(audits: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
     """Return the lines of card.yaml about the bags."""
     sources = []
     for audit in audits:
-        names = ("name", "sha256", "camera_latency")
-        sources.append({name: audit[name] for name in names})
+        names = ("name", "sha256", "camera_latency", "actions")
+        sources.append({name: audit[name] for name in names if name in audit})
     return tuple(sources)
 
 

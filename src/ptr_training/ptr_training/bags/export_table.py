@@ -21,6 +21,8 @@ def table(audits: Sequence[dict[str, Any]]) -> str:
                 "taken off the image stamps"
             )
 
+    if number := sum("actions" in audit for audit in audits):
+        lines.append(f"{number} bags: actions are the steps from each state to the next")
     for audit in audits:
         if "refused" in audit:
             lines.append(f"no episode of {audit['name']}: {audit['refused']}")

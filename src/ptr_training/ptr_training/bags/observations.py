@@ -88,14 +88,11 @@ def _decode_states(
         needed.update(part.states.tolist())
     complete = True
     for index in needed - proprio.keys():
-        message = streams.decode(streams.states, index)
-        if message is None:
+        state = streams.proprio(index)
+        if state is None:
             complete = False
-        elif np.isfinite(message.proprio).all():
-            proprio[index] = np.asarray(message.proprio)
         else:
-            streams.states.status[index] = MessageStatus.NOT_FINITE
-            complete = False
+            proprio[index] = state
 
     return proprio, complete
 

@@ -209,6 +209,8 @@ def _command_values(streams: BagStreams, stream: Stream) -> _CommandValues:
     """
     actions = np.full((len(stream.stamps), 7), np.nan)
     observed = np.zeros(len(stream.stamps), np.int64)
+    if streams.from_states:  # actions are made of the states once these are decoded
+        return _CommandValues(np.zeros_like(actions), observed)
     for index in range(len(stream.stamps)):
         message = streams.decode(stream, index)
         if message is None:

@@ -17,10 +17,12 @@ from ptr_common.topics import (
     TOPIC_COMMAND,
     TOPIC_EPISODE_EVENT,
     TOPIC_EXECUTED,
+    TOPIC_JOINT_STATES,
 )
 
 from .errors import BagError
 from .reader import Bag, DecodeError
+from .state_actions import grid_of, proprio_of
 from .streams import MessageStatus, Stream
 
 TYPES = {
@@ -28,6 +30,7 @@ TYPES = {
     TOPIC_EXECUTED: "ptr_msgs/msg/EefCommand",
     TOPIC_ARM_STATE: "ptr_msgs/msg/ArmState",
     TOPIC_EPISODE_EVENT: "ptr_msgs/msg/EpisodeEvent",
+    TOPIC_JOINT_STATES: "sensor_msgs/msg/JointState",
 }
 
 _CAMERA_TOPIC = re.compile(r"(?:^|/)camera/([^/]+)/image_raw$")
@@ -50,10 +53,11 @@ class BagStreams:
     by_topic: dict[str, Stream]
     images: Stream
     states: Stream
-    commands: Stream
+    commands: Stream  # without payloads where actions are made of the states
     executed: Stream  # `commands` itself where the bag holds no executed commands
     events: Stream | None
     knows_events: bool  # the bag has a topic of events, maybe without messages
+    from_states: bool  # actions are the steps from each state to the next
 
     def decode(self, stream: Stream, index: int) -> Any | None:
         """Return a message of a stream; None if it is damaged, which its status then says.
@@ -73,6 +77,23 @@ class BagStreams:
             stream.status[index] = MessageStatus.UNDECODABLE
             return None
 
+    def proprio(self, index: int) -> np.ndarray | None:
+        """Return the proprioception of a state, (7,); None if it is damaged, as in `decode`.
+
+        Raises:
+            BagError: If it is a joint state that lacks joints of the arm.
+        """
+        message = self.decode(self.states, index)
+        if message is None:
+            return None
+        proprio = proprio_of(message, f"{self.bag.path}: {self.states.topic}")
+        if proprio is None:
+            self.states.status[index] = MessageStatus.UNDECODABLE
+        elif not np.isfinite(proprio).all():
+            self.states.status[index] = MessageStatus.NOT_FINITE
+            return None
+        return proprio
+
 
 def read_streams(
     bag: Bag, *, camera: str, camera_latency: float | None, command: str
@@ -85,12 +106,13 @@ def read_streams(
             only one.
         camera_latency: Camera latency [s]; None: what the bag says, 0 without it.
         command: The command learnt from; the bag must hold `arm/executed` for `executed`.
+            `states`: none is needed, actions are made of the states.
 
     Raises:
         BagError: If the bag is damaged, lacks a topic, holds several arms or cameras, or
             names an impossible camera latency.
     """
-    prefix = _namespace(bag)
+    prefix = _namespace(bag, command)
     name, image_topic = _choose_camera(bag, camera)
     if camera_latency is None:
         camera_latency = _recorded_latency(bag, name)
@@ -98,18 +120,21 @@ def read_streams(
     by_topic = _load(bag, _known_topics(bag, prefix, command), image_topic)
     images = by_topic[image_topic]
     images.stamps[:] -= latency_ns
-    commands = by_topic[prefix + TOPIC_COMMAND]
+    from_states = command == "states"
+    states = by_topic.get(prefix + TOPIC_ARM_STATE) or by_topic[prefix + TOPIC_JOINT_STATES]
+    commands = grid_of(states) if from_states else by_topic[prefix + TOPIC_COMMAND]
     return BagStreams(
         bag=bag,
         camera=name,
         latency_ns=latency_ns,
         by_topic=by_topic,
         images=images,
-        states=by_topic[prefix + TOPIC_ARM_STATE],
+        states=states,
         commands=commands,
         executed=by_topic.get(prefix + TOPIC_EXECUTED, commands),
         events=by_topic.get(prefix + TOPIC_EPISODE_EVENT),
         knows_events=prefix + TOPIC_EPISODE_EVENT in bag.types,
+        from_states=from_states,
     )
 
 
@@ -170,30 +195,46 @@ def _load(bag: Bag, topics: list[str], image_topic: str) -> dict[str, Stream]:
     return streams
 
 
-def _namespace(bag: Bag) -> str:
-    """Return the part of the bag's topic names before `arm/command`.
+def _namespace(bag: Bag, command: str) -> str:
+    """Return the part of the bag's topic names before `arm/command`, or before its states.
+
+    Args:
+        bag: The recording.
+        command: The command learnt from; for `states`, a bag without commands will do.
 
     Raises:
-        BagError: If the bag holds the commands of no arm or of several.
+        BagError: If the bag holds no arm or several.
     """
-    topics = []
-    for topic in bag.types:
-        if f"/{topic}".endswith(f"/{TOPIC_COMMAND}") and bag.counts[topic]:
-            topics.append(topic)
-
-    if not topics:
-        raise BagError(
-            f"{bag.path} holds no commands: no topic ends in {TOPIC_COMMAND}, "
-            f"there are {_listed(bag.types)}"
+    measured = (TOPIC_ARM_STATE, TOPIC_JOINT_STATES)
+    for name in (TOPIC_COMMAND, *measured) if command == "states" else (TOPIC_COMMAND,):
+        topics = _topics_ending_in(bag, name)
+        if len(topics) > 1:
+            raise BagError(
+                f"{bag.path} holds several arms, {_listed(topics)}; record one arm per bag"
+            )
+        if topics:
+            return topics[0][: -len(name)]
+    wanted, hint = f"commands: no topic ends in {TOPIC_COMMAND}", ""
+    if command == "states":
+        wanted = f"states of an arm: no topic ends in {' or '.join(measured)}"
+    elif states := [
+        *_topics_ending_in(bag, measured[0]),
+        *_topics_ending_in(bag, measured[1]),
+    ]:
+        hint = (
+            f". Actions can be made of {_listed(states)}: with --command states, they are the "
+            "steps from each measured pose to the next"
         )
+    raise BagError(f"{bag.path} holds no {wanted}, there are {_listed(bag.types)}{hint}")
 
-    if len(topics) > 1:
-        raise BagError(
-            f"{bag.path} holds the commands of several arms, {_listed(topics)}; "
-            "record one arm per bag"
-        )
 
-    return topics[0][: -len(TOPIC_COMMAND)]
+def _topics_ending_in(bag: Bag, name: str) -> list[str]:
+    """Return the topics with messages whose name, without a namespace, is `name`."""
+    return [
+        topic
+        for topic in bag.types
+        if f"/{topic}".endswith(f"/{name}") and bag.counts[topic]
+    ]
 
 
 def _known_topics(bag: Bag, prefix: str, command: str) -> list[str]:
@@ -207,18 +248,28 @@ def _known_topics(bag: Bag, prefix: str, command: str) -> list[str]:
     Raises:
         BagError: If one is missing or has another type.
     """
+    names = [TOPIC_COMMAND, TOPIC_EXECUTED, TOPIC_ARM_STATE, TOPIC_EPISODE_EVENT]
+    measured = [TOPIC_ARM_STATE, TOPIC_JOINT_STATES]
+    if command == "states":
+        names = [name for name in measured if bag.counts[prefix + name]][:1]
+        names.append(TOPIC_EPISODE_EVENT)
     known = []
-    for name, expected in TYPES.items():
+    for name in names:
         topic = prefix + name
         if not bag.counts[topic]:
             continue
         if topic in bag.unreadable:
             raise BagError(f"{bag.path}: {topic} cannot be read: {bag.unreadable[topic]}")
-        if bag.types[topic] != expected:
+        if bag.types[topic] != TYPES[name]:
             raise BagError(
-                f"{bag.path}: {topic} is a {bag.types[topic]}, expected {expected}"
+                f"{bag.path}: {topic} is a {bag.types[topic]}, expected {TYPES[name]}"
             )
         known.append(topic)
+
+    if command == "states":
+        if not any(prefix + name in known for name in measured):
+            raise BagError(f"{bag.path} holds neither {' nor '.join(measured)} of {prefix}")
+        return known
 
     if prefix + TOPIC_ARM_STATE not in known:
         raise BagError(

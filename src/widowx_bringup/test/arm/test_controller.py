@@ -17,11 +17,9 @@ from controller_rig import (
     make_arm,
 )
 
+from ptr_common.action_space import proprio_from_pose
 from widowx_bringup.arm.controller import STRAY_TOLERANCE, EefController
-from widowx_bringup.arm.kinematics import (
-    Kinematics,
-    proprio_from_pose,
-)
+from widowx_bringup.arm.kinematics import Kinematics
 from widowx_bringup.arm.limits import Limits, distance_outside
 from widowx_bringup.arm.protocol import JointTarget
 from widowx_bringup.arm.refusal import Kind, Refusal, StepResult

@@ -18,10 +18,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from ptr_common.action_space import step_target
 from widowx_bringup.arm.controller import EefController
-from widowx_bringup.arm.kinematics import (
-    step_target,
-)
 from widowx_bringup.arm.limits import distance_outside
 from widowx_bringup.arm.refusal import Kind, StepResult
 

@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ptr_common.action_space import finger_of, opening_of
 from widowx_bringup.arm.gripper import (
     ARM_LENGTH,
     FINGER_LIMITS,
     HORN_RADIUS,
     GripperRegulator,
-    finger_of,
     motor_angle,
-    opening_of,
 )
 
 CLOSED, OPEN = finger_of(0.0), finger_of(1.0)

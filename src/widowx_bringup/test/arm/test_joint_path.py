@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ptr_common.action_space import pose_from_proprio
 from widowx_bringup.arm.joint_path import (
     REACHED,
     SEND_PERIOD,
@@ -17,7 +18,7 @@ from widowx_bringup.arm.joint_path import (
     JointPath,
     waypoints,
 )
-from widowx_bringup.arm.kinematics import Kinematics, pose_from_proprio
+from widowx_bringup.arm.kinematics import Kinematics
 from widowx_bringup.arm.limits import Limits
 
 KINEMATICS = Kinematics()

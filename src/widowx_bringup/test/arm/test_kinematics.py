@@ -13,18 +13,20 @@ from hypothesis import strategies as st
 from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
 
-from ptr_common.action_space import ACTION_HIGH, ACTION_LOW, JOINT_NAMES
-from ptr_common.rotation import rotation_from_rpy
-from widowx_bringup.arm.kinematics import (
+from ptr_common.action_space import (
+    ACTION_HIGH,
+    ACTION_LOW,
     DEFAULT_ROTATION,
-    DESCRIPTION,
-    Kinematics,
+    JOINT_NAMES,
     pose,
     pose_from_proprio,
+    pose_of_joints,
     proprio_from_pose,
     step_between,
     step_target,
 )
+from ptr_common.rotation import rotation_from_rpy
+from widowx_bringup.arm.kinematics import DESCRIPTION, Kinematics
 from widowx_bringup.arm.refusal import Kind, Refusal
 
 MARGIN = 0.02
@@ -77,6 +79,7 @@ def screw_forward(q: np.ndarray) -> np.ndarray:
 @given(joints)
 def test_forward_kinematics_agree_with_the_published_screw_axes(q: np.ndarray) -> None:
     np.testing.assert_allclose(KINEMATICS.forward(q), screw_forward(q), atol=1e-6)
+    np.testing.assert_allclose(pose_of_joints(q), screw_forward(q), atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,7 @@ from arm_strategies import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptr_common.action_space import ACTION_HIGH, ACTION_LOW
-from widowx_bringup.arm.kinematics import pose, pose_from_proprio
+from ptr_common.action_space import ACTION_HIGH, ACTION_LOW, pose, pose_from_proprio
 from widowx_bringup.arm.limits import (
     JOINT_HIGH,
     JOINT_LOW,

@@ -9,12 +9,11 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
-from ptr_common.action_space import JOINT_NAMES
+from ptr_common.action_space import JOINT_NAMES, pose
 from ptr_common.rotation import rotation_from_rpy
 from ptr_msgs.msg import ArmState, EefCommand
 from widowx_bringup.arm.controller import ArmSnapshot
 from widowx_bringup.arm.guard import CommandGuard
-from widowx_bringup.arm.kinematics import pose
 from widowx_bringup.arm.messages import (
     executed_message,
     joint_state_message,

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from arm_strategies import LIMITS, LaggingArm
 
+from ptr_common.action_space import proprio_from_pose
 from widowx_bringup.arm import motions as motions_module
 from widowx_bringup.arm.controller import EefController
 from widowx_bringup.arm.device_thread import DeviceThread
 from widowx_bringup.arm.guard import CommandGuard
 from widowx_bringup.arm.joint_path import SEND_PERIOD, SPEED
-from widowx_bringup.arm.kinematics import Kinematics, proprio_from_pose
+from widowx_bringup.arm.kinematics import Kinematics
 from widowx_bringup.arm.motions import REST_LIMIT, START_POSE, STOPPABLE_AFTER, ArmMotions
 from widowx_bringup.arm.protocol import ArmError
 from widowx_bringup.arm.refusal import Kind, Refusal

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ptr_common.action_space import ACTION_HIGH, ACTION_LOW
+from ptr_common.action_space import ACTION_HIGH, ACTION_LOW, pose_from_proprio
 from widowx_bringup.arm.controller import EefController
-from widowx_bringup.arm.kinematics import Kinematics, pose_from_proprio
+from widowx_bringup.arm.kinematics import Kinematics
 from widowx_bringup.arm.limits import limit_joints
 from widowx_bringup.arm.refusal import Kind, StepResult
 from widowx_bringup.arm.step_budget import CAPACITY, StepBudget

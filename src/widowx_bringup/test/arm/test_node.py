@@ -52,6 +52,12 @@ def test_command_moves_the_arm_and_is_answered_with_what_was_executed(rig: Rig) 
     assert rig.states[-1].status == ArmState.STATUS_OK
 
 
+@pytest.mark.usefixtures("ros")
+def test_frames_are_those_of_interbotix_urdf() -> None:
+    with contextlib.closing(Rig(namespace="left")) as rig:
+        assert rig.states[-1].header.frame_id == "left/base_link"
+
+
 def test_state_and_joints_describe_the_same_arm(rig: Rig) -> None:
     rig.until(lambda: rig.heard["joint_states"])
     joints = rig.heard["joint_states"][0]

@@ -9,12 +9,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from ptr_common.action_space import JOINT_NAMES
+from ptr_common.action_space import JOINT_NAMES, pose
 from ptr_common.errors import PtrError
 from ptr_common.rotation import rotation_from_rpy
 from widowx_bringup.arm import urdf
 from widowx_bringup.arm.gripper import FINGER_LIMITS
-from widowx_bringup.arm.kinematics import Kinematics, pose
+from widowx_bringup.arm.kinematics import Kinematics
 from widowx_bringup.arm.limits import Limits
 from widowx_bringup.graph.graphs import find_graph
 from widowx_bringup.graph.spec import GraphError, NodeSpec

@@ -36,6 +36,41 @@ def test_every_frame_of_a_device_is_published_once(video: str) -> None:
         rig.close()
 
 
+def test_a_real_camera_has_the_calibration_that_it_is_given_and_else_none(
+    video: str,
+) -> None:
+    given = {"intrinsics": [60.0, 61.0, 31.5, 23.5], "pose": [0.1, 0.2, 0.3, 0.0, 0.0, 1.0]}
+    poses = []
+    for parameters in ({}, given):
+        rig = CameraRig(DEVICES, device="opencv", source=video, **parameters)
+        try:
+            rig.until(lambda rig=rig: rig.infos and rig.diagnostics)
+            info = rig.infos[0]
+            values = rig.diagnostics[-1].status[0].values
+            poses += [value.value for value in values if value.key == "pose"]
+            expected = [60.0, 0.0, 31.5, 0.0, 61.0, 23.5, 0.0, 0.0, 1.0]
+            assert info.k.tolist() == (expected if parameters else [0.0] * 9)
+        finally:
+            rig.close()
+    assert poses[0] == "not calibrated"
+    assert poses[1] != "not calibrated"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"intrinsics": [60.0, 60.0]}, r"intrinsics are \[60.0, 60.0\]; needed are fx, fy"),
+        ({"intrinsics": [0.0, 1.0, 1.0, 1.0]}, "intrinsics are"),
+        ({"pose": [1.0, 2.0, 3.0]}, r"pose is \[1.0, 2.0, 3.0\]; needed are x, y, z"),
+    ],
+)
+def test_half_a_calibration_is_refused(
+    video: str, parameters: dict[str, list[float]], message: str
+) -> None:
+    with pytest.raises(PtrError, match=message):
+        CameraRig(DEVICES, device="opencv", source=video, **parameters)
+
+
 def test_lost_camera_is_on_diagnostics(video: str) -> None:
     rig = CameraRig(DEVICES, source=video, rate=300.0)
     try:

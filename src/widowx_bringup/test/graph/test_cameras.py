@@ -42,6 +42,12 @@ def test_images_of_every_camera_driver_are_where_the_policy_looks(driver: str) -
     ]
 
 
+def test_poses_of_cameras_are_in_the_base_frame_of_their_robot() -> None:
+    for node in nodes_of("record", robot_name="left", other_cameras="front"):
+        if node.executable == "camera_node":
+            assert node.parameters["base_frame"] == "left/base_link"
+
+
 @pytest.mark.parametrize("driver", ["opencv", "usb_cam", "v4l2_camera", "realsense"])
 def test_further_cameras_are_read_by_the_same_driver_recorded_and_monitored(
     driver: str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +13,15 @@ rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from sensor_msgs.msg import JointState  # noqa: E402
 
+from ptr_common import qos  # noqa: E402
 from ptr_common.errors import PtrError  # noqa: E402
 from ptr_common.images import RawImage  # noqa: E402
 from ptr_common.managed_node import to_ns, to_stamp  # noqa: E402
+from ptr_common.rotation import quaternion_from_rotation  # noqa: E402
 from widowx_bringup.camera.protocol import CameraError  # noqa: E402
 from widowx_bringup.sim.camera_node import DEVICES, main  # noqa: E402
 from widowx_bringup.sim.rendered_camera import RenderedCamera  # noqa: E402
+from widowx_bringup.sim.rendering import camera_view  # noqa: E402
 from widowx_bringup.sim.tasks import TARGET_TASK, sample_layout  # noqa: E402
 from widowx_bringup.sim.world import World  # noqa: E402
 
@@ -49,6 +53,46 @@ def test_a_world_state_becomes_the_image_that_the_simulator_renders() -> None:
         expected = world.render("over_shoulder", FEATURES.height, FEATURES.width)
         published = RawImage.from_message(rig.images[0]).rgb().astype(int)
         assert np.abs(published - expected).mean() < 0.5
+    finally:
+        rig.close()
+        world.close()
+
+
+@pytest.mark.usefixtures("ros")
+def test_the_calibration_and_the_pose_of_a_simulated_camera_are_published() -> None:
+    messages = pytest.importorskip("tf2_msgs.msg", reason="tf2_msgs is not built here")
+    world = World()
+    rig = CameraRig(DEVICES, base_frame="wx250s/base_link")
+    transforms: list[Any] = []
+    try:
+        rig.probe.create_subscription(  # later than the transform is published
+            messages.TFMessage, "/tf_static", transforms.append, qos.STATIC
+        )
+        message = JointState(position=world.state().tolist())
+        message.header.stamp = to_stamp(SECOND)
+
+        def arrived() -> bool:
+            rig.worlds.publish(message)
+            return bool(rig.infos and transforms)
+
+        rig.until(arrived)
+        view = camera_view(
+            world.model, world.data, FEATURES.name, FEATURES.height, FEATURES.width
+        )
+        assert view.T_base_optical is not None
+        np.testing.assert_allclose(rig.infos[0].k.reshape(3, 3), view.K)
+        (transform,) = transforms[0].transforms
+        assert transform.header.frame_id == "wx250s/base_link"
+        assert transform.child_frame_id == rig.infos[0].header.frame_id
+        place, turn = transform.transform.translation, transform.transform.rotation
+        np.testing.assert_allclose(
+            [place.x, place.y, place.z], view.T_base_optical[:3, 3], atol=1e-9
+        )
+        quaternion = quaternion_from_rotation(view.T_base_optical[:3, :3])
+        np.testing.assert_allclose([turn.x, turn.y, turn.z, turn.w], quaternion, atol=1e-9)
+        rig.until(lambda: rig.diagnostics)
+        values = {value.key: value.value for value in rig.diagnostics[-1].status[0].values}
+        assert values["pose"] == "/tf_static"
     finally:
         rig.close()
         world.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,33 @@ def test_another_world_renders_the_same_image_from_the_state_alone(world: World)
     np.testing.assert_array_equal(
         other.render(CAMERA, 120, 160), world.render(CAMERA, 120, 160)
     )
+
+
+@pytest.mark.parametrize("camera", ["over_shoulder", "front"])
+@pytest.mark.parametrize(
+    "place", [(0.20, -0.05, 0.02), (0.36, 0.08, 0.02), (0.30, 0.0, 0.12)]
+)
+def test_a_point_lands_on_the_pixel_that_intrinsics_and_pose_say(
+    world: World, camera: str, place: tuple[float, float, float]
+) -> None:
+    start = (0.15, 0.19, 0.25, 0.0)  # out of the way
+    world.reset(Layout(TARGET_TASK, 0, {}, {}, start))
+    empty = world.render(camera, 480, 640).astype(int)
+    world.reset(Layout(TARGET_TASK, 0, {"red cube": (*place[:2], 0.0)}, {}, start))
+    world.data.joint("red cube").qpos[:3] = place
+    world.set_state(world.state())
+    image = world.render(camera, 480, 640).astype(int)
+    rows, columns = np.nonzero(np.abs(image - empty).max(2) > 40)
+    view = rendering.camera_view(world.model, world.data, camera, 480, 640)
+    assert view.K is not None
+    assert view.T_base_optical is not None
+    corners = place + 0.02 * np.array(list(itertools.product((-1, 1), repeat=3)))
+    points = np.linalg.inv(view.T_base_optical) @ np.column_stack([corners, np.ones(8)]).T
+    pixels = view.K @ points[:3]
+    pixels = pixels[:2] / pixels[2]  # x to the right, y down; the middle of the first is 0
+    edges = [columns.min(), columns.max(), rows.min(), rows.max()]
+    expected = [*np.sort(pixels[0])[[0, -1]], *np.sort(pixels[1])[[0, -1]]]
+    np.testing.assert_allclose(edges, expected, atol=1.5)
 
 
 def test_every_object_is_distinct_by_colour_in_the_small_image(world: World) -> None:

@@ -19,9 +19,8 @@ from sensor_msgs.msg import JointState, Joy  # noqa: E402
 from std_msgs.msg import Bool  # noqa: E402
 
 from ptr_common import qos  # noqa: E402
-from ptr_common.action_space import ACTION_HIGH, JOINT_NAMES  # noqa: E402
+from ptr_common.action_space import ACTION_HIGH, JOINT_NAMES, finger_of  # noqa: E402
 from ptr_common.errors import PtrError  # noqa: E402
-from widowx_bringup.arm.gripper import finger_of  # noqa: E402
 from widowx_bringup.arm.kinematics import Kinematics  # noqa: E402
 from widowx_bringup.teleop.devices import (  # noqa: E402
     DEAD_MAN,

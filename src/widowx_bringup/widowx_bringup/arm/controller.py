@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .kinematics import Kinematics, proprio_from_pose, step_between, step_target
+from ptr_common.action_space import proprio_from_pose, step_between, step_target
+
+from .kinematics import Kinematics
 from .limits import (
     Limits,
     check_reading,

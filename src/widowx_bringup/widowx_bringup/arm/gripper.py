@@ -1,7 +1,7 @@
-"""The gripper: its opening, its linkage, and the effort of its motor.
+"""The gripper: its linkage, and the effort of its motor.
 
-Openings are 0 (closed) to 1 (open), as in BridgeData; a finger position is the distance of
-a finger from the middle [m]. Pure arithmetic: times come as arguments.
+A finger position is the distance of a finger from the middle [m]. Pure arithmetic: times come as
+arguments.
 """
 
 from __future__ import annotations
@@ -9,12 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
-FINGER_CLOSED = 0.010
-"""Finger position of the opening 0 [m]; the travel of the fingers ends earlier."""
-
-FINGER_OPEN = 0.035
-"""Finger position of the opening 1 [m]."""
 
 FINGER_LIMITS = (0.015, 0.037)
 """Travel of a finger [m], as in the URDF; closed on nothing, the opening reads 0.2."""
@@ -24,16 +18,6 @@ HORN_RADIUS = 0.014
 
 ARM_LENGTH = 0.024
 """Length of the rod from the crank to a finger [m]; source: the same."""
-
-
-def finger_of(opening: float) -> float:
-    """Return the finger position [m] of an opening."""
-    return FINGER_CLOSED + opening * (FINGER_OPEN - FINGER_CLOSED)
-
-
-def opening_of(finger: float) -> float:
-    """Return the opening of a finger position [m], not clipped."""
-    return (finger - FINGER_CLOSED) / (FINGER_OPEN - FINGER_CLOSED)
 
 
 def motor_angle(finger: float) -> float:

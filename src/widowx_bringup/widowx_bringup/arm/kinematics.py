@@ -1,8 +1,7 @@
-"""Forward and inverse kinematics of the wx250s, and the rule from a step to a target pose.
+"""Forward and inverse kinematics of the wx250s, from its model.
 
 The simulated and the real arm share them. A pose is a 4x4 matrix T_base_eef: the frame
-`ee_gripper_link` in `base_link` [m]. Euler angles are roll, pitch, yaw with R = Rz(yaw)
-Ry(pitch) Rx(roll) [rad].
+`ee_gripper_link` in `base_link` [m].
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ import mink
 import mujoco
 import numpy as np
 
-from ptr_common.rotation import rotation_from_rpy, rpy_from_rotation
-
 from .refusal import Kind, Refusal, check_vector
 
 DESCRIPTION = Path(__file__).parents[1] / "description"
@@ -22,85 +19,6 @@ DESCRIPTION = Path(__file__).parents[1] / "description"
 
 EEF_SITE = "ee_gripper_link"
 """Site of the model at the end effector."""
-
-DEFAULT_ROTATION = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
-"""Orientation at which proprioception reads roll = pitch = yaw = 0: gripper straight down.
-
-Source: BridgeData's robot stack.
-"""
-DEFAULT_ROTATION.flags.writeable = False
-
-
-def pose(R: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Return a pose, (4, 4).
-
-    Args:
-        R: Rotation, (3, 3).
-        p: Position, (3,) [m].
-    """
-    T = np.eye(4)
-    T[:3, :3] = R
-    T[:3, 3] = p
-    return T
-
-
-def proprio_from_pose(T_base_eef: np.ndarray, gripper: float) -> np.ndarray:
-    """Return proprioception: x, y, z [m], roll, pitch, yaw [rad], gripper opening, (7,).
-
-    Args:
-        T_base_eef: Pose of the end effector, (4, 4) [m].
-        gripper: Opening of the gripper.
-    """
-    rpy = rpy_from_rotation(T_base_eef[:3, :3] @ DEFAULT_ROTATION.T)
-    return np.concatenate([T_base_eef[:3, 3], rpy, [gripper]])
-
-
-def pose_from_proprio(proprio: np.ndarray) -> np.ndarray:
-    """Return the pose T_base_eef, (4, 4) [m], of proprioception.
-
-    Args:
-        proprio: x, y, z [m], roll, pitch, yaw [rad]; a gripper opening is ignored, (7,) or (6,).
-    """
-    return pose(rotation_from_rpy(proprio[3:6]) @ DEFAULT_ROTATION, proprio[:3])
-
-
-def step_target(
-    action: np.ndarray, measured: np.ndarray, previous: np.ndarray
-) -> np.ndarray:
-    """Return the pose that one end-effector step asks for.
-
-    With p the measured position, (R_t, p_t) the previous commanded target and R(a) the
-    step's rotation: R' = R(a) R_t and p' = R(a) (p_t - p) + p + a_xyz. Steps therefore add
-    up on what was commanded, and a rotation turns about base-frame axes through the
-    measured position.
-
-    Args:
-        action: Step, shape (7,) or (6,): [m] and [rad] in base-frame axes.
-        measured: Measured pose, (4, 4).
-        previous: Previous commanded target pose, (4, 4); the measured one after a reset.
-
-    Source: BridgeData's robot stack, without its clipping.
-    """
-    R_a = rotation_from_rpy(action[3:6])
-    p = measured[:3, 3]
-    position = R_a @ (previous[:3, 3] - p) + p + action[:3]
-    return pose(R_a @ previous[:3, :3], position)
-
-
-def step_between(
-    target: np.ndarray, measured: np.ndarray, previous: np.ndarray
-) -> np.ndarray:
-    """Return the step, shape (6,), for which `step_target` gives `target`.
-
-    Args:
-        target: Target pose, (4, 4).
-        measured: Measured pose, (4, 4).
-        previous: Previous commanded target pose, (4, 4).
-    """
-    R_a = target[:3, :3] @ previous[:3, :3].T
-    p = measured[:3, 3]
-    xyz = target[:3, 3] - p - R_a @ (previous[:3, 3] - p)
-    return np.concatenate([xyz, rpy_from_rotation(R_a)])
 
 
 class Kinematics:

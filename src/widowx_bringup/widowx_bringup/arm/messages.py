@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 from geometry_msgs.msg import Point, Pose, Quaternion
 from sensor_msgs.msg import JointState
 
-from ptr_common.action_space import JOINT_NAMES
+from ptr_common.action_space import JOINT_NAMES, finger_of
+from ptr_common.rotation import quaternion_from_rotation
 from ptr_msgs.msg import ArmState, EefCommand
 
 from .controller import ArmSnapshot
-from .gripper import finger_of, motor_angle
+from .gripper import motor_angle
 from .guard import CommandGuard
 
 
 def pose_message(T_base_eef: np.ndarray) -> Pose:
     """Return the message of a pose in the base frame, shape (4, 4) [m]."""
-    quaternion = np.empty(4)  # w, x, y, z
-    rotation = np.ascontiguousarray(T_base_eef[:3, :3]).reshape(9)
-    mujoco.mju_mat2Quat(quaternion, rotation)
-    w, x, y, z = quaternion.tolist()
+    x, y, z, w = quaternion_from_rotation(T_base_eef[:3, :3]).tolist()
     px, py, pz = T_base_eef[:3, 3].tolist()
     return Pose(
         position=Point(x=px, y=py, z=pz), orientation=Quaternion(w=w, x=x, y=y, z=z)

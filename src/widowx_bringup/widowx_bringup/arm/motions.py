@@ -10,11 +10,12 @@ from types import FrameType
 
 import numpy as np
 
+from ptr_common.action_space import pose_from_proprio
+
 from .controller import EefController
 from .device_thread import DeviceThread
 from .guard import CommandGuard
 from .joint_path import JointPath
-from .kinematics import pose_from_proprio
 from .limits import limit_joints
 from .protocol import ArmError, JointTarget
 from .refusal import Refusal

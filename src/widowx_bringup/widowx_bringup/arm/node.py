@@ -37,6 +37,7 @@ from ptr_common.topics import (
     TOPIC_EXECUTED,
     TOPIC_JOINT_STATES,
     camera_info_topic,
+    robot_frame,
 )
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
 
@@ -79,9 +80,8 @@ class ArmNode(DeviceNode):
         self.guard = declare_guard(self)
         self.limits = declare_limits(self)
         self.simulated_time = bool(self.get_parameter("use_sim_time").value)
-        self._frame = parameter(
-            self, "base_frame", BASE_FRAME, "frame of poses and commands"
-        )
+        frame = robot_frame(self.get_namespace(), BASE_FRAME)
+        self._frame = parameter(self, "base_frame", frame, "frame of poses and commands")
         self._camera = parameter(
             self, "camera", "over_shoulder", "camera without whose images the arm holds"
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 
 from .protocol import CameraError, CameraFeatures, Frame
+from .view import CameraView
 
 RETRY = 1.0
 """Interval between two attempts to open a lost camera again [s]."""
@@ -90,6 +91,7 @@ class OpenCvCamera:
             on_frame: Called in the reading thread after every new frame.
         """
         self.features = features
+        self.view = CameraView()  # unknown unless somebody calibrated it
         self.refused: tuple[str, ...] = ()
         self._source = source
         self._settings = settings or CameraSettings()

@@ -13,6 +13,8 @@ import numpy as np
 from ptr_common.errors import PtrError
 from ptr_common.stamps import early_problem
 
+from .view import CameraView
+
 TOPIC_WORLD = "sim/world"
 """Topic of the states of a simulated world, which its cameras render."""
 
@@ -52,9 +54,17 @@ class Frame:
 
 
 class Camera(Protocol):
-    """A colour camera, real or simulated."""
+    """A colour camera, real or simulated.
+
+    Attributes:
+        features: Name, size and rate.
+    """
 
     features: CameraFeatures
+
+    @property
+    def view(self) -> CameraView:
+        """Its intrinsics and pose, once it is connected."""
 
     def connect(self) -> None:
         """Open the device."""

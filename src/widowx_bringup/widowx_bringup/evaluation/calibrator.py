@@ -32,6 +32,7 @@ from ptr_common.topics import (
     TOPIC_COMMAND,
     TOPIC_EPISODE_EVENT,
     image_topic,
+    robot_frame,
 )
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
 from ptr_policy_node.observation import StepSchedule
@@ -246,7 +247,7 @@ class Calibrator(Node):
             observation_stamp=to_stamp(self._due_ns),
         )
         command.header.stamp = to_stamp(now_ns(self))
-        command.header.frame_id = BASE_FRAME
+        command.header.frame_id = robot_frame(self.get_namespace(), BASE_FRAME)
         self._due_ns = 0
         self._commands.publish(command)
 

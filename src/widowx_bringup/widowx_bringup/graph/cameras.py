@@ -9,8 +9,10 @@ from typing import Any
 
 import yaml
 
+from ptr_common.action_space import BASE_FRAME
 from ptr_common.documents import parse_yaml
 from ptr_common.stamps import CameraLatencyError, camera_latency, recorded_latency
+from ptr_common.topics import robot_frame
 from widowx_bringup.camera.calibrations import read_calibration
 from widowx_bringup.camera.protocol import TOPIC_WORLD
 
@@ -29,6 +31,7 @@ def _camera_node(
         **camera_parameters(values),
         "rate": float(values["camera_rate"]),
         "autostart": values["autostart"] == "true",
+        "base_frame": robot_frame(values["robot_name"], BASE_FRAME),
         **parameters,
     }
     return _ros_camera(BRINGUP, "camera_node", values, remappings, **all_parameters)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ptr_common.action_space import ACTION_HIGH, ACTION_LOW, RELEASED
-from widowx_bringup.arm.gripper import opening_of
+from ptr_common.action_space import ACTION_HIGH, ACTION_LOW, RELEASED, opening_of
 
 from .tasks import CONTAINERS, OBJECTS, Task
 from .world import World

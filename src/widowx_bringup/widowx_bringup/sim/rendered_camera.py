@@ -12,6 +12,7 @@ from ptr_common.errors import PtrError
 from ptr_common.managed_node import parameter, to_ns
 from widowx_bringup.camera.node import CameraNode, DeviceKind
 from widowx_bringup.camera.protocol import TOPIC_WORLD, CameraError, CameraFeatures, Frame
+from widowx_bringup.camera.view import CameraView
 
 LONGEST_DELAY = 30
 """Largest delay of the simulated images [frames]."""
@@ -28,6 +29,7 @@ class RenderedCamera:
 
     def __init__(self, features: CameraFeatures, delay: int = 0) -> None:
         self.features = features
+        self.view = CameraView()  # that of the world once it is connected
         self._stamp_ns = 0
         self._states: deque[np.ndarray] = deque(maxlen=delay + 1)
 
@@ -37,6 +39,7 @@ class RenderedCamera:
         Raises:
             CameraError: If the world has no camera of this name.
         """
+        from .rendering import camera_view
         from .world import World  # loads MuJoCo, which a real camera does not need
 
         self._world = World()
@@ -46,6 +49,14 @@ class RenderedCamera:
                 f"the simulated world has no camera {self.features.name!r}; "
                 f"there are: {', '.join(self._world.cameras)}"
             )
+        features = self.features
+        self.view = camera_view(
+            self._world.model,
+            self._world.data,
+            features.name,
+            features.height,
+            features.width,
+        )
 
     def disconnect(self) -> None:
         """Free the renderer."""

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ptr_common.action_space import pose
 from ptr_common.errors import PtrError
+from widowx_bringup.camera.view import CameraView, intrinsic_matrix
 
 if TYPE_CHECKING:
     # Importing mujoco fails where MUJOCO_GL is wrong; `choose_backend` names the problem first.
@@ -65,6 +67,27 @@ def _egl_devices() -> int:
     query_devices = prototype(address)
     count = ctypes.c_int(0)
     return count.value if query_devices(0, None, ctypes.byref(count)) else 0
+
+
+def camera_view(
+    model: mujoco.MjModel, data: mujoco.MjData, name: str, height: int, width: int
+) -> CameraView:
+    """Return how a camera of a model sees: its intrinsics for an image size, and its pose.
+
+    Args:
+        model: Its world frame is the base frame.
+        data: State of the model, with the positions of its bodies.
+        name: Name of the camera.
+        height: Image height [pixels].
+        width: Image width [pixels].
+    """
+    camera = data.camera(name)
+    focal_length = height / 2 / np.tan(np.deg2rad(model.camera(name).fovy[0]) / 2)
+    # OpenGL's camera looks along its -z, with y up.
+    R = camera.xmat.reshape(3, 3) @ np.diag([1.0, -1.0, -1.0])
+    middle = (width - 1) / 2, (height - 1) / 2
+    K = intrinsic_matrix(focal_length, focal_length, *middle)
+    return CameraView(K, pose(R, camera.xpos.copy()))
 
 
 class Renderer:

@@ -26,6 +26,7 @@ from ptr_common.topics import (
     TOPIC_COMMAND,
     TOPIC_EPISODE_EVENT,
     camera_info_topic,
+    robot_frame,
 )
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
 from ptr_policy_node.observation import ArmObservation, ObservationBuffer, StepSchedule
@@ -143,7 +144,7 @@ class ScriptedTeleop(Node):
             observation_stamp=info.header.stamp,
         )
         command.header.stamp = to_stamp(now_ns(self))
-        command.header.frame_id = BASE_FRAME
+        command.header.frame_id = robot_frame(self.get_namespace(), BASE_FRAME)
         self._commands.publish(command)
 
 

@@ -8,7 +8,9 @@ from ptr_common.action_space import JOINT_NAMES
 from widowx_bringup.arm.limits import Limits
 from widowx_bringup.arm.protocol import MAX_AGE, ArmFeatures, JointReading, JointTarget
 from widowx_bringup.camera.protocol import CameraFeatures, Frame
+from widowx_bringup.camera.view import CameraView
 
+from .rendering import camera_view
 from .world import World
 
 
@@ -91,6 +93,15 @@ class SimulatedCamera:
     ) -> None:
         self._world = world
         self.features = CameraFeatures(name, width, height, rate)
+
+    @property
+    def view(self) -> CameraView:
+        """Its intrinsics and pose."""
+        features = self.features
+        world = self._world
+        return camera_view(
+            world.model, world.data, features.name, features.height, features.width
+        )
 
     def connect(self) -> None:
         """Nothing to do: the first image makes the renderer."""

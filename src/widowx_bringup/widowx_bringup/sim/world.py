@@ -7,9 +7,9 @@ from collections.abc import Set
 import mujoco
 import numpy as np
 
+from ptr_common.action_space import FINGER_OPEN, finger_of, opening_of, pose_from_proprio
 from ptr_common.errors import PtrError
-from widowx_bringup.arm.gripper import FINGER_OPEN, finger_of, opening_of
-from widowx_bringup.arm.kinematics import Kinematics, pose_from_proprio
+from widowx_bringup.arm.kinematics import Kinematics
 from widowx_bringup.arm.limits import Limits
 from widowx_bringup.arm.refusal import Refusal
 from widowx_bringup.arm.trapezoidal_profile import SetPoints, TrapezoidalProfile

@@ -24,10 +24,9 @@ from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import Bool
 
 from ptr_common import qos
-from ptr_common.action_space import ACTION_HIGH, JOINT_NAMES
+from ptr_common.action_space import ACTION_HIGH, JOINT_NAMES, opening_of
 from ptr_common.errors import PtrError
 from ptr_common.rotation import rotation_from_rpy, rpy_from_rotation
-from widowx_bringup.arm.gripper import opening_of
 
 from .mapping import Button, Keys, TeleopInput
 

@@ -41,6 +41,7 @@ from ptr_common.topics import (
     TOPIC_DIAGNOSTICS,
     TOPIC_EPISODE_EVENT,
     camera_info_topic,
+    robot_frame,
 )
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
 from ptr_policy_node.observation import StepSchedule
@@ -233,7 +234,7 @@ class TeleopNode(Node):
             observation_stamp=image.header.stamp,
         )
         command.header.stamp = to_stamp(now_ns(self))
-        command.header.frame_id = BASE_FRAME
+        command.header.frame_id = robot_frame(self.get_namespace(), BASE_FRAME)
         self._commands.publish(command)
 
     # --- episodes -------------------------------------------------------------------------

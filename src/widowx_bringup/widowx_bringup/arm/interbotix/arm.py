@@ -16,8 +16,8 @@ from dataclasses import replace
 import numpy as np
 from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand
 
-from ptr_common.action_space import JOINT_NAMES
-from widowx_bringup.arm.gripper import GripperRegulator, finger_of
+from ptr_common.action_space import JOINT_NAMES, finger_of
+from widowx_bringup.arm.gripper import GripperRegulator
 from widowx_bringup.arm.limits import Limits
 from widowx_bringup.arm.protocol import (
     MAX_AGE,

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from sensor_msgs.msg import JointState
 
-from ptr_common.action_space import JOINT_NAMES
+from ptr_common.action_space import JOINT_NAMES, opening_of
 from ptr_common.managed_node import to_ns
 from ptr_common.stamps import early_problem
-from widowx_bringup.arm.gripper import opening_of
 from widowx_bringup.arm.limits import Limits, check_reading
 from widowx_bringup.arm.protocol import ArmError, JointReading
 from widowx_bringup.arm.refusal import Refusal
