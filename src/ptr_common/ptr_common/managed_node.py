@@ -15,7 +15,7 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -24,26 +24,30 @@ from rclpy.signals import SignalHandlerOptions
 from .errors import PtrError
 from .node import (
     PIXELS,
+    Executor,
     Health,
-    MessageReader,
+    MessageError,
     now_ns,
     parameter,
     publish_diagnostics,
     refuse_unknown_parameters,
+    subscribe,
     to_ns,
     to_stamp,
 )
 
 __all__ = [  # with what most nodes need beside it
     "PIXELS",
+    "Executor",
     "Health",
     "ManagedNode",
-    "MessageReader",
+    "MessageError",
     "end_limit",
     "now_ns",
     "parameter",
     "publish_diagnostics",
     "run",
+    "subscribe",
     "to_ns",
     "to_stamp",
 ]
@@ -376,7 +380,7 @@ def _handle_signals(handler: Any) -> None:
 
 def _spin(node: Node, stop: _StopRequest) -> None:
     """Run the callbacks of a node until a signal to stop arrives."""
-    executor = SingleThreadedExecutor()
+    executor = Executor()
     executor.add_node(node)
     stop.spinning = True
     while not stop.received:
