@@ -135,7 +135,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "widowx_bringup",
     ),
 }
-"""What each room may import beside the standard library and itself."""
+"""What each room may import beside the standard library, `ptr_common` and itself."""
 
 
 def modules() -> dict[str, Path]:
@@ -172,7 +172,7 @@ def violations(source: str, module: str, *, is_package: bool = False) -> list[st
     """Return a line of text for each import of a module that `ALLOWED` does not list."""
     rooms = [name for name in ALLOWED if _is_within(module, name)]
     own = max(rooms, key=len, default=module)
-    allowed = {own, *sys.stdlib_module_names}
+    allowed = {own, *SHARED, *sys.stdlib_module_names}
     for room in rooms:
         allowed |= {room, *ALLOWED[room]}
     return [

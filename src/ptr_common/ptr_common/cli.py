@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from .errors import PtrError
 from .names import did_you_mean
+from .process import interrupts
 from .verbs import OURS, Verb, complete, find_verbs, how_to_get, missing
 
 REFUSED = 2
@@ -59,9 +60,11 @@ def _run(verb: Verb, arguments: list[str]) -> int:
     if verb.entry is None:
         return _refuse(command, f"this verb needs {how_to_get(verb.package)}")
 
-    _unwind_on_terminate()
     try:
-        return int(verb.entry.load()(arguments) or 0)
+        function = verb.entry.load()
+        _unwind_on_terminate()
+        interrupts.raise_again()
+        return int(function(arguments) or 0)
     except PtrError as error:
         return _refuse(command, str(error))
     except OSError as error:  # no permission, disk full: the message names the path
@@ -77,6 +80,8 @@ def _run(verb: Verb, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        interrupts.end_at_once()
 
 
 def _refuse(command: str, reason: str) -> int:

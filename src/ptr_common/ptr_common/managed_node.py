@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import faulthandler
-import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -24,35 +21,37 @@ from rclpy.signals import SignalHandlerOptions
 from .errors import PtrError
 from .node import (
     PIXELS,
+    Executor,
     Health,
-    MessageReader,
+    MessageError,
     now_ns,
     parameter,
     publish_diagnostics,
     refuse_unknown_parameters,
+    subscribe,
     to_ns,
     to_stamp,
 )
+from .process.end_limit import end_limit
 
 __all__ = [  # with what most nodes need beside it
     "PIXELS",
+    "Executor",
     "Health",
     "ManagedNode",
-    "MessageReader",
+    "MessageError",
     "end_limit",
     "now_ns",
     "parameter",
     "publish_diagnostics",
     "run",
+    "subscribe",
     "to_ns",
     "to_stamp",
 ]
 
 LATEST_STOP = 0.1
 """Longest time until an idle node notices a signal to stop [s]."""
-
-LATEST_END = 4.0
-"""Longest time in which a node may end, without the work that it pauses the limit for [s]."""
 
 
 class ManagedNode(LifecycleNode):
@@ -261,53 +260,11 @@ class ManagedNode(LifecycleNode):
         return Health(level, self.refusal or "not configured")
 
 
-class EndLimit:
-    """Ends this process if its node does not end in time, whatever the middleware does.
-
-    A middleware can wait for ever while it destroys a node, with Python's lock held; so
-    the limit is a thread without Python. It is off until `start`.
-    """
-
-    def __init__(self) -> None:
-        self._started = False
-
-    def start(self) -> None:
-        """Let `LATEST_END` run from now on."""
-        if not self._started:
-            self._started = True
-            # A process that ends shows no traceback.
-            self._quiet = os.open(os.devnull, os.O_WRONLY)
-        faulthandler.dump_traceback_later(LATEST_END, exit=True, file=self._quiet)
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Give time to work that must be finished; the limit starts anew after it."""
-        if not self._started:
-            yield
-            return
-        faulthandler.cancel_dump_traceback_later()
-        try:
-            yield
-        finally:
-            self.start()
-
-    def stop(self) -> None:
-        """Switch the limit off: the node has ended."""
-        if self._started:
-            self._started = False
-            faulthandler.cancel_dump_traceback_later()
-            os.close(self._quiet)
-
-
-end_limit = EndLimit()
-"""The limit of this process."""
-
-
 class _StopRequest:
     """Handles the signals to stop.
 
     Once the node spins, it ends between two callbacks: an exception inside a callback, at any
-    instruction, could leave work half-done.
+    instruction, could leave work half-done. A callback that never returns has `LATEST_END`.
 
     Attributes:
         received: Whether a signal has arrived.
@@ -320,6 +277,7 @@ class _StopRequest:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self.received = True
+        end_limit.start()
         if not self.spinning:
             raise KeyboardInterrupt
 
@@ -337,6 +295,7 @@ def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> in
     """
     node = None
     stop = _StopRequest()
+    end_limit.watch()
     _handle_signals(stop)
     try:
         # The handlers of rclpy would end ROS at once, before an arm is brought to rest.
@@ -355,7 +314,10 @@ def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> in
             node.get_logger().fatal(str(error))
         return 2
     except Exception:
-        if rclpy.ok():  # otherwise a callback used ROS at the moment of the shutdown
+        # A module that was interrupted while it was imported may raise anything.
+        interrupted = stop.received and not stop.spinning
+        # Without ROS, a callback used it at the moment of the shutdown.
+        if rclpy.ok() and not interrupted:
             raise
     finally:
         # A second Ctrl-C, from the terminal or through ros2 launch, must not interrupt the
@@ -376,7 +338,7 @@ def _handle_signals(handler: Any) -> None:
 
 def _spin(node: Node, stop: _StopRequest) -> None:
     """Run the callbacks of a node until a signal to stop arrives."""
-    executor = SingleThreadedExecutor()
+    executor = Executor()
     executor.add_node(node)
     stop.spinning = True
     while not stop.received:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -256,38 +254,3 @@ def test_impossible_value_at_start_is_refused_with_the_range(
             Lamp(power=power)
     finally:
         rclpy.shutdown()
-
-
-STUCK = """
-import ctypes, os, signal
-from rclpy.node import Node
-from ptr_common import managed_node
-
-managed_node.LATEST_END = 0.3
-
-class Stuck(Node):
-    def __init__(self):
-        super().__init__("stuck")
-        self.create_timer(0.01, lambda: os.kill(os.getpid(), signal.SIGINT))
-
-    def destroy_node(self):
-        with managed_node.end_limit.paused():
-            print("work done", flush=True)
-        ctypes.PyDLL(None).sleep(60)  # with Python's lock held, as a middleware may
-
-managed_node.run(Stuck)
-"""
-
-
-def test_a_node_whose_middleware_never_ends_is_ended_without_a_traceback() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", STUCK],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert ended.returncode == 1
-    assert ended.stdout == "work done\n"
-    assert "Traceback" not in ended.stderr
-    assert "Thread" not in ended.stderr

@@ -27,10 +27,11 @@ from ptr_common.managed_node import (
     PIXELS,
     Health,
     ManagedNode,
-    MessageReader,
+    MessageError,
     now_ns,
     parameter,
     run,
+    subscribe,
     to_ns,
     to_stamp,
 )
@@ -68,7 +69,6 @@ class PolicyNode(ManagedNode):
         self._refusal = ""  # why the running episode cannot be acted on
         self._reported_ns = 0  # time of the latest policy state
         self._last = PolicyState()
-        self._reader = MessageReader(self)
         self._q_future: Future[None] | None = None  # the step whose Q values are computed
         self._critics = ThreadPoolExecutor(
             max_workers=1, thread_name_prefix="critic", initializer=_lower_priority
@@ -139,14 +139,11 @@ class PolicyNode(ManagedNode):
     def _connect(self) -> None:
         self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
         self._states = self.create_publisher(PolicyState, TOPIC_POLICY_STATE, qos.STATE)
-        self.create_subscription(ArmState, TOPIC_ARM_STATE, self._on_arm, qos.STATE)
-        self.create_subscription(
-            EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS
-        )
-        # Serialised, because an image is decoded only if a step falls on it.
-        self._image_topic = image_topic(self.value("camera"))
-        self.create_subscription(
-            Image, self._image_topic, self._on_image, qos.NEWEST_IMAGE, raw=True
+        subscribe(self, ArmState, TOPIC_ARM_STATE, self._on_arm, qos.STATE)
+        subscribe(self, EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS)
+        topic = image_topic(self.value("camera"))
+        subscribe(
+            self, Image, topic, self._on_image, qos.NEWEST_IMAGE, decode=_stamped_image
         )
         self.create_timer(1.0 / CONTROL_RATE, self._on_tick)
 
@@ -202,11 +199,16 @@ class PolicyNode(ManagedNode):
             ArmObservation(to_ns(state.header.stamp), np.asarray(state.proprio), problem)
         )
 
-    def _on_image(self, buffer: bytes) -> None:
-        """Take a step if one falls on this serialised image."""
-        stamp_ns = self._reader.read(self._image_topic, lambda: stamp_of(buffer))
-        if stamp_ns is None:
-            return
+    def _on_image(self, stamped: tuple[int, bytes]) -> None:
+        """Take a step if one falls on an image.
+
+        Args:
+            stamped: Its stamp [ns], and the serialised image, which is decoded only then.
+
+        Raises:
+            MessageError: If the image is malformed.
+        """
+        stamp_ns, buffer = stamped
         self._observations.image_ns = stamp_ns
         if not self.active or not self._episode or self._observations.is_before_start:
             return
@@ -217,13 +219,12 @@ class PolicyNode(ManagedNode):
         if problem := self._refusal or self._observations.problem(now_ns(self)):
             self._publish_waiting(problem)
             return
-        pixels = self._reader.read(
-            self._image_topic, lambda: RawImage.from_cdr(buffer).rgb()
-        )
-        if pixels is None:
+        try:
+            pixels = RawImage.from_cdr(buffer).rgb()
+        except PtrError as error:
             self._publish_waiting("the image is malformed")
-        else:
-            self._step(pixels, stamp_ns)
+            raise MessageError(str(error)) from error
+        self._step(pixels, stamp_ns)
 
     def _on_tick(self) -> None:
         """Publish the state once per control period in which no step falls on an image."""
@@ -321,9 +322,6 @@ class PolicyNode(ManagedNode):
 
     def health(self) -> Health:
         """Return the entry of /diagnostics."""
-        return self._reader.check(self._own_health())
-
-    def _own_health(self) -> Health:
         values = {
             "bundle": self._policy.sha256 if self._policy else "",
             "execution": self._policy.backend if self._policy else "",
@@ -335,6 +333,10 @@ class PolicyNode(ManagedNode):
         if self._episode and self._last.reason:
             return Health(DiagnosticStatus.WARN, self._last.reason, values)
         return Health(message="active" if self.active else "not active", values=values)
+
+
+def _stamped_image(buffer: bytes) -> tuple[int, bytes]:
+    return stamp_of(buffer), buffer
 
 
 def _lower_priority() -> None:

@@ -9,6 +9,8 @@ What it does wrong is chosen by `misbehave` or by a text on the topic `standin/f
 registers read as nothing.
 - `unplugged`: that, and no command reaches a servo; the servos hold their last goal.
 - `silent`: no joint states at all, as after a crash.
+- `malformed`: joint states that cannot be decoded.
+- `early`: joint states stamped half a second in the future.
 - `lost_motor JOINT`: a servo has shut itself off for overload: limp, deaf, an error in its
 register, no current.
 - `reboot JOINT`: a servo is rebooted and then on again. Meanwhile the bus cannot be read,
@@ -41,6 +43,7 @@ from interbotix_xs_msgs.srv import (
     RobotInfo,
     TorqueEnable,
 )
+from rclpy.duration import Duration
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
@@ -68,6 +71,7 @@ MILLIAMPERE_PER_NEWTON_METRE = np.array(
 )  # two servos share shoulder and elbow
 STALL = 2300.0  # [mA]
 SLOW = 2.0
+EARLY = Duration(seconds=0.5)
 REBOOT = 0.3  # [s]
 
 
@@ -222,13 +226,16 @@ class XsStandIn(Node):
                 float(self.world.data.qpos[6]) + 0.05 * self.effort / 885
             )
         self.world.advance(1 / RATE)
-        if self.fault != "silent":
+        if self.fault == "malformed":
+            self._states.publish(b"\x00\x01\x00\x00\xff\xff\xff\xff")
+        elif self.fault != "silent":
             self._states.publish(self._joint_states())
 
     def _joint_states(self) -> JointState:
         finger = float(self.world.data.qpos[6])
         message = JointState(name=[*MOTORS, "left_finger", "right_finger"])
-        message.header.stamp = self.get_clock().now().to_msg()
+        ahead = EARLY if self.fault == "early" else Duration()
+        message.header.stamp = (self.get_clock().now() + ahead).to_msg()
         if not self._readable:  # raw 0 everywhere
             message.position = [-np.pi] * 7 + [finger, -finger]
             message.velocity = message.effort = [0.0] * 9

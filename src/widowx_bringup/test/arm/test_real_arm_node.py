@@ -234,6 +234,15 @@ def test_a_policy_that_falls_silent_makes_the_arm_hold(rig: Rig) -> None:
     rig.holds("no command for")
 
 
+@pytest.mark.parametrize("fault", ["malformed", "early"])
+def test_joint_states_that_cannot_be_used_are_a_fault(rig: Rig, fault: str) -> None:
+    rig.run_episode()
+    rig.standin.misbehave(fault)
+    rig.holds("joint state")
+    rig.standin.misbehave("none")
+    rig.until(lambda: rig.call("arm/enable").success)
+
+
 def test_a_clock_that_jumps_makes_the_arm_hold(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

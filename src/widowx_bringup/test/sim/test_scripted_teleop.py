@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, JointState  # noqa: E402
 
 from ptr_common import qos  # noqa: E402
 from ptr_common.managed_node import to_ns, to_stamp  # noqa: E402
+from ptr_common.node import malformed_messages  # noqa: E402
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent  # noqa: E402
 from widowx_bringup.sim.expert import Expert  # noqa: E402
 from widowx_bringup.sim.mistakes import Mistakes  # noqa: E402
@@ -141,6 +142,15 @@ def test_an_image_without_a_world_state_is_not_answered(rig: Rig) -> None:
     for _ in range(5):
         rig.show(shift_ns=1)
     assert not rig.commands
+
+
+def test_a_state_of_another_world_is_counted_and_the_next_is_answered(rig: Rig) -> None:
+    rig.event(EpisodeEvent.START)
+    rig.spin()
+    rig.worlds.publish(JointState(position=[0.0, 1.0]))
+    counts = malformed_messages(rig.node).counts
+    rig.until(lambda: counts["/sim/world"] == 1)
+    rig.show_until(lambda: rig.commands)
 
 
 def test_an_unknown_task_is_logged_and_not_demonstrated(

@@ -21,6 +21,7 @@ from std_msgs.msg import Bool  # noqa: E402
 from ptr_common import qos  # noqa: E402
 from ptr_common.action_space import ACTION_HIGH, JOINT_NAMES, finger_of  # noqa: E402
 from ptr_common.errors import PtrError  # noqa: E402
+from ptr_common.node import malformed_messages  # noqa: E402
 from widowx_bringup.arm.kinematics import Kinematics  # noqa: E402
 from widowx_bringup.teleop.devices import (  # noqa: E402
     DEAD_MAN,
@@ -80,6 +81,14 @@ def test_a_gamepad_that_fell_silent_is_not_held(graph: Graph) -> None:
     graph.send(publisher, joy({1: 1.0}, DEAD_MAN), lambda: pad._joy)
     assert pad.read(time.monotonic()).held
     assert not pad.read(time.monotonic() + SILENCE_TIMEOUT + 0.1).held
+
+
+def test_axes_that_are_not_finite_move_nothing_and_are_counted(graph: Graph) -> None:
+    pad = Gamepad(graph.node)
+    publisher = graph.probe.create_publisher(Joy, "joy", qos.STATE)
+    counts = malformed_messages(graph.node).counts
+    graph.send(publisher, joy({1: np.nan}, DEAD_MAN), lambda: counts["/joy"])
+    assert not pad.read(time.monotonic()).held
 
 
 def test_a_button_presses_once_and_not_if_it_was_down_before(graph: Graph) -> None:

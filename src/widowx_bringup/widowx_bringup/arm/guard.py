@@ -87,8 +87,12 @@ class CommandGuard:
         refusal = self._refusal(action, stamp_ns, now_ns)
         if refusal is None:
             self._accepted_ns = now_ns
-        else:
-            self.counts.count_refusal(refusal.kind)
+            return None
+        return self.refuse(refusal)
+
+    def refuse(self, refusal: Refusal) -> Refusal:
+        """Count that a command is refused, and return why."""
+        self.counts.count_refusal(refusal.kind)
         return refusal
 
     def _refusal(self, action: object, stamp_ns: int, now_ns: int) -> Refusal | None:

@@ -27,6 +27,7 @@ from ptr_common.managed_node import (
     now_ns,
     parameter,
     run,
+    subscribe,
     to_ns,
     to_stamp,
 )
@@ -156,16 +157,20 @@ class ArmNode(DeviceNode):
 
     def _create_interfaces(self) -> None:
         self._state = self.create_publisher(ArmState, TOPIC_ARM_STATE, qos.STATE)
-        self._joints = None
         if not self.arm.features.publishes_joints:
             self._joints = self.create_publisher(JointState, TOPIC_JOINT_STATES, qos.STATE)
         self._executed = self.create_publisher(EefCommand, TOPIC_EXECUTED, qos.COMMANDS)
-        self.create_subscription(EefCommand, TOPIC_COMMAND, self._on_command, qos.COMMANDS)
-        self.create_subscription(
-            EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS
+        subscribe(
+            self,
+            EefCommand,
+            TOPIC_COMMAND,
+            self._on_command,
+            qos.COMMANDS,
+            on_malformed=self._on_malformed_command,
         )
-        camera_info = camera_info_topic(self._camera)
-        self.create_subscription(CameraInfo, camera_info, self._on_image, qos.IMAGES)
+        subscribe(self, EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS)
+        topic = camera_info_topic(self._camera)
+        subscribe(self, CameraInfo, topic, self._on_image, qos.IMAGES)
         self.serve("arm/hold", self._hold_for_operator)
         self.serve("arm/enable", self._enable)
         self.serve("arm/go_to_start", self.motions.go_to_start)
@@ -199,11 +204,13 @@ class ArmNode(DeviceNode):
     def _on_command(self, message: EefCommand) -> None:
         self.submit(lambda: self._execute(message))
 
+    def _on_malformed_command(self, error: str) -> None:
+        reason = Refusal(Kind.MALFORMED, f"a command is malformed: {error}")
+        self.submit(lambda: self._refuse(self.guard.refuse(reason)))
+
     def _on_event(self, event: EpisodeEvent) -> None:
-        if event.event == EpisodeEvent.START:
-            self.submit(lambda: self._start(event.episode_id))
-        else:
-            self.submit(lambda: self._end(event.episode_id))
+        job = self._start if event.event == EpisodeEvent.START else self._end
+        self.submit(lambda: job(event.episode_id))
 
     def _on_image(self, message: CameraInfo) -> None:
         self.submit(lambda: self.note_image(to_ns(message.header.stamp)))
@@ -240,11 +247,7 @@ class ArmNode(DeviceNode):
         action = np.asarray(request.action, dtype=np.float64)
         refusal = self.guard.check(action, to_ns(request.header.stamp), self.now_ns())
         if refusal is not None:
-            self.get_logger().warning(
-                f"rejected: {refusal.text}", throttle_duration_sec=1.0
-            )
-            if refusal.kind is Kind.NOT_FINITE:  # the sender's next step may be as wrong
-                self._hold(refusal)
+            self._refuse(refusal)
             return
         try:
             result = self.controller.execute(action)
@@ -257,6 +260,12 @@ class ArmNode(DeviceNode):
         answer.header.stamp = to_stamp(self.now_ns())
         answer.header.frame_id = self._frame
         self._executed.publish(answer)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Log why a command is not executed, and hold if its sender cannot be trusted."""
+        self.get_logger().warning(f"rejected: {refusal.text}", throttle_duration_sec=1.0)
+        if refusal.kind in (Kind.NOT_FINITE, Kind.MALFORMED):  # the next may be as wrong
+            self._hold(refusal)
 
     def _log_limits(self, result: StepResult) -> None:
         if result.rejected:
@@ -301,7 +310,7 @@ class ArmNode(DeviceNode):
         """Hold if several nodes send commands."""
         if self.count_publishers(TOPIC_COMMAND) <= 1 or self.guard.holding:
             return
-        names: list[str] = []
+        names = []
         for sender in self.get_publishers_info_by_topic(TOPIC_COMMAND):
             names.append(f"{sender.node_namespace.rstrip('/')}/{sender.node_name}")
         if len(names) > 1:

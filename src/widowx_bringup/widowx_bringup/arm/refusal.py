@@ -19,8 +19,9 @@ class Kind(str, Enum):
     """
 
     # Why a command is refused before it reaches the controller.
+    MALFORMED = "malformed"  # this and the next kind also make the arm hold
+    NOT_FINITE = "not finite"
     LENGTH = "length"
-    NOT_FINITE = "not finite"  # also makes the arm hold
     LATE = "late"
     EARLY = "early"
     HOLDING = "holding"

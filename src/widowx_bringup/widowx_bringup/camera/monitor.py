@@ -21,6 +21,7 @@ from ptr_common.managed_node import (
     parameter,
     publish_diagnostics,
     run,
+    subscribe,
     to_ns,
 )
 from ptr_common.topics import camera_info_topic
@@ -54,7 +55,8 @@ class CameraMonitor(Node):
             raise PtrError("camera_monitor watches no camera; set its parameter `cameras`")
         for camera in cameras:
             monitor = FrameMonitor(rate, max_age, lambda: now_ns(self))
-            self.create_subscription(
+            subscribe(
+                self,
                 CameraInfo,
                 camera_info_topic(camera),
                 functools.partial(_on_image, monitor),

@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 from rcl_interfaces.srv import GetParameters
 from rclpy.duration import Duration
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import parameter_value_to_python
 from sensor_msgs.msg import Image
@@ -25,7 +24,7 @@ from std_srvs.srv import Trigger
 from ptr_common import qos
 from ptr_common.action_space import BASE_FRAME, CONTROL_RATE
 from ptr_common.images import RawImage, resize_area
-from ptr_common.node import now_ns, to_ns, to_stamp
+from ptr_common.node import Executor, now_ns, subscribe, to_ns, to_stamp
 from ptr_common.progress import progress
 from ptr_common.topics import (
     TOPIC_ARM_STATE,
@@ -96,11 +95,16 @@ class Calibrator(Node):
         self._image_topic = self.resolve_topic_name(image_topic(camera))
         self._events = self.create_publisher(EpisodeEvent, TOPIC_EPISODE_EVENT, qos.EVENTS)
         self._go_to_start = self.create_client(Trigger, "arm/go_to_start")
-        self.create_subscription(ArmState, TOPIC_ARM_STATE, self._on_state, qos.STATE)
-        self.create_subscription(
-            Image, self._image_topic, self._on_image, qos.IMAGES, raw=True
+        subscribe(self, ArmState, TOPIC_ARM_STATE, self._on_state, qos.STATE)
+        subscribe(
+            self,
+            Image,
+            self._image_topic,
+            self._on_image,
+            qos.IMAGES,
+            decode=RawImage.from_cdr,
         )
-        self._spinner = SingleThreadedExecutor(context=self.context)
+        self._spinner = Executor(context=self.context)
         self._spinner.add_node(self)
 
     def destroy_node(self) -> None:
@@ -263,8 +267,7 @@ class Calibrator(Node):
         if self._episode and not repeated:
             self._states.append((stamp_ns, np.asarray(state.joint_positions)))
 
-    def _on_image(self, buffer: bytes) -> None:
-        image = RawImage.from_cdr(buffer)
+    def _on_image(self, image: RawImage) -> None:
         self._image_ns = image.stamp_ns
         if not self._episode:
             return

@@ -61,10 +61,11 @@ class GraphConnection:
         self, processes: Processes, values: Mapping[str, str], nodes: Set[str]
     ) -> None:
         import rclpy
-        from rclpy.executors import SingleThreadedExecutor
         from rclpy.node import Node
         from rclpy.parameter import Parameter
         from rclpy.signals import SignalHandlerOptions
+
+        from ptr_common.node import Executor
 
         self.values = values
         self.executed = 0
@@ -85,7 +86,7 @@ class GraphConnection:
             parameter_overrides=[clock],
         )
         self._connect()
-        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor = Executor(context=self._context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name="session", daemon=True)
         self._thread.start()
@@ -96,6 +97,7 @@ class GraphConnection:
         from std_srvs.srv import Trigger
 
         from ptr_common import qos
+        from ptr_common.node import subscribe
         from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState
         from ptr_msgs.srv import ResetScene
 
@@ -110,10 +112,8 @@ class GraphConnection:
             (CameraInfo, self.image_topic, qos.IMAGES),
         ):
             on_message = functools.partial(self._on_message, topic)
-            node.create_subscription(kind, topic, on_message, profile)
-        node.create_subscription(
-            DiagnosticArray, TOPIC_DIAGNOSTICS, self._on_diagnostics, qos.STATE
-        )
+            subscribe(node, kind, topic, on_message, profile)
+        subscribe(node, DiagnosticArray, TOPIC_DIAGNOSTICS, self._on_diagnostics, qos.STATE)
 
     @property
     def image_topic(self) -> str:

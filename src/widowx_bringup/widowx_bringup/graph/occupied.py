@@ -78,6 +78,7 @@ def alive_nodes(names: Collection[str]) -> list[str]:
     from diagnostic_msgs.msg import DiagnosticArray
 
     from ptr_common import qos
+    from ptr_common.node import subscribe
 
     rclpy.init(args=[])
     node = rclpy.create_node("graph_check")
@@ -86,7 +87,7 @@ def alive_nodes(names: Collection[str]) -> list[str]:
     def on_diagnostics(message: DiagnosticArray) -> None:
         heard.update(status.name.partition(":")[0] for status in message.status)
 
-    node.create_subscription(DiagnosticArray, TOPIC_DIAGNOSTICS, on_diagnostics, qos.STATE)
+    subscribe(node, DiagnosticArray, TOPIC_DIAGNOSTICS, on_diagnostics, qos.STATE)
 
     def look(seconds: float) -> set[str]:
         deadline = time.monotonic() + seconds

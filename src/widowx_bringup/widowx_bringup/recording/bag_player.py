@@ -22,7 +22,7 @@ from sensor_msgs.msg import Image
 
 from ptr_common import qos
 from ptr_common.errors import PtrError
-from ptr_common.managed_node import parameter, run, to_ns, to_stamp
+from ptr_common.managed_node import parameter, run, subscribe, to_ns, to_stamp
 from ptr_common.topics import (
     TOPIC_ARM_STATE,
     TOPIC_COMMAND,
@@ -78,7 +78,7 @@ class BagPlayer(Node):
         self._replayed: dict[int, np.ndarray] = {}
 
         self._clock_publisher = self.create_publisher(Clock, "/clock", qos.CLOCK)
-        self.create_subscription(EefCommand, TOPIC_REPLAYED, self._on_command, qos.COMMANDS)
+        subscribe(self, EefCommand, TOPIC_REPLAYED, self._on_command, qos.COMMANDS)
         self._error: Exception | None = None  # of the player's thread
         self._done = self.create_guard_condition(self._end)
         threading.Thread(target=self._play_and_end, name="player", daemon=True).start()

@@ -25,11 +25,11 @@ from ptr_common.errors import PtrError
 from ptr_common.images import RawImage
 from ptr_common.managed_node import (
     Health,
-    MessageReader,
     end_limit,
     now_ns,
     publish_diagnostics,
     run,
+    subscribe,
 )
 from ptr_common.topics import (
     TOPIC_ARM_STATE,
@@ -80,11 +80,10 @@ class RecorderNode(Node):
         self._reported: set[str] = set()  # errors of writers that are in the log
         self._bags = 0
         self._publishing_nodes: set[str] = set()  # by their diagnostics
-        self._reader = MessageReader(self)
         self._images: dict[str, FrozenImages] = {}  # by topic
 
         self._subscribe()
-        publish_diagnostics(self, "recorder", lambda: self._reader.check(self._health()))
+        publish_diagnostics(self, "recorder", self._health)
 
     def _subscribe(self) -> None:
         for camera in self._cameras:
@@ -166,27 +165,18 @@ class RecorderNode(Node):
         )
         # A missing definition is an error now, not in the middle of an episode.
         message_definition(topic.type_name)
-        callback = functools.partial(
-            self._take, topic, message_type, handle or self._on_message
-        )
-        self.create_subscription(
-            message_type, name, callback, deep_queue(profile), raw=True
+        callback = handle or self._on_message
+        subscribe(
+            self,
+            message_type,
+            name,
+            lambda received: callback(topic, *received),
+            deep_queue(profile),
+            decode=lambda data: (data, decode(topic, message_type, data)),
         )
         self._topics.append(topic)
 
     # --- callbacks --------------------------------------------------------------------------
-
-    def _take(
-        self,
-        topic: RecordedTopic,
-        message_type: type,
-        handle: Callable[[RecordedTopic, bytes, Any], None],
-        data: bytes,
-    ) -> None:
-        """Handle a message, unless it is malformed: then it is counted and not recorded."""
-        message = self._reader.read(topic.name, lambda: decode(topic, message_type, data))
-        if message is not None:
-            handle(topic, data, message)
 
     def _on_arm(self, topic: RecordedTopic, data: bytes, state: ArmState) -> None:
         for images in self._images.values():

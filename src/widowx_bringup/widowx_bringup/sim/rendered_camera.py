@@ -9,7 +9,7 @@ from sensor_msgs.msg import JointState
 
 from ptr_common import qos
 from ptr_common.errors import PtrError
-from ptr_common.managed_node import parameter, to_ns
+from ptr_common.managed_node import parameter, subscribe, to_ns
 from widowx_bringup.camera.node import CameraNode, DeviceKind
 from widowx_bringup.camera.protocol import TOPIC_WORLD, CameraError, CameraFeatures, Frame
 from widowx_bringup.camera.view import CameraView
@@ -106,7 +106,7 @@ def _connect(node: CameraNode, features: CameraFeatures) -> RenderedCamera:
         camera.show(message)
         node.publish_newest()
 
-    node.create_subscription(JointState, TOPIC_WORLD, on_state, qos.NEWEST_STATE)
+    subscribe(node, JointState, TOPIC_WORLD, on_state, qos.NEWEST_STATE)
     return camera
 
 

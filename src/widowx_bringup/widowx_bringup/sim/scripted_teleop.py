@@ -12,12 +12,15 @@ from sensor_msgs.msg import CameraInfo, JointState
 
 from ptr_common import qos
 from ptr_common.action_space import BASE_FRAME, CONTROL_RATE
+from ptr_common.errors import PtrError
 from ptr_common.managed_node import (
     Health,
+    MessageError,
     now_ns,
     parameter,
     publish_diagnostics,
     run,
+    subscribe,
     to_ns,
     to_stamp,
 )
@@ -73,14 +76,10 @@ class ScriptedTeleop(Node):
             misses=parameter(self, "misses", 0.0, misses, (0.0, 0.9)),
             drops=parameter(self, "drops", 0.0, drops, (0.0, 0.9)),
         )
-        self.create_subscription(JointState, TOPIC_WORLD, self._on_world, qos.STATE)
-        self.create_subscription(
-            CameraInfo, camera_info_topic(camera), self._on_image, qos.IMAGES
-        )
-        self.create_subscription(ArmState, TOPIC_ARM_STATE, self._on_arm, qos.STATE)
-        self.create_subscription(
-            EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS
-        )
+        subscribe(self, JointState, TOPIC_WORLD, self._on_world, qos.STATE)
+        subscribe(self, CameraInfo, camera_info_topic(camera), self._on_image, qos.IMAGES)
+        subscribe(self, ArmState, TOPIC_ARM_STATE, self._on_arm, qos.STATE)
+        subscribe(self, EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS)
         publish_diagnostics(self, "teleoperation", self._health)
 
     def _health(self) -> Health:
@@ -116,7 +115,15 @@ class ScriptedTeleop(Node):
         )
 
     def _on_world(self, message: JointState) -> None:
-        """Keep a world state until the image with its stamp arrives."""
+        """Keep a world state until the image with its stamp arrives.
+
+        Raises:
+            MessageError: If it is none of this world.
+        """
+        try:
+            self._world.set_state(np.asarray(message.position))
+        except PtrError as error:
+            raise MessageError(str(error)) from error
         self._states[to_ns(message.header.stamp)] = message
         while len(self._states) > KEPT_STATES:
             self._states.popitem(last=False)

@@ -26,6 +26,7 @@ from std_msgs.msg import Bool
 from ptr_common import qos
 from ptr_common.action_space import ACTION_HIGH, JOINT_NAMES, opening_of
 from ptr_common.errors import PtrError
+from ptr_common.node import MessageError, subscribe
 from ptr_common.rotation import rotation_from_rpy, rpy_from_rotation
 
 from .mapping import Button, Keys, TeleopInput
@@ -150,9 +151,11 @@ class Gamepad(Device):
         self._arrival = -np.inf  # of the newest message, on the monotonic clock [s]
         self._down: set[int] = set()
         self._buttons: list[Button] = []
-        node.create_subscription(Joy, "joy", self._on_joy, qos.STATE)
+        subscribe(node, Joy, "joy", self._on_joy, qos.STATE)
 
     def _on_joy(self, joy: Joy) -> None:
+        if not np.isfinite(joy.axes).all():
+            raise MessageError(f"axes are not finite: {list(joy.axes)}")
         down = {number for number, value in enumerate(joy.buttons) if value}
         # A button that was down at the start was not pressed for this node.
         pressed = down - self._down if self._joy is not None else set()
@@ -287,10 +290,10 @@ class Leader(Device):
         self._held: tuple[bool, float] = (False, -np.inf)  # switch, arrival [s]
         self._state: LeaderState | None = None
         self._matched: np.ndarray | None = None  # leader's pose that the arm was sent to
-        node.create_subscription(
-            JointState, "leader/joint_states", self._on_joints, qos.NEWEST_STATE
+        subscribe(
+            node, JointState, "leader/joint_states", self._on_joints, qos.NEWEST_STATE
         )
-        node.create_subscription(Bool, "leader/held", self._on_held, qos.STATE)
+        subscribe(node, Bool, "leader/held", self._on_held, qos.STATE)
 
     def _on_held(self, message: Bool) -> None:
         self._held = message.data, time.monotonic()

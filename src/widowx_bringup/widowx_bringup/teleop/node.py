@@ -32,6 +32,7 @@ from ptr_common.managed_node import (
     parameter,
     publish_diagnostics,
     run,
+    subscribe,
     to_ns,
     to_stamp,
 )
@@ -129,17 +130,13 @@ class TeleopNode(Node):
         self._trigger_clients = {}
         for button, name in SERVICES.items():
             self._trigger_clients[button] = self.create_client(Trigger, name)
-        self.create_subscription(ArmState, TOPIC_ARM_STATE, self._on_state, qos.STATE)
+        subscribe(self, ArmState, TOPIC_ARM_STATE, self._on_state, qos.STATE)
         if self.watches:  # the arm holds when two nodes could command it
             return
 
         self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
-        self.create_subscription(
-            CameraInfo, camera_info_topic(camera), self._on_image, qos.IMAGES
-        )
-        self.create_subscription(
-            DiagnosticArray, TOPIC_DIAGNOSTICS, self._on_diagnostics, qos.STATE
-        )
+        subscribe(self, CameraInfo, camera_info_topic(camera), self._on_image, qos.IMAGES)
+        subscribe(self, DiagnosticArray, TOPIC_DIAGNOSTICS, self._on_diagnostics, qos.STATE)
 
     def _make_device(self, node: Node) -> Device:
         kinds = ", ".join(DEVICES)

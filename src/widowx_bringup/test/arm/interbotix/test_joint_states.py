@@ -156,6 +156,20 @@ def test_an_implausible_state_is_noise_until_it_repeats(rig: Rig) -> None:
     assert rig.states.read(10.0).reading.positions.tolist() == UP.tolist()
 
 
+@pytest.mark.parametrize("part", ["position", "velocity", "effort"])
+def test_states_that_are_not_finite_are_a_fault_once_that_repeats(
+    rig: Rig, part: str
+) -> None:
+    broken = message_of()
+    getattr(broken, part)[0 if part == "position" else 3] = np.nan
+    rig.receive(message_of())
+    rig.receive(broken, REPEATS - 1)
+    assert rig.states.read(MAX_AGE).finger == 0.02
+    rig.receive(broken)
+    with pytest.raises(ArmError, match=f"a joint state is not finite, {REPEATS} times"):
+        rig.states.read(MAX_AGE)
+
+
 def test_faults_that_are_forgotten_are_counted_again(rig: Rig) -> None:
     rig.receive(message_of())
     rig.receive(message_of(FAILED), times=REPEATS)

@@ -23,12 +23,14 @@ from interbotix_xs_msgs.srv import (
     TorqueEnable,
 )
 from rclpy.client import Client
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
 
+from ptr_common import qos
+from ptr_common.node import Executor, subscribe
 from widowx_bringup.arm.protocol import ArmError
 
 MODEL = "wx250s"
@@ -95,10 +97,20 @@ class OwnCore:
         self.srv_get_info = _client(node, "get_robot_info")
         self.srv_torque = _client(node, "torque_enable")
         self.srv_reboot = _client(node, "reboot_motors")
-        node.create_subscription(JointState, "joint_states", self._on_states, 10)
+        subscribe(
+            node,
+            JointState,
+            "joint_states",
+            self._on_states,
+            qos.STATE,
+            on_malformed=self._on_malformed,
+        )
 
     def _on_states(self, states: JointState) -> None:
         self.joint_states = states
+
+    def _on_malformed(self, _: str) -> None:
+        self.joint_states = JointState()  # as implausible as one without joints
 
 
 def _client(node: Node, service: str) -> Client:
@@ -119,7 +131,7 @@ class XsConnection:
             self.node, self.core = _interbotix(namespace)
         else:
             self.node, self.core = _own(namespace)
-        self._executor = SingleThreadedExecutor()
+        self._executor = Executor()
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, name="xs_core", daemon=True)
         self._thread.start()

@@ -124,6 +124,10 @@ class JointStates:
         if early := early_problem("a joint state", stamp_ns, self._now_ns()):
             self._disbelieve(early)
             return
+        measured = (state.finger, *state.reading.velocities, *state.effort)
+        if not np.isfinite(measured).all():
+            self._disbelieve("a joint state is not finite")
+            return
         joints = check_reading(state.reading.positions, self._limits)
         if isinstance(joints, Refusal):
             self._disbelieve(joints.text)

@@ -1,0 +1,1 @@
+"""How a process of ours is interrupted, and how it ends in time."""
