@@ -20,18 +20,21 @@ from .mapping import FASTEST, SLOWEST, SPEED
 DESCRIPTION = """\
 Move the arm with the keyboard of this terminal, beside a running graph
 (`ptr up record teleop:=none`, or teleop_record.launch.py);
-or watch a policy move it (`ptr up eval`, or ptr_eval.launch.py)."""
+or watch a policy move it (`ptr up eval`, or ptr_eval.launch.py).
+A simulated graph is recognised by itself: each recording then begins with a fresh scene of
+the task, and 2 saves it only if the simulation finds the task solved."""
 
 WATCH_HELP = """\
   SPACE  STOP the arm (e: go on)     h  start pose     1  begin a rollout
-  2  it succeeded     3  it failed     4  discard it     q  quit
+  2  it succeeded     3  it failed     4  discard it     q  quit (discards)
+  n  new scene (simulation)
 """
 
 HELP = """\
   w s  forward, back    r f  up, down      o u  roll    1  record    4  discard
   a d  left, right      g    gripper       i k  pitch   2  save      5  discard and start again
   + -  faster, slower   h    start pose    j l  yaw     3  save as a failure
-  SPACE  STOP the arm (e: go on)                                     q  quit
+  SPACE  STOP the arm (e: go on)        n     new scene (simulation)    q  quit (discards)
 """
 
 
@@ -72,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--simulated",
         action="store_true",
-        help="the graph's arm and time are simulated (default: they are real)",
+        help="hear the nodes of this computer only, so that no real arm on the network is "
+        "reached (default: all nodes; a simulated graph is recognised either way)",
     )
     return parser
 
