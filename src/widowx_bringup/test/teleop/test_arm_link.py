@@ -124,7 +124,7 @@ def test_a_recording_that_waits_is_given_up_by_key_by_a_stop_and_by_a_refusal(
     rig.arm_state.status = ArmState.STATUS_HOLDING
     rig.until(lambda: rig.has_shown("not begun: the arm holds: moving"))
     rig.arm_state.status, rig.arm_state.reason = ArmState.STATUS_OK, ""
-    rig.until(lambda: not rig.node.link.moves)
+    rig.until(lambda: not rig.node.link.state.reason)
     rig.refuses = True
     rig.press(Button.AGAIN)
     rig.until(lambda: rig.has_shown("not begun: the arm does not go to its start pose"))

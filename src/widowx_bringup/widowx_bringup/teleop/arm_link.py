@@ -28,7 +28,10 @@ SERVICES: Mapping[Button, str] = {
 """Service of the arm node that a button calls."""
 
 SILENCE = 2.0
-"""A topic without a message for this long is named as missing [s]."""
+"""A topic whose first message has not come for this long is named as missing [s]."""
+
+PAUSE = 5.0
+"""A topic that was heard is missing after this silence [s]: simulated time may stand still."""
 
 REPEAT = 10.0
 """Time after which a person is told again what is missing [s]."""
@@ -191,7 +194,7 @@ class ArmLink:
         names = {self._state_topic: "the arm node", self._image_topic: "the camera"}
         for topic, name in names.items():
             silence = now - self._arrivals[topic]
-            if topic not in self._heard or silence > SILENCE:
+            if topic not in self._heard or silence > PAUSE:
                 missing.append(f"{name} (nothing on {topic} for {silence:.0f} s)")
         return missing
 
@@ -263,7 +266,8 @@ class ArmLink:
 
     def _remedy(self) -> str:
         """Return what to do where something is missing."""
-        if self._state_topic in self._heard and (cameras := self._cameras()):
+        hears_arm = time.monotonic() - self._arrivals[self._state_topic] < SILENCE
+        if hears_arm and (cameras := self._cameras()):
             return f"cameras of this graph: {', '.join(cameras)} (--camera NAME)"
         domain = os.environ.get("ROS_DOMAIN_ID", "0")
         return (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 from functools import partial
 
 from ptr_common.errors import PtrError
@@ -124,13 +125,35 @@ def main(argv: list[str]) -> int:
         PtrError: If ROS is not installed.
     """
     options = _parser().parse_args(argv)
-    os.environ.update(environment({"use_sim": str(options.simulated).lower()}))
+    print(f"{WATCH_HELP if options.watch else HELP}\ntask: {options.task}", flush=True)
+    if options.simulated:
+        return _teleoperate(options, local=True)[0]
+    status, found = _teleoperate(options, local=False)
+    return _teleoperate(options, local=True)[0] if found else status
+
+
+def _teleoperate(options: argparse.Namespace, *, local: bool) -> tuple[int, bool]:
+    """Run the node of a person.
+
+    Args:
+        options: The command line.
+        local: Hear the nodes of this computer only.
+
+    Returns:
+        Exit status, and whether it ended because a simulated graph runs on this computer,
+        which only a node that hears this computer alone is sure to see.
+
+    Raises:
+        PtrError: If ROS is not installed.
+    """
+    os.environ.update(environment({"use_sim": str(local).lower()}))
     try:
         from rclpy.parameter import Parameter
 
         from ptr_common.managed_node import run
 
         from .devices import Keyboard
+        from .local_simulation import LocalSimulation
         from .node import TeleopNode
     except ImportError as error:
         raise PtrError(
@@ -142,16 +165,26 @@ def main(argv: list[str]) -> int:
         "speed": options.speed,
         "camera": options.camera,
         "watch": options.watch,
-        "use_sim_time": options.simulated,
     }
-    make_node = partial(
-        TeleopNode,
-        Keyboard,
-        print,
-        namespace=options.robot_name,
-        parameter_overrides=[
-            Parameter(name, value=value) for name, value in values.items()
-        ],
-    )
-    print(f"{WATCH_HELP if options.watch else HELP}\ntask: {options.task}", flush=True)
-    return run(make_node, arguments=[])
+    parameters = [Parameter(name, value=value) for name, value in values.items()]
+    found = False
+    search: LocalSimulation | None = None
+
+    def make_node() -> TeleopNode:
+        nonlocal search
+        node = TeleopNode(
+            Keyboard, print, namespace=options.robot_name, parameter_overrides=parameters
+        )
+        if not local:
+            search = LocalSimulation(node, note_found)
+        return node
+
+    def note_found() -> None:
+        nonlocal found
+        found = True
+        signal.raise_signal(signal.SIGINT)
+
+    status = run(make_node, arguments=[])
+    if search is not None:
+        search.close()
+    return status, found

@@ -206,7 +206,12 @@ class TeleopNode(Node):
             if button == Button.HOME and not answer.success:
                 self.beginning.give_up("the arm does not go to its start pose")
 
-        self.link.call(button, answered)
+        if button == Button.HOME and self.episode:
+            self._show(
+                "not during an episode: its commands would be rejected; end it first"
+            )
+        else:
+            self.link.call(button, answered)
 
     # --- the graph ------------------------------------------------------------------------
 
