@@ -101,8 +101,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         *ROS,
         "launch",
         "launch_ros",
+        "ptr_policy_node.bundle",
         "widowx_bringup.arm",
         "widowx_bringup.camera",
+        "widowx_bringup.sim.tasks",
     ),
     "widowx_bringup.recording": (
         *ROS,
@@ -113,6 +115,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "widowx_bringup.teleop": (
         *(*ROS, "pyspacemouse", "widowx_bringup.arm", "widowx_bringup.graph"),
+        "widowx_bringup.sim.tasks",
         *("ptr_policy_node", "ptr_training.bags", "ptr_training.inspection"),
     ),
     "widowx_bringup.doctor": (

@@ -18,6 +18,7 @@ from widowx_bringup.graph.graphs import find_graph
 
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"
+BUNDLE = ROOT / "test/files_of_0.1.0/bundle"
 COMPOSE = DOCKER / "compose.yaml"
 SERVICES: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())["services"]
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
@@ -104,7 +105,7 @@ def test_what_is_mounted_must_exist_so_that_it_belongs_to_the_user(
 
 def test_the_arm_has_the_time_to_go_to_its_sleep_pose() -> None:
     graph = find_graph("eval")
-    nodes = graph.nodes(graph.resolve({"policy": "bundle", "use_sim": "false"}))
+    nodes = graph.nodes(graph.resolve({"policy": str(BUNDLE), "use_sim": "false"}))
     grace = SERVICES["robot"]["stop_grace_period"]
     assert float(grace.removesuffix("s")) >= max(node.grace for node in nodes) + 10
     assert SERVICES["robot"]["stop_signal"] == "SIGINT"
@@ -152,7 +153,10 @@ def test_commands_are_those_of_the_graphs(name: str) -> None:
     assert launch[:3] == ["ros2", "launch", "widowx_bringup"]
     text = (ROOT / "launch" / launch[3]).read_text()
     graph = find_graph(re.findall(r'describe\("(\w+)"\)', text)[0])
-    values = graph.resolve(dict(word.split(":=", 1) for word in arguments))
+    given = dict(word.split(":=", 1) for word in arguments)
+    if "policy" in given:  # a folder of the container
+        given["policy"] = str(BUNDLE)
+    values = graph.resolve(given)
     assert values["use_sim"] == str(name == "simulation").lower()
     targets = [
         mount["target"] for mount in SERVICES[name]["volumes"] if isinstance(mount, dict)
@@ -236,7 +240,7 @@ def test_rosdep_sees_all_manifests_before_the_source_is_copied() -> None:
 
 
 def test_the_drivers_of_all_cameras_are_installed() -> None:
-    values = find_graph("eval").resolve({"policy": "bundle", "use_sim": "false"})
+    values = find_graph("eval").resolve({"policy": str(BUNDLE), "use_sim": "false"})
     packages = {
         make(values).package for name, make in CAMERA_DRIVERS.items() if name != "opencv"
     }

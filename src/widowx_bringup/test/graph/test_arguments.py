@@ -37,6 +37,8 @@ def test_every_argument_is_described_and_its_default_possible(graph: Graph) -> N
         ("camera_latency:=nan", "allowed are 0 to 1 s"),
         ("other_cameras:=the wrist", "letters, digits and _; found 'the wrist'"),
         ("camera_driver:=usbcam", "choose from: opencv, usb_cam, v4l2_camera, realsense"),
+        ("scene:=put the rde cube on the white plate", "did you mean 'put the red cube on"),
+        ("scene_seed:=-1", "allowed are 0 to"),
         ("teleop:=joystick", "choose from: auto, scripted, none, gamepad"),
     ],
 )

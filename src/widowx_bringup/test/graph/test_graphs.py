@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,14 @@ import pytest
 import yaml
 from graph_nodes import nodes_of
 
+from ptr_common.errors import PtrError
 from widowx_bringup.arm.limits import Limits
 from widowx_bringup.graph.arguments import REAL, TELEOP_DEVICES
 from widowx_bringup.graph.environment import config_folder
 from widowx_bringup.graph.graphs import GRAPHS, find_graph
 from widowx_bringup.graph.processes import module_of
 from widowx_bringup.graph.spec import GraphError, NodeSpec
+from widowx_bringup.sim.tasks import TARGET_TASK
 
 OF_ROS = {"use_sim_time"}
 """Parameters every node has."""
@@ -103,8 +104,13 @@ def test_every_argument_changes_something(name: str) -> None:
         "teleop": "none",
         "autostart": "false",
         "urdf": None,
+        "task": TARGET_TASK,
+        "scene": "put the red cube on the white plate",
+        "scene_seed": "7",
     }
     other |= {"camera_latency": "0.1", "camera_delay": "2"}
+    if name != "record":  # the bundle decides: test_policy_bundle.py
+        other |= dict.fromkeys(("policy", "camera", "width", "height"))
     real = {
         "start_driver": "false",
         "load_configs": "false",
@@ -118,6 +124,9 @@ def test_every_argument_changes_something(name: str) -> None:
             given = {"teleop": "leader"}
             with pytest.raises(GraphError, match="teleop:=leader needs demonstrated:=…"):
                 nodes_of(name, teleop="leader")
+            given = {"teleop": "leader", "demonstrated": "put the yelow cube"}
+            with pytest.raises(PtrError, match=r"task 'put the yelow cube'.*did you mean"):
+                nodes_of(name, **given)
             continue
         if value is not None and (given or argument not in REAL):
             assert nodes_of(name, **given, **{argument.name: value}) != nodes_of(
@@ -138,43 +147,6 @@ def test_replay_has_no_arm_and_sends_commands_elsewhere() -> None:
     assert dict(nodes["policy_node"].remappings)["arm/command"] == "replay/command"
 
 
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    """A bundle that knows two tasks, one of them under another name as well."""
-    info = {
-        "tasks": ["open the door", "stir"],
-        "aliases": {"shut the door": "open the door"},
-    }
-    (tmp_path / "bundle.json").write_text(json.dumps(info))
-    return tmp_path
-
-
-@pytest.mark.parametrize("name", ["eval", "replay"])
-def test_a_task_that_the_bundle_does_not_know_is_refused_with_those_it_knows(
-    bundle: Path, name: str
-) -> None:
-    with pytest.raises(
-        GraphError,
-        match=r"no task 'open the dor'; did you mean open the door\? Known are: open the door, "
-        "stir, shut the door",
-    ):
-        nodes_of(name, policy=str(bundle), task="open the dor")
-    for task in ("stir", "shut the door", ""):
-        assert nodes_of(name, policy=str(bundle), task=task)
-
-
-def test_the_policy_node_itself_refuses_what_is_no_bundle(tmp_path: Path) -> None:
-    (tmp_path / "bundle.json").write_text("[]")
-    assert nodes_of("eval", policy=str(tmp_path), task="stir")
-    assert nodes_of("eval", policy="nowhere", task="stir")
-
-
-def test_the_task_of_a_policy_that_is_configured_later_may_be_set_later(
-    bundle: Path,
-) -> None:
-    assert nodes_of("eval", policy=str(bundle), task="fold", autostart="false")
-
-
 def test_recording_can_be_left_out() -> None:
     assert "recorder_node" not in [
         node.executable for node in nodes_of("eval", record="false")
@@ -182,9 +154,7 @@ def test_recording_can_be_left_out() -> None:
 
 
 def test_the_real_robot_has_its_own_arm_and_camera_and_the_clock_of_the_computer() -> None:
-    nodes = {
-        node.executable: node for node in nodes_of("eval", use_sim="false", camera="front")
-    }
+    nodes = {node.executable: node for node in nodes_of("eval", use_sim="false")}
     assert set(nodes) == {
         "driver_keeper",
         "arm_node",
@@ -196,7 +166,7 @@ def test_the_real_robot_has_its_own_arm_and_camera_and_the_clock_of_the_computer
     assert (
         nodes["arm_node"].parameters["camera"]
         == nodes["camera_node"].parameters["camera"]
-        == "front"
+        == "over_shoulder"
     )
     assert "driver_keeper" not in {
         node.executable for node in nodes_of("eval", use_sim="false", start_driver="false")
@@ -247,10 +217,13 @@ def test_the_script_demonstrates_on_the_simulated_arm_only() -> None:
 def test_a_person_demonstrates_with_a_device(device: str) -> None:
     nodes = {
         node.executable: node
-        for node in nodes_of("record", teleop=device, demonstrated="stir", camera="front")
+        for node in nodes_of(
+            "record", teleop=device, demonstrated=TARGET_TASK, camera="front"
+        )
     }
     teleop = nodes["teleop_node"].parameters
-    assert (teleop["device"], teleop["task"], teleop["camera"]) == (device, "stir", "front")
+    assert (teleop["device"], teleop["camera"]) == (device, "front")
+    assert teleop["task"] == TARGET_TASK
     assert ("joy_node" in nodes) == (device == "gamepad")
     assert set(TELEOP_DEVICES) == {"gamepad", "spacemouse", "leader"}
 
@@ -258,6 +231,20 @@ def test_a_person_demonstrates_with_a_device(device: str) -> None:
 def test_a_persons_demonstrations_in_simulation_are_not_disturbed() -> None:
     (simulation, *_) = nodes_of("record", teleop="none", disturbance="0.3")
     assert simulation.parameters["disturbance"] == 0.0
+
+
+@pytest.mark.parametrize("name", ["eval", "record"])
+def test_the_simulation_shows_a_scene_from_its_start(name: str) -> None:
+    (simulation, *_) = nodes_of(name)
+    assert simulation.parameters["scene_task"] == TARGET_TASK
+    (simulation, *_) = nodes_of(name, scene="Put the red cube  on the white plate")
+    assert simulation.parameters["scene_task"] == "put the red cube on the white plate"
+
+
+def test_the_scene_is_that_of_the_task_that_a_person_demonstrates() -> None:
+    task = "put the red cube on the white plate"
+    (simulation, *_) = nodes_of("record", teleop="leader", demonstrated=task)
+    assert simulation.parameters["scene_task"] == task
 
 
 @pytest.mark.parametrize(

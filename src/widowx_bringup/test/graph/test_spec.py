@@ -54,6 +54,7 @@ def test_missing_values_are_the_defaults() -> None:
             "toy has no argument 'zzz'; known are: policy, camera, width, record",
         ),
         ({}, "toy needs policy:=…  .bundle of the policy."),
+        ({"policy": ""}, "toy needs policy:=…  .bundle of the policy."),
         (
             {"policy": "x", "record": "yes"},
             "record:=yes is not possible; choose from: true, f",

@@ -6,10 +6,8 @@ import contextlib
 import os
 import pty
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,116 +15,17 @@ import pytest
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue  # noqa: E402
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
 from scripted_bags import Script, write  # noqa: E402
-from sensor_msgs.msg import CameraInfo  # noqa: E402
-from std_srvs.srv import Trigger  # noqa: E402
+from teleop_rig import Rig  # noqa: E402
 
 from ptr_common import qos  # noqa: E402
 from ptr_common.errors import PtrError  # noqa: E402
-from ptr_common.managed_node import to_ns, to_stamp  # noqa: E402
-from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent  # noqa: E402
+from ptr_common.managed_node import to_ns  # noqa: E402
+from ptr_msgs.msg import EefCommand, EpisodeEvent  # noqa: E402
 from widowx_bringup.teleop.devices import Keyboard  # noqa: E402
 from widowx_bringup.teleop.mapping import Button, TeleopInput  # noqa: E402
-from widowx_bringup.teleop.node import TeleopNode  # noqa: E402
 
 FORWARD = np.array([1.0, 0, 0, 0, 0, 0])
-
-
-class Hands:
-    """A device whose input the test chooses."""
-
-    def __init__(self) -> None:
-        self.input = TeleopInput()
-        self.closed = False
-
-    def read(self, now: float) -> TeleopInput:
-        current = self.input
-        self.input = TeleopInput(current.motion, current.held)
-        return current
-
-    def on_step(self, step: np.ndarray) -> None:
-        self.taken = step
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class Rig:
-    def __init__(self, **overrides: Any) -> None:
-        self.hands, self.shown = Hands(), []
-        values = [
-            Parameter(name, value=value)
-            for name, value in {"task": "stir", **overrides}.items()
-        ]
-        self.node = TeleopNode(
-            lambda node: self.hands, self.shown.append, parameter_overrides=values
-        )
-        self.probe = rclpy.create_node("probe")
-        self.arm = self.probe.create_publisher(ArmState, "arm/state", qos.STATE)
-        self.camera = self.probe.create_publisher(
-            CameraInfo, "camera/over_shoulder/camera_info", qos.IMAGES
-        )
-        self.commands: list[EefCommand] = []
-        self.events: list[EpisodeEvent] = []
-        self.called: list[str] = []
-        self.reason = ""
-        self.probe.create_subscription(
-            EefCommand, "arm/command", self.commands.append, qos.COMMANDS
-        )
-        self.probe.create_subscription(
-            EpisodeEvent, "episode/event", self.events.append, qos.EVENTS
-        )
-        for name in ("hold", "enable", "go_to_start"):
-            self.probe.create_service(Trigger, f"arm/{name}", self.answer(name))
-        self.probe.create_timer(0.02, self.tick)
-        self.executor = SingleThreadedExecutor()
-        for node in (self.node, self.probe):
-            self.executor.add_node(node)
-        self.until(
-            lambda: (
-                self.node._state
-                and all(
-                    client.service_is_ready()
-                    for client in self.node._trigger_clients.values()
-                )
-            )
-        )
-
-    def answer(self, name: str) -> Callable[..., Any]:
-        def serve(_: Any, response: Any) -> Any:
-            self.called.append(name)
-            response.success, response.message = True, f"did {name}"
-            return response
-
-        return serve
-
-    def tick(self) -> None:
-        now = time.time_ns()
-        state = ArmState(proprio=[0.3, 0.0, 0.1, 0.0, 0.0, 0.0, 1.0], reason=self.reason)
-        state.header.stamp = to_stamp(now)
-        self.arm.publish(state)
-        image = CameraInfo()
-        image.header.stamp = to_stamp(now)
-        self.camera.publish(image)
-
-    def until(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 15.0
-        while not condition():
-            assert time.monotonic() < deadline, "the condition was not met in time"
-            self.executor.spin_once(timeout_sec=0.05)
-
-    def press(self, *buttons: Button) -> None:
-        self.hands.input = TeleopInput(
-            self.hands.input.motion, self.hands.input.held, buttons
-        )
-        self.until(lambda: not self.hands.input.buttons)
-
-    def close(self) -> None:
-        self.executor.shutdown()
-        self.node.destroy_node()
-        self.probe.destroy_node()
 
 
 @pytest.fixture
@@ -194,13 +93,13 @@ def test_recording_anew_begins_once_the_arm_is_back_at_its_start(rig: Rig) -> No
     rig.until(lambda: rig.events)
     rig.press(Button.AGAIN)
     rig.until(lambda: rig.called == ["go_to_start"])
-    rig.reason = "moving to its start pose"
-    rig.until(lambda: rig.node._restart == "moving")
+    rig.arm_state.reason = "moving to its start pose"
+    rig.until(lambda: rig.node.link.state.reason)
     assert [event.event for event in rig.events] == [
         EpisodeEvent.START,
         EpisodeEvent.DISCARD,
     ]
-    rig.reason = ""
+    rig.arm_state.reason = ""
     rig.until(lambda: len(rig.events) == 3)
     assert rig.events[2].event == EpisodeEvent.START
     assert rig.events[2].episode_id != rig.events[0].episode_id
@@ -214,11 +113,12 @@ def test_one_key_stops_the_arm(rig: Rig) -> None:
 
 def test_a_running_recording_is_discarded_when_teleoperation_ends(rig: Rig) -> None:
     rig.press(Button.RECORD)
-    rig.until(lambda: rig.events)
+    rig.until(lambda: len(rig.commands) > 1)
     rig.executor.remove_node(rig.node)
     rig.node.destroy_node()
     rig.until(lambda: len(rig.events) == 2)
     assert rig.events[1].event == EpisodeEvent.DISCARD
+    assert rig.shown[-1].startswith("thrown away, not saved: the running recording of 0.")
     assert rig.hands.closed
 
 

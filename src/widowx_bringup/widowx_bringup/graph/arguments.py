@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+from ptr_common.names import did_you_mean, find_task
 from ptr_common.stamps import camera_latency
+from widowx_bringup.sim.tasks import TARGET_TASK, TASKS
 
 from .cameras import CAMERA_DRIVERS, other_cameras
+from .policy_bundle import AUTO
 from .spec import BOOLEAN, Argument
 
 TELEOP_DEVICES = ("gamepad", "spacemouse", "leader")
@@ -59,7 +63,25 @@ def _namespace(text: str) -> str:
 
 
 def _auto_or_latency(text: str) -> float:
-    return 0.0 if text == "auto" else camera_latency(text)
+    return 0.0 if text == AUTO else camera_latency(text)
+
+
+def _auto_or_task(text: str) -> str:
+    if text != AUTO and find_task(text, TASKS) is None:
+        hint = did_you_mean(text, TASKS, quote=True)
+        raise ValueError(f"it is no task of the simulation; {hint}")
+    return text
+
+
+def _by_bundle(argument: Argument) -> Argument:
+    """Return an argument whose default is what the bundle of the policy says."""
+    kind: Callable[[str], object] = argument.kind
+    return replace(
+        argument,
+        description=f"{argument.description}; auto: as the bundle says",
+        default=AUTO,
+        kind=lambda text: text if text == AUTO else kind(text),
+    )
 
 
 # --- every graph with an arm --------------------------------------------------------------
@@ -79,6 +101,10 @@ LATENCY = Argument(
     kind=_auto_or_latency,
 )
 
+CAMERA_RATE = Argument(
+    "camera_rate", "images per second of the cameras [Hz]", "30.0", kind=_positive
+)
+
 SHARED = (
     Argument(
         "use_sim",
@@ -90,9 +116,7 @@ SHARED = (
     CAMERA,
     WIDTH,
     HEIGHT,
-    Argument(
-        "camera_rate", "images per second of the cameras [Hz]", "30.0", kind=_positive
-    ),
+    CAMERA_RATE,
     Argument(
         "other_cameras",
         "further cameras to record, of the same size and rate: NAME=DEVICE,NAME=DEVICE; "
@@ -123,10 +147,27 @@ POLICY_ARGUMENTS = (
     Argument("task", "task of an episode whose START names none", ""),
     Argument("policy_sha256", "full SHA-256 that the bundle must have; empty: any", ""),
 )
+SHARED_WITH_POLICY = tuple(
+    _by_bundle(each) if each in (CAMERA, WIDTH, HEIGHT, CAMERA_RATE) else each
+    for each in SHARED
+)
+"""The shared arguments of a graph with a policy."""
+CAMERA_OF_POLICY = tuple(_by_bundle(each) for each in (CAMERA, WIDTH, HEIGHT))
 BAG = Argument("bag", "folder of the bag to play")
 RATE = Argument("rate", "seconds of the bag per second of real time", "1.0", kind=_positive)
 
 # --- simulation ---------------------------------------------------------------------------
+
+SCENE = (
+    Argument(
+        "scene",
+        "task whose scene the simulation shows at its start; auto: the graph's own task "
+        f"where it is simulated, else {TARGET_TASK!r}",
+        AUTO,
+        kind=_auto_or_task,
+    ),
+    Argument("scene_seed", "seed of that scene", "0", kind=_Within(0, 2**63 - 1, int)),
+)
 
 DISTURBANCE = Argument(
     "disturbance",

@@ -12,18 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ptr_common.documents import parse_json
 from ptr_common.names import did_you_mean, find_task
 from ptr_common.topics import TOPIC_COMMAND, TOPIC_EXECUTED
 from widowx_bringup.arm import urdf
+from widowx_bringup.sim.tasks import TARGET_TASK, TASKS, parse_task
 
 from .arguments import (
     BAG,
-    CAMERA,
+    CAMERA_OF_POLICY,
     DELAY,
     DEMONSTRATED,
     DISTURBANCE,
-    HEIGHT,
     LATENCY,
     MISTAKES,
     POLICY_ARGUMENTS,
@@ -31,11 +30,12 @@ from .arguments import (
     REAL,
     RECORD,
     ROBOT_NAME,
+    SCENE,
     SHARED,
+    SHARED_WITH_POLICY,
     TELEOP,
     TELEOP_DEVICES,
     URDF,
-    WIDTH,
 )
 from .cameras import (
     camera_parameters,
@@ -46,6 +46,7 @@ from .cameras import (
     simulated_cameras,
 )
 from .environment import config_folder
+from .policy_bundle import AUTO, complete
 from .spec import BRINGUP, POLICY, Graph, GraphError, NodeSpec
 
 DRIVER_GRACE = 45.0
@@ -105,6 +106,8 @@ def _simulated(values: Mapping[str, str]) -> list[NodeSpec]:
         "camera": values["camera"],
         "resume_on_start": True,
         "disturbance": float(values.get("disturbance", "0.0")),
+        "scene_task": _scene(values),
+        "scene_seed": int(values["scene_seed"]),
         "autostart": values["autostart"] == "true",
     }
     return [
@@ -112,6 +115,14 @@ def _simulated(values: Mapping[str, str]) -> list[NodeSpec]:
         *simulated_cameras(values),
         *_state_publisher(values),
     ]
+
+
+def _scene(values: Mapping[str, str]) -> str:
+    """Return the task whose scene the simulation shows at its start."""
+    if values["scene"] != AUTO:
+        return find_task(values["scene"], TASKS) or values["scene"]
+    task = values.get("task") or values.get("demonstrated") or TARGET_TASK
+    return find_task(task, TASKS) or TARGET_TASK
 
 
 def _state_publisher(values: Mapping[str, str]) -> list[NodeSpec]:
@@ -135,34 +146,15 @@ def _state_publisher(values: Mapping[str, str]) -> list[NodeSpec]:
 def _policy(
     values: Mapping[str, str], remappings: tuple[tuple[str, str], ...] = ()
 ) -> NodeSpec:
-    bundle = Path(values["policy"]).absolute()
-    autostart = values.get("autostart", "true") == "true"
-    if values["task"] and autostart:
-        _check_task(bundle, values["task"])
     parameters = {
-        "bundle": str(bundle),
+        "bundle": str(Path(values["policy"]).absolute()),
         "bundle_sha256": values["policy_sha256"],
         **camera_parameters(values),
         "camera_latency": latency(values),
         "task": values["task"],
-        "autostart": autostart,
+        "autostart": values.get("autostart", "true") == "true",
     }
     return NodeSpec(POLICY, "policy_node", "policy.yaml", parameters, remappings)
-
-
-def _check_task(bundle: Path, task: str) -> None:
-    """Refuse a task that a bundle does not know; the policy node refuses what is no bundle.
-
-    Raises:
-        GraphError: If the task is unknown.
-    """
-    try:
-        info = parse_json((bundle / "bundle.json").read_bytes())
-        known = [*info["tasks"], *info.get("aliases", {})]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return
-    if find_task(task, known) is None:
-        raise GraphError(f"{bundle} has no task {task!r}; {did_you_mean(task, known)}")
 
 
 def _recorder(values: Mapping[str, str]) -> NodeSpec:
@@ -183,6 +175,8 @@ def _teleop_device(values: Mapping[str, str]) -> list[NodeSpec]:
         raise GraphError(
             f"teleop:={values['teleop']} needs demonstrated:=…, the task that is demonstrated"
         )
+    if values["use_sim"] == "true":
+        parse_task(values["demonstrated"])
     parameters = {
         "device": values["teleop"],
         "camera": values["camera"],
@@ -260,20 +254,22 @@ def _replay_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
 EVAL = Graph(
     "eval",
     "arm, camera, policy and recorder",
-    (*POLICY_ARGUMENTS, *SHARED, RECORD, URDF, DELAY, *REAL),
+    (*POLICY_ARGUMENTS, *SHARED_WITH_POLICY, RECORD, *SCENE, URDF, DELAY, *REAL),
     _eval_nodes,
+    complete,
 )
 RECORD_GRAPH = Graph(
     "record",
     "arm, camera, teleoperation and recorder",
-    (*SHARED, TELEOP, DEMONSTRATED, *MISTAKES, DISTURBANCE, URDF, DELAY, *REAL),
+    (*SHARED, TELEOP, DEMONSTRATED, *MISTAKES, DISTURBANCE, *SCENE, URDF, DELAY, *REAL),
     _record_nodes,
 )
 REPLAY = Graph(
     "replay",
     "a recorded bag into the policy; no arm moves",
-    (BAG, *POLICY_ARGUMENTS, RATE, ROBOT_NAME, CAMERA, WIDTH, HEIGHT, LATENCY),
+    (BAG, *POLICY_ARGUMENTS, RATE, ROBOT_NAME, *CAMERA_OF_POLICY, LATENCY),
     _replay_nodes,
+    complete,
 )
 GRAPHS = {graph.name: graph for graph in (EVAL, RECORD_GRAPH, REPLAY)}
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import (
@@ -17,9 +21,14 @@ from launch_ros.actions import Node
 from .environment import config_folder, environment
 from .graphs import find_graph
 from .occupied import check_free
+from .processes import NodeDiedError, describe_status
 from .spec import Argument, Graph, NodeSpec
+from .values import parse_values
 
 __all__ = ["LaunchDescription", "describe"]
+
+OF_LAUNCH = "launch-"
+"""How the names of arguments begin that `ros2 launch` adds by itself (`--launch-prefix`)."""
 
 
 def describe(graph_name: str) -> LaunchDescription:
@@ -31,16 +40,23 @@ def describe(graph_name: str) -> LaunchDescription:
 
 
 def _declaration(argument: Argument) -> DeclareLaunchArgument:
+    # Without a default, `launch` would refuse a misspelt name before `_start` names the right one.
+    required = " (required)" if argument.default is None else ""
     return DeclareLaunchArgument(
         argument.name,
-        default_value=argument.default,
-        description=argument.description,
+        default_value=argument.default or "",
+        description=argument.description + required,
         choices=list(argument.choices) or None,
     )
 
 
 def _start(context: LaunchContext, graph: Graph) -> list[SetEnvironmentVariable | Node]:
-    """Return the actions for the given values; only graphs.py decides about nodes."""
+    """Return the actions for the given values; only graphs.py decides about nodes.
+
+    Raises:
+        PtrError: If a name or a value is refused; `ros2 launch` then ends with status 1.
+    """
+    graph.check_names(_typed(context))
     given = {}
     for argument in graph.arguments:
         given[argument.name] = LaunchConfiguration(argument.name).perform(context)
@@ -53,6 +69,19 @@ def _start(context: LaunchContext, graph: Graph) -> list[SetEnvironmentVariable 
     for spec in specs:
         actions.append(_node(spec))
     return actions
+
+
+def _typed(context: LaunchContext) -> Mapping[str, str]:
+    """Return the arguments of the command line, if it names our launch file.
+
+    `launch` itself takes any name. Where another launch file includes ours, the command line
+    holds the arguments of that one.
+    """
+    file = Path(context.get_locals_as_dict().get("current_launch_file_path", ""))
+    if file.name not in {Path(word).name for word in sys.argv}:
+        return {}
+    typed = parse_values(context.argv)
+    return {name: typed[name] for name in typed if not name.startswith(OF_LAUNCH)}
 
 
 def _node(spec: NodeSpec) -> Node:
@@ -68,6 +97,24 @@ def _node(spec: NodeSpec) -> Node:
         remappings=list(spec.remappings),
         sigterm_timeout=str(spec.grace),
         output="both",
-        # A robot must not run without one of its parts.
-        on_exit=Shutdown(reason=f"{spec.executable} ended"),
+        on_exit=_on_exit,
     )
+
+
+def _on_exit(event: Any, context: LaunchContext) -> Shutdown | None:
+    """End all nodes with one of them: a robot must not run without one of its parts.
+
+    Args:
+        event: A `launch.events.process.ProcessExited`.
+        context: Says whether the nodes are being ended already.
+
+    Raises:
+        NodeDiedError: If the node failed by itself; only an error gives `ros2 launch` a status
+            that is not 0.
+    """
+    if context.is_shutdown:
+        return None
+    ended = f"{event.process_name} ended ({describe_status(event.returncode)})"
+    if event.returncode:
+        raise NodeDiedError(f"{ended}, so the other nodes are ended too")
+    return Shutdown(reason=ended)

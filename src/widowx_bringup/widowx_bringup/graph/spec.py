@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,12 +102,15 @@ class Graph:
         description: One sentence.
         arguments: All arguments.
         nodes: Returns the nodes for a complete set of values.
+        complete: Fills in the values that others decide, and refuses those that contradict
+            them; raises PtrError.
     """
 
     name: str
     description: str
     arguments: tuple[Argument, ...]
     nodes: Callable[[Mapping[str, str]], list[NodeSpec]]
+    complete: Callable[[Mapping[str, str]], dict[str, str]] = dict
 
     def resolve(self, given: Mapping[str, str]) -> dict[str, str]:
         """Complete the given values with the defaults.
@@ -120,6 +123,28 @@ class Graph:
 
         Raises:
             GraphError: If an argument is unknown, missing or has an impossible value.
+            PtrError: If the values contradict each other.
+        """
+        self.check_names(given)
+        values = {}
+        for argument in self.arguments:
+            value = given.get(argument.name, argument.default)
+            if value is None or (argument.default is None and not value):
+                raise GraphError(
+                    f"{self.name} needs {argument.name}:=…  ({argument.description})"
+                )
+            argument.check(value)
+            values[argument.name] = value
+        return self.complete(values)
+
+    def check_names(self, given: Iterable[str]) -> None:
+        """Refuse names that are no argument of this graph.
+
+        Args:
+            given: Names as the user wrote them.
+
+        Raises:
+            GraphError: For the first unknown name, with the nearest one.
         """
         names = [argument.name for argument in self.arguments]
         for name in given:
@@ -127,13 +152,3 @@ class Graph:
                 raise GraphError(
                     f"{self.name} has no argument {name!r}; {did_you_mean(name, names)}"
                 )
-        values = {}
-        for argument in self.arguments:
-            value = given.get(argument.name, argument.default)
-            if value is None:
-                raise GraphError(
-                    f"{self.name} needs {argument.name}:=…  ({argument.description})"
-                )
-            argument.check(value)
-            values[argument.name] = value
-        return values

@@ -27,7 +27,7 @@ from widowx_bringup.camera.protocol import TOPIC_WORLD
 from .expert import Disturbance
 from .lockstep_clock import LockstepClock
 from .simulated_devices import SimulatedArm
-from .tasks import sample_layout
+from .tasks import TARGET_TASK, sample_layout
 from .world import World
 
 TICK = 0.01
@@ -71,6 +71,9 @@ class SimulationNode(ArmNode):
         )
         noise = "noise of the arm, relative to the longest step"
         self._noise = parameter(self, "disturbance", 0.0, noise, (0.0, 1.0))
+        task = parameter(self, "scene_task", TARGET_TASK, "task of the scene at the start")
+        seed = parameter(self, "scene_seed", 0, "seed of that scene", (0, 2**63 - 1))
+        self.world.reset(sample_layout(task, seed))
 
         if self._factor != 1.0 and not self.simulated_time:
             raise PtrError(

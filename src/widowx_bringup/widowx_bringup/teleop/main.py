@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 from functools import partial
 
 from ptr_common.errors import PtrError
@@ -20,18 +21,21 @@ from .mapping import FASTEST, SLOWEST, SPEED
 DESCRIPTION = """\
 Move the arm with the keyboard of this terminal, beside a running graph
 (`ptr up record teleop:=none`, or teleop_record.launch.py);
-or watch a policy move it (`ptr up eval`, or ptr_eval.launch.py)."""
+or watch a policy move it (`ptr up eval`, or ptr_eval.launch.py).
+A simulated graph is recognised by itself: each recording then begins with a fresh scene of
+the task, and 2 saves it only if the simulation finds the task solved."""
 
 WATCH_HELP = """\
   SPACE  STOP the arm (e: go on)     h  start pose     1  begin a rollout
-  2  it succeeded     3  it failed     4  discard it     q  quit
+  2  it succeeded     3  it failed     4  discard it     q  quit (discards)
+  n  new scene (simulation)
 """
 
 HELP = """\
   w s  forward, back    r f  up, down      o u  roll    1  record    4  discard
   a d  left, right      g    gripper       i k  pitch   2  save      5  discard and start again
   + -  faster, slower   h    start pose    j l  yaw     3  save as a failure
-  SPACE  STOP the arm (e: go on)                                     q  quit
+  SPACE  STOP the arm (e: go on)        n     new scene (simulation)    q  quit (discards)
 """
 
 
@@ -72,7 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--simulated",
         action="store_true",
-        help="the graph's arm and time are simulated (default: they are real)",
+        help="hear the nodes of this computer only, so that no real arm on the network is "
+        "reached (default: all nodes; a simulated graph is recognised either way)",
     )
     return parser
 
@@ -120,13 +125,35 @@ def main(argv: list[str]) -> int:
         PtrError: If ROS is not installed.
     """
     options = _parser().parse_args(argv)
-    os.environ.update(environment({"use_sim": str(options.simulated).lower()}))
+    print(f"{WATCH_HELP if options.watch else HELP}\ntask: {options.task}", flush=True)
+    if options.simulated:
+        return _teleoperate(options, local=True)[0]
+    status, found = _teleoperate(options, local=False)
+    return _teleoperate(options, local=True)[0] if found else status
+
+
+def _teleoperate(options: argparse.Namespace, *, local: bool) -> tuple[int, bool]:
+    """Run the node of a person.
+
+    Args:
+        options: The command line.
+        local: Hear the nodes of this computer only.
+
+    Returns:
+        Exit status, and whether it ended because a simulated graph runs on this computer,
+        which only a node that hears this computer alone is sure to see.
+
+    Raises:
+        PtrError: If ROS is not installed.
+    """
+    os.environ.update(environment({"use_sim": str(local).lower()}))
     try:
         from rclpy.parameter import Parameter
 
         from ptr_common.managed_node import run
 
         from .devices import Keyboard
+        from .local_simulation import LocalSimulation
         from .node import TeleopNode
     except ImportError as error:
         raise PtrError(
@@ -138,16 +165,26 @@ def main(argv: list[str]) -> int:
         "speed": options.speed,
         "camera": options.camera,
         "watch": options.watch,
-        "use_sim_time": options.simulated,
     }
-    make_node = partial(
-        TeleopNode,
-        Keyboard,
-        print,
-        namespace=options.robot_name,
-        parameter_overrides=[
-            Parameter(name, value=value) for name, value in values.items()
-        ],
-    )
-    print(f"{WATCH_HELP if options.watch else HELP}\ntask: {options.task}", flush=True)
-    return run(make_node, arguments=[])
+    parameters = [Parameter(name, value=value) for name, value in values.items()]
+    found = False
+    search: LocalSimulation | None = None
+
+    def make_node() -> TeleopNode:
+        nonlocal search
+        node = TeleopNode(
+            Keyboard, print, namespace=options.robot_name, parameter_overrides=parameters
+        )
+        if not local:
+            search = LocalSimulation(node, note_found)
+        return node
+
+    def note_found() -> None:
+        nonlocal found
+        found = True
+        signal.raise_signal(signal.SIGINT)
+
+    status = run(make_node, arguments=[])
+    if search is not None:
+        search.close()
+    return status, found

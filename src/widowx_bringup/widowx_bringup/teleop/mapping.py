@@ -39,6 +39,7 @@ class Button(Enum):
     FAIL = "fail"  # save as a failure
     DISCARD = "discard"
     AGAIN = "again"  # discard, to the start pose, and record anew
+    SCENE = "scene"  # draw another one, in simulation
     GRIPPER = "gripper"  # open or close
     FASTER = "faster"
     SLOWER = "slower"
@@ -131,6 +132,7 @@ BUTTON_KEYS: Mapping[str, Button] = {
     "3": Button.FAIL,
     "4": Button.DISCARD,
     "5": Button.AGAIN,
+    "n": Button.SCENE,
     "g": Button.GRIPPER,
     "+": Button.FASTER,
     "-": Button.SLOWER,

@@ -4,24 +4,26 @@ As with every other source of commands, a step falls on the image nearest to the
 period, so that each command answers an image. In an episode every step sends a command,
 without motion while the dead-man switch is not held; outside of an episode only a held switch
 sends commands.
+
+A simulated graph is recognised by its service `sim/reset`: the node then follows the
+simulated clock, sets up a scene before each recording, and saves a success only if the
+simulation finds the task solved.
 """
 
 from __future__ import annotations
 
 import signal
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.duration import Duration
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
-from std_srvs.srv import Trigger
 
 from ptr_common import qos
 from ptr_common.action_space import BASE_FRAME, CONTROL_RATE
@@ -33,13 +35,11 @@ from ptr_common.managed_node import (
     publish_diagnostics,
     run,
     subscribe,
-    to_ns,
     to_stamp,
 )
 from ptr_common.topics import (
     TOPIC_ARM_STATE,
     TOPIC_COMMAND,
-    TOPIC_DIAGNOSTICS,
     TOPIC_EPISODE_EVENT,
     camera_info_topic,
     robot_frame,
@@ -47,19 +47,20 @@ from ptr_common.topics import (
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
 from ptr_policy_node.observation import StepSchedule
 
-from .coverage import Demonstration, missing_coverage, read_demonstrations
+from .arm_link import SERVICES, ArmLink
+from .calls import Answer, Calls
+from .coverage import Demonstration, missing_coverage
+from .demonstration_set import DemonstrationSet
 from .devices import DEVICES, Device
+from .episode_start import EpisodeStart
 from .mapping import FASTEST, SLOWEST, SPEED, Button, TeleopInput, TeleopMapper
+from .scene import SimulatedScene
 
 POLL_PERIOD = 0.02
 """Time between two inputs of the device [s]."""
 
-SERVICES = {
-    Button.STOP: "arm/hold",
-    Button.ENABLE: "arm/enable",
-    Button.HOME: "arm/go_to_start",
-}
-"""Service of the arm node that a button calls."""
+LOOK_PERIOD = 0.5
+"""Time between two looks at which nodes the graph has [s]."""
 
 
 class TeleopNode(Node):
@@ -76,7 +77,6 @@ class TeleopNode(Node):
         mapper: Turns inputs into actions.
         device: The person's device.
         verdicts: Success of each rollout that was watched.
-        demonstrations: The set of demonstrations, in the order of recording.
         episode: Identifier of the running episode; empty if none is running.
     """
 
@@ -104,22 +104,17 @@ class TeleopNode(Node):
         )
         self.mapper = TeleopMapper(speed)
         self.verdicts: list[bool] = []
-        self.demonstrations: list[Demonstration] = []
         self.episode = ""
         self._input = TeleopInput()
         # Proprioception and action, (7,) each, of the running episode.
         self._steps: list[tuple[np.ndarray, np.ndarray]] = []
-        self._state: ArmState | None = None
-        self._last_refusal = ""  # reason of the newest state, if the arm holds
-        self._restart = ""  # "called" or "moving" on the way to the start pose of AGAIN
-        self._bags: Path | None = None  # the recorder's folder, once it is known
-        self._known = 0  # demonstrations that are in that folder as well
-        self._earlier: list[Demonstration] = []  # read from that folder, not yet in the set
+        self._rejected_before = 0  # the arm's count at the begin of the episode
         self._schedule = StepSchedule(CONTROL_RATE)
         self._connect()
         publish_diagnostics(self, "teleoperation", self._health)
         self.device = (make_device or self._make_device)(self)
         self.create_timer(POLL_PERIOD, self._poll)
+        self.create_timer(LOOK_PERIOD, self._look)
 
     def _connect(self) -> None:
         """Create publishers, clients and subscriptions; a watching person sends no commands."""
@@ -127,16 +122,16 @@ class TeleopNode(Node):
             self, "camera", "over_shoulder", "camera whose images the commands answer"
         )
         self._events = self.create_publisher(EpisodeEvent, TOPIC_EPISODE_EVENT, qos.EVENTS)
-        self._trigger_clients = {}
-        for button, name in SERVICES.items():
-            self._trigger_clients[button] = self.create_client(Trigger, name)
+        graph = "eval policy:=BUNDLE" if self.watches else "record teleop:=none"
+        self._calls = Calls()
+        self.scene = SimulatedScene(self, self._calls)
+        self.link = ArmLink(self, camera, self._calls, self._show, f"ptr up {graph}")
+        self.beginning = EpisodeStart(self, self.link, self.scene, self._show, self._start)
+        self._set = DemonstrationSet(self, self.task, self._show)
         subscribe(self, ArmState, TOPIC_ARM_STATE, self._on_state, qos.STATE)
-        if self.watches:  # the arm holds when two nodes could command it
-            return
-
-        self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
         subscribe(self, CameraInfo, camera_info_topic(camera), self._on_image, qos.IMAGES)
-        subscribe(self, DiagnosticArray, TOPIC_DIAGNOSTICS, self._on_diagnostics, qos.STATE)
+        if not self.watches:  # the arm holds when two nodes could command it
+            self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
 
     def _make_device(self, node: Node) -> Device:
         kinds = ", ".join(DEVICES)
@@ -148,10 +143,18 @@ class TeleopNode(Node):
             )
         return DEVICES[kind](node)
 
+    @property
+    def demonstrations(self) -> list[Demonstration]:
+        """The set of demonstrations, in the order of recording."""
+        return self._set.demonstrations
+
     def destroy_node(self) -> None:
-        """Discard a running episode and disconnect from the device."""
+        """Discard a running episode, saying so, and disconnect from the device."""
         if self.episode:
-            self._end(EpisodeEvent.DISCARD, "teleoperation ended")
+            seconds = len(self._steps) / CONTROL_RATE
+            kind = "rollout" if self.watches else f"recording of {seconds:.1f} s"
+            self._end(EpisodeEvent.DISCARD, f"thrown away, not saved: the running {kind}")
+            self._events.wait_for_all_acked(Duration(seconds=1))
 
         self.device.close()
         super().destroy_node()
@@ -159,8 +162,10 @@ class TeleopNode(Node):
     # --- input of the device --------------------------------------------------------------
 
     def _poll(self) -> None:
-        if self._earlier:
-            self._add_earlier()
+        self._calls.check()
+        self._set.check()
+        self.link.look()
+        self.beginning.check()
 
         self._input = self.device.read(time.monotonic())
         for button in self._input.buttons:
@@ -169,54 +174,67 @@ class TeleopNode(Node):
     def _press(self, button: Button) -> None:
         """Do what a button asks for."""
         self.mapper.press(button)
-        if button in self._trigger_clients:
+        if button in SERVICES:
             self._call(button)
         elif button == Button.RECORD:
             self._begin()
-        elif button in (Button.SAVE, Button.FAIL) and self.watches:
-            self._judge(button == Button.SAVE)
         elif button == Button.SAVE:
-            self._save()
+            self._if_solved(partial(self._judge, True) if self.watches else self._save)
+        elif button == Button.FAIL and self.watches:
+            self._judge(False)
         elif button == Button.FAIL:
             self._end(EpisodeEvent.FAILURE, "saved as a failure")
+        elif button == Button.DISCARD and self.beginning.awaited:
+            self.beginning.give_up("you gave up")
         elif button == Button.DISCARD:
             self._end(EpisodeEvent.DISCARD, "discarded")
         elif button == Button.AGAIN:
-            self._end(EpisodeEvent.DISCARD, "discarded")
-            self._restart = "called"
-            self._call(Button.HOME)
+            self._again()
+        elif button == Button.SCENE and (self.episode or self.beginning.awaited):
+            self._show("the scene stays as it is: an episode is running")
+        elif button == Button.SCENE:
+            self.beginning.draw_scene()
         elif button == Button.QUIT:
             signal.raise_signal(signal.SIGINT)
 
     def _call(self, button: Button) -> None:
         """Call the arm node's service of a button; its answer is shown when it arrives."""
-        client = self._trigger_clients[button]
-        if not client.service_is_ready():
-            self._show(f"{client.srv_name}: no arm node answers")
-            return
-        future = client.call_async(Trigger.Request())
-        future.add_done_callback(lambda done: self._show(done.result().message))
+        if button == Button.STOP:
+            self.beginning.give_up("you stopped the arm")
+
+        def answered(answer: Answer) -> None:
+            if button == Button.HOME and not answer.success:
+                self.beginning.give_up("the arm does not go to its start pose")
+
+        if button == Button.HOME and self.episode:
+            self._show(
+                "not during an episode: its commands would be rejected; end it first"
+            )
+        else:
+            self.link.call(button, answered)
+
+    # --- the graph ------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Recognise a simulated graph, and notice a second arm."""
+        if self.beginning.recognise(self.task):
+            self.task = self._set.task = self.beginning.task
+        self.link.look_for_arms()
 
     # --- steps ----------------------------------------------------------------------------
 
     def _on_state(self, state: ArmState) -> None:
-        refusal = state.reason if state.status != ArmState.STATUS_OK else ""
-        if refusal and refusal != self._last_refusal:
-            self._show(f"the arm holds: {refusal}")
-        self._last_refusal = refusal
-        if self._state is None:
+        if self.link.state is None:
             self.mapper.gripper = float(state.proprio[6] > 0.5)
-
-        self._state = state
-        if self._restart == "called" and state.reason:
-            self._restart = "moving"
-        elif self._restart == "moving" and not state.reason:
-            self._restart = ""
-            self._begin()
+        self.link.on_state(state)
 
     def _on_image(self, image: CameraInfo) -> None:
         """Send a command if a step falls on the image that this camera info accompanies."""
-        if self._state is None or not self._schedule.take(to_ns(image.header.stamp)):
+        self.link.on_image(image)
+        state = self.link.state
+        if self.watches or state is None or len(self.link.arms) > 1:
+            return
+        if not self._schedule.take(self.link.image_ns):
             return
         if not (self.episode or self._input.held):
             return
@@ -224,7 +242,7 @@ class TeleopNode(Node):
         action = self.mapper.action(self._input)
         self.device.on_step(action)
         if self.episode:
-            self._steps.append((np.asarray(self._state.proprio), action))
+            self._steps.append((np.asarray(state.proprio), action))
         command = EefCommand(
             action=action,
             source=EefCommand.SOURCE_TELEOP,
@@ -234,36 +252,83 @@ class TeleopNode(Node):
         command.header.frame_id = robot_frame(self.get_namespace(), BASE_FRAME)
         self._commands.publish(command)
 
-    # --- episodes -------------------------------------------------------------------------
+    # --- begin of an episode --------------------------------------------------------------
 
     def _begin(self) -> None:
-        """Begin an episode, unless one is running or the arm holds."""
+        """Begin an episode once scene and arm are ready, unless something is in the way."""
+        if self.beginning.awaited:
+            self._show(f"still waiting for {self.beginning.awaited}; 4 gives up")
+        elif problem := self._why_not():
+            self._show(f"not begun: {problem}")
+        else:
+            self.beginning.begin()
+
+    def _why_not(self) -> str:
+        """Return why no episode can begin now; empty if one can."""
         if self.episode:
-            self._show(
+            return (
                 "an episode is running; "
                 "2 saves it as a success, 3 as a failure, 4 discards it"
             )
-            return
+        self._look()
+        return self.link.obstacle(needs_recorder=not self.watches)
 
-        if self._state is None or self._state.status != ArmState.STATUS_OK:
-            self._show("not begun: the arm holds; e enables it")
-            return
+    def _again(self) -> None:
+        """Discard what is running; record anew from the start pose, or in the same scene."""
+        if self.episode:
+            self._end(EpisodeEvent.DISCARD, "discarded")
+        if problem := self._why_not():
+            self._show(f"not begun: {problem}")
+        elif self.beginning.simulated:
+            self.beginning.repeat()
+        else:
+            self.beginning.wait_for_arm()
+            self._call(Button.HOME)
 
+    def _start(self) -> None:
+        """Begin an episode."""
         self.episode = str(uuid.uuid4())
         self._steps = []
+        self._rejected_before = self.link.rejected
         self._schedule.restart()
         self._publish_event(EpisodeEvent.START)
+        self.scene.recorded = True
         name = f"demonstration {len(self.demonstrations) + 1}"
         if self.watches:
             name = f"rollout {len(self.verdicts) + 1}"
         self._show(f"{name}: {self.task}")
 
+    # --- end of an episode ----------------------------------------------------------------
+
+    def _if_solved(self, finish: Callable[[], None]) -> None:
+        """End an episode as a success, in simulation only if the task is solved.
+
+        Args:
+            finish: Ends it.
+        """
+        episode = self.episode
+        if not self.beginning.simulated or not episode:
+            finish()
+            return
+
+        def answered(answer: Answer) -> None:
+            if self.episode != episode:
+                return
+            if answer.success:
+                finish()
+                return
+            self._show(
+                f"NOT SAVED, the simulation says: {answer.message}. It goes on: 2 again once "
+                "the object lies still and released in its place, 3 saves it as a failure, "
+                "4 discards it"
+            )
+
+        self.scene.ask_outcome(answered)
+
     def _save(self) -> None:
         """End a demonstration as a success and report what the set still lacks."""
-        if self.episode and self._steps:
-            proprio = np.array([step[0] for step in self._steps])
-            actions = np.array([step[1] for step in self._steps])
-            self.demonstrations.append(Demonstration(proprio, actions))
+        if self.episode:
+            self._set.add(self._steps)
         text = f"saved as demonstration {len(self.demonstrations)}"
         if self._end(EpisodeEvent.SUCCESS, text):
             for sentence in missing_coverage(self.demonstrations):
@@ -294,42 +359,21 @@ class TeleopNode(Node):
 
         self._publish_event(event)
         self.episode = ""
+        if rejected := self.link.rejected - self._rejected_before:
+            text = f"{text}; the arm rejected {rejected} of its commands"
         self._show(text)
+        self.beginning.draw_scene_later()
         return True
 
     def _publish_event(self, event: int) -> None:
+        text = "teleoperation"
+        if self.beginning.simulated:
+            text = f"teleoperation, seed {self.scene.seed}"
         message = EpisodeEvent(
-            episode_id=self.episode, event=event, task=self.task, text="teleoperation"
+            episode_id=self.episode, event=event, task=self.task, text=text
         )
         message.header.stamp = to_stamp(now_ns(self))
         self._events.publish(message)
-
-    # --- earlier demonstrations, diagnostics ----------------------------------------------
-
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        """Read the earlier demonstrations once the recorder has published its folder."""
-        if self._bags is not None:
-            return
-        recorder = f"{self.get_namespace().rstrip('/')}/recorder_node"
-        for status in message.status:
-            if status.name == recorder:
-                values = {entry.key: entry.value for entry in status.values}
-                self._bags = Path(values.get("directory", ""))
-                self._known = len(self.demonstrations)
-                threading.Thread(
-                    target=self._read_earlier, name="earlier bags", daemon=True
-                ).start()
-
-    def _read_earlier(self) -> None:
-        """Read the recorder's folder; `_poll` adds the demonstrations in the node's thread."""
-        assert self._bags is not None
-        self._earlier = read_demonstrations(self._bags, self.task)
-
-    def _add_earlier(self) -> None:
-        earlier = self._earlier
-        self._earlier = []
-        self.demonstrations = [*earlier, *self.demonstrations[self._known :]]
-        self._show(f"{len(earlier)} demonstrations were already in {self._bags}")
 
     def _health(self) -> Health:
         message = "an episode is running" if self.episode else "idle"

@@ -1,0 +1,80 @@
+"""The set of demonstrations of a task: those of this session, and those in the folder already."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+
+from ptr_common import qos
+from ptr_common.node import subscribe
+from ptr_common.topics import TOPIC_DIAGNOSTICS
+
+from .coverage import Demonstration, read_demonstrations
+
+
+class DemonstrationSet:
+    """Demonstrations in the order of recording.
+
+    Those that are in the recorder's folder already come first; the folder is on /diagnostics.
+
+    Args:
+        node: The person's node.
+        show: Receives messages for the person.
+
+    Attributes:
+        demonstrations: The set.
+        task: Name of their task.
+    """
+
+    def __init__(self, node: Node, task: str, show: Callable[[str], object]) -> None:
+        self.demonstrations: list[Demonstration] = []
+        self.task = task
+        self._node = node
+        self._show = show
+        self._bags: Path | None = None  # the recorder's folder, once it is known
+        self._known = 0  # demonstrations that are in that folder as well
+        self._earlier: list[Demonstration] = []  # read from that folder, not yet in the set
+        subscribe(node, DiagnosticArray, TOPIC_DIAGNOSTICS, self._on_diagnostics, qos.STATE)
+
+    def add(self, steps: list[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Add a demonstration.
+
+        Args:
+            steps: Proprioception and action, (7,) each, of its steps.
+        """
+        if steps:
+            proprio = np.array([step[0] for step in steps])
+            actions = np.array([step[1] for step in steps])
+            self.demonstrations.append(Demonstration(proprio, actions))
+
+    def check(self) -> None:
+        """Add the earlier demonstrations once they are read; for the node's thread."""
+        if not self._earlier:
+            return
+        earlier = self._earlier
+        self._earlier = []
+        self.demonstrations = [*earlier, *self.demonstrations[self._known :]]
+        self._show(f"{len(earlier)} demonstrations were already in {self._bags}")
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        """Read the earlier demonstrations once the recorder has published its folder."""
+        if self._bags is not None:
+            return
+        recorder = f"{self._node.get_namespace().rstrip('/')}/recorder_node"
+        for status in message.status:
+            if status.name == recorder:
+                values = {entry.key: entry.value for entry in status.values}
+                self._bags = Path(values.get("directory", ""))
+                self._known = len(self.demonstrations)
+                threading.Thread(
+                    target=self._read_earlier, name="earlier bags", daemon=True
+                ).start()
+
+    def _read_earlier(self) -> None:
+        assert self._bags is not None
+        self._earlier = read_demonstrations(self._bags, self.task)
