@@ -198,8 +198,7 @@ def _parser() -> VerbParser:
     parser.add_argument(
         "--max-steps",
         type=positive_int,
-        default=50,
-        help="longest rollout in control steps",
+        help="longest rollout in control steps (default: that of the task, 50 for most)",
     )
     parser.add_argument(
         "--in-process",
@@ -236,9 +235,10 @@ def _parser() -> VerbParser:
 def main(argv: list[str]) -> int:
     """Roll policies out from the same start scenes and count successes."""
     options = _parser().parse_args(argv)
-    task = parse_task(options.task).name
+    task = parse_task(options.task)
+    longest = options.max_steps or task.rollout_steps
     plan = EvaluationPlan(
-        task, options.rollouts, options.seed, options.max_steps, not options.in_process
+        task.name, options.rollouts, options.seed, longest, not options.in_process
     )
     methods = [parse_method(text) for text in options.policy]
     out = options.out.absolute()
