@@ -61,8 +61,7 @@ def _parser() -> VerbParser:
     parser.add_argument(
         "--max-steps",
         type=positive_int,
-        default=50,
-        help="longest rollout in control steps",
+        help="longest rollout in control steps (default: that of the task, 50 for most)",
     )
     parser.add_argument(
         "--every-checkpoint",
@@ -110,8 +109,9 @@ def _write(
 ) -> str:
     """Write the results of a study, and return them as a table."""
     about: dict[str, Any] = {"plan": options.plan, "task": studies[0].task}
-    for name in ("prior", "target", "out", "rollouts", "max_steps", "seed"):
+    for name in ("prior", "target", "out", "rollouts", "seed"):
         about[name] = str(getattr(options, name))
+    about["max_steps"] = str(studies[0].max_steps)
     if not options.seeds:
         results.write(options.out, outcomes[0], about)
         return results.table(outcomes[0])
@@ -140,14 +140,15 @@ def _studies(options: argparse.Namespace) -> list[Study]:
         StudyError: If a seed is named twice, or a seed has no data.
     """
     numbers = _seeds(options.seeds, options.seed)
+    task = parse_task(options.task)
     first = Study(
         plan=load_plan(options.plan),
         prior=Path(options.prior),
         target=Path(options.target),
-        task=parse_task(options.task).name,
+        task=task.name,
         out=options.out,
         rollouts=options.rollouts,
-        max_steps=options.max_steps,
+        max_steps=options.max_steps or task.rollout_steps,
         seed=numbers[0],
         scene_seed=numbers[0] + SCENE_SEED,
         every_checkpoint=options.every_checkpoint,
