@@ -70,7 +70,7 @@ setup(
             "recover = widowx_bringup.recording.recover:main",
             "report = widowx_bringup.evaluation.report:main",
             "teleop = widowx_bringup.teleop.main:main",
-            "study = widowx_bringup.evaluation.study:main",
+            "study = widowx_bringup.evaluation.study.study:main",
             "up = widowx_bringup.graph.up:main",
         ],
     },

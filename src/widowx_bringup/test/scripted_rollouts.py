@@ -8,10 +8,10 @@ from ptr_training.data.episode import Episode
 from widowx_bringup.arm.controller import EefController
 from widowx_bringup.arm.kinematics import Kinematics
 from widowx_bringup.camera.protocol import CameraFeatures, Frame
-from widowx_bringup.sim.expert import Disturbance, Expert
+from widowx_bringup.sim.expert import Disturbance
 from widowx_bringup.sim.rollout import rollout
 from widowx_bringup.sim.simulated_devices import SimulatedArm
-from widowx_bringup.sim.tasks import parse_task, sample_layout
+from widowx_bringup.sim.tasks import expert, sample_layout
 from widowx_bringup.sim.world import World
 
 
@@ -40,13 +40,13 @@ def demonstrate(
 ) -> Episode:
     """Return a rollout of the expert, with the seed for the scene and for the noise."""
     world.reset(sample_layout(task, seed))
-    expert = Expert(world, parse_task(task))
+    act = expert(world, task)
     control = EefController(SimulatedArm(world), Kinematics())
     return rollout(
         world,
         control,
         NumberedCamera(world),
-        lambda _, proprio: expert.act(proprio),
+        lambda _, proprio: act(proprio),
         disturb=Disturbance(np.random.default_rng(seed), noise),
         max_steps=max_steps,
         linger=linger,

@@ -9,8 +9,9 @@ import pytest
 
 from widowx_bringup.sim import demonstrations
 from widowx_bringup.sim.demonstrations import CollectError, Demonstrator, Settings
+from widowx_bringup.sim.families.family import Layout
 from widowx_bringup.sim.mistakes import Mistakes
-from widowx_bringup.sim.tasks import Layout, sample_layout
+from widowx_bringup.sim.tasks import sample_layout
 
 TASK = "put the red cube on the white plate"
 

@@ -9,9 +9,10 @@ from scripted_rollouts import demonstrate
 from ptr_common.action_space import ACTION_HIGH, ACTION_LOW
 from widowx_bringup.arm.controller import EefController
 from widowx_bringup.arm.kinematics import Kinematics
-from widowx_bringup.sim.expert import LONGEST_STEP, Disturbance, Expert
+from widowx_bringup.sim.expert import LONGEST_STEP, Disturbance
+from widowx_bringup.sim.families.put import TASKS
 from widowx_bringup.sim.simulated_devices import SimulatedArm
-from widowx_bringup.sim.tasks import TARGET_TASK, TASKS, parse_task, sample_layout
+from widowx_bringup.sim.tasks import TARGET_TASK, expert, parse_task, sample_layout
 from widowx_bringup.sim.world import World
 
 REQUESTED = np.array([LONGEST_STEP, 0, 0, 0, 0, 0.1, 1.0])
@@ -49,12 +50,12 @@ def test_the_expert_goes_back_for_an_object_that_was_taken_from_its_fingers(
     layout = sample_layout(TARGET_TASK, 5)
     world.reset(layout)
     task = parse_task(TARGET_TASK)
-    expert = Expert(world, task)
+    act = expert(world, TARGET_TASK)
     control = EefController(SimulatedArm(world), Kinematics())
     address = world.model.joint(task.object).qposadr[0]
     stolen = False
     for _ in range(60):
-        control.execute(expert.act(control.state().proprio))
+        control.execute(act(control.state().proprio))
         world.advance(0.2)
         position, _ = world.object_pose(task.object)
         if position[2] > 0.06 and not stolen:

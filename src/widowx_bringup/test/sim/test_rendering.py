@@ -9,9 +9,12 @@ import pytest
 
 from ptr_common.images import resize_area
 from widowx_bringup.sim import rendering
+from widowx_bringup.sim.families.family import Layout
+from widowx_bringup.sim.families.put import OBJECTS
 from widowx_bringup.sim.rendering import RenderingError
-from widowx_bringup.sim.tasks import OBJECTS, TARGET_TASK, Layout, sample_layout
-from widowx_bringup.sim.world import SimulatorError, World
+from widowx_bringup.sim.scene import SimulatorError
+from widowx_bringup.sim.tasks import TARGET_TASK, sample_layout
+from widowx_bringup.sim.world import World
 
 CAMERA = "over_shoulder"
 

@@ -9,9 +9,10 @@ from scripted_rollouts import NumberedCamera, demonstrate
 from widowx_bringup.arm.controller import EefController
 from widowx_bringup.arm.kinematics import Kinematics
 from widowx_bringup.sim.rollout import rollout
+from widowx_bringup.sim.scene import SimulatorError
 from widowx_bringup.sim.simulated_devices import SimulatedArm
 from widowx_bringup.sim.tasks import TARGET_TASK, sample_layout
-from widowx_bringup.sim.world import SimulatorError, World
+from widowx_bringup.sim.world import World
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import mujoco
 import pytest
 
+from widowx_bringup.sim.families.put import CONTAINERS, OBJECTS
 from widowx_bringup.sim.scene_model import build_model
-from widowx_bringup.sim.tasks import CONTAINERS, OBJECTS
 
 
 @pytest.fixture(scope="module")
 def model() -> mujoco.MjModel:
-    return build_model()
+    return build_model(OBJECTS.values(), CONTAINERS.values())
 
 
 @pytest.mark.parametrize("name", OBJECTS)

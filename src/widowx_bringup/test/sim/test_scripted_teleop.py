@@ -20,7 +20,7 @@ from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent  # noqa: E402
 from widowx_bringup.sim.expert import Expert  # noqa: E402
 from widowx_bringup.sim.mistakes import Mistakes  # noqa: E402
 from widowx_bringup.sim.scripted_teleop import ScriptedTeleop  # noqa: E402
-from widowx_bringup.sim.tasks import TARGET_TASK, parse_task, sample_layout  # noqa: E402
+from widowx_bringup.sim.tasks import TARGET_TASK, expert, sample_layout  # noqa: E402
 from widowx_bringup.sim.world import World  # noqa: E402
 
 PROPRIO = np.array([0.25, 0.0, 0.15, 0.0, 0.0, 0.1, 1.0])
@@ -96,7 +96,7 @@ def test_a_command_is_the_experts_for_the_scene_of_an_image(rig: Rig) -> None:
     command = rig.commands[0]
     assert to_ns(command.observation_stamp) in rig.shown
     assert command.source == EefCommand.SOURCE_SCRIPT
-    expected = Expert(rig.world, parse_task(TARGET_TASK)).act(PROPRIO)
+    expected = expert(rig.world, TARGET_TASK)(PROPRIO)
     np.testing.assert_allclose(command.action, expected, atol=1e-6)
 
 

@@ -10,15 +10,11 @@ import pytest
 from widowx_bringup.arm.controller import EefController
 from widowx_bringup.arm.kinematics import Kinematics
 from widowx_bringup.arm.protocol import JointTarget
+from widowx_bringup.sim.families.put import CONTAINERS, OBJECTS
+from widowx_bringup.sim.scene import SimulatorError
 from widowx_bringup.sim.simulated_devices import SimulatedArm
-from widowx_bringup.sim.tasks import (
-    CONTAINERS,
-    OBJECTS,
-    TARGET_TASK,
-    parse_task,
-    sample_layout,
-)
-from widowx_bringup.sim.world import SimulatorError, World
+from widowx_bringup.sim.tasks import TARGET_TASK, parse_task, sample_layout
+from widowx_bringup.sim.world import World
 
 TASK = parse_task(TARGET_TASK)
 LAYOUT = sample_layout(TARGET_TASK, 1)
@@ -116,7 +112,7 @@ def test_a_state_describes_the_scene_to_another_world(scene: World) -> None:
 
 @pytest.mark.parametrize("state", [np.zeros(3), np.full(56, np.nan)])
 def test_a_state_of_another_model_is_refused(world: World, state: np.ndarray) -> None:
-    with pytest.raises(SimulatorError, match="world state has"):
+    with pytest.raises(SimulatorError, match="world state of the family"):
         world.set_state(state)
 
 

@@ -25,6 +25,7 @@ from ptr_common.versions import versions
 from widowx_bringup.graph.values import parse_values
 from widowx_bringup.sim.tasks import TARGET_TASK, parse_task, sample_layout
 
+from . import checkpoint_rates
 from .film_strip import write_film_strip
 from .results import Rollout, read_results, summarise, table, write_results
 from .rollout_store import export_bags
@@ -183,12 +184,20 @@ def parse_method(text: str) -> Method:
 
 def _parser() -> VerbParser:
     parser = VerbParser("evaluate", main.__doc__)
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
         "--policy",
         action="append",
-        required=True,
         metavar="[NAME=]BUNDLE",
-        help="policy to evaluate; may be repeated",
+        help="policy to evaluate; may be repeated (default: none; it or --checkpoints is needed)",
+    )
+    what.add_argument(
+        "--checkpoints",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="evaluate every checkpoint of these runs of `ptr finetune`, without ROS, beside "
+        "what `ptr select` takes (default: none)",
     )
     parser.add_argument("--task", default=TARGET_TASK, help="name of the task")
     parser.add_argument(
@@ -198,8 +207,7 @@ def _parser() -> VerbParser:
     parser.add_argument(
         "--max-steps",
         type=positive_int,
-        default=50,
-        help="longest rollout in control steps",
+        help="longest rollout in control steps (default: that of the task, 50 for most)",
     )
     parser.add_argument(
         "--in-process",
@@ -236,10 +244,12 @@ def _parser() -> VerbParser:
 def main(argv: list[str]) -> int:
     """Roll policies out from the same start scenes and count successes."""
     options = _parser().parse_args(argv)
-    task = parse_task(options.task).name
-    plan = EvaluationPlan(
-        task, options.rollouts, options.seed, options.max_steps, not options.in_process
-    )
+    task = parse_task(options.task)
+    longest = options.max_steps or task.rollout_steps
+    over_ros = not (options.in_process or options.checkpoints)
+    plan = EvaluationPlan(task.name, options.rollouts, options.seed, longest, over_ros)
+    if options.checkpoints:
+        return _judge_checkpoints(options.checkpoints, plan, options.out.absolute())
     methods = [parse_method(text) for text in options.policy]
     out = options.out.absolute()
     arguments = {
@@ -253,4 +263,19 @@ def main(argv: list[str]) -> int:
     if options.keep_episodes:
         written.append("episodes/")
     print(f"\n{table(summarise(rollouts))}\n\n{out}: {', '.join(written)}")
+    return 0
+
+
+def _judge_checkpoints(runs: Sequence[Path], plan: EvaluationPlan, out: Path) -> int:
+    """Roll every checkpoint of some runs out, and compare them with what the rules take."""
+    judged = []
+    for number, run in enumerate(runs):
+        folder = out / f"run_{number}"
+        methods = checkpoint_rates.checkpoint_methods(run, folder / "bundles")
+        judged.append(checkpoint_rates.judge(run, evaluate(methods, plan, folder, {})))
+        checkpoint_rates.write(out, judged)
+    print(
+        f"\n{checkpoint_rates.table(judged)}\n\n{out}: checkpoints.csv, checkpoints.json, "
+        "checkpoints.png; a folder for each run"
+    )
     return 0

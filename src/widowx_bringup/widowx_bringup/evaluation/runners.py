@@ -93,6 +93,8 @@ class InProcessRunner:
             self.episodes.append(as_seen(episode, policy.info, rollout.rollout))
         steps = len(episode.requested)
         reason = "solved" if episode.success else f"not solved within {max_steps} steps"
+        if 0 < (score := self._world.score()) < 1:
+            reason += f", score {score:g}"
         done = replace(
             rollout,
             success=episode.success,

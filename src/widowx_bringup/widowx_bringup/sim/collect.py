@@ -16,7 +16,7 @@ from ptr_training.data.episode import DatasetInfo, EpisodeWriter
 from .demonstrations import CAMERA, CollectError, Settings, demonstrations
 from .mistakes import Mistakes
 from .rendering import choose_backend
-from .tasks import parse_task, prior_tasks
+from .tasks import GROUPS, parse_tasks
 
 MIN_SIZE = 8  # of an image [pixels]
 MAX_HEIGHT = 960  # [pixels]
@@ -111,7 +111,8 @@ def _parser() -> VerbParser:
         nargs="+",
         default=["prior"],
         metavar="TASK",
-        help="task names, or `prior`: all tasks without unseen objects (default: prior)",
+        help="task names, or words for the tasks of prior data: "
+        f"{', '.join(GROUPS)} (default: prior)",
     )
     parser.add_argument(
         "--episodes-per-task",
@@ -204,10 +205,7 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     if not 0 <= options.noise <= 1:
         raise CollectError(f"--noise must be in [0, 1]; found {options.noise:g}")
-    tasks = prior_tasks()
-    if options.tasks != ["prior"]:
-        tasks = [parse_task(name).name for name in options.tasks]
-    tasks = list(dict.fromkeys(tasks))
+    tasks = parse_tasks(options.tasks)
     kept = len(tasks) * options.episodes_per_task
     settings = Settings(
         options.seed,

@@ -14,16 +14,10 @@ from ptr_training.data.episode import REWARDED_STEPS, Episode
 from ptr_training.data.workers import WorkerPool
 
 from .mistakes import ImperfectDemonstrator, Mistakes
-from .tasks import parse_task, sample_layout
+from .tasks import family_of, parse_task, sample_layout
 
 CAMERA = "over_shoulder"
 CAMERA_RATE = 30.0  # [Hz]
-MAX_STEPS = 60
-"""Longest episode of the expert [control steps]; of a demonstrator with mistakes twice that."""
-
-ABOVE = 0.03
-"""Horizontal distance at which the arm counts as above an object [m]."""
-
 ATTEMPTS = 20
 """Scenes tried for one episode before the expert counts as broken."""
 
@@ -115,7 +109,7 @@ class Demonstrator:
         )
 
     def _attempt(self, task: str, seeds: np.random.SeedSequence) -> Episode:
-        from .expert import Disturbance, Expert
+        from .expert import Disturbance
         from .rollout import rollout
 
         layout_seed = int(seeds.generate_state(1)[0])
@@ -124,23 +118,21 @@ class Demonstrator:
         layout = sample_layout(task, layout_seed)
         self._world.reset(layout)
         goal = parse_task(task)
-        others = [
-            replace(goal, object=name) for name in layout.objects if name != goal.object
-        ]
-        other = Expert(self._world, others[0])
+        family = family_of(goal)
         demonstrator = ImperfectDemonstrator(
-            Expert(self._world, goal).act,
+            family.expert(self._world, goal),
             settings.mistakes,
             np.random.default_rng(mistake_seeds),
-            lambda proprio: other.act(proprio) if other.distance(proprio) > ABOVE else None,
+            family.reach_other(self._world, goal, list(layout.objects)),
         )
+        longest = goal.demonstration_steps * (2 if settings.mistakes else 1)
         return rollout(
             self._world,
             self._controller,
             self._camera,
             lambda image, proprio: demonstrator.act(proprio),
             disturb=Disturbance(np.random.default_rng(noise_seeds), settings.noise),
-            max_steps=MAX_STEPS * (2 if settings.mistakes else 1),
+            max_steps=longest,
             image_size=settings.image_size,
             linger=REWARDED_STEPS - 1,
         )

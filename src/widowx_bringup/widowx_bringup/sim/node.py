@@ -186,6 +186,7 @@ class SimulationNode(ArmNode):
         """Publish the state of the world, from which the cameras render their images."""
         message = JointState(position=self.world.state().tolist())
         message.header.stamp = to_stamp(self.now_ns())
+        message.header.frame_id = self.world.family
         self._world_publisher.publish(message)
         self._lockstep.on_state(to_ns(message.header.stamp))
 

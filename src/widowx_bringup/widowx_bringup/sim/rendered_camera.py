@@ -31,7 +31,8 @@ class RenderedCamera:
         self.features = features
         self.view = CameraView()  # that of the world once it is connected
         self._stamp_ns = 0
-        self._states: deque[np.ndarray] = deque(maxlen=delay + 1)
+        # (state, family) each
+        self._states: deque[tuple[np.ndarray, str]] = deque(maxlen=delay + 1)
 
     def connect(self) -> None:
         """Load the model of the world and check that it has this camera.
@@ -66,10 +67,10 @@ class RenderedCamera:
         """Take over a world state.
 
         Args:
-            message: Stamp, and the state as its positions.
+            message: Stamp, family as its frame, and state as its positions.
         """
         self._stamp_ns = to_ns(message.header.stamp)
-        self._states.append(np.asarray(message.position))
+        self._states.append((np.asarray(message.position), message.header.frame_id))
 
     def read_latest(self, max_age: float = 0.2) -> Frame:
         """Render the newest state, or the state `delay` before it.
@@ -85,7 +86,7 @@ class RenderedCamera:
             )
 
         try:
-            self._world.set_state(self._states[0])
+            self._world.set_state(*self._states[0])
         except PtrError as error:
             raise CameraError(f"camera {features.name}: {error}") from error
         image = self._world.render(features.name, features.height, features.width)

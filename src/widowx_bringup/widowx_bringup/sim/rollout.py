@@ -13,7 +13,8 @@ from widowx_bringup.arm.controller import EefController
 from widowx_bringup.arm.refusal import StepResult
 from widowx_bringup.camera.protocol import Camera
 
-from .world import SimulatorError, World
+from .scene import SimulatorError
+from .world import World
 
 Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(image (H, W, 3) uint8 RGB, proprio (7,)) -> requested action (7,)."""

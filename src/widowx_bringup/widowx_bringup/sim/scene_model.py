@@ -1,30 +1,45 @@
-"""The MuJoCo model of every scene: the arm, the table, all objects and all containers."""
+"""The MuJoCo model of the scenes of a family: the arm, the table, its objects and containers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import mujoco
+import numpy as np
 
 from widowx_bringup.arm.kinematics import DESCRIPTION
 
-from .tasks import CONTAINERS, OBJECTS, Container, Object
+from .families.things import Container, Object, Part
 
 _FRICTION = [1.0, 0.01, 0.0001]  # sliding, torsional and rolling
+_ROLLING_FRICTION = [1.0, 0.01, 0.002]  # of objects that can roll
 _OBJECT_MASS = 0.04  # [kg]
-_RIM_HALF_HEIGHT = 0.0045  # of a tray [m]
-_RIM_HALF_THICKNESS = 0.003  # of a tray [m]
+_RIM_HALF_THICKNESS = 0.003  # of the wall of a container [m]
+
+_SHAPES = {
+    "box": mujoco.mjtGeom.mjGEOM_BOX,
+    "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
+    "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
+    "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
+}
 
 
-def build_model() -> mujoco.MjModel:
-    """Return the one model of every scene.
+def build_model(
+    objects: Iterable[Object], containers: Iterable[Container]
+) -> mujoco.MjModel:
+    """Return the one model of all scenes with these things.
 
-    It holds every object and container; `World.reset` parks those that a scene leaves out.
+    It holds every object and container; `Scene.place` parks those that a scene leaves out.
+
+    Args:
+        objects: All objects.
+        containers: All containers.
     """
     spec = mujoco.MjSpec.from_file(str(DESCRIPTION / "scene.xml"))
-    for item in OBJECTS.values():
+    for item in objects:
         _add_object(spec, item)
-    for container in CONTAINERS.values():
+    for container in containers:
         _add_container(spec, container)
     return spec.compile()
 
@@ -33,29 +48,46 @@ def _add_object(spec: mujoco.MjSpec, item: Object) -> None:
     """Add a free body for an object, which collides with table, containers and fingers."""
     body = spec.worldbody.add_body(name=item.name)
     body.add_freejoint(name=item.name)
-    if item.is_cylinder:
-        shape = mujoco.mjtGeom.mjGEOM_CYLINDER
-        size = [item.half_size[0], item.half_size[2], 0]
-    else:
-        shape = mujoco.mjtGeom.mjGEOM_BOX
-        size = list(item.half_size)
-    body.add_geom(
-        name=item.name,
-        type=shape,
-        size=size,
-        rgba=item.rgba,
-        mass=_OBJECT_MASS,
-        contype=2,
-        conaffinity=3,
-        condim=4,
-        friction=_FRICTION,
-        solref=[0.006, 1],
-        solimp=[0.97, 0.99, 0.001, 0.5, 2],
-    )
+    volumes = np.array([_volume(part) for part in item.primitives])
+    for number, part in enumerate(item.primitives):
+        body.add_geom(
+            name=f"{item.name}/{number}" if number else item.name,
+            type=_SHAPES[part.shape],
+            size=[*part.size, 0, 0][:3],
+            pos=part.place,
+            quat=_quaternion(part),
+            rgba=item.rgba,
+            mass=_OBJECT_MASS * volumes[number] / volumes.sum(),
+            contype=2,
+            conaffinity=3,
+            condim=6 if item.rolls else 4,
+            friction=_ROLLING_FRICTION if item.rolls else _FRICTION,
+            solref=[0.006, 1],
+            solimp=[0.97, 0.99, 0.001, 0.5, 2],
+        )
+
+
+def _volume(part: Part) -> float:
+    """Return the volume of a part [m^3]."""
+    size = part.size
+    if part.shape == "box":
+        return 8 * size[0] * size[1] * size[2]
+    ball = 4 / 3 * np.pi * size[0] ** 3
+    if part.shape == "sphere":
+        return ball
+    tube = 2 * np.pi * size[0] ** 2 * size[1]
+    return tube + ball if part.shape == "capsule" else tube
+
+
+def _quaternion(part: Part) -> np.ndarray:
+    """Return the orientation of a part in its object as w, x, y, z."""
+    quaternion = np.zeros(4)
+    mujoco.mju_euler2Quat(quaternion, np.array(part.turn, dtype=float), "xyz")
+    return quaternion
 
 
 def _add_container(spec: mujoco.MjSpec, container: Container) -> None:
-    """Add a fixed body for a container: a disc for a plate, a floor with a rim for a tray."""
+    """Add a fixed body for a container: a disc for a plate, a floor with a wall otherwise."""
     body = spec.worldbody.add_body(name=container.name, mocap=True)
     solid: dict[str, Any] = {
         "rgba": container.rgba,
@@ -78,7 +110,7 @@ def _add_container(spec: mujoco.MjSpec, container: Container) -> None:
     body.add_geom(type=box, size=size, pos=[0, 0, half_height], **solid)
 
     thickness = _RIM_HALF_THICKNESS
-    rim = _RIM_HALF_HEIGHT
+    rim = container.wall
     for sign in (-1, 1):
         offset = sign * (half + thickness)
         long_side = [thickness, half + 2 * thickness, rim]

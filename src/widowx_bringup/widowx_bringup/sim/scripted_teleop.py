@@ -35,9 +35,8 @@ from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
 from ptr_policy_node.observation import ArmObservation, ObservationBuffer, StepSchedule
 from widowx_bringup.camera.protocol import TOPIC_WORLD
 
-from .expert import Expert
 from .mistakes import ImperfectDemonstrator, Mistakes
-from .tasks import TaskError, parse_task
+from .tasks import TaskError, expert
 from .world import World
 
 KEPT_STATES = 30
@@ -94,16 +93,15 @@ class ScriptedTeleop(Node):
     def _start(self, event: EpisodeEvent) -> None:
         """Begin to demonstrate the task of an episode, if it is one of the simulator's."""
         try:
-            task = parse_task(event.task)
+            act = expert(self._world, event.task)
         except TaskError as error:
             self._expert = None
             self.get_logger().error(str(error))
             return
 
-        expert = Expert(self._world, task)
         rng = np.random.default_rng(self._started)
         self._started += 1
-        self._expert = ImperfectDemonstrator(expert.act, self._mistakes, rng)
+        self._expert = ImperfectDemonstrator(act, self._mistakes, rng)
         self._episode = event.episode_id
         self._inputs.start(to_ns(event.header.stamp))
         self._schedule.restart()
@@ -142,7 +140,7 @@ class ScriptedTeleop(Node):
         if not self._schedule.take(stamp_ns):
             return
 
-        self._world.set_state(np.asarray(state.position))
+        self._world.set_state(np.asarray(state.position), state.header.frame_id)
         assert self._inputs.arm is not None
         action = self._expert.act(self._inputs.arm.proprio)
         command = EefCommand(

@@ -2,62 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
-
 import mujoco
 import numpy as np
 
-from ptr_common.action_space import FINGER_OPEN, finger_of, opening_of, pose_from_proprio
-from ptr_common.errors import PtrError
+from ptr_common.action_space import FINGER_OPEN, finger_of, pose_from_proprio
 from widowx_bringup.arm.kinematics import Kinematics
 from widowx_bringup.arm.limits import Limits
 from widowx_bringup.arm.refusal import Refusal
 from widowx_bringup.arm.trapezoidal_profile import SetPoints, TrapezoidalProfile
 
-from .rendering import Renderer
-from .scene_model import build_model
-from .tasks import CONTAINERS, OBJECTS, Layout, parse_task
+from .families.family import Layout, Task
+from .scene import Scene, SimulatorError
+from .tasks import FAMILIES, parse_task
 
 _START_SEED = np.array([0.0, 0.0, 0.2, 0.0, 1.37, 0.0])  # joints near the start poses [rad]
-_SETTLED_SPEED = 0.02  # [m/s]
 _SETTLED_TIME_NS = 200_000_000
-_HEIGHT_TOLERANCE = 0.008  # of an object at rest in its container [m]
-_OPENED = 0.5  # gripper opening from which an object counts as released
-
-
-class SimulatorError(PtrError):
-    """The simulated world cannot be built, rendered or continued."""
 
 
 class World:
     """One simulated table with the arm on it. To be used from one thread at a time.
 
-    Every object and container is always in the model; those that a layout leaves out are
-    parked below the table top. `state()` therefore describes the whole scene, and another
-    process renders it after `set_state()`.
+    The model is that of the present scene's family and is fixed. `state()` therefore describes
+    the whole scene, and another process renders it after `set_state()`.
 
     Args:
         epoch_ns: Simulated time at the start [ns]. Time never goes back, also not in `reset`.
 
     Attributes:
-        model: The MuJoCo model.
-        data: Its present state.
         layout: The scene that the world was reset to; None before the first reset.
     """
 
     def __init__(self, epoch_ns: int = 0) -> None:
-        self.model = build_model()
-        self.data = mujoco.MjData(self.model)
         self.layout: Layout | None = None
+        self._task: Task | None = None  # of the layout
+        self._scenes: dict[str, Scene] = {}  # by family
+        self._scene = self._enter(next(iter(FAMILIES)))
         self._epoch_ns = epoch_ns
         self._timestep_ns = round(self.model.opt.timestep * 1e9)
         self._steps = 0
         self._owed_ns = 0  # time asked for and not simulated yet, less than one time step
         self._kinematics = Kinematics()
-        self._objects = {name: _ObjectIndex(self.model, name) for name in OBJECTS}
-        self._mocap = {name: int(self.model.body(name).mocapid[0]) for name in CONTAINERS}
-        self._pads = {self.model.geom("left_pad").id, self.model.geom("right_pad").id}
-        self._renderers: dict[tuple[int, int], Renderer] = {}  # by height and width
         self._placed_since: int | None = None  # time of the placement [ns]
 
         limits = Limits()
@@ -65,9 +49,22 @@ class World:
             _START_SEED, limits.profile_time, limits.profile_acceleration_time
         )
         self._finger_target = FINGER_OPEN  # [m]
-
-        self._park(OBJECTS.keys(), CONTAINERS.keys())
         self.place_arm(_START_SEED)
+
+    @property
+    def model(self) -> mujoco.MjModel:
+        """The MuJoCo model of the present scene."""
+        return self._scene.model
+
+    @property
+    def data(self) -> mujoco.MjData:
+        """The state of that model."""
+        return self._scene.data
+
+    @property
+    def family(self) -> str:
+        """Name of the family of the present scene."""
+        return self._scene.family.name
 
     @property
     def time_ns(self) -> int:
@@ -92,7 +89,7 @@ class World:
     @property
     def gripper(self) -> float:
         """Measured gripper opening; 0.2 when closed on nothing, where the fingers meet."""
-        return float(opening_of(self.data.qpos[6]))
+        return self._scene.gripper
 
     def reset(self, layout: Layout) -> None:
         """Set up a scene, with the arm at rest at its start pose, gripper down and open.
@@ -106,30 +103,25 @@ class World:
             SimulatorError: If the layout names an unknown thing or an unreachable start
                 pose.
         """
-        unknown_objects = layout.objects.keys() - OBJECTS.keys()
-        unknown = unknown_objects | (layout.containers.keys() - CONTAINERS.keys())
-        if unknown:
-            raise SimulatorError(
-                f"the layout holds {sorted(unknown)}; the world has {[*OBJECTS, *CONTAINERS]}"
-            )
+        task = parse_task(layout.task)
+        scene = self._enter(task.family)
+        scene.check(layout)
         start_joints = self._start_joints(layout)
 
-        self.layout = layout
+        self._scene, self._task, self.layout = scene, task, layout
         self._placed_since = None
-        mujoco.mj_resetData(self.model, self.data)
-        self._park(
-            OBJECTS.keys() - layout.objects.keys(),
-            CONTAINERS.keys() - layout.containers.keys(),
-        )
-
-        for name, (x, y, yaw) in layout.objects.items():
-            z = OBJECTS[name].half_size[2]
-            quaternion = [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
-            self.data.qpos[self._objects[name].qpos] = [x, y, z, *quaternion]
-        for name, (x, y) in layout.containers.items():
-            self.data.mocap_pos[self._mocap[name]] = [x, y, 0]
-
+        scene.place(layout)
         self.place_arm(start_joints)
+
+    def _enter(self, family: str) -> Scene:
+        """Return the scene of a family, which is built when it is first needed."""
+        if family not in FAMILIES:
+            raise SimulatorError(
+                f"the simulator has no family of tasks {family!r}; it has {', '.join(FAMILIES)}"
+            )
+        if family not in self._scenes:
+            self._scenes[family] = Scene(FAMILIES[family])
+        return self._scenes[family]
 
     def _start_joints(self, layout: Layout) -> np.ndarray:
         """Return the joints of the start pose, shape (6,) [rad]."""
@@ -225,59 +217,50 @@ class World:
 
         It holds the joint positions, the object poses and the container positions.
         """
-        return np.concatenate([self.data.qpos, self.data.mocap_pos.ravel()])
+        return self._scene.state()
 
-    def set_state(self, state: np.ndarray) -> None:
+    def set_state(self, state: np.ndarray, family: str = "") -> None:
         """Take over the scene of another world.
 
         Args:
             state: What its `state()` returned, shape (N,).
+            family: Its `family`; empty: the first of all.
 
         Raises:
-            SimulatorError: If the state is not of this model.
+            SimulatorError: If there is no such family, or the state is not of its model.
         """
-        state = np.asarray(state, dtype=float)
-        expected = self.model.nq + self.data.mocap_pos.size
-        if state.shape != (expected,) or not np.isfinite(state).all():
-            raise SimulatorError(
-                f"a world state has {expected} finite numbers; found shape {state.shape}"
-            )
-
-        self.data.qpos[:] = state[: self.model.nq]
-        self.data.mocap_pos[:] = state[self.model.nq :].reshape(-1, 3)
-        mujoco.mj_kinematics(self.model, self.data)
-        mujoco.mj_camlight(self.model, self.data)
+        scene = self._enter(family or next(iter(FAMILIES)))
+        scene.set_state(state)
+        self._scene = scene
 
     def eef_pose(self) -> np.ndarray:
         """Return the true pose of the end effector in the base frame, T_base_eef (4, 4)."""
         return self._kinematics.forward(self.data.qpos[:6])
 
     def object_pose(self, name: str) -> tuple[np.ndarray, float]:
-        """Return the pose of an object in the base frame.
+        """Return position (3,) [m] and yaw [rad] of an object's centre, base frame."""
+        return self._scene.object_pose(name)
 
-        Args:
-            name: Name of the object.
-
-        Returns:
-            Position of its centre, shape (3,) [m], and yaw [rad].
-        """
-        position, (w, x, y, z) = np.split(self.data.qpos[self._objects[name].qpos], [3])
-        yaw = float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))
-        return position.copy(), yaw
+    def object_speed(self, name: str) -> float:
+        """Return the speed of an object [m/s]."""
+        return self._scene.object_speed(name)
 
     def container_position(self, name: str) -> np.ndarray:
-        """Return the position of a container in the base frame.
+        """Return the middle of a container's underside, shape (3,) [m], base frame."""
+        return self._scene.container_position(name)
 
-        Args:
-            name: Name of the container.
+    def is_touched(self, name: str) -> bool:
+        """Return whether a finger touches an object."""
+        return self._scene.is_touched(name)
 
-        Returns:
-            Middle of its underside, shape (3,) [m].
-        """
-        return self.data.mocap_pos[self._mocap[name]].copy()
+    def score(self) -> float:
+        """Return the share of the task that is done now, 0 to 1; 0 without a task."""
+        if self._task is None:
+            return 0.0
+        return self._scene.family.score(self._scene, self._task)
 
     def success(self) -> bool:
-        """Return whether the task is solved: placed, released and stable for 0.2 s."""
+        """Return whether the task has been solved for 0.2 s: placed, released and stable."""
         if self._placed_since is None:
             return False
         return self.time_ns - self._placed_since >= _SETTLED_TIME_NS
@@ -285,7 +268,7 @@ class World:
     @property
     def cameras(self) -> list[str]:
         """Names of the model's cameras."""
-        return [self.model.camera(index).name for index in range(self.model.ncam)]
+        return self._scene.cameras
 
     def render(self, camera: str, height: int, width: int) -> np.ndarray:
         """Return the image of a camera of the model.
@@ -302,88 +285,17 @@ class World:
             SimulatorError: If the model has no such camera.
             RenderingError: If off-screen rendering does not work.
         """
-        number = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_CAMERA, camera)
-        if number < 0:
-            raise SimulatorError(
-                f"the simulator has no camera {camera!r}; it has {', '.join(self.cameras)}"
-            )
-        if (height, width) not in self._renderers:
-            self._renderers[height, width] = Renderer(self.model, height, width)
-        return self._renderers[height, width].render(self.data, number)
+        return self._scene.render(camera, height, width)
 
     def close(self) -> None:
         """Free the renderers."""
-        for renderer in self._renderers.values():
-            renderer.close()
-        self._renderers.clear()
-
-    def _park(self, objects: Set[str], containers: Set[str]) -> None:
-        """Move things below the table top, out of all contact, and compensate their weight.
-
-        Args:
-            objects: Names of the objects to park; all others get their weight back.
-            containers: Names of the containers to park.
-        """
-        for slot, name in enumerate(OBJECTS):
-            parked = name in objects
-            self.model.body_gravcomp[self._objects[name].body] = float(parked)
-            if parked:
-                self.data.qpos[self._objects[name].qpos] = [0.1 * slot, 0, -0.5, 1, 0, 0, 0]
-
-        for slot, name in enumerate(CONTAINERS):
-            if name in containers:
-                self.data.mocap_pos[self._mocap[name]] = [0.2 * slot, 0.3, -0.5]
+        for scene in self._scenes.values():
+            scene.close()
 
     def _note_placement(self) -> None:
-        """Note the time since which the object has been at rest in its container, released."""
-        if self.layout is None or not self._is_placed(self.layout):
+        """Note the time since which the scene has been as the task asks."""
+        scene = self._scene
+        if self._task is None or not scene.family.is_solved(scene, self._task):
             self._placed_since = None
         elif self._placed_since is None:
             self._placed_since = self.time_ns
-
-    def _is_placed(self, layout: Layout) -> bool:
-        """Return whether the task's object rests in its container and the gripper is open."""
-        task = parse_task(layout.task)
-        item = OBJECTS[task.object]
-        container = CONTAINERS[task.container]
-        index = self._objects[task.object]
-
-        offset = self.data.qpos[index.qpos][:3] - self.container_position(task.container)
-        x, y = offset[:2]
-        distance = np.hypot(x, y) if container.is_plate else max(abs(x), abs(y))
-        height = offset[2] - container.floor - item.half_size[2]
-        speed = np.linalg.norm(self.data.qvel[index.qvel][:3])
-
-        return bool(
-            distance < container.half_size
-            and abs(height) < _HEIGHT_TOLERANCE
-            and speed < _SETTLED_SPEED
-            and self.gripper > _OPENED
-            and not self._is_touched(index.geom)
-        )
-
-    def _is_touched(self, geom: int) -> bool:
-        """Return whether a finger touches an object."""
-        pairs = self.data.contact.geom.tolist()
-        return any(geom in pair and not self._pads.isdisjoint(pair) for pair in pairs)
-
-
-class _ObjectIndex:
-    """Indices of an object in the arrays of the model.
-
-    Attributes:
-        qpos: Its position and quaternion.
-        qvel: Its linear and angular velocity.
-        body: Its body.
-        geom: Its geom.
-    """
-
-    def __init__(self, model: mujoco.MjModel, name: str) -> None:
-        joint = model.joint(name)
-        position = int(joint.qposadr[0])
-        velocity = int(joint.dofadr[0])
-
-        self.qpos = slice(position, position + 7)
-        self.qvel = slice(velocity, velocity + 6)
-        self.body = model.body(name).id
-        self.geom = model.geom(name).id

@@ -11,8 +11,7 @@ from typing import Any, Protocol
 
 from ptr_common.files import atomic_file
 from ptr_common.text_table import cell, text_table
-
-from .results import Summary, paired_test
+from widowx_bringup.evaluation.results import Summary, paired_test
 
 HEADER = (
     "method", "success", "rate", "95 % (Wilson)", "first : this, p", "step", "minutes", "paper"

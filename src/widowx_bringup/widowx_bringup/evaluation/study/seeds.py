@@ -23,9 +23,9 @@ import numpy as np
 
 from ptr_common.files import atomic_file
 from ptr_common.text_table import cell, text_table
+from widowx_bringup.evaluation.results import paired_test, wilson_interval
 
-from .results import paired_test, wilson_interval
-from .study_results import COLUMNS, COUNTS, Outcome, draw_rows
+from .results import COLUMNS, COUNTS, Outcome, draw_rows
 
 HEADER = (
     "method", "success", "mean", "95 % interval", "each seed", "first : this, p", "minutes", "paper"

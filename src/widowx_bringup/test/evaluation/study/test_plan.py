@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from widowx_bringup.evaluation.study_plan import StudyError, load_plan, with_needs
+from widowx_bringup.evaluation.study.plan import StudyError, load_plan, with_needs
 
 
 @pytest.mark.parametrize("name", ["paper", "demo"])

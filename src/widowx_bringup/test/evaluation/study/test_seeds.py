@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from widowx_bringup.evaluation.results import Summary, wilson_interval
-from widowx_bringup.evaluation.study import _seeds, _studies
-from widowx_bringup.evaluation.study_plan import StudyError
-from widowx_bringup.evaluation.study_results import Outcome
-from widowx_bringup.evaluation.study_seeds import (
+from widowx_bringup.evaluation.study.plan import StudyError
+from widowx_bringup.evaluation.study.results import Outcome
+from widowx_bringup.evaluation.study.seeds import (
     SeededRow,
     by_row,
     compare,
@@ -22,6 +21,7 @@ from widowx_bringup.evaluation.study_seeds import (
     table,
     write,
 )
+from widowx_bringup.evaluation.study.study import _seeds, _studies
 
 
 def outcome(name: str, *solved: bool, problem: str = "", step: int = 300) -> Outcome:
@@ -44,7 +44,8 @@ def options(tmp_path: Path, **changes: object) -> Namespace:
         "target": str(tmp_path / "target"),
         "task": "put the red cube on the white plate",
     }
-    values |= {"out": tmp_path / "out", "max_steps": 5, "seed": 0, "seeds": [], **changes}
+    values |= {"out": tmp_path / "out", "max_steps": 5, "seed": 0, "seeds": []}
+    values |= {"every_checkpoint": False, **changes}
     return Namespace(**values)
 
 

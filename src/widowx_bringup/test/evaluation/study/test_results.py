@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from widowx_bringup.evaluation.results import Summary
-from widowx_bringup.evaluation.study_results import Outcome, table, write
+from widowx_bringup.evaluation.study.results import Outcome, table, write
 
 SUMMARY = Summary("ptr", 3, 4, 0.75, 0.3, 0.95, 20.0, 0, 0, 0)
 OUTCOMES = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import yaml
 
 from ptr_training.training.config import load_config
 from widowx_bringup.evaluation.results import read_results
-from widowx_bringup.evaluation.study import Study, main
-from widowx_bringup.evaluation.study_plan import StudyPlan, load_plan
+from widowx_bringup.evaluation.study.commands import Study
+from widowx_bringup.evaluation.study.plan import StudyPlan, load_plan
+from widowx_bringup.evaluation.study.study import main
 from widowx_bringup.sim import collect, rendering
 from widowx_bringup.sim.rendering import RenderingError
 from widowx_bringup.sim.tasks import TARGET_TASK
@@ -147,6 +149,11 @@ def test_a_study_trains_evaluates_and_goes_on(
     assert (out / "study.png").read_bytes().startswith(b"\x89PNG")
     assert main([*arguments, "--only", "zero"]) == 0  # all there: nothing runs again
     assert "$ ptr" not in capfd.readouterr().out
+    judge = [*arguments, "--only", "ptr", "--every-checkpoint"]
+    assert main(judge) == 0
+    assert re.findall(r"\$ ptr (\w+)", capfd.readouterr().out) == ["evaluate"]
+    (line,) = csv.DictReader((out / "checkpoints.csv").open())
+    assert (line["step"], float(line["rate"])) == ("2", 0.0)
 
 
 def test_a_study_with_seeds_trains_each_on_its_data_and_evaluates_all_on_the_same_scenes(

@@ -1,0 +1,1 @@
+"""`ptr study`: methods and ablations side by side."""

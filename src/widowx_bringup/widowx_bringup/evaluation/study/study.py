@@ -1,0 +1,211 @@
+"""`ptr study`: methods and ablations side by side, each by the same commands.
+
+A plan (a YAML file, or the name of one in config/studies) lists rows; see
+`plan.Row`. Every row runs `ptr pretrain`, `finetune`, `select`, `bundle` and `evaluate`,
+or some of them, in a folder with a log. Rows that begin from the same pre-training share it.
+Finished rows are not repeated, so that a stopped study goes on.
+
+With `--seeds` every row is trained once a seed, in `OUT/seed_K/ROW`, all are evaluated on the same
+start scenes, and the table has means and intervals over seeds and scenes (`seeds.py`).
+`{seed}` in `--prior` and `--target` stands for the seed, where each one has data of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ptr_common.arguments import VerbParser, positive_int
+from ptr_common.arguments import seed as seed_type
+from widowx_bringup.evaluation import checkpoint_rates
+from widowx_bringup.sim.tasks import TARGET_TASK, parse_task
+
+from . import results, seeds
+from .commands import SCENE_SEED, Study
+from .plan import Row, StudyError, load_plan, with_needs
+from .results import Outcome
+from .running import run_all
+
+
+def _parser() -> VerbParser:
+    parser = VerbParser("study", main.__doc__)
+    parser.add_argument("plan", help="YAML file, or the name of one in config/studies")
+    parser.add_argument(
+        "--prior",
+        required=True,
+        help="episode store of prior data; {seed} in it stands for the seed",
+    )
+    parser.add_argument(
+        "--target",
+        required=True,
+        help="episode store of demonstrations; {seed} in it stands for the seed",
+    )
+    parser.add_argument("--task", default=TARGET_TASK, help="task of the demonstrations")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder; a stopped study goes on"
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="ROW",
+        help="these rows, and those they build on (default: all)",
+    )
+    parser.add_argument(
+        "--rollouts", type=positive_int, default=50, help="rollouts of each row"
+    )
+    parser.add_argument(
+        "--max-steps",
+        type=positive_int,
+        help="longest rollout in control steps (default: that of the task, 50 for most)",
+    )
+    parser.add_argument(
+        "--every-checkpoint",
+        action="store_true",
+        help="also roll out every checkpoint of each row, to judge how it is chosen "
+        "(default: the chosen ones only)",
+    )
+    parser.add_argument("--seed", type=seed_type, default=0, help="seed of the training")
+    parser.add_argument(
+        "--seeds",
+        type=seed_type,
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="train every row with several seeds: one number says how many, from --seed on; "
+        "several numbers are the seeds (default: the one of --seed)",
+    )
+    parser.add_argument(
+        "--jobs", type=positive_int, default=1, help="rows that run at the same time"
+    )
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Train and evaluate methods and ablations side by side; one table of all."""
+    options = _parser().parse_args(argv)
+    rows = with_needs(load_plan(options.plan), options.only)
+    studies = _studies(options)
+    outcomes = asyncio.run(run_all(studies, rows, options.jobs))
+    text = _write(options, studies, outcomes)
+    if judged := _judged(studies, rows):
+        checkpoint_rates.write(options.out, judged)
+        text += f"\n\n{checkpoint_rates.table(judged)}"
+    print(
+        f"\n{text}\n\n"
+        f"{options.out}: study.csv, study.json, study.png; a folder with log for each row"
+    )
+    return int(any(outcome.problem for each in outcomes for outcome in each))
+
+
+def _write(
+    options: argparse.Namespace,
+    studies: Sequence[Study],
+    outcomes: Sequence[Sequence[Outcome]],
+) -> str:
+    """Write the results of a study, and return them as a table."""
+    about: dict[str, Any] = {"plan": options.plan, "task": studies[0].task}
+    for name in ("prior", "target", "out", "rollouts", "seed"):
+        about[name] = str(getattr(options, name))
+    about["max_steps"] = str(studies[0].max_steps)
+    if not options.seeds:
+        results.write(options.out, outcomes[0], about)
+        return results.table(outcomes[0])
+    about["seeds"] = [study.seed for study in studies]
+    by_seed = {study.seed: row for study, row in zip(studies, outcomes, strict=True)}
+    seeded = seeds.by_row(by_seed)
+    seeds.write(options.out, seeded, about)
+    return seeds.table(seeded)
+
+
+def _judged(
+    studies: Sequence[Study], rows: Sequence[Row]
+) -> list[checkpoint_rates.CheckpointRates]:
+    """Return the success of every checkpoint that was rolled out."""
+    judged = []
+    for study in studies:
+        for row in filter(study.judges, rows):
+            judged += checkpoint_rates.read(study.checkpoints_of(row))
+    return judged
+
+
+def _studies(options: argparse.Namespace) -> list[Study]:
+    """Return a study for each seed, all with the same start scenes.
+
+    Raises:
+        StudyError: If a seed is named twice, or a seed has no data.
+    """
+    numbers = _seeds(options.seeds, options.seed)
+    task = parse_task(options.task)
+    first = Study(
+        plan=load_plan(options.plan),
+        prior=Path(options.prior),
+        target=Path(options.target),
+        task=task.name,
+        out=options.out,
+        rollouts=options.rollouts,
+        max_steps=options.max_steps or task.rollout_steps,
+        seed=numbers[0],
+        scene_seed=numbers[0] + SCENE_SEED,
+        every_checkpoint=options.every_checkpoint,
+    )
+    studies = []
+    for seed in numbers:
+        out = options.out / f"seed_{seed}" if options.seeds else options.out
+        study = replace(
+            first,
+            prior=_store("prior", options.prior, seed),
+            target=_store("target", options.target, seed),
+            seed=seed,
+            out=out,
+        )
+        studies.append(study)
+    return studies
+
+
+def _store(option: str, text: str, seed: int) -> Path:
+    """Return the folder of an episode store.
+
+    Args:
+        option: Name of the option that gives it.
+        text: Its path; {seed} in it stands for the seed.
+        seed: The seed.
+
+    Raises:
+        StudyError: If there is no such folder.
+    """
+    path = Path(text.replace("{seed}", str(seed)))
+    if not path.is_dir():
+        raise StudyError(
+            f"--{option} {path} is no episode store (seed {seed}); {{seed}} in a path stands for "
+            "the seed, everything else is taken as it is"
+        )
+    return path
+
+
+def _seeds(named: Sequence[int], start: int) -> list[int]:
+    """Return the seeds of a study.
+
+    Args:
+        named: Of `--seeds`: none, how many, or the seeds themselves.
+        start: Of `--seed`.
+
+    Raises:
+        StudyError: If there is none, or one is named twice.
+    """
+    if not named:
+        return [start]
+    if len(named) == 1:
+        if named[0] < 1:
+            raise StudyError(
+                f"--seeds {named[0]} is no seed at all; one number says how many, at least 1, "
+                "several are the seeds: --seeds 0 1 2"
+            )
+        return list(range(start, start + named[0]))
+    if len(set(named)) < len(named):
+        raise StudyError(f"--seeds {' '.join(map(str, named))} names a seed twice")
+    return list(named)
