@@ -65,23 +65,32 @@ def _run(verb: Verb, arguments: list[str]) -> int:
         _unwind_on_terminate()
         interrupts.raise_again()
         return int(function(arguments) or 0)
-    except PtrError as error:
-        return _refuse(command, str(error))
-    except OSError as error:  # no permission, disk full: the message names the path
-        return _refuse(command, str(error))
-    except ImportError as error:
-        if reason := missing(error):
-            return _refuse(command, f"this verb needs {reason}")
-        raise
-    except ValueError as error:
-        if _is_raised_by_us(error):
-            return _refuse(command, str(error))
-        raise
     except KeyboardInterrupt:
-        print(f"{command}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return _interrupted(command)
+    except Exception as error:
+        return _explain(command, error)
     finally:
         interrupts.end_at_once()
+
+
+def _explain(command: str, error: Exception) -> int:
+    """Print an error that the user can mend, and return the exit status; raise another one."""
+    if isinstance(
+        error, (PtrError, OSError)
+    ):  # no permission, disk full: it names the path
+        return _refuse(command, str(error))
+    if interrupts.received():  # a module that was interrupted while it was imported
+        return _interrupted(command)
+    if isinstance(error, ImportError) and (reason := missing(error)):
+        return _refuse(command, f"this verb needs {reason}")
+    if isinstance(error, ValueError) and _is_raised_by_us(error):
+        return _refuse(command, str(error))
+    raise error
+
+
+def _interrupted(command: str) -> int:
+    print(f"{command}: interrupted", file=sys.stderr)
+    return INTERRUPTED
 
 
 def _refuse(command: str, reason: str) -> int:

@@ -32,6 +32,7 @@ from .node import (
     to_ns,
     to_stamp,
 )
+from .process import interrupts
 from .process.end_limit import end_limit
 
 __all__ = [  # with what most nodes need beside it
@@ -195,7 +196,9 @@ class ManagedNode(LifecycleNode):
             if not self._starting:
                 self.get_logger().error(self.refusal)
             return TransitionCallbackReturn.FAILURE
-        except Exception:
+        except Exception as error:
+            if _stop.received and not _stop.spinning:  # an import that was interrupted
+                raise KeyboardInterrupt from error
             self.refusal = (
                 f"an error in this program, in {hook.__name__} of {self.get_name()}"
             )
@@ -282,6 +285,10 @@ class _StopRequest:
             raise KeyboardInterrupt
 
 
+_stop = _StopRequest()
+"""That of this process."""
+
+
 def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> int:
     """Make a node, spin it until a signal or a shutdown, and return the process's exit status.
 
@@ -294,9 +301,9 @@ def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> in
         logged.
     """
     node = None
-    stop = _StopRequest()
     end_limit.watch()
-    _handle_signals(stop)
+    interrupts.keep()
+    _handle_signals(_stop)
     try:
         # The handlers of rclpy would end ROS at once, before an arm is brought to rest.
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
@@ -304,7 +311,7 @@ def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> in
         refuse_unknown_parameters(node)
         if isinstance(node, ManagedNode) and node.autostart:
             node.start()
-        _spin(node, stop)
+        _spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     except PtrError as error:
@@ -315,7 +322,7 @@ def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> in
         return 2
     except Exception:
         # A module that was interrupted while it was imported may raise anything.
-        interrupted = stop.received and not stop.spinning
+        interrupted = _stop.received and not _stop.spinning
         # Without ROS, a callback used it at the moment of the shutdown.
         if rclpy.ok() and not interrupted:
             raise
@@ -336,10 +343,10 @@ def _handle_signals(handler: Any) -> None:
         signal.signal(number, handler)
 
 
-def _spin(node: Node, stop: _StopRequest) -> None:
+def _spin(node: Node) -> None:
     """Run the callbacks of a node until a signal to stop arrives."""
     executor = Executor()
     executor.add_node(node)
-    stop.spinning = True
-    while not stop.received:
+    _stop.spinning = True
+    while not _stop.received:
         executor.spin_once(timeout_sec=LATEST_STOP)

@@ -73,19 +73,19 @@ def interrupted(code: str, number: signal.Signals = signal.SIGINT) -> tuple[int,
 @pytest.mark.parametrize(
     ("where", "locked", "status"),
     [
-        ("a callback", "", 1),
-        ("a callback", "yes", -signal.SIGKILL),
-        ("destruction", "yes", 1),
-        ("the end", "yes", -signal.SIGKILL),
+        ("a callback", "", {1}),
+        ("a callback", "yes", {1, -signal.SIGKILL}),  # 1: before it took the lock
+        ("destruction", "yes", {1}),
+        ("the end", "yes", {-signal.SIGKILL}),
     ],
 )
 def test_a_node_that_hangs_is_ended_without_a_traceback(
-    where: str, locked: str, status: int, number: signal.Signals
+    where: str, locked: str, status: set[int], number: signal.Signals
 ) -> None:
     pytest.importorskip("rclpy", reason="ROS 2 is not installed")
     code = NODE.replace("WHERE", where).replace("LOCKED", locked)
     returned, out, errors = interrupted(code, number)
-    assert returned == status
+    assert returned in status
     assert out == ("work done\n" if where == "destruction" else "")
     assert "Traceback" not in errors
     assert "Thread" not in errors
@@ -121,3 +121,57 @@ def test_ctrl_c_in_a_program_of_others_that_imports_us_raises_as_before() -> Non
     status, _, errors = interrupted(IMPORTS.replace("ARGV", "['pytest']"))
     assert status != 0
     assert errors.rstrip().endswith("KeyboardInterrupt")
+
+
+LOST = """
+import sys, time
+sys.argv = ["ptr"]
+from ptr_common.process import interrupts
+
+interrupts.raise_again()
+
+class Slow:
+    def __del__(self):
+        print("here", flush=True)
+        while not interrupts.received():
+            time.sleep(0.01)
+
+try:
+    Slow()
+    time.sleep(60)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_ctrl_c_in_a_destructor_is_not_lost() -> None:
+    assert interrupted(LOST) == (130, "", "")
+
+
+IMPORTED = """
+import sys
+sys.argv = ["ptr"]
+from ptr_common import cli
+from ptr_common.process import interrupts
+from ptr_common.verbs import Verb
+
+class Entry:
+    def load(self):
+        return work
+
+def work(arguments):
+    print("here", flush=True)
+    try:
+        while True:
+            pass
+    except KeyboardInterrupt as error:  # as a module in C does
+        raise ImportError("initialization failed") from error
+
+sys.exit(cli._run(Verb("work", "ptr_common", Entry()), []))
+"""
+
+
+def test_ctrl_c_that_a_half_imported_module_turns_into_another_error_is_an_interrupt() -> (
+    None
+):
+    assert interrupted(IMPORTED) == (130, "", "ptr work: interrupted\n")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from widowx_bringup.evaluation.evaluate import (
     parse_method,
 )
 from widowx_bringup.evaluation.results import Rollout, read_results
-from widowx_bringup.evaluation.runners import Method
+from widowx_bringup.evaluation.runners import Method, SessionLostError
 from widowx_bringup.sim.tasks import TARGET_TASK, TaskError
 
 PLAN = EvaluationPlan(TARGET_TASK, rollouts=3, seed=5, max_steps=4, over_ros=False)
@@ -31,11 +32,19 @@ class Lottery:
 
     seen: list[tuple[str, int]]
     breaks_at: int = -1
+    starts: int = 0
+    aborts: dict[int, int] = field(default_factory=dict)  # rollouts: how often each
+    lost: bool = False  # whether the graph fails then
 
     def run(self, rollout: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
         if rollout.rollout == self.breaks_at:
             raise KeyboardInterrupt
         self.seen.append((rollout.method, rollout.layout_seed))
+        if self.aborts.get(rollout.rollout):
+            self.aborts[rollout.rollout] -= 1
+            if self.lost:
+                raise SessionLostError("policy_node ended (killed by SIGKILL)")
+            return replace(rollout, aborted=True, reason="the camera stopped"), []
         frames = [np.zeros((24, 32, 3), np.uint8)] * 2
         return replace(
             rollout, success=rollout.layout_seed % 2 == 0, steps=max_steps
@@ -45,9 +54,13 @@ class Lottery:
 @pytest.fixture
 def lottery(monkeypatch: pytest.MonkeyPatch) -> Lottery:
     runner = Lottery([])
-    monkeypatch.setattr(
-        module, "open_runner", lambda *_, **__: contextlib.nullcontext(runner)
-    )
+
+    @contextlib.contextmanager
+    def start(*_: object, **__: object) -> Iterator[Lottery]:
+        runner.starts += 1
+        yield runner
+
+    monkeypatch.setattr(module, "open_runner", start)
     return runner
 
 
@@ -84,6 +97,39 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(
     lottery.breaks_at = -1
     assert len(evaluate(METHODS, PLAN, tmp_path, {})) == 6
     assert len(lottery.seen) == 6  # nothing ran twice
+
+
+@pytest.mark.parametrize(("lost", "starts"), [(False, 1), (True, 2)])
+def test_a_rollout_that_was_aborted_is_listed_and_repeated_from_the_same_scene(
+    lottery: Lottery, tmp_path: Path, lost: bool, starts: int
+) -> None:
+    lottery.aborts, lottery.lost = {1: 1}, lost
+    rollouts = evaluate(METHODS[:1], PLAN, tmp_path, {})
+    assert [(row.rollout, row.aborted) for row in rollouts] == [
+        *((0, False), (1, True), (1, False), (2, False))
+    ]
+    assert rollouts[1].layout_seed == rollouts[2].layout_seed == PLAN.layout_seeds()[1]
+    assert read_results(tmp_path) == rollouts
+    assert lottery.starts == starts
+
+
+def test_a_rollout_that_is_aborted_again_and_again_ends_with_the_cause_and_is_resumed(
+    lottery: Lottery, tmp_path: Path
+) -> None:
+    lottery.aborts = {1: 99}
+    with pytest.raises(
+        EvaluationError, match=r"rollout 1 was repeated 2 .* camera stopped"
+    ):
+        evaluate(METHODS, PLAN, tmp_path, {})
+    lottery.aborts = {}
+    lottery.seen.clear()
+    rollouts = evaluate(METHODS, PLAN, tmp_path, {})
+    seeds = PLAN.layout_seeds()
+    assert lottery.seen == [
+        *(("ptr", seed) for seed in seeds[1:]),
+        *(("bc", seed) for seed in seeds),
+    ]
+    assert sum(row.aborted for row in rollouts) == 3
 
 
 def test_a_method_without_a_store_begins_anew_where_episodes_are_kept(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,25 @@ def test_results_survive_a_round_trip(tmp_path: Path) -> None:
     assert summary["about"]["task"] == "put a in b"
 
 
+def test_rollouts_that_were_aborted_count_in_nothing_but_their_number() -> None:
+    aborted = replace(rollout("ptr", 0, False), aborted=True, clipped=9)
+    (summary,) = summarise([aborted, rollout("ptr", 0, True), aborted])
+    assert (summary.successes, summary.rollouts, summary.repeated) == (1, 1, 2)
+    assert (summary.rate, summary.clipped) == (1.0, 1)
+    assert table([summary]).splitlines()[1].split()[-1] == "2"
+    (nothing,) = summarise([aborted])
+    assert (nothing.rollouts, nothing.rate, nothing.low, nothing.high) == (0, 0.0, 0.0, 1.0)
+
+
+def test_a_table_of_before_rollouts_could_be_aborted_is_read(tmp_path: Path) -> None:
+    rows = [rollout("ptr", 0, True)]
+    write_results(tmp_path, rows, {})
+    lines = (tmp_path / "results.csv").read_text().splitlines()
+    old = [line.rpartition(",")[0] for line in lines]
+    (tmp_path / "results.csv").write_text("\n".join(old) + "\n")
+    assert read_results(tmp_path) == rows
+
+
 def test_foreign_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "results.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ResultsError, match="columns"):
@@ -89,7 +109,19 @@ def test_the_table_has_a_line_for_each_method_and_a_dash_without_success() -> No
     rows = [rollout("ptr", 0, True), rollout("target-only", 0, False)]
     header, ptr, alone = table(summarise(rows)).splitlines()
     assert header.split()[:3] == ["method", "success", "rate"]
-    assert ptr.split() == ["ptr", "1/1", "100%", "21%", "…", "100%", "20.0", "1", "0", "2"]
+    assert ptr.split() == [
+        "ptr",
+        "1/1",
+        "100%",
+        "21%",
+        "…",
+        "100%",
+        "20.0",
+        "1",
+        "0",
+        "2",
+        "0",
+    ]
     assert alone.split()[6] == "–"
 
 

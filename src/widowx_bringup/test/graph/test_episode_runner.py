@@ -13,6 +13,7 @@ pytest.importorskip("ptr_msgs", reason="ROS 2 is not installed")
 
 from ptr_common.action_space import CONTROL_RATE
 from ptr_msgs.msg import ArmState, EpisodeEvent
+from widowx_bringup.arm.refusal import Kind
 from widowx_bringup.graph.connection import EpisodeError
 from widowx_bringup.graph.episode_runner import EpisodeRunner
 from widowx_bringup.graph.processes import NodeDiedError
@@ -32,6 +33,8 @@ class Connection:
         self.dies_at: int | None = None  # steps
         self.stalls = False
         self.state = ArmState(status=ArmState.STATUS_OK, clipped=1, held=2, rejected=3)
+        self.hold = Kind.CAMERA
+        self.policy_waited = False
         self.reset_error = ""
         self.events: list[tuple[int, str]] = []
         self.fresh: list[str] = []
@@ -43,13 +46,17 @@ class Connection:
     def restart_count(self) -> None:
         self.executed = 0
 
+    def hold_kind(self, held: int) -> str:
+        assert held == self.state.held
+        return self.hold.value
+
     def arm_state(self) -> ArmState:
         return self.state
 
     def publish_event(self, episode_id: str, event: int, task: str, text: str) -> None:
         assert task == "stir"
         self.events.append((event, text))
-        if event in (EpisodeEvent.SUCCESS, EpisodeEvent.FAILURE) and self.records:
+        if event not in (EpisodeEvent.START, EpisodeEvent.DISCARD) and self.records:
             (Path(self.values["bag_directory"]) / episode_id).mkdir()
 
     def reset_scene(self, task: str, seed: int) -> Any:
@@ -133,6 +140,20 @@ def test_an_arm_that_holds_ends_the_episode_with_its_reason(graph: Connection) -
     graph.state.reason = "no image for 0.5 s"
     result = run(graph)
     assert (result.success, result.reason) == (False, "no image for 0.5 s")
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("waited", [False, True])
+def test_a_hold_aborts_the_episode_unless_it_is_the_policys_doing(
+    graph: Connection, kind: Kind, waited: bool
+) -> None:
+    graph.state.status = ArmState.STATUS_HOLDING
+    graph.hold, graph.policy_waited = kind, waited
+    result = run(graph)
+    of_policy = kind is Kind.NOT_FINITE or (kind is Kind.SILENCE and not waited)
+    assert result.aborted == (not of_policy)
+    end = EpisodeEvent.FAILURE if of_policy else EpisodeEvent.STOP
+    assert graph.events[-1][0] == end
 
 
 def test_an_episode_in_which_a_node_ends_is_discarded(graph: Connection) -> None:

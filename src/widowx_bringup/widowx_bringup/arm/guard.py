@@ -71,6 +71,15 @@ class CommandGuard:
         """The clock and a steady one at the last `check_clock` [ns]; None before the first."""
         return self._clocks
 
+    def values(self) -> dict[str, object]:
+        """Return counts, and the kind of a hold as `holding`, for /diagnostics."""
+        values: dict[str, object] = {**self.counts.values()}
+        if self.early_images:
+            values["images from the future"] = self.early_images
+        if self._hold is not None:
+            values["holding"] = self._hold.kind.value
+        return values
+
     # --- commands ---------------------------------------------------------------------------
 
     def check(self, action: object, stamp_ns: int, now_ns: int) -> Refusal | None:

@@ -361,9 +361,7 @@ class ArmNode(DeviceNode):
             raise PtrError(
                 f"device thread ended: {self.device.error}"
             ) from self.device.error
-        counts = {**self.guard.counts.values(), **self.arm.notes}
-        if self.guard.early_images:
-            counts["images from the future"] = self.guard.early_images
+        counts = {**self.guard.values(), **self.arm.notes}
         if self._fault:
             return Health(DiagnosticStatus.ERROR, self._fault, counts)
         if self.guard.holding:

@@ -50,6 +50,10 @@ class Kind(str, Enum):
     TWO_SENDERS = "two senders"
 
 
+OF_POLICY = (Kind.NOT_FINITE, Kind.SILENCE)
+"""Holds that the sender of the commands brings about; all others have another cause."""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """Why something must not happen, or why the arm must hold.

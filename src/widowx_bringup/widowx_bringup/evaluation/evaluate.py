@@ -4,13 +4,20 @@ The scenes are drawn once from a seed, written down, and used for every method. 
 graph (the default) camera, arm, policy and recorder are separate processes, and every rollout
 becomes a bag. With `--in-process` the same controller, camera model and policy run without ROS,
 which is faster over many scenes.
+
+A rollout that ends for a cause outside the policy (a node, a camera, the arm, the operator) is
+no failure: it is listed as aborted, and repeated from the same scene. An evaluation that goes
+on repeats those that it lacks.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +36,10 @@ from . import checkpoint_rates
 from .film_strip import write_film_strip
 from .results import Rollout, read_results, summarise, table, write_results
 from .rollout_store import export_bags
-from .runners import Method, Runner, open_runner
+from .runners import Method, Runner, SessionLostError, open_runner
+
+REPEATS = 2
+"""Most repeats of a rollout in one run of the evaluation."""
 
 
 class EvaluationError(PtrError):
@@ -65,7 +75,7 @@ def evaluate(
 ) -> list[Rollout]:
     """Carry out the missing rollouts of an evaluation.
 
-    Every finished rollout is on disk before the next begins.
+    Every finished rollout is on disk before the next begins. One that was aborted is repeated.
 
     Args:
         methods: Policies; all see the same scenes.
@@ -76,7 +86,10 @@ def evaluate(
             ROS a method that has none yet begins anew: only bags keep what was seen.
 
     Returns:
-        All rollouts, including those found on disk.
+        All rollouts, including those found on disk and those that were aborted.
+
+    Raises:
+        EvaluationError: If a rollout is aborted again and again, or another plan is found.
     """
     seeds = plan.layout_seeds()
     _write_scenes(out, plan, seeds)
@@ -84,25 +97,28 @@ def evaluate(
     lacking = [m.name for m in methods if keeps and not _store(out, m).is_dir()]
     if not plan.over_ros:
         rollouts = [rollout for rollout in rollouts if rollout.method not in lacking]
-    done = {(rollout.method, rollout.rollout) for rollout in rollouts}
-    about = {
-        "plan": vars(plan),
-        "policies": {method.name: str(method.bundle) for method in methods},
-        "versions": versions(),
-    }
+    done = {(one.method, one.rollout) for one in rollouts if not one.aborted}
+    policies = {method.name: str(method.bundle) for method in methods}
+    about = {"plan": vars(plan), "policies": policies, "versions": versions()}
     for method in methods:
         missing = []
         for index, seed in enumerate(seeds):
             if (method.name, index) not in done:
                 missing.append(_planned_rollout(method, plan, index, seed))
         if missing:
-            with open_runner(
-                method, out, arguments, over_ros=plan.over_ros, keeps=keeps
-            ) as runner:
-                _run_method(runner, missing, plan, out, rollouts, about)
+            start = partial(
+                open_runner, method, out, arguments, over_ros=plan.over_ros, keeps=keeps
+            )
+            _run_method(start, missing, plan, out, rollouts, about)
         if method.name in lacking and plan.over_ros:
-            export_bags(out / "bags" / method.name, method.bundle, _store(out, method))
+            bags = [out / row.bag for row in _counted(rollouts, method.name)]
+            export_bags(bags, method.bundle, _store(out, method))
     return rollouts
+
+
+def _counted(rollouts: Sequence[Rollout], method: str) -> list[Rollout]:
+    """Return the rollouts of a method that count."""
+    return [row for row in rollouts if row.method == method and not row.aborted]
 
 
 def _store(out: Path, method: Method) -> Path:
@@ -132,23 +148,80 @@ def _planned_rollout(
 
 
 def _run_method(
-    runner: Runner,
+    start: Callable[[], AbstractContextManager[Runner]],
     missing: Sequence[Rollout],
     plan: EvaluationPlan,
     out: Path,
     rollouts: list[Rollout],
     about: dict[str, Any],
 ) -> None:
-    """Carry out rollouts of one method; append each to `rollouts` and write all to disk."""
+    """Carry out rollouts of one method; append each to `rollouts` and write all to disk.
+
+    Args:
+        start: Starts a runner of the method; called again where one was lost.
+        missing: The rollouts without their outcomes.
+        plan: Of the evaluation.
+        out: Folder for results.
+        rollouts: Those so far, of all methods.
+        about: What was run.
+
+    Raises:
+        EvaluationError: If a rollout is aborted again and again.
+    """
     name = missing[0].method
     bar = progress(missing, desc=name, unit="rollout")
-    for planned in bar:
-        rollout, images = runner.run(planned, plan.max_steps)
-        write_film_strip(out / planned.strip, images)
-        rollouts.append(rollout)
-        write_results(out, rollouts, about)
-        outcomes = [row.success for row in rollouts if row.method == name]
-        bar.set_postfix(success=f"{sum(outcomes)}/{len(outcomes)}")
+    with _Runners(start) as runners:
+        for planned in bar:
+            for _ in range(REPEATS + 1):
+                rollout, images = runners.run(planned, plan.max_steps)
+                if images:
+                    write_film_strip(out / rollout.strip, images)
+                rollouts.append(rollout)
+                write_results(out, rollouts, about)
+                if not rollout.aborted:
+                    break
+                text = f"rollout {rollout.rollout} does not count: {rollout.reason}"
+                bar.write(f"{name}: {text}", file=sys.stderr)
+            else:
+                raise EvaluationError(
+                    f"{name}: rollout {planned.rollout} was repeated {REPEATS} times, and each "
+                    f"time ended for a cause outside the policy, the last time: "
+                    f"{rollouts[-1].reason}; mend that, and the same "
+                    "command goes on there"
+                )
+            counted = _counted(rollouts, name)
+            bar.set_postfix(success=f"{sum(row.success for row in counted)}/{len(counted)}")
+
+
+class _Runners:
+    """The runner of a method, and another one in its place where the graph failed.
+
+    Args:
+        start: Starts a runner.
+    """
+
+    def __init__(self, start: Callable[[], AbstractContextManager[Runner]]) -> None:
+        self._start = start
+        self._stack = ExitStack()
+        self._runner: Runner | None = None
+
+    def __enter__(self) -> _Runners:
+        self._stack.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._stack.__exit__(*error)
+
+    def run(self, planned: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
+        """Carry out a rollout as `Runner.run` does; where the graph fails, it is aborted."""
+        if self._runner is None:
+            self._runner = self._stack.enter_context(self._start())
+        try:
+            return self._runner.run(planned, max_steps)
+        except SessionLostError as error:
+            self._runner = None
+            self._stack.close()
+            return replace(planned, aborted=True, reason=str(error), strip=""), []
 
 
 def _write_scenes(out: Path, plan: EvaluationPlan, seeds: Sequence[int]) -> None:

@@ -45,16 +45,21 @@ Its success rates say nothing about the methods.</p>
 <table>
 <tr><th>method</th><th class="number">successes</th><th class="number">rate</th>
 <th>95 % interval (Wilson)</th><th class="number">mean steps to success</th>
-<th class="number">clipped</th><th class="number">held</th><th class="number">rejected</th></tr>
+<th class="number">clipped</th><th class="number">held</th><th class="number">rejected</th>
+<th class="number">repeated</th></tr>
 {% for row in summaries %}
 <tr><td>{{ row.method }}</td><td class="number">{{ row.successes }}/{{ row.rollouts }}</td>
 <td class="number">{{ "{:.0%}".format(row.rate) }}</td>
 <td>{{ "{:.0%} – {:.0%}".format(row.low, row.high) }}</td>
 <td class="number">{{ "{:.1f}".format(row.mean_steps) if row.successes else "–" }}</td>
 <td class="number">{{ row.clipped }}</td><td class="number">{{ row.held }}</td>
-<td class="number">{{ row.rejected }}</td></tr>
+<td class="number">{{ row.rejected }}</td><td class="number">{{ row.repeated }}</td></tr>
 {% endfor %}
 </table>
+{% for row in aborted %}
+<p class="note">{{ row.method }}, scene {{ row.rollout }}: does not count, and was repeated;
+{{ row.reason }}</p>
+{% endfor %}
 <svg width="{{ chart.width }}" height="{{ chart.height }}" role="img">
 {% for bar in chart.bars %}
 <text x="0" y="{{ bar.middle + 5 }}" font-size="14">{{ bar.method }}</text>
@@ -204,7 +209,7 @@ def _render(folder: Path, record: Mapping[str, Any], rollouts: Sequence[Rollout]
     from ptr_training.models.inference_policy import LEAST_SHARE
 
     summaries = summarise(rollouts)
-    groups = by_method(rollouts)
+    groups = by_method([rollout for rollout in rollouts if not rollout.aborted])
     runs = []
     for method in groups:
         run = folder / method / "finetune"
@@ -219,6 +224,7 @@ def _render(folder: Path, record: Mapping[str, Any], rollouts: Sequence[Rollout]
         plan=record["plan"],
         scenes=len({rollout.rollout for rollout in rollouts}),
         summaries=summaries,
+        aborted=[rollout for rollout in rollouts if rollout.aborted],
         chart=_chart(summaries),
         runs=runs,
         least_share=LEAST_SHARE,

@@ -1,4 +1,8 @@
-"""Results of evaluation rollouts: one row each, and a summary with Wilson intervals."""
+"""Results of evaluation rollouts: one row each, and a summary with Wilson intervals.
+
+A rollout that ended for a cause outside the policy (a camera, a node, the arm, the operator)
+says nothing about the policy: it is aborted, does not count, and is repeated.
+"""
 
 from __future__ import annotations
 
@@ -45,16 +49,18 @@ class Rollout:
     rejected: int  # commands refused
     reason: str  # why it ended
     bag: str  # path relative to the results; empty without a bag
-    strip: str  # film strip, path relative to the results
+    strip: str  # film strip, path relative to the results; empty without one
+    aborted: bool = False  # ended for a cause outside the policy; does not count
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Successes of one method over its rollouts."""
+    """Successes of one method over its rollouts that count."""
 
     method: str
     successes: int
     rollouts: int
+    repeated: int  # rollouts that were aborted; no other number has them
     rate: float
     low: float  # Wilson interval, 95 %
     high: float
@@ -112,7 +118,8 @@ def paired_test(first: Sequence[bool], second: Sequence[bool]) -> tuple[int, int
 def summarise(rollouts: Sequence[Rollout]) -> list[Summary]:
     """Return one summary per method, in the order the methods first appear."""
     summaries = []
-    for method, rows in by_method(rollouts).items():
+    for method, tries in by_method(rollouts).items():
+        rows = [row for row in tries if not row.aborted]
         steps = [row.steps for row in rows if row.success]
         low, high = wilson_interval(len(steps), len(rows))
         summaries.append(
@@ -120,7 +127,8 @@ def summarise(rollouts: Sequence[Rollout]) -> list[Summary]:
                 method=method,
                 successes=len(steps),
                 rollouts=len(rows),
-                rate=len(steps) / len(rows),
+                repeated=len(tries) - len(rows),
+                rate=len(steps) / len(rows) if rows else 0.0,
                 low=low,
                 high=high,
                 mean_steps=float(np.mean(steps)) if steps else math.nan,
@@ -151,6 +159,7 @@ def table(summaries: Sequence[Summary]) -> str:
         "clipped",
         "held",
         "rejected",
+        "repeated",
     )
     rows = []
     for summary in summaries:
@@ -164,6 +173,7 @@ def table(summaries: Sequence[Summary]) -> str:
                 summary.clipped,
                 summary.held,
                 summary.rejected,
+                summary.repeated,
             )
         )
     return text_table(header, rows)
@@ -196,7 +206,8 @@ def read_results(folder: Path) -> list[Rollout]:
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
         expected = [column.name for column in fields(Rollout)]
-        if reader.fieldnames != expected:
+        # Nothing was aborted in tables from before the last column.
+        if reader.fieldnames not in (expected, expected[:-1]):
             raise ResultsError(
                 f"{path}: columns {reader.fieldnames}, expected {expected}; choose another --out"
             )
@@ -206,5 +217,6 @@ def read_results(folder: Path) -> list[Rollout]:
 def _parse(row: dict[str, str]) -> Rollout:
     values: dict[str, Any] = {}
     for item in fields(Rollout):
-        values[item.name] = CONVERTERS[str(item.type)](from_cell(row[item.name]))
+        if item.name in row:
+            values[item.name] = CONVERTERS[str(item.type)](from_cell(row[item.name]))
     return Rollout(**values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from ptr_common.errors import PtrError
 from ptr_common.images import resize_area
 from ptr_policy_node.bundle import BundleInfo, read_info
 from ptr_training.bags.episodes_from_bag import ReadOptions
-from ptr_training.bags.export import export, find_bags
+from ptr_training.bags.export import export
 from ptr_training.data.episode import DatasetInfo, Episode, EpisodeWriter
 
 
@@ -45,11 +45,11 @@ def write_episodes(episodes: Iterable[Episode], info: BundleInfo, out: Path) -> 
             writer.add(episode)
 
 
-def export_bags(bags: Path, bundle: Path, out: Path) -> None:
+def export_bags(bags: Sequence[Path], bundle: Path, out: Path) -> None:
     """Export the bags of one policy's rollouts into a new store, as the policy saw them.
 
     Args:
-        bags: Folder of the bags.
+        bags: The bags; those of aborted rollouts are not among them.
         bundle: Folder of the policy.
         out: Folder of the store; it must not exist.
 
@@ -59,11 +59,11 @@ def export_bags(bags: Path, bundle: Path, out: Path) -> None:
     info = read_info(bundle)
     if info.image_height != info.image_width:
         raise PtrError(
-            f"{bags}: the policy sees images of {info.image_height} x {info.image_width} pixels; "
+            f"{bundle}: the policy sees images of {info.image_height} x {info.image_width} pixels; "
             "bags are exported into square ones only"
         )
     options = ReadOptions(image_size=info.image_height, command=info.command)
-    export(find_bags([bags]), out, options)
+    export(bags, out, options)
 
 
 def _dataset_info(info: BundleInfo, name: str) -> DatasetInfo:

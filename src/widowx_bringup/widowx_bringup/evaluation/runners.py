@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ptr_common.action_space import CONTROL_RATE
+from ptr_common.errors import PtrError
 from widowx_bringup.arm.counts import CommandCounts
+from widowx_bringup.graph.connection import EpisodeError
+from widowx_bringup.graph.processes import NodeDiedError
 from widowx_bringup.sim.tasks import sample_layout
 
 from .film_strip import read_images
@@ -32,6 +35,10 @@ class Method:
     bundle: Path
 
 
+class SessionLostError(PtrError):
+    """The graph failed in a rollout, and must be started anew."""
+
+
 class Runner(Protocol):
     """Carries out one rollout after the other with one policy."""
 
@@ -44,6 +51,9 @@ class Runner(Protocol):
 
         Returns:
             The rollout with its outcome, and images for the film strip, (H, W, 3) uint8 RGB.
+
+        Raises:
+            SessionLostError: If another runner is needed for the next one.
         """
 
 
@@ -121,9 +131,13 @@ class GraphRunner:
 
     def run(self, rollout: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
         """Carry out one rollout; see `Runner`."""
-        before = self._session.counters()
-        result = self._session.run_episode(rollout.task, rollout.layout_seed, max_steps)
-        clipped, held, rejected = np.subtract(self._session.counters(), before).tolist()
+        try:
+            before = self._session.counters()
+            result = self._session.run_episode(rollout.task, rollout.layout_seed, max_steps)
+            after = self._session.counters()
+        except (EpisodeError, NodeDiedError) as error:
+            raise SessionLostError(str(error)) from error
+        clipped, held, rejected = np.subtract(after, before).tolist()
         assert result.bag is not None  # the session records and keeps failures
         done = replace(
             rollout,
@@ -135,7 +149,10 @@ class GraphRunner:
             rejected=rejected,
             reason=result.reason,
             bag=str(result.bag.relative_to(self._out)),
+            aborted=result.aborted,
         )
+        if done.aborted:  # perhaps no image was recorded
+            return replace(done, strip=""), []
         return done, read_images(result.bag, self._session.values["camera"])
 
 

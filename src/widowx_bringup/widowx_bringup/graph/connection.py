@@ -30,6 +30,9 @@ START_TIMEOUT = 60.0
 ANSWER_TIMEOUT = 15.0
 """Longest time for one answer of a running node [s]: a service, a command, the end of a bag."""
 
+COUNTERS = ("clipped", "held", "rejected")
+"""Counters of `ArmState`, from the start of the arm node on."""
+
 CLOSE_LIMIT = 20.0
 """Longest time in which the connection is closed [s]; usually it takes 0.1 s."""
 
@@ -44,6 +47,10 @@ class EpisodeError(PtrError):
     """An episode could not be run to its end."""
 
 
+class RestartError(PtrError):
+    """A node was restarted beneath the connection: what it counted is lost."""
+
+
 class GraphConnection:
     """A node beside a graph's nodes that notes their messages and calls their services.
 
@@ -55,6 +62,7 @@ class GraphConnection:
     Attributes:
         values: The graph's arguments.
         executed: Commands executed since `restart_count`.
+        policy_waited: Whether the policy waited for an input when the arm began to hold.
     """
 
     def __init__(
@@ -69,11 +77,15 @@ class GraphConnection:
 
         self.values = values
         self.executed = 0
+        self.policy_waited = False
         self._processes = processes
         self._nodes = nodes
         self._changed = threading.Condition()
         self._newest: dict[str, Any] = {}
         self._recorder: Any = None  # its newest status in /diagnostics
+        self._arm_values: dict[str, str] = {}  # of its newest status there
+        self._arm: Any = None  # its newest state
+        self._restarted = ""  # the counter that went backwards
         self._context = rclpy.Context()
         rclpy.init(
             args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO
@@ -151,16 +163,41 @@ class GraphConnection:
     def _on_message(self, topic: str, message: Any) -> None:
         with self._changed:
             self._newest[topic] = message
+            if topic == TOPIC_ARM_STATE:
+                self._note_arm(message)
             if topic == TOPIC_EXECUTED:
                 self.executed += 1
             self._changed.notify_all()
 
+    def _note_arm(self, state: Any) -> None:
+        """Note what a state of the arm says beside the one before it."""
+        from ptr_common.node import to_ns
+
+        before, self._arm = self._arm, state
+        if before is None:
+            return
+        for name in COUNTERS:
+            last, now = getattr(before, name), getattr(state, name)
+            if now < last:
+                self._restarted = f"{name} of {TOPIC_ARM_STATE} fell from {last} to {now}"
+        if before.status == state.STATUS_OK != state.status:
+            policy = self._newest.get(TOPIC_POLICY_STATE)
+            self.policy_waited = (
+                policy is not None
+                and policy.status == policy.STATUS_WAITING
+                # Afterwards it waits because the arm holds.
+                and to_ns(policy.header.stamp) <= to_ns(state.header.stamp)
+            )
+
     def _on_diagnostics(self, message: Any) -> None:
-        for status in message.status:
-            if status.name.endswith("/recorder_node"):
-                with self._changed:
+        with self._changed:
+            for status in message.status:
+                values = {entry.key: entry.value for entry in status.values}
+                if status.name.endswith("/recorder_node"):
                     self._recorder = status
-                    self._changed.notify_all()
+                elif "held" in values:
+                    self._arm_values = values
+            self._changed.notify_all()
 
     # --- messages and services ------------------------------------------------------------
 
@@ -169,8 +206,34 @@ class GraphConnection:
         return self._node.get_clock().now().nanoseconds
 
     def arm_state(self) -> Any:
-        """Return the newest state of the arm, an `ArmState`."""
+        """Return the newest state of the arm, an `ArmState`.
+
+        Raises:
+            RestartError: If a counter went backwards since the connection was made.
+        """
+        if self._restarted:
+            raise RestartError(
+                f"{self._restarted}: the arm node was restarted beneath this session; "
+                "let nothing else start or end its nodes"
+            )
         return self._newest[TOPIC_ARM_STATE]
+
+    def hold_kind(self, held: int) -> str:
+        """Return the kind of a hold, as the arm's diagnostics have it.
+
+        Args:
+            held: Number of the hold, by the arm's state.
+
+        Raises:
+            EpisodeError: If the diagnostics do not come, or the hold has ended meanwhile.
+        """
+        problem = f"the arm held, and its diagnostics do not say why (hold {held})"
+        return self.wait(lambda: self._kind_of(held), ANSWER_TIMEOUT, problem)
+
+    def _kind_of(self, held: int) -> str:
+        """Return the kind of a hold if the newest diagnostics are of it; empty otherwise."""
+        values = self._arm_values
+        return values.get("holding", "") if values.get("held") == str(held) else ""
 
     def restart_count(self) -> None:
         """Count executed commands from 0 again."""
@@ -295,6 +358,8 @@ class GraphConnection:
             reason = getattr(message, "reason", "")
             if reason:
                 text += f"; {topic}: {reason}"
+        if self._recorder is not None and self._recorder.level != b"\0":
+            text += f"; recorder: {self._recorder.message}"
         if self._recorder is not None and self._unrecorded_nodes():
             names = ", ".join(sorted(self._unrecorded_nodes()))
             text += f"; recorder: no connection to {names}"

@@ -6,11 +6,16 @@ import contextlib
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ptr_common.action_space import CONTROL_RATE
 from ptr_common.topics import TOPIC_ARM_STATE
+from widowx_bringup.arm.refusal import OF_POLICY, Kind
 
 from .connection import ANSWER_TIMEOUT, EpisodeError, GraphConnection
+
+if TYPE_CHECKING:
+    from ptr_msgs.msg import ArmState
 
 SLACK = 2.0
 """Time that an episode may take longer than its steps [s], for a policy that waits."""
@@ -29,6 +34,8 @@ class EpisodeResult:
         seed: Seed of the scene.
         success: Whether the task was solved.
         reason: Why the episode ended.
+        aborted: Whether that was a cause outside the policy, so that it neither succeeded
+            nor failed.
         steps: Number of commands executed.
         duration: Time from START to the end event, on the graph's clock [s].
         bag: The bag; None if the episode was not recorded or was discarded.
@@ -42,6 +49,26 @@ class EpisodeResult:
     steps: int
     duration: float
     bag: Path | None
+    aborted: bool = False
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """How an episode ended; the attributes are those of `EpisodeResult`."""
+
+    success: bool
+    reason: str
+    aborted: bool = False
+
+    def event(self, *, keep_failure: bool) -> int:
+        """Return the event that ends the episode, one of the constants of `EpisodeEvent`."""
+        from ptr_msgs.msg import EpisodeEvent
+
+        if self.success:
+            return EpisodeEvent.SUCCESS
+        if not keep_failure:
+            return EpisodeEvent.DISCARD
+        return EpisodeEvent.STOP if self.aborted else EpisodeEvent.FAILURE
 
 
 class EpisodeRunner:
@@ -76,11 +103,8 @@ class EpisodeRunner:
             linger: Control steps to go on after success.
             keep_failure: Whether the bag of a failed episode is kept.
 
-        Returns:
-            The result; success or not.
-
         Raises:
-            PtrError: If a node ends or does not answer.
+            PtrError: If a node ends, does not answer or was restarted.
         """
         from ptr_msgs.msg import EpisodeEvent
 
@@ -90,23 +114,27 @@ class EpisodeRunner:
         start_ns = graph.now_ns()
         graph.restart_count()
         graph.publish_event(episode_id, EpisodeEvent.START, task, f"seed {seed}")
-        event = EpisodeEvent.DISCARD  # if an exception ends the episode
-        reason = ""
-        success = False
+        event, verdict = EpisodeEvent.DISCARD, _Verdict(False, "")  # after an exception
         try:
-            success, reason = self._watch(start_ns, max_steps)
-            if success and linger:
+            verdict = self._watch(start_ns, max_steps)
+            if verdict.success and linger:
                 self._wait_for_steps(graph.executed + linger)
-            event = EpisodeEvent.FAILURE if keep_failure else EpisodeEvent.DISCARD
-            if success:
-                event = EpisodeEvent.SUCCESS
+            event = verdict.event(keep_failure=keep_failure)
         finally:
-            duration = (graph.now_ns() - start_ns) * 1e-9
-            steps = graph.executed
-            graph.publish_event(episode_id, event, task, reason)
+            steps, duration = graph.executed, (graph.now_ns() - start_ns) * 1e-9
+            graph.publish_event(episode_id, event, task, verdict.reason)
         recorded = graph.records and event != EpisodeEvent.DISCARD
-        bag = self._wait_for_bag(episode_id) if recorded else None
-        return EpisodeResult(episode_id, task, seed, success, reason, steps, duration, bag)
+        return EpisodeResult(
+            episode_id=episode_id,
+            task=task,
+            seed=seed,
+            success=verdict.success,
+            reason=verdict.reason,
+            steps=steps,
+            duration=duration,
+            bag=self._wait_for_bag(episode_id) if recorded else None,
+            aborted=verdict.aborted,
+        )
 
     def reset(self, task: str, seed: int) -> None:
         """Set the scene of a task and wait until arm state and image show it.
@@ -129,15 +157,12 @@ class EpisodeRunner:
         arm = self._graph.arm_state()
         return arm.clipped, arm.held, arm.rejected
 
-    def _watch(self, start_ns: int, max_steps: int) -> tuple[bool, str]:
+    def _watch(self, start_ns: int, max_steps: int) -> _Verdict:
         """Wait until the episode is over.
 
         Args:
             start_ns: Time of START on the graph's clock [ns].
             max_steps: Longest episode [control steps].
-
-        Returns:
-            Whether the task was solved, and why the episode is over.
         """
         from ptr_msgs.msg import ArmState
 
@@ -147,14 +172,28 @@ class EpisodeRunner:
         while True:
             steps = graph.executed
             if self.solved():
-                return True, "solved"
+                return _Verdict(True, "solved")
             arm = graph.arm_state()
             if arm.status != ArmState.STATUS_OK:
-                return False, arm.reason
+                return _Verdict(False, arm.reason, not self._is_of_policy(arm))
             if steps >= max_steps or graph.now_ns() - start_ns > limit_ns:
-                return False, f"not solved within {max_steps} steps"
+                return _Verdict(False, f"not solved within {max_steps} steps")
             with contextlib.suppress(EpisodeError):
                 self._wait_for_steps(steps + 1, COMMAND_TIMEOUT)
+
+    def _is_of_policy(self, arm: ArmState) -> bool:
+        """Return whether the arm holds because of the policy, and not of anything else.
+
+        Values that are not finite are its doing, and so is silence, unless it said that it
+        waited for an image or for the arm's state.
+
+        Args:
+            arm: A state in which the arm holds.
+        """
+        kind = self._graph.hold_kind(arm.held)
+        if kind == Kind.SILENCE.value and self._graph.policy_waited:
+            return False
+        return kind in [own.value for own in OF_POLICY]
 
     def _wait_for_steps(self, steps: int, timeout: float = ANSWER_TIMEOUT) -> None:
         """Wait until at least `steps` commands of the episode were executed."""

@@ -21,6 +21,7 @@ from types import TracebackType
 import yaml
 
 from ptr_common.errors import PtrError
+from ptr_common.process.interrupts import hold_back
 
 from .environment import config_folder
 from .spec import NodeSpec
@@ -184,7 +185,7 @@ class Processes:
             text=True,
             errors="replace",
             start_new_session=True,  # Ctrl-C in the terminal is ours to pass on, in order
-            preexec_fn=end_with_parent,
+            preexec_fn=_begin_ours if module_of(spec) else end_with_parent,
         )
         running = _Running(spec, label, process, self.log_folder / f"{label}.log")
         running.reader = threading.Thread(
@@ -316,3 +317,9 @@ _prctl = ctypes.CDLL(None).prctl
 def end_with_parent() -> None:
     """Have the kernel end this child when its parent dies, even by SIGKILL."""
     _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _begin_ours() -> None:
+    """Let a child that is a node of ours end with its parent, and quietly while it starts."""
+    end_with_parent()
+    hold_back()

@@ -97,7 +97,8 @@ async def _run_row(study: Study, row: Row) -> Outcome:
     if not problem and row.evaluate:
         rollouts = read_results(folder / "evaluation")
         summary = summarise(rollouts)[0]
-        in_order = sorted(rollouts, key=lambda rollout: rollout.rollout)
+        counted = [rollout for rollout in rollouts if not rollout.aborted]
+        in_order = sorted(counted, key=lambda rollout: rollout.rollout)
         solved = tuple(rollout.success for rollout in in_order)
     result = problem or f"done in {minutes:.1f} minutes"
     print(f"  {row.name}, seed {study.seed}: {result}", flush=True)
