@@ -297,11 +297,21 @@ def _audit_entry(alignment: Alignment) -> dict[str, Any]:
         entry["refused"] = alignment.refusal or "discarded by the operator"
         return entry
 
-    executed = alignment.selection.executed[steps.made]
     entry["steps"] = len(steps)
     entry["held"] = sum(not len(members) for members in steps.members)
-    entry["not executed"] = int((executed < 0).sum())
+    entry["not executed"] = int(_rejected(alignment.selection)[steps.made].sum())
     return entry
+
+
+def _rejected(selection: Selection) -> np.ndarray:
+    """Return which commands (C,) of an episode the arm did not execute.
+
+    It answers a command that no joint target exists for with a step without motion, and one
+    that it refuses at once not at all.
+    """
+    wanted = selection.commands.requested[:, :6].any(1)
+    stayed = (selection.commands.executed[:, :6] == 0).all(1)
+    return (selection.executed < 0) | (wanted & stayed)
 
 
 def _camera_size(streams: BagStreams, observations: Observations) -> tuple[int, int]:

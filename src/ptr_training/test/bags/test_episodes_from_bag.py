@@ -86,3 +86,18 @@ def test_topics_that_say_nothing_are_accounted_for(tmp_path: Path, script: Scrip
     )
     assert fates(result, "/chatter") == {"unknown topic": 1}
     check_sums(bag, result)
+
+
+def test_commands_that_the_arm_rejected_are_counted_as_not_executed(
+    tmp_path: Path, script: Script
+) -> None:
+    script.episode(10**18, steps=8)
+    executed = [each for each in script.messages if each.topic.endswith("executed")]
+    script.messages.remove(executed[2])  # refused at once: no answer
+    executed[5].value.action[:6] = 0  # no joint target exists: a step without motion
+    bag = write(tmp_path / "bag", script)
+    result = read_episodes(bag, READ)
+    assert result.audit["episodes"][0]["not executed"] == 2
+    [episode] = result.episodes
+    assert not episode.executed[[2, 5], :6].any()
+    check_sums(bag, result)

@@ -87,7 +87,7 @@ def test_a_policys_success_is_counted_only_if_the_task_is_solved(ros: None) -> N
 def test_after_an_episode_another_scene_is_drawn(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(episode_start, "SCENE_PAUSE", 0.1)
+    monkeypatch.setattr(episode_start, "SCENE_PAUSE_NS", 100_000_000)
     rig.record()
     rig.press(Button.DISCARD)
     rig.until(lambda: len(rig.scenes) == 3)

@@ -160,7 +160,12 @@ class Calibrator(Node):
         Raises:
             CalibrationError: If arm or camera do not publish, or another node commands the arm.
         """
-        print("waiting for arm and camera", flush=True)
+        topics = f"{self.resolve_topic_name(TOPIC_ARM_STATE)} and {self._image_topic}"
+        print(
+            f"waiting for {topics}, {START_LIMIT:g} s at most; without a graph start one in "
+            "another terminal: `ptr up record teleop:=none use_sim:=false`",
+            flush=True,
+        )
         no_state = f"no arm state on {TOPIC_ARM_STATE}"
         self._wait(lambda: self._state, START_LIMIT, no_state, NO_GRAPH)
         no_image = f"no image on {self._image_topic}"

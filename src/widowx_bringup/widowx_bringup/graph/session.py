@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from .connection import EpisodeError, GraphConnection
+from .connection import START_TIMEOUT, EpisodeError, GraphConnection
 from .environment import environment
 from .episode_runner import EpisodeRunner
 from .graphs import find_graph
@@ -47,6 +47,11 @@ def open_session(
     with free_domain(), Processes(specs, log_folder, {}) as processes:
         connection = GraphConnection(processes, values, reporting_nodes)
         try:
+            names = ", ".join(spec.executable for spec in specs)
+            print(
+                f"waiting for {names}: {START_TIMEOUT:g} s at most for each (logs: {log_folder})",
+                flush=True,
+            )
             connection.wait_ready()
             yield EpisodeRunner(connection)
         finally:

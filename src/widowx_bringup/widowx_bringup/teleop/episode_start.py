@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import numpy as np
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -19,8 +18,11 @@ from .scene import SimulatedScene
 BEGIN_LIMIT = 60.0
 """Longest wait between the button and the START [s]."""
 
-SCENE_PAUSE = 1.0
-"""Time between the end of an episode and the next scene [s]: its bag ends with the old one."""
+SCENE_PAUSE_NS = 1_000_000_000
+"""Simulated time between the end of an episode and the next scene [ns].
+
+The bag of the episode ends with the old scene.
+"""
 
 
 class EpisodeStart:
@@ -59,7 +61,7 @@ class EpisodeStart:
         self._fresh_ns = 0  # state and image stamped later than this show the scene
         self._scenes_asked = 0  # scenes that the simulation has not answered yet
         self._shown_seed: int | None = None
-        self._next_scene = np.inf  # when the next scene is drawn [s]
+        self._next_scene_ns: int | None = None  # when the next scene is drawn; None: not
 
     # --- the simulation -------------------------------------------------------------------
 
@@ -87,7 +89,7 @@ class EpisodeStart:
 
     def draw_scene(self) -> None:
         """Draw and set up a new scene."""
-        self._next_scene = np.inf
+        self._next_scene_ns = None
         if not self.simulated:
             self._show("only a simulated graph draws scenes")
             return
@@ -97,7 +99,7 @@ class EpisodeStart:
     def draw_scene_later(self) -> None:
         """Draw the next scene once the bag of the present one is complete."""
         if self.simulated:
-            self._next_scene = time.monotonic() + SCENE_PAUSE
+            self._next_scene_ns = now_ns(self._node) + SCENE_PAUSE_NS
 
     def _set_up_scene(self) -> None:
         """Set up the scene of the present seed, as it was before anything moved."""
@@ -144,7 +146,7 @@ class EpisodeStart:
     def _wait_for(self, awaited: str) -> None:
         self.awaited = awaited
         self._deadline = time.monotonic() + BEGIN_LIMIT
-        self._next_scene = np.inf
+        self._next_scene_ns = None
 
     def give_up(self, reason: str) -> None:
         """Start no episode, if one was asked for.
@@ -159,7 +161,7 @@ class EpisodeStart:
     def check(self) -> None:
         """Start the episode that was asked for, or draw the next scene; called regularly."""
         state = self._link.state
-        if time.monotonic() > self._next_scene:
+        if self._next_scene_ns is not None and now_ns(self._node) > self._next_scene_ns:
             self.draw_scene()
         if not self.awaited or state is None:
             return

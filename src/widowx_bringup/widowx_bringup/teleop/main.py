@@ -126,10 +126,16 @@ def main(argv: list[str]) -> int:
     """
     options = _parser().parse_args(argv)
     print(f"{WATCH_HELP if options.watch else HELP}\ntask: {options.task}", flush=True)
-    if options.simulated:
+    if options.simulated or _hears_this_computer_only():
         return _teleoperate(options, local=True)[0]
     status, found = _teleoperate(options, local=False)
     return _teleoperate(options, local=True)[0] if found else status
+
+
+def _hears_this_computer_only() -> bool:
+    """Return whether the shell keeps every node to this computer already."""
+    variables = environment({"use_sim": "true"}).items()
+    return all(os.environ.get(name) == value for name, value in variables if "ROS_" in name)
 
 
 def _teleoperate(options: argparse.Namespace, *, local: bool) -> tuple[int, bool]:
