@@ -9,6 +9,7 @@ from hypothesis import settings
 # Every test of ROS stays on this machine, in one domain; set before any test module is imported.
 os.environ |= {
     "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+    "ROS_STATIC_PEERS": "",
     "ROS_DOMAIN_ID": str(1 + os.getpid() % 99),
 }
 

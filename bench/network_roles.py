@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import select
@@ -42,11 +43,13 @@ class Robot(Node):
     def __init__(self) -> None:
         super().__init__("robot", namespace=NAMESPACE)
         states = self.create_publisher(ArmState, TOPIC_ARM_STATE, qos.STATE)
-        images = self.create_publisher(Image, image_topic("front"), qos.IMAGES)
-        image = Image()
-        fill_message(image, np.zeros((480, 640, 3), np.uint8))
         self.create_timer(0.02, lambda: states.publish(ArmState()))
-        self.create_timer(0.1, lambda: images.publish(image))
+        # A busy computer loses large images of a default peer, whose socket buffer is small.
+        for camera, shape in (("front", (480, 640, 3)), ("wrist", (120, 160, 3))):
+            publisher = self.create_publisher(Image, image_topic(camera), qos.IMAGES)
+            image = Image()
+            fill_message(image, np.zeros(shape, np.uint8))
+            self.create_timer(0.1, functools.partial(publisher.publish, image))
         self.create_service(Trigger, "arm/hold", self._on_hold)
 
     def _on_hold(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

@@ -12,6 +12,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from ptr_common.errors import PtrError
 from widowx_bringup.graph.occupied import check_free, names_of
+from widowx_bringup.graph.session import own_domain
 from widowx_bringup.graph.spec import NodeSpec
 
 NODE = """
@@ -40,10 +41,11 @@ def test_a_second_graph_in_an_occupied_namespace_is_refused_by_name() -> None:
     try:
         assert process.stdout is not None
         process.stdout.readline()
-        with pytest.raises(
+        refused = pytest.raises(
             PtrError, match="a graph runs here already: /here/recorder_node"
-        ):
-            check_free([spec("here", "policy_node")], os.environ)
+        )
+        with refused, own_domain([spec("here", "policy_node")]):  # as a session starts
+            pytest.fail("two graphs in one namespace and one domain")
         check_free([spec("elsewhere")], os.environ)
     finally:
         process.kill()

@@ -30,7 +30,7 @@ from widowx_bringup.camera.latency import Measurement, check, measure
 from widowx_bringup.graph.environment import environment
 from widowx_bringup.graph.graphs import find_graph
 from widowx_bringup.graph.processes import Processes
-from widowx_bringup.graph.session import free_domain
+from widowx_bringup.graph.session import own_domain
 from widowx_bringup.graph.values import parse_values
 
 from .calibration_plot import draw, table
@@ -132,11 +132,9 @@ def _simulated_graph(given: Mapping[str, str], folder: Path) -> Iterator[Process
     }
     graph = find_graph("record")
     values = graph.resolve(trial)
+    specs = graph.nodes(values)
     os.environ.update(environment(values))
-    with (
-        free_domain(),
-        Processes(graph.nodes(values), folder / "log", {}) as processes,
-    ):
+    with own_domain(specs), Processes(specs, folder / "log", {}) as processes:
         yield processes
 
 

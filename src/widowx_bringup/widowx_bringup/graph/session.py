@@ -8,14 +8,16 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .connection import START_TIMEOUT, EpisodeError, GraphConnection
 from .environment import environment
 from .episode_runner import EpisodeRunner
 from .graphs import find_graph
+from .occupied import check_free
 from .processes import Processes
+from .spec import NodeSpec
 
 LAST_DOMAIN = 100
 """Largest ROS_DOMAIN_ID that is tried."""
@@ -44,7 +46,7 @@ def open_session(
     specs = graph.nodes(values)
     reporting_nodes = {spec.full_name for spec in specs if spec.reports}
     os.environ.update(environment(values))  # this process takes part in the graph as well
-    with free_domain(), Processes(specs, log_folder, {}) as processes:
+    with own_domain(specs), Processes(specs, log_folder, {}) as processes:
         connection = GraphConnection(processes, values, reporting_nodes)
         try:
             names = ", ".join(spec.executable for spec in specs)
@@ -56,6 +58,24 @@ def open_session(
             yield EpisodeRunner(connection)
         finally:
             connection.close()
+
+
+@contextlib.contextmanager
+def own_domain(specs: Sequence[NodeSpec]) -> Iterator[None]:
+    """Set ROS_DOMAIN_ID to a free one; where it is set, see that no graph like ours is there.
+
+    A simulation in the domain of a real robot on this computer would command its arm.
+
+    Args:
+        specs: Nodes to be started.
+
+    Raises:
+        PtrError: If all domains are in use, or nodes of these names are alive in the one set.
+    """
+    if "ROS_DOMAIN_ID" in os.environ:
+        check_free(specs, os.environ)
+    with free_domain():
+        yield
 
 
 @contextlib.contextmanager
