@@ -13,6 +13,10 @@ from widowx_bringup.arm.gripper import opening_of
 from .families.family import Family, Layout
 from .rendering import Renderer
 
+_PARKED = -0.5  # height of what a layout leaves out, below the table top [m]
+_HIDDEN = 5  # a group of geoms that is not drawn
+_ROW = 8  # objects parked in one row
+
 
 class SimulatorError(PtrError):
     """The simulated world cannot be built, rendered or continued."""
@@ -43,7 +47,16 @@ class Scene:
         }
         self._pads = {self.model.geom("left_pad").id, self.model.geom("right_pad").id}
         self._renderers: dict[tuple[int, int], Renderer] = {}  # by height and width
+        self._geoms, self._heights = self._height_of_geoms()
         self._park(family.objects.keys(), family.containers.keys())
+
+    def _height_of_geoms(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the geoms of all objects and where in qpos the heights of their bodies are."""
+        geoms, heights = [], []
+        for index in self._objects.values():
+            geoms += sorted(index.geoms)
+            heights += [index.qpos.start + 2] * len(index.geoms)
+        return np.array(geoms), np.array(heights)
 
     def check(self, layout: Layout) -> None:
         """Raise SimulatorError if a layout names a thing that the family lacks."""
@@ -164,6 +177,8 @@ class Scene:
             )
         if (height, width) not in self._renderers:
             self._renderers[height, width] = Renderer(self.model, height, width)
+        parked = self.data.qpos[self._heights] == _PARKED
+        self.model.geom_group[self._geoms] = np.where(parked, _HIDDEN, 0)
         return self._renderers[height, width].render(self.data, number)
 
     def close(self) -> None:
@@ -183,11 +198,16 @@ class Scene:
             parked = name in objects
             self.model.body_gravcomp[index.body] = float(parked)
             if parked:
-                self.data.qpos[index.qpos] = [0.1 * slot, 0, -0.5, 1, 0, 0, 0]
+                self.data.qpos[index.qpos] = [*_parking(slot), _PARKED, 1, 0, 0, 0]
 
         for slot, (name, number) in enumerate(self._mocap.items()):
             if name in containers:
-                self.data.mocap_pos[number] = [0.2 * slot, 0.3, -0.5]
+                self.data.mocap_pos[number] = [0.2 * slot, 0.3, _PARKED]
+
+
+def _parking(slot: int) -> tuple[float, float]:
+    """Return x, y [m] of a parked object, below the table top."""
+    return 0.1 * (slot % _ROW), 0.1 * (slot // _ROW)
 
 
 class _ObjectIndex:

@@ -46,7 +46,8 @@ def build_model(
 
 def _add_object(spec: mujoco.MjSpec, item: Object) -> None:
     """Add a free body for an object, which collides with table, containers and fingers."""
-    body = spec.worldbody.add_body(name=item.name)
+    # Compensated weight must be in the model: MuJoCo has no pass for it otherwise.
+    body = spec.worldbody.add_body(name=item.name, gravcomp=1)
     body.add_freejoint(name=item.name)
     volumes = np.array([_volume(part) for part in item.primitives])
     for number, part in enumerate(item.primitives):

@@ -202,10 +202,12 @@ class World:
         if count == 0:
             return
 
-        self.data.ctrl[6] = self._finger_target
-        for set_point in self._profile.advance(count, self.model.opt.timestep):
-            self.data.ctrl[:6] = set_point
-            mujoco.mj_step(self.model, self.data)
+        model, data = self.model, self.data
+        control = data.ctrl
+        control[6] = self._finger_target
+        for set_point in self._profile.advance(count, model.opt.timestep):
+            control[:6] = set_point
+            mujoco.mj_step(model, data)
         self._steps += count
 
         if not np.isfinite(self.data.qacc).all():
