@@ -105,6 +105,7 @@ def test_every_argument_changes_something(name: str) -> None:
         "urdf": None,
     }
     other |= {"camera_latency": "0.1", "camera_delay": "2"}
+    other |= {"camera_rise": "0.07", "camera_turn": "15"}
     real = {
         "start_driver": "false",
         "load_configs": "false",

@@ -30,10 +30,12 @@ from .arguments import (
     RATE,
     REAL,
     RECORD,
+    RISE,
     ROBOT_NAME,
     SHARED,
     TELEOP,
     TELEOP_DEVICES,
+    TURN,
     URDF,
     WIDTH,
 )
@@ -260,13 +262,13 @@ def _replay_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
 EVAL = Graph(
     "eval",
     "arm, camera, policy and recorder",
-    (*POLICY_ARGUMENTS, *SHARED, RECORD, URDF, DELAY, *REAL),
+    (*POLICY_ARGUMENTS, *SHARED, RECORD, URDF, DELAY, RISE, TURN, *REAL),
     _eval_nodes,
 )
 RECORD_GRAPH = Graph(
     "record",
     "arm, camera, teleoperation and recorder",
-    (*SHARED, TELEOP, DEMONSTRATED, *MISTAKES, DISTURBANCE, URDF, DELAY, *REAL),
+    (*SHARED, TELEOP, DEMONSTRATED, *MISTAKES, DISTURBANCE, URDF, DELAY, RISE, TURN, *REAL),
     _record_nodes,
 )
 REPLAY = Graph(

@@ -10,6 +10,7 @@ import numpy as np
 from ptr_common.errors import PtrError
 from widowx_bringup.arm.gripper import opening_of
 
+from .camera_shift import CameraShift
 from .families.family import Family, Layout
 from .rendering import Renderer
 
@@ -30,6 +31,7 @@ class Scene:
 
     Args:
         family: The family.
+        shift: Where the cameras stand, relative to where they usually do.
 
     Attributes:
         family: The family.
@@ -37,9 +39,10 @@ class Scene:
         data: Its present state.
     """
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Family, shift: CameraShift | None = None) -> None:
         self.family = family
         self.model = family.build_model()
+        (shift or CameraShift()).apply(self.model)
         self.data = mujoco.MjData(self.model)
         self._objects = {name: _ObjectIndex(self.model, name) for name in family.objects}
         self._mocap = {

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import mujoco
 import numpy as np
 
 from ptr_common.errors import PtrError
 
 from .things import Container, Object
+
+if TYPE_CHECKING:
+    # A wrong MUJOCO_GL ends the import; `rendering.choose_backend` names it before.
+    import mujoco
 
 Act = Callable[[np.ndarray], np.ndarray]
 """Proprioception (7,) -> requested action (7,), from the true scene."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import mujoco
 import numpy as np
 
 from widowx_bringup.sim.expert import ABOVE, USUAL, Expert, InTurn, Manner
-from widowx_bringup.sim.scene_model import build_model
 
 from .family import Act, Layout, Reach, Task, TrueScene
 from .things import Container, Object
+
+if TYPE_CHECKING:
+    import mujoco
 
 SETTLED_SPEED = 0.02
 """Speed below which an object is at rest [m/s]."""
@@ -43,6 +45,8 @@ class PlacingFamily:
 
     def build_model(self) -> mujoco.MjModel:
         """Return the model with every object and container of the family."""
+        from widowx_bringup.sim.scene_model import build_model  # loads MuJoCo
+
         return build_model(self.objects.values(), self.containers.values())
 
     def sample_layout(self, task: Task, seed: int) -> Layout:
