@@ -113,8 +113,7 @@ def _parser() -> VerbParser:
         nargs="+",
         default=["prior"],
         metavar="TASK",
-        help="task names, or words for the tasks of prior data: "
-        f"{', '.join(GROUPS)} (default: prior)",
+        help=f"task names, or words for several: {', '.join(GROUPS)} (default: prior)",
     )
     parser.add_argument(
         "--episodes-per-task",

@@ -10,12 +10,15 @@ import numpy as np
 
 from widowx_bringup.arm.kinematics import DESCRIPTION
 
+from .families.look import Look
 from .families.things import Container, Object, Part
 
 _FRICTION = [1.0, 0.01, 0.0001]  # sliding, torsional and rolling
 _ROLLING_FRICTION = [1.0, 0.01, 0.002]  # of objects that can roll
 _OBJECT_MASS = 0.04  # [kg]
 _RIM_HALF_THICKNESS = 0.003  # of the wall of a container [m]
+_TEXTURE = 64  # side of the table's texture [pixels]
+_SQUARES = 6  # of two colours along a side of the table
 
 _SHAPES = {
     "box": mujoco.mjtGeom.mjGEOM_BOX,
@@ -26,7 +29,7 @@ _SHAPES = {
 
 
 def build_model(
-    objects: Iterable[Object], containers: Iterable[Container]
+    objects: Iterable[Object], containers: Iterable[Container], look: Look | None = None
 ) -> mujoco.MjModel:
     """Return the one model of all scenes with these things.
 
@@ -35,13 +38,50 @@ def build_model(
     Args:
         objects: All objects.
         containers: All containers.
+        look: What the surroundings look like; None: as usual.
     """
     spec = mujoco.MjSpec.from_file(str(DESCRIPTION / "scene.xml"))
     for item in objects:
         _add_object(spec, item)
     for container in containers:
         _add_container(spec, container)
-    return spec.compile()
+    if look is None:
+        return spec.compile()
+    _add_look(spec, look)
+    model = spec.compile()
+    look.camera.apply(model)
+    return model
+
+
+def _add_look(spec: mujoco.MjSpec, look: Look) -> None:
+    """Change table and light, and add furniture."""
+    table = spec.material("table")
+    table.rgba = [*look.table, 1]
+    if look.squares is not None:
+        table.rgba = [1, 1, 1, 1]
+        spec.add_texture(
+            name="table",
+            type=mujoco.mjtTexture.mjTEXTURE_2D,
+            builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
+            rgb1=look.table,
+            rgb2=look.squares,
+            width=_TEXTURE,
+            height=_TEXTURE,
+        )
+        table.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "table"
+        table.texrepeat = [_SQUARES, _SQUARES]
+    light = spec.worldbody.first_light()
+    light.dir = look.light
+    light.diffuse = [look.brightness] * 3
+    for item in look.furniture:
+        spec.worldbody.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_BOX,
+            size=item.half_size,
+            pos=item.place,
+            rgba=[*item.rgb, 1],
+            contype=0,
+            conaffinity=0,
+        )
 
 
 def _add_object(spec: mujoco.MjSpec, item: Object) -> None:

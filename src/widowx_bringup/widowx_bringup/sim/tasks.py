@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from ptr_common.names import did_you_mean
 
-from .families import put, sort
+from .families import kitchen, put, retarget, sort
 from .families.family import Act, Family, Layout, Task, TaskError, TrueScene
 
-FAMILIES: dict[str, Family] = {each.name: each for each in (put.FAMILY, sort.FAMILY)}
+FAMILIES: dict[str, Family] = {
+    each.name: each for each in (put.FAMILY, sort.FAMILY, retarget.FAMILY, kitchen.FAMILY)
+}
 """Every family by its name; the first is that of a world before its first scene."""
 
 TASKS = {name: task for family in FAMILIES.values() for name, task in family.tasks.items()}
@@ -17,8 +19,13 @@ TASKS = {name: task for family in FAMILIES.values() for name, task in family.tas
 
 TARGET_TASK = put.TARGET_TASK
 
-GROUPS = {"prior": put.PRIOR_TASKS, "sorting": sort.PRIOR_TASKS}
-"""Names of the tasks of prior data, by the word that stands for them."""
+GROUPS: dict[str, tuple[str, ...]] = {
+    "prior": put.PRIOR_TASKS,
+    "sorting": sort.PRIOR_TASKS,
+    "retarget": tuple(retarget.TASKS),
+    "kitchen": tuple(kitchen.TASKS),
+}
+"""Names of tasks by the word that stands for all of them."""
 
 
 def prior_tasks() -> list[str]:
