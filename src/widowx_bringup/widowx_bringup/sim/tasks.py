@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from ptr_common.names import did_you_mean
 
-from .families import kitchen, put, retarget, sort
+from .families import door, kitchen, put, retarget, sort
 from .families.family import Act, Family, Layout, Task, TaskError, TrueScene
 
 FAMILIES: dict[str, Family] = {
-    each.name: each for each in (put.FAMILY, sort.FAMILY, retarget.FAMILY, kitchen.FAMILY)
+    each.name: each
+    for each in (put.FAMILY, sort.FAMILY, retarget.FAMILY, kitchen.FAMILY, *door.FAMILIES)
 }
 """Every family by its name; the first is that of a world before its first scene."""
 
@@ -24,6 +25,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "sorting": sort.PRIOR_TASKS,
     "retarget": tuple(retarget.TASKS),
     "kitchen": tuple(kitchen.TASKS),
+    "doors": door.PRIOR_TASKS,
 }
 """Names of tasks by the word that stands for all of them."""
 
