@@ -111,6 +111,7 @@ def test_every_argument_changes_something(name: str) -> None:
     other |= {"camera_latency": "0.1", "camera_delay": "2"}
     if name != "record":  # the bundle decides: test_policy_bundle.py
         other |= dict.fromkeys(("policy", "camera", "width", "height"))
+    other |= {"camera_rise": "0.07", "camera_turn": "15"}
     real = {
         "start_driver": "false",
         "load_configs": "false",

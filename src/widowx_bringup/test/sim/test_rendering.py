@@ -73,6 +73,14 @@ def test_a_point_lands_on_the_pixel_that_intrinsics_and_pose_say(
     np.testing.assert_allclose(edges, expected, atol=1.5)
 
 
+def test_parked_objects_are_not_drawn_and_the_others_are(world: World) -> None:
+    layout = sample_layout(TARGET_TASK, 2)
+    world.reset(layout)
+    world.render(CAMERA, 48, 64)
+    drawn = {name for name in OBJECTS if world.model.geom(name).group[0] < 3}
+    assert drawn == set(layout.objects)
+
+
 def test_every_object_is_distinct_by_colour_in_the_small_image(world: World) -> None:
     layout = sample_layout(TARGET_TASK, 1)
     start = (0.22, 0.05, 0.2, 0.0)  # out of the way

@@ -78,7 +78,13 @@ def test_objects_of_the_layout_stay_put_and_the_others_are_parked_below_the_tabl
             np.testing.assert_allclose(position[:2], LAYOUT.objects[name][:2], atol=2e-3)
             assert position[2] == pytest.approx(OBJECTS[name].half_size[2], abs=2e-3)
         else:
-            assert position[2] < -0.4
+            assert position[2] == -0.5
+
+
+def test_parked_objects_are_asleep_and_cost_nothing(scene: World) -> None:
+    scene.advance(0.2)
+    parked = len(OBJECTS) - len(LAYOUT.objects)
+    assert (scene.data.tree_asleep >= 0).sum() >= parked
 
 
 def test_a_scene_is_the_same_after_other_scenes(world: World) -> None:

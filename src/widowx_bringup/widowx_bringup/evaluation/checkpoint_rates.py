@@ -90,12 +90,12 @@ def judge(run: Path, rollouts: Sequence[Rollout]) -> CheckpointRates:
     """
     from ptr_training.deploy.checkpoint_selection import select
 
-    solved = {
-        int(name.removeprefix("step_")): [
-            row.success for row in sorted(rows, key=lambda row: row.rollout)
-        ]
-        for name, rows in by_method(rollouts).items()
-    }
+    solved = {}
+    for name, rows in by_method(rollouts).items():
+        counted = sorted(
+            (row for row in rows if not row.aborted), key=lambda row: row.rollout
+        )
+        solved[int(name.removeprefix("step_"))] = [row.success for row in counted]
     return rates_of(run, solved, select(run))
 
 
@@ -128,17 +128,23 @@ def rates_of(
 
 def table(runs: Sequence[CheckpointRates]) -> str:
     """Return the success of each choice by run, and how far it falls short of the best."""
-    columns = [name for name in runs[0].choices if all(name in run.choices for run in runs)]
-    lines = []
+    columns = [name for name in runs[0].choices if _in_all(name, runs)]
+    lines: list[tuple[object, ...]] = []
     for run in runs:
         lines.append((run.run, *(f"{run.choices[name]:.0%}" for name in columns)))
-    for name, reduce in (("mean shortfall", np.mean), ("median shortfall", np.median)):
-        short = [
-            f"{100 * reduce([run.choices[BEST] - run.choices[column] for run in runs]):.1f}"
-            for column in columns
-        ]
-        lines.append((name, *short))
+    for title, reduce in (("mean shortfall", np.mean), ("median shortfall", np.median)):
+        cells = [f"{reduce(_shortfalls(name, runs)):.1f}" for name in columns]
+        lines.append((title, *cells))
     return text_table(("run", *columns), lines, align="l" + "r" * len(columns))
+
+
+def _in_all(name: str, runs: Sequence[CheckpointRates]) -> bool:
+    return all(name in run.choices for run in runs)
+
+
+def _shortfalls(name: str, runs: Sequence[CheckpointRates]) -> list[float]:
+    """Return by how many points a choice falls short of the best checkpoint, by run."""
+    return [100 * (run.choices[BEST] - run.choices[name]) for run in runs]
 
 
 def read(out: Path) -> list[CheckpointRates]:

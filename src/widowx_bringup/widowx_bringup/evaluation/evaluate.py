@@ -255,8 +255,8 @@ def parse_method(text: str) -> Method:
     return Method(name if equals else bundle.name, bundle)
 
 
-def _parser() -> VerbParser:
-    parser = VerbParser("evaluate", main.__doc__)
+def _add_what(parser: VerbParser) -> None:
+    """Add the options that name what is evaluated."""
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--policy",
@@ -272,6 +272,11 @@ def _parser() -> VerbParser:
         help="evaluate every checkpoint of these runs of `ptr finetune`, without ROS, beside "
         "what `ptr select` takes (default: none)",
     )
+
+
+def _parser() -> VerbParser:
+    parser = VerbParser("evaluate", main.__doc__)
+    _add_what(parser)
     parser.add_argument("--task", default=TARGET_TASK, help="name of the task")
     parser.add_argument(
         "--rollouts", type=positive_int, default=20, help="rollouts of each policy"

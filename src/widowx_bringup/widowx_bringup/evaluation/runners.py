@@ -63,12 +63,16 @@ class InProcessRunner:
     Args:
         bundle: Folder of the policy.
         keeps: Keep the rollouts in `episodes`.
+        shift: Rise [m] and turn [degrees] of the camera.
     """
 
-    def __init__(self, bundle: Path, *, keeps: bool = False) -> None:
+    def __init__(
+        self, bundle: Path, *, keeps: bool = False, shift: tuple[float, float] = (0.0, 0.0)
+    ) -> None:
         from ptr_policy_node.policy import load_bundle
         from widowx_bringup.arm.controller import EefController
         from widowx_bringup.arm.kinematics import Kinematics
+        from widowx_bringup.sim.camera_shift import CameraShift
         from widowx_bringup.sim.simulated_devices import SimulatedArm, SimulatedCamera
         from widowx_bringup.sim.world import World
 
@@ -78,7 +82,7 @@ class InProcessRunner:
         self._keeps = keeps
         self.episodes: list[Episode] = []  # of the rollouts, as the policy saw them
         camera = self._policy.info.camera
-        self._world = World()
+        self._world = World(shift=CameraShift(*shift))
         self._controller = EefController(SimulatedArm(self._world), Kinematics())
         self._camera = SimulatedCamera(
             self._world, camera.name, camera.width, camera.height, rate=30.0
@@ -173,7 +177,8 @@ def open_runner(
     Args:
         method: The policy.
         out: Folder of the results.
-        arguments: Further arguments of the graph, over ROS.
+        arguments: Further arguments of the graph, over ROS; in this process `camera_rise` and
+            `camera_turn` count.
         over_ros: Run a graph of nodes; otherwise run in this process.
         keeps: Write the store, without ROS.
     """
@@ -181,7 +186,9 @@ def open_runner(
 
     info = read_info(method.bundle)
     if not over_ros:
-        in_process = InProcessRunner(method.bundle, keeps=keeps)
+        moved = (float(arguments.get(f"camera_{way}", 0)) for way in ("rise", "turn"))
+        rise, turn = moved
+        in_process = InProcessRunner(method.bundle, keeps=keeps, shift=(rise, turn))
         yield in_process
         if keeps:
             write_episodes(in_process.episodes, info, out / "episodes" / method.name)

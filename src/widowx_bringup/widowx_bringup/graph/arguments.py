@@ -182,6 +182,18 @@ DELAY = Argument(
     "0",
     kind=_Within(0, 30, int),
 )
+RISE = Argument(
+    "camera_rise",
+    "rise of the simulated cameras' mount [m], -0.2 to 0.5",
+    "0.0",
+    kind=_Within(-0.2, 0.5),
+)
+TURN = Argument(
+    "camera_turn",
+    "turn of the simulated cameras about the middle of the table [degrees], -60 to 60",
+    "0.0",
+    kind=_Within(-60.0, 60.0),
+)
 URDF = Argument(
     "urdf",
     "whether the simulated arm is published for RViz; auto: if Interbotix's URDF is installed",

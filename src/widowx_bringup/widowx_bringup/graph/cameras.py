@@ -211,6 +211,8 @@ def simulated_cameras(values: Mapping[str, str]) -> list[NodeSpec]:
             remappings=((TOPIC_WORLD, world_topic),),
             device="simulator",
             delay=int(camera["camera_delay"]),
+            rise=float(camera["camera_rise"]),
+            turn=float(camera["camera_turn"]),
         )
         nodes.append(node)
     return nodes

@@ -29,12 +29,14 @@ from .arguments import (
     RATE,
     REAL,
     RECORD,
+    RISE,
     ROBOT_NAME,
     SCENE,
     SHARED,
     SHARED_WITH_POLICY,
     TELEOP,
     TELEOP_DEVICES,
+    TURN,
     URDF,
 )
 from .cameras import (
@@ -254,14 +256,20 @@ def _replay_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
 EVAL = Graph(
     "eval",
     "arm, camera, policy and recorder",
-    (*POLICY_ARGUMENTS, *SHARED_WITH_POLICY, RECORD, *SCENE, URDF, DELAY, *REAL),
+    (
+        *(*POLICY_ARGUMENTS, *SHARED_WITH_POLICY, RECORD, *SCENE),
+        *(URDF, DELAY, RISE, TURN, *REAL),
+    ),
     _eval_nodes,
     complete,
 )
 RECORD_GRAPH = Graph(
     "record",
     "arm, camera, teleoperation and recorder",
-    (*SHARED, TELEOP, DEMONSTRATED, *MISTAKES, DISTURBANCE, *SCENE, URDF, DELAY, *REAL),
+    (
+        *(*SHARED, TELEOP, DEMONSTRATED, *MISTAKES, DISTURBANCE, *SCENE),
+        *(URDF, DELAY, RISE, TURN, *REAL),
+    ),
     _record_nodes,
 )
 REPLAY = Graph(

@@ -13,6 +13,7 @@ from ptr_common.arguments import VerbParser, positive_int, seed
 from ptr_common.progress import progress
 from ptr_training.data.episode import DatasetInfo, EpisodeWriter
 
+from .camera_shift import CameraShift
 from .demonstrations import CAMERA, CollectError, Settings, demonstrations
 from .mistakes import Mistakes
 from .rendering import choose_backend
@@ -82,6 +83,7 @@ def _source(settings: Settings, failures: Counter[str]) -> dict[str, object]:
         "seed": settings.seed,
         "noise": settings.noise,
         "mistakes": asdict(settings.mistakes),
+        **({"camera_shift": asdict(shift)} if (shift := settings.camera_shift) else {}),
         "failed_attempts": {task: count for task, count in failures.items() if count},
     }
 
@@ -111,8 +113,7 @@ def _parser() -> VerbParser:
         nargs="+",
         default=["prior"],
         metavar="TASK",
-        help="task names, or words for the tasks of prior data: "
-        f"{', '.join(GROUPS)} (default: prior)",
+        help=f"task names, or words for several: {', '.join(GROUPS)} (default: prior)",
     )
     parser.add_argument(
         "--episodes-per-task",
@@ -141,7 +142,7 @@ def _parser() -> VerbParser:
 
 
 def _add_image_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of image sizes and noise."""
+    """Add the options of image sizes, camera place and noise."""
     parser.add_argument(
         "--image-size",
         type=_size,
@@ -155,6 +156,20 @@ def _add_image_options(parser: argparse.ArgumentParser) -> None:
         default=(240, 320),
         metavar="HxW",
         help="size of the rendered images [pixels] (default: 240x320)",
+    )
+    parser.add_argument(
+        "--camera-rise",
+        type=float,
+        default=0.0,
+        metavar="M",
+        help="rise of the camera's mount [m] (default: 0)",
+    )
+    parser.add_argument(
+        "--camera-turn",
+        type=float,
+        default=0.0,
+        metavar="DEGREES",
+        help="turn of the camera about the middle of the table [degrees] (default: 0)",
     )
     parser.add_argument(
         "--noise",
@@ -214,6 +229,7 @@ def main(argv: list[str] | None = None) -> int:
         options.image_size,
         Mistakes(**{each.name: getattr(options, each.name) for each in fields(Mistakes)}),
         options.keep_failures,
+        CameraShift(options.camera_rise, options.camera_turn),
     )
     workers = min(options.workers, kept)
     failures = collect(tasks, options.episodes_per_task, settings, workers, options.out)

@@ -13,6 +13,7 @@ from ptr_common.errors import PtrError
 from ptr_training.data.episode import REWARDED_STEPS, Episode
 from ptr_training.data.workers import WorkerPool
 
+from .camera_shift import NO_SHIFT, CameraShift
 from .mistakes import ImperfectDemonstrator, Mistakes
 from .tasks import family_of, parse_task, sample_layout
 
@@ -37,6 +38,7 @@ class Settings:
         image_size: Height and width of the stored images [pixels].
         mistakes: How the demonstrator departs from the expert.
         keep_failures: Keep the episodes of failed attempts.
+        camera_shift: Where the camera stands, relative to where it usually does.
     """
 
     seed: int
@@ -45,6 +47,7 @@ class Settings:
     image_size: tuple[int, int]
     mistakes: Mistakes = field(default_factory=Mistakes)
     keep_failures: bool = False
+    camera_shift: CameraShift = NO_SHIFT
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Demonstrator:
 
         height, width = settings.camera_size
         self._settings = settings
-        self._world = World()
+        self._world = World(shift=settings.camera_shift)
         self._controller = EefController(SimulatedArm(self._world), Kinematics())
         self._camera = SimulatedCamera(self._world, CAMERA, width, height, CAMERA_RATE)
 
@@ -99,6 +102,8 @@ class Demonstrator:
                 [self._settings.seed, index, attempt, *task.encode()]
             )
             episode = self._attempt(task, seeds)
+            if label := parse_task(task).label:
+                episode = replace(episode, task=label)
             if episode.success:
                 return Demonstration(_from_zero(episode), attempt, tuple(failed))
             if self._settings.keep_failures:

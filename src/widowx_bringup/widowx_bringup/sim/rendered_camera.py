@@ -14,6 +14,8 @@ from widowx_bringup.camera.node import CameraNode, DeviceKind
 from widowx_bringup.camera.protocol import TOPIC_WORLD, CameraError, CameraFeatures, Frame
 from widowx_bringup.camera.view import CameraView
 
+from .camera_shift import RISE, TURN, CameraShift
+
 LONGEST_DELAY = 30
 """Largest delay of the simulated images [frames]."""
 
@@ -25,11 +27,15 @@ class RenderedCamera:
         features: Name, size and rate of the camera.
         delay: Number of states by which an image lags behind its stamp. A positive delay
             simulates a camera whose stamps are late.
+        shift: Where it stands, relative to where it usually does.
     """
 
-    def __init__(self, features: CameraFeatures, delay: int = 0) -> None:
+    def __init__(
+        self, features: CameraFeatures, delay: int = 0, shift: CameraShift | None = None
+    ) -> None:
         self.features = features
         self.view = CameraView()  # that of the world once it is connected
+        self._shift = shift
         self._stamp_ns = 0
         # (state, family) each
         self._states: deque[tuple[np.ndarray, str]] = deque(maxlen=delay + 1)
@@ -43,7 +49,7 @@ class RenderedCamera:
         from .rendering import camera_view
         from .world import World  # loads MuJoCo, which a real camera does not need
 
-        self._world = World()
+        self._world = World(shift=self._shift)
         if self.features.name not in self._world.cameras:
             self._world.close()
             raise CameraError(
@@ -96,10 +102,14 @@ class RenderedCamera:
 def _declare(node: CameraNode) -> None:
     description = "simulator: delay of the images [frames]"
     parameter(node, "delay", 0, description, (0, LONGEST_DELAY), settable=True)
+    parameter(node, "rise", 0.0, "simulator: rise of the camera's mount [m]", RISE)
+    about = "simulator: turn of the camera about the middle of the table [degrees]"
+    parameter(node, "turn", 0.0, about, TURN)
 
 
 def _connect(node: CameraNode, features: CameraFeatures) -> RenderedCamera:
-    camera = RenderedCamera(features, node.value("delay"))
+    shift = CameraShift(node.value("rise"), node.value("turn"))
+    camera = RenderedCamera(features, node.value("delay"), shift)
     camera.connect()
 
     def on_state(message: JointState) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes.util
 import importlib
 import os
 import weakref
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -175,12 +177,28 @@ def _make_context(
         gl = importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
         gl.make_current()
         font = mujoco.mjtFontScale.mjFONTSCALE_100.value
-        return gl, mujoco.MjrContext(model, font)
+        with _buffer_of(model, height, width):
+            return gl, mujoco.MjrContext(model, font)
     except Exception as error:  # each backend and driver raises its own kind
         raise RenderingError(
             f"off-screen rendering with MUJOCO_GL={backend} does not work ({error}); install "
             f"{BACKENDS[backend]}, or set MUJOCO_GL to another of {sorted(BACKENDS)}"
         ) from error
+
+
+@contextlib.contextmanager
+def _buffer_of(model: mujoco.MjModel, height: int, width: int) -> Iterator[None]:
+    """Let a context made meanwhile have a buffer of this size instead of the largest one.
+
+    A software renderer clears and stores the whole buffer for every image.
+    """
+    size = model.vis.global_
+    largest = size.offheight, size.offwidth
+    size.offheight, size.offwidth = height, width
+    try:
+        yield
+    finally:
+        size.offheight, size.offwidth = largest
 
 
 def _free(gl: Any, context: mujoco.MjrContext) -> None:

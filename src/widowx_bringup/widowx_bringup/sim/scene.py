@@ -10,8 +10,14 @@ import numpy as np
 from ptr_common.action_space import opening_of
 from ptr_common.errors import PtrError
 
+from .camera_shift import CameraShift
 from .families.family import Family, Layout
+from .families.things import Object
 from .rendering import Renderer
+
+_PARKED = -0.5  # height of what a layout leaves out, below the table top [m]
+_HIDDEN = 5  # a group of geoms that is not drawn
+_ROW = 8  # objects parked in one row
 
 
 class SimulatorError(PtrError):
@@ -26,6 +32,7 @@ class Scene:
 
     Args:
         family: The family.
+        shift: Where the cameras stand, relative to where they usually do.
 
     Attributes:
         family: The family.
@@ -33,9 +40,10 @@ class Scene:
         data: Its present state.
     """
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Family, shift: CameraShift | None = None) -> None:
         self.family = family
         self.model = family.build_model()
+        (shift or CameraShift()).apply(self.model)
         self.data = mujoco.MjData(self.model)
         self._objects = {name: _ObjectIndex(self.model, name) for name in family.objects}
         self._mocap = {
@@ -43,7 +51,16 @@ class Scene:
         }
         self._pads = {self.model.geom("left_pad").id, self.model.geom("right_pad").id}
         self._renderers: dict[tuple[int, int], Renderer] = {}  # by height and width
+        self._geoms, self._heights = self._height_of_geoms()
         self._park(family.objects.keys(), family.containers.keys())
+
+    def _height_of_geoms(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the geoms of all objects and where in qpos the heights of their bodies are."""
+        geoms, heights = [], []
+        for index in self._objects.values():
+            geoms += sorted(index.geoms)
+            heights += [index.qpos.start + 2] * len(index.geoms)
+        return np.array(geoms, dtype=int), np.array(heights, dtype=int)
 
     def check(self, layout: Layout) -> None:
         """Raise SimulatorError if a layout names a thing that the family lacks."""
@@ -69,7 +86,9 @@ class Scene:
         )
 
         for name, (x, y, yaw) in layout.objects.items():
-            z = objects[name].half_size[2]
+            item = objects[name]
+            assert isinstance(item, Object)
+            z = item.half_size[2]
             quaternion = [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
             self.data.qpos[self._objects[name].qpos] = [x, y, z, *quaternion]
         for name, (x, y) in layout.containers.items():
@@ -111,6 +130,14 @@ class Scene:
             Middle of its underside, shape (3,) [m].
         """
         return self.data.mocap_pos[self._mocap[name]].copy()
+
+    def hinge_angle(self, name: str) -> float:
+        """Return the angle of a door; 0 when it is shut [rad].
+
+        Args:
+            name: Name of the door.
+        """
+        return float(self.data.joint(name).qpos[0])
 
     def is_touched(self, name: str) -> bool:
         """Return whether a finger touches an object.
@@ -164,6 +191,8 @@ class Scene:
             )
         if (height, width) not in self._renderers:
             self._renderers[height, width] = Renderer(self.model, height, width)
+        parked = self.data.qpos[self._heights] == _PARKED
+        self.model.geom_group[self._geoms] = np.where(parked, _HIDDEN, 0)
         return self._renderers[height, width].render(self.data, number)
 
     def close(self) -> None:
@@ -183,11 +212,16 @@ class Scene:
             parked = name in objects
             self.model.body_gravcomp[index.body] = float(parked)
             if parked:
-                self.data.qpos[index.qpos] = [0.1 * slot, 0, -0.5, 1, 0, 0, 0]
+                self.data.qpos[index.qpos] = [*_parking(slot), _PARKED, 1, 0, 0, 0]
 
         for slot, (name, number) in enumerate(self._mocap.items()):
             if name in containers:
-                self.data.mocap_pos[number] = [0.2 * slot, 0.3, -0.5]
+                self.data.mocap_pos[number] = [0.2 * slot, 0.3, _PARKED]
+
+
+def _parking(slot: int) -> tuple[float, float]:
+    """Return x, y [m] of a parked object, below the table top."""
+    return 0.1 * (slot % _ROW), 0.1 * (slot // _ROW)
 
 
 class _ObjectIndex:

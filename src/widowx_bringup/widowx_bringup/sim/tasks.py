@@ -6,10 +6,14 @@ from collections.abc import Sequence
 
 from ptr_common.names import did_you_mean
 
-from .families import put, sort
+from .families import door, kitchen, put, retarget, sort
 from .families.family import Act, Family, Layout, Task, TaskError, TrueScene
 
-FAMILIES: dict[str, Family] = {each.name: each for each in (put.FAMILY, sort.FAMILY)}
+_ALL: tuple[Family, ...] = (
+    *(put.FAMILY, sort.FAMILY, retarget.FAMILY, kitchen.FAMILY),
+    *door.FAMILIES,
+)
+FAMILIES = {each.name: each for each in _ALL}
 """Every family by its name; the first is that of a world before its first scene."""
 
 TASKS = {name: task for family in FAMILIES.values() for name, task in family.tasks.items()}
@@ -17,8 +21,14 @@ TASKS = {name: task for family in FAMILIES.values() for name, task in family.tas
 
 TARGET_TASK = put.TARGET_TASK
 
-GROUPS = {"prior": put.PRIOR_TASKS, "sorting": sort.PRIOR_TASKS}
-"""Names of the tasks of prior data, by the word that stands for them."""
+GROUPS: dict[str, tuple[str, ...]] = {
+    "prior": put.PRIOR_TASKS,
+    "sorting": sort.PRIOR_TASKS,
+    "retarget": tuple(retarget.TASKS),
+    "kitchen": tuple(kitchen.TASKS),
+    "doors": door.PRIOR_TASKS,
+}
+"""Names of tasks by the word that stands for all of them."""
 
 
 def prior_tasks() -> list[str]:

@@ -11,6 +11,7 @@ from widowx_bringup.arm.limits import Limits
 from widowx_bringup.arm.refusal import Refusal
 from widowx_bringup.arm.trapezoidal_profile import SetPoints, TrapezoidalProfile
 
+from .camera_shift import CameraShift
 from .families.family import Layout, Task
 from .scene import Scene, SimulatorError
 from .tasks import FAMILIES, parse_task
@@ -27,12 +28,14 @@ class World:
 
     Args:
         epoch_ns: Simulated time at the start [ns]. Time never goes back, also not in `reset`.
+        shift: Where the cameras stand, relative to where they usually do.
 
     Attributes:
         layout: The scene that the world was reset to; None before the first reset.
     """
 
-    def __init__(self, epoch_ns: int = 0) -> None:
+    def __init__(self, epoch_ns: int = 0, shift: CameraShift | None = None) -> None:
+        self._shift = shift
         self.layout: Layout | None = None
         self._task: Task | None = None  # of the layout
         self._scenes: dict[str, Scene] = {}  # by family
@@ -120,7 +123,7 @@ class World:
                 f"the simulator has no family of tasks {family!r}; it has {', '.join(FAMILIES)}"
             )
         if family not in self._scenes:
-            self._scenes[family] = Scene(FAMILIES[family])
+            self._scenes[family] = Scene(FAMILIES[family], self._shift)
         return self._scenes[family]
 
     def _start_joints(self, layout: Layout) -> np.ndarray:
@@ -202,10 +205,12 @@ class World:
         if count == 0:
             return
 
-        self.data.ctrl[6] = self._finger_target
-        for set_point in self._profile.advance(count, self.model.opt.timestep):
-            self.data.ctrl[:6] = set_point
-            mujoco.mj_step(self.model, self.data)
+        model, data = self.model, self.data
+        control = data.ctrl
+        control[6] = self._finger_target
+        for set_point in self._profile.advance(count, model.opt.timestep):
+            control[:6] = set_point
+            mujoco.mj_step(model, data)
         self._steps += count
 
         if not np.isfinite(self.data.qacc).all():
@@ -248,6 +253,10 @@ class World:
     def container_position(self, name: str) -> np.ndarray:
         """Return the middle of a container's underside, shape (3,) [m], base frame."""
         return self._scene.container_position(name)
+
+    def hinge_angle(self, name: str) -> float:
+        """Return the angle of a door; 0 when it is shut [rad]."""
+        return self._scene.hinge_angle(name)
 
     def is_touched(self, name: str) -> bool:
         """Return whether a finger touches an object."""

@@ -55,20 +55,7 @@ def _parser() -> VerbParser:
         metavar="ROW",
         help="these rows, and those they build on (default: all)",
     )
-    parser.add_argument(
-        "--rollouts", type=positive_int, default=50, help="rollouts of each row"
-    )
-    parser.add_argument(
-        "--max-steps",
-        type=positive_int,
-        help="longest rollout in control steps (default: that of the task, 50 for most)",
-    )
-    parser.add_argument(
-        "--every-checkpoint",
-        action="store_true",
-        help="also roll out every checkpoint of each row, to judge how it is chosen "
-        "(default: the chosen ones only)",
-    )
+    _add_evaluation(parser)
     parser.add_argument("--seed", type=seed_type, default=0, help="seed of the training")
     parser.add_argument(
         "--seeds",
@@ -83,6 +70,24 @@ def _parser() -> VerbParser:
         "--jobs", type=positive_int, default=1, help="rows that run at the same time"
     )
     return parser
+
+
+def _add_evaluation(parser: VerbParser) -> None:
+    """Add the options of how rows are evaluated."""
+    parser.add_argument(
+        "--rollouts", type=positive_int, default=50, help="rollouts of each row"
+    )
+    parser.add_argument(
+        "--max-steps",
+        type=positive_int,
+        help="longest rollout in control steps (default: that of the task, 50 for most)",
+    )
+    parser.add_argument(
+        "--every-checkpoint",
+        action="store_true",
+        help="also roll out every checkpoint of each row, to judge how it is chosen "
+        "(default: the chosen ones only)",
+    )
 
 
 def main(argv: list[str]) -> int:

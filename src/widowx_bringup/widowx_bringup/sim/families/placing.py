@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import mujoco
 import numpy as np
 
 from widowx_bringup.sim.expert import ABOVE, USUAL, Expert, InTurn, Manner
-from widowx_bringup.sim.scene_model import build_model
 
 from .family import Act, Layout, Reach, Task, TrueScene
+from .look import Look
 from .things import Container, Object
+
+if TYPE_CHECKING:
+    import mujoco
 
 SETTLED_SPEED = 0.02
 """Speed below which an object is at rest [m/s]."""
@@ -32,6 +35,7 @@ class PlacingFamily:
         tasks: Its tasks by name.
         sample: Task, seed and generator to a layout.
         manner: How the expert works.
+        look: What the surroundings look like; None: as usual.
     """
 
     name: str
@@ -40,10 +44,13 @@ class PlacingFamily:
     tasks: Mapping[str, Task]
     sample: Callable[[Task, int, np.random.Generator], Layout]
     manner: Manner = USUAL
+    look: Look | None = None
 
     def build_model(self) -> mujoco.MjModel:
         """Return the model with every object and container of the family."""
-        return build_model(self.objects.values(), self.containers.values())
+        from widowx_bringup.sim.scene_model import build_model  # loads MuJoCo
+
+        return build_model(self.objects.values(), self.containers.values(), self.look)
 
     def sample_layout(self, task: Task, seed: int) -> Layout:
         """Return the scene of a task and seed."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from .family import Layout, Task
@@ -62,10 +64,18 @@ PRIOR_TASKS = tuple(
 """Names of the tasks that use no unseen object."""
 
 
-def _sample(task: Task, seed: int, rng: np.random.Generator) -> Layout:
+def sample_among(
+    task: Task, seed: int, rng: np.random.Generator, among: Mapping[str, Container]
+) -> Layout:
     """Sample the task's object, one distractor, all containers and the start pose.
 
     Prior tasks have no unseen object as distractor.
+
+    Args:
+        task: The task.
+        seed: Seed of the scene.
+        rng: Source of randomness, made from the seed.
+        among: The containers by name.
     """
     distractors = [
         name for name in OBJECTS if name != task.object and name not in UNSEEN_OBJECTS
@@ -77,9 +87,14 @@ def _sample(task: Task, seed: int, rng: np.random.Generator) -> Layout:
         if not OBJECTS[name].is_cylinder:
             yaw = float(rng.uniform(-OBJECT_TURN, OBJECT_TURN))
         objects[name] = (x, y, yaw)
-    sides = [(item.name, item.side) for item in CONTAINERS.values()]
+    sides = [(item.name, item.side) for item in among.values()]
     containers = sample_containers(rng, sides)
     return Layout(task.name, seed, objects, containers, sample_start(rng))
+
+
+def _sample(task: Task, seed: int, rng: np.random.Generator) -> Layout:
+    """Sample the scene of a task of this family."""
+    return sample_among(task, seed, rng, CONTAINERS)
 
 
 FAMILY = PlacingFamily(NAME, OBJECTS, CONTAINERS, TASKS, _sample)
