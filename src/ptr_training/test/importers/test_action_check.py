@@ -19,7 +19,7 @@ from ptr_training.importers.base import (
     SourceEpisode,
 )
 from ptr_training.importers.import_store import _parser, _request
-from ptr_training.importers.lerobot import find, read
+from ptr_training.importers.lerobot.reader import find, read
 
 T = 10
 
