@@ -45,7 +45,8 @@ setup(
     entry_points={
         "ptr.commands": [
             "export = ptr_training.bags.export:main",
-            "import = ptr_training.importers.import_store:main",
+            "import = ptr_training.importers.import_command:main",
+            "merge = ptr_training.importers.import_command:merge",
             "pretrain = ptr_training.training.train:pretrain",
             "finetune = ptr_training.training.train:finetune",
             "inspect = ptr_training.inspection.inspect:main",

@@ -18,7 +18,7 @@ from ptr_training.importers.base import (
     RecordError,
     SourceEpisode,
 )
-from ptr_training.importers.import_store import _parser, _request
+from ptr_training.importers.import_command import _parser, _request
 from ptr_training.importers.lerobot.reader import find, read
 
 T = 10

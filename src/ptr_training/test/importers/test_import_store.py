@@ -34,10 +34,8 @@ from ptr_training.data.normalization import check_alike
 from ptr_training.data.store import EpisodeStore
 from ptr_training.errors import TrainingError
 from ptr_training.importers.base import ImportOptions
-from ptr_training.importers.import_store import (
-    import_store,
-    load_task_map,
-)
+from ptr_training.importers.import_command import load_task_map
+from ptr_training.importers.import_store import import_store
 
 SAMPLE = Path(__file__).parents[5] / "shared/data/bridge_rlds_sample/bridge_dataset/1.0.0"
 OPTIONS = ImportOptions()
