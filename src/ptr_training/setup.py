@@ -38,6 +38,7 @@ setup(
     ],
     extras_require={
         "lerobot": ["av", "pyarrow"],
+        "slurm": ["submitit"],
         "wandb": ["wandb"],
         "test": ["hypothesis", "pytest"],  # colcon test runs pytest where it is named
     },
@@ -53,6 +54,7 @@ setup(
             "review = ptr_training.data.review:main",
             "select = ptr_training.deploy.checkpoint_selection:main",
             "bundle = ptr_training.deploy.bundle_export:main",
+            "submit = ptr_training.submit:main",
             "convert = ptr_training.importers.convert:main",
         ],
     },
