@@ -3,7 +3,8 @@
 The images are JPEGs of 640x480 pixels.
 
 All take the same files in the same run, in turns, in one process. `ptr import` does more
-(pickles, hashes, commands, audit, journal, store). The converters of BridgeData use Pillow
+(pickles, hashes, commands, audit, journal, store); `ptr merge` is an import in four shards, and
+the merge of them. The converters of BridgeData use Pillow
 and its Lanczos kernel; ours is that of the robot.
 
     python bench/import_bench.py [--episodes 20] [--frames 40] [--size 128] [--rounds 5]
@@ -29,6 +30,7 @@ from PIL import Image  # comes with Matplotlib
 
 from ptr_common.images import resize_area
 from ptr_training.importers.import_store import Request, import_store
+from ptr_training.importers.shards import Shard, import_shard, merge_shards
 
 FOLDER = "bridge_data_v1/berkeley/toykitchen1/put_carrot_on_plate/2021-08-01_10-20-30"
 
@@ -82,6 +84,18 @@ def read_with_import(root: Path, size: int) -> None:
         )
 
 
+def read_in_shards(root: Path, size: int) -> None:
+    """Run `ptr import` in four shards, and `ptr merge`."""
+    quiet = contextlib.redirect_stderr(io.StringIO())
+    with tempfile.TemporaryDirectory(dir=root.parent) as folder, quiet:
+        info = {"image_height": size, "image_width": size}
+        out = Path(folder) / "store"
+        request = Request("bridge-raw", (root,), out, info=info, workers=1)
+        for index in range(4):
+            import_shard(request, Shard(index, 4))
+        merge_shards(out)
+
+
 def rate(read: Callable[[Path, int], None], root: Path, size: int, pictures: int) -> float:
     """Return pictures per CPU-second."""
     start = time.process_time()
@@ -102,6 +116,7 @@ def main() -> None:
         "OpenCV": read_with_opencv,
         "Pillow": read_with_pillow,
         "ptr import": read_with_import,
+        "ptr merge": read_in_shards,
     }
     rates: dict[str, list[float]] = {name: [] for name in readers}
     with tempfile.TemporaryDirectory() as folder:

@@ -42,6 +42,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "ptr_common.node": ("rclpy", *MESSAGES),
     "ptr_policy_node": (*ROS, "torch", "openvino"),
     "ptr_training.errors": SHARED,
+    "ptr_training.submit": (*SHARED, "ptr_training.errors", "submitit", "tqdm"),
     "ptr_training.data": LEARNING,
     "ptr_training.bags": (
         *DATA,

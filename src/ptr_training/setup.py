@@ -38,6 +38,7 @@ setup(
     ],
     extras_require={
         "lerobot": ["av", "pyarrow"],
+        "slurm": ["submitit"],
         "wandb": ["wandb"],
         "test": ["hypothesis", "pytest"],  # colcon test runs pytest where it is named
     },
@@ -45,13 +46,15 @@ setup(
     entry_points={
         "ptr.commands": [
             "export = ptr_training.bags.export:main",
-            "import = ptr_training.importers.import_store:main",
+            "import = ptr_training.importers.import_command:main",
+            "merge = ptr_training.importers.import_command:merge",
             "pretrain = ptr_training.training.train:pretrain",
             "finetune = ptr_training.training.train:finetune",
             "inspect = ptr_training.inspection.inspect:main",
             "review = ptr_training.data.review:main",
             "select = ptr_training.deploy.checkpoint_selection:main",
             "bundle = ptr_training.deploy.bundle_export:main",
+            "submit = ptr_training.submit:main",
             "convert = ptr_training.importers.convert:main",
         ],
     },

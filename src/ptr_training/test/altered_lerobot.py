@@ -13,7 +13,7 @@ import pyarrow.parquet as parquet
 
 from ptr_training.data.episode import Episode
 from ptr_training.importers.base import ImportOptions, SourceEpisode
-from ptr_training.importers.lerobot import find, read
+from ptr_training.importers.lerobot.reader import find, read
 from ptr_training.importers.to_episode import to_episode
 
 DATA = "data/chunk-000/file-000.parquet"

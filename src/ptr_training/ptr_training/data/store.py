@@ -77,7 +77,7 @@ class EpisodeStore:
             _check_hash(path, name, card["sha256"][name.split(".")[0]])
         frames = _load_array(path / "frames.npy", mapped=True)
         steps = _load_array(path / "steps.npy", mapped=False)
-        info = _info_of(card, path / "card.yaml")
+        info = dataset_info(card, path / "card.yaml")
         shape = (len(steps), info.image_height, info.image_width, 3)
         if steps.dtype != STEP or frames.shape != shape or frames.dtype != np.uint8:
             raise StoreError(
@@ -154,7 +154,7 @@ class EpisodeStore:
 
 def read_info(path: Path) -> DatasetInfo:
     """Return the description of a store; raises StoreError if its card.yaml is unusable."""
-    return _info_of(_read_card(path), path / "card.yaml")
+    return dataset_info(_read_card(path), path / "card.yaml")
 
 
 def _read_card(path: Path) -> dict[str, Any]:
@@ -186,13 +186,13 @@ def _read_entries(file: Path) -> tuple[EpisodeEntry, ...]:
             f"{file} holds {type(lines).__name__}, expected a list of episodes"
         )
     return tuple(
-        _entry_of(Fields(line, f"{file}, episode {number}", StoreError, remedy=REMEDY))
+        episode_entry(Fields(line, f"{file}, episode {number}", StoreError, remedy=REMEDY))
         for number, line in enumerate(lines)
     )
 
 
-def _entry_of(fields: Fields) -> EpisodeEntry:
-    """Return an episode of `episodes.json`; raises StoreError naming a wrong value."""
+def episode_entry(fields: Fields) -> EpisodeEntry:
+    """Return an episode as `episodes.json` lists it; raises an error naming a wrong value."""
     for name in fields.values:
         if name not in EpisodeEntry.__dataclass_fields__:
             fields.refuse(name, "no such field")
@@ -209,7 +209,7 @@ def _entry_of(fields: Fields) -> EpisodeEntry:
     )
 
 
-def _info_of(card: dict[str, Any], file: Path) -> DatasetInfo:
+def dataset_info(card: dict[str, Any], file: Path) -> DatasetInfo:
     """Return the description of a store.
 
     Args:

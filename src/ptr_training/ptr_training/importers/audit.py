@@ -44,46 +44,19 @@ class Ledger:
         self._skip_bad = skip_bad
         self._digests: dict[str, str] = {}  # SHA-256 of the episodes used, by id
 
-    def resume(
-        self, records: Sequence[Record], entries: Sequence[Entry], partial: Path
-    ) -> None:
-        """Take over the entries of an earlier run.
+    def settle(self, place: str, entry: Entry) -> bool:
+        """Return whether a record becomes part of the store; if not, its entry says why.
 
         Args:
-            records: All records.
-            entries: Of the first of them.
-            partial: Folder that the earlier run left behind, for messages.
-
-        Raises:
-            StoreError: If the first records are others now.
-        """
-        for number, entry in enumerate(entries):
-            before = _record_text(entry["record"], entry["bytes"])
-            now = "missing"
-            if number < len(records):
-                now = _record_text(records[number].label, records[number].size)
-            if now != before:
-                raise StoreError(
-                    f"{partial} was begun with record {number} being {before}, now it "
-                    f"is {now}; restore the sources to go on, or remove that folder to start "
-                    "over"
-                )
-            self.settle(records[number], entry)
-
-    def settle(self, record: Record, entry: Entry) -> bool:
-        """Return whether a record becomes part of the store; if not, its entry says why.
+            place: Where the record is, for messages.
+            entry: Of the record; it is changed if earlier records decide about it.
 
         Raises:
             TrainingError: If it is bad and bad ones are not to be skipped.
         """
         if is_used(entry):
             self._compare(entry)
-        if entry["fate"] == RecordStatus.BAD.value and not self._skip_bad:
-            raise TrainingError(
-                f"{record.path}: record {record.number}: {entry['reason']}; "
-                "--skip-bad leaves damaged records out"
-            )
-
+        refuse_bad(place, entry, self._skip_bad)
         if not is_used(entry):
             return False
         self.image_size = entry["picture"]
@@ -106,6 +79,45 @@ class Ledger:
                 f"its images have {width}x{height} pixels, those before "
                 f"{self.image_size[1]}x{self.image_size[0]}; import them into another store"
             )
+
+
+def refuse_bad(place: str, entry: Entry, skip_bad: bool) -> None:
+    """Raise TrainingError if a record is damaged and such records are not to be left out."""
+    if entry["fate"] == RecordStatus.BAD.value and not skip_bad:
+        raise TrainingError(
+            f"{place}: {entry['reason']}; --skip-bad leaves damaged records out"
+        )
+
+
+def check_unchanged(
+    records: Sequence[Record], entries: Sequence[Entry], partial: Path
+) -> None:
+    """Check that records are those that an earlier run began with.
+
+    Args:
+        records: All records.
+        entries: Of the first of them, from the earlier run.
+        partial: Folder that the earlier run left behind, for messages.
+
+    Raises:
+        StoreError: If the first records are others now.
+    """
+    for number, entry in enumerate(entries):
+        before = _record_text(entry["record"], entry["bytes"])
+        now = "missing"
+        if number < len(records):
+            now = _record_text(records[number].label, records[number].size)
+        if now != before:
+            raise StoreError(
+                f"{partial} was begun with record {number} being {before}, now it "
+                f"is {now}; restore the sources to go on, or remove that folder to start "
+                "over"
+            )
+
+
+def place_of(record: Record) -> str:
+    """Return where a record is, for messages."""
+    return f"{record.path}: record {record.number}"
 
 
 def _record_text(label: str, size: int) -> str:
@@ -148,31 +160,29 @@ def summarise(entries: Sequence[Entry], total: int) -> dict[str, Any]:
 
 
 def source_digests(
-    records: Mapping[Path, Sequence[Record]], entries: Sequence[Entry]
+    sources: Sequence[tuple[str, int]], entries: Sequence[Entry]
 ) -> tuple[dict[str, Any], ...]:
     """Return name, SHA-256 and number of episodes of each source.
 
     The digest is that of the digests of the records that were used, in their order.
 
     Args:
-        records: Of each source, in the order in which they were read.
+        sources: Name and number of records of each, in the order in which they were read.
         entries: Of all records that were read.
     """
-    sources = []
+    described = []
     start = 0
-    for path, members in records.items():
-        stop = start + len(members)
+    for name, count in sources:
+        stop = start + count
         digests = [entry["sha256"] for entry in entries[start:stop] if is_used(entry)]
         digest = hashlib.sha256("".join(digests).encode()).hexdigest()
-        sources.append(
-            {"name": _source_name(path), "sha256": digest, "episodes": len(digests)}
-        )
+        described.append({"name": name, "sha256": digest, "episodes": len(digests)})
         start = stop
 
-    return tuple(sources)
+    return tuple(described)
 
 
-def _source_name(path: Path) -> str:
+def source_name(path: Path) -> str:
     """Return the last part of a path, or the last two where it is but a version."""
     parts = path.resolve().parts[-2:]
     has_letters = any(map(str.isalpha, parts[-1]))

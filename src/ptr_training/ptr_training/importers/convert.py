@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ptr_training.data.store import EpisodeStore
 
-from . import lerobot_writer
+from .lerobot import writer as lerobot_writer
 
 FORMATS: dict[str, Callable[..., None]] = {"lerobot": lerobot_writer.write}
 """Name -> function of the store, the folder to make and the switch `video`."""

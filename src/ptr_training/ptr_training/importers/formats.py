@@ -17,7 +17,7 @@ import cv2
 from ptr_training.data.episode import Episode
 from ptr_training.data.workers import WorkerPool, in_order
 
-from . import bridge_numpy, bridge_raw, lerobot, rlds
+from . import bridge_numpy, bridge_raw, rlds
 from .audit import Entry
 from .base import (
     ImportOptions,
@@ -27,6 +27,7 @@ from .base import (
     SkipRecord,
     SourceEpisode,
 )
+from .lerobot import reader as lerobot
 from .to_episode import to_episode
 
 

@@ -3,7 +3,7 @@
 Until the store is complete it is kept in `.NAME.partial` beside it: `frames.npy`,
 `steps.part` (rows as in `steps.npy`) and `journal.jsonl`. The first line of the journal
 holds the origin of the store; each further line holds what was kept: entries of episodes,
-the running SHA-256 of the pixels and of the rows up to there, and a note of the caller. The
+a note of the caller, and the running SHA-256 of pixels, rows and journal up to there. The
 next run reads all of it again, up to the first line that is wrong, and cuts off the rest:
 nothing depends on the order in which the kernel wrote the files.
 """
@@ -18,6 +18,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,6 +32,36 @@ from ptr_training.data.episode import (
     EpisodeWriter,
     StoreError,
 )
+
+
+@dataclass
+class KeptDigests:
+    """Running SHA-256 of what a partial store holds."""
+
+    pixels: Any = field(default_factory=hashlib.sha256)
+    rows: Any = field(default_factory=hashlib.sha256)
+    journal: Any = field(
+        default_factory=hashlib.sha256
+    )  # its origin and lines, less digests
+
+    def texts(self) -> list[str]:
+        """Return the digests in hexadecimal, as a line of the journal has them."""
+        return [each.hexdigest() for each in (self.pixels, self.rows, self.journal)]
+
+    def after(self, line: Mapping[str, Any], pixels: bytes, rows: bytes) -> KeptDigests:
+        """Return the digests after one more line.
+
+        Args:
+            line: Of the journal.
+            pixels: Of its episodes.
+            rows: Of its episodes.
+        """
+        digests = KeptDigests(self.pixels.copy(), self.rows.copy(), self.journal.copy())
+        digests.pixels.update(pixels)
+        digests.rows.update(rows)
+        described = {name: line.get(name) for name in ("episodes", "note")}
+        digests.journal.update(json.dumps(described).encode())
+        return digests
 
 
 class ResumableWriter(EpisodeWriter):
@@ -55,7 +86,7 @@ class ResumableWriter(EpisodeWriter):
         self.partial = self.path.with_name(f".{self.path.name}.partial")
         self.kept: list[Any] = []  # notes given to `keep`, also by earlier runs
         self._origin = json.loads(json.dumps(origin))
-        self._rows_hash = hashlib.sha256()
+        self._digests = KeptDigests()
         self._episodes_kept = 0
         self._worth_keeping = False
         self._rows_file: BinaryIO
@@ -84,19 +115,18 @@ class ResumableWriter(EpisodeWriter):
         new = slice(self._episodes_kept, len(self._episodes))
         rows = b"".join(steps.tobytes() for steps in self._steps[new])
         self._rows_file.write(rows)
-        self._rows_hash.update(rows)
+        self._digests.pixels = self._hash.copy()
+        self._digests.rows.update(rows)
         self._frames.flush()
         self._rows_file.flush()
-        line = {"episodes": self._episodes[new], "digests": self._digests(), "note": note}
+        line = {"episodes": self._episodes[new], "note": note}
+        self._digests.journal.update(json.dumps(line).encode())
+        line["digests"] = self._digests.texts()
         self._journal.write(json.dumps(line).encode() + b"\n")
         self._journal.flush()
         self._worth_keeping |= bool(rows)
         self._episodes_kept = len(self._episodes)
         self.kept.append(note)
-
-    def _digests(self) -> list[str]:
-        """Return the SHA-256 of the pixels and of the rows up to here."""
-        return [self._hash.hexdigest(), self._rows_hash.hexdigest()]
 
     @contextlib.contextmanager
     def _partial_folder(self) -> Iterator[Path]:
@@ -113,6 +143,7 @@ class ResumableWriter(EpisodeWriter):
                     f"{self.partial} is being written by another process; wait for it or end it"
                 ) from error
             self._check_origin()
+            self._digests.journal.update(json.dumps(self._origin).encode())
             try:
                 yield self.partial
                 self.partial.replace(self.path)
@@ -181,13 +212,10 @@ class ResumableWriter(EpisodeWriter):
         count = sum(entry["length"] + 1 for entry in line["episodes"])
         data = self._rows_file.read(count * STEP.itemsize)
         pixels = self._frames.read(count * self._frame_bytes)
-        before = self._hash, self._rows_hash
-        self._hash, self._rows_hash = self._hash.copy(), self._rows_hash.copy()
-        self._hash.update(pixels)
-        self._rows_hash.update(data)
-        if self._digests() != line["digests"]:
-            self._hash, self._rows_hash = before
+        digests = self._digests.after(line, pixels, data)
+        if digests.texts() != line["digests"]:
             return False
+        self._digests, self._hash = digests, digests.pixels.copy()
         rows = np.frombuffer(data, STEP)
         for entry in line["episodes"]:
             start = entry["start"] - self._rows

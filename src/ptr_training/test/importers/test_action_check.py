@@ -18,8 +18,8 @@ from ptr_training.importers.base import (
     RecordError,
     SourceEpisode,
 )
-from ptr_training.importers.import_store import _parser, _request
-from ptr_training.importers.lerobot import find, read
+from ptr_training.importers.import_command import _parser, _request
+from ptr_training.importers.lerobot.reader import find, read
 
 T = 10
 

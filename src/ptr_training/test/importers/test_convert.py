@@ -10,7 +10,7 @@ import pytest
 
 from ptr_common import cli
 from ptr_training.data.store import EpisodeStore
-from ptr_training.importers.lerobot import find
+from ptr_training.importers.lerobot.reader import find
 
 
 def test_a_store_becomes_a_lerobot_data_set(

@@ -34,10 +34,8 @@ from ptr_training.data.normalization import check_alike
 from ptr_training.data.store import EpisodeStore
 from ptr_training.errors import TrainingError
 from ptr_training.importers.base import ImportOptions
-from ptr_training.importers.import_store import (
-    import_store,
-    load_task_map,
-)
+from ptr_training.importers.import_command import load_task_map
+from ptr_training.importers.import_store import import_store
 
 SAMPLE = Path(__file__).parents[5] / "shared/data/bridge_rlds_sample/bridge_dataset/1.0.0"
 OPTIONS = ImportOptions()
@@ -356,3 +354,10 @@ def test_source_or_store_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     with pytest.raises(PtrError, match="store exists already"):
         import_store(import_request(tmp_path, write_rlds(tmp_path)))
+
+
+def test_official_aliases_lead_to_one_name_each() -> None:
+    aliases = load_task_map(Path(__file__).parents[4] / "config/bridge_task_aliases.yaml")
+    assert len(aliases) == 35
+    assert aliases["open microwave"] == "open door"
+    assert not aliases.keys() & set(aliases.values())

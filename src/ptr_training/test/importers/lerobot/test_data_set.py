@@ -24,7 +24,7 @@ from altered_lerobot import (
 
 from ptr_training.errors import TrainingError
 from ptr_training.importers.base import ImportOptions, RecordError
-from ptr_training.importers.lerobot import find, read
+from ptr_training.importers.lerobot.reader import find, read
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from altered_lerobot import (
 
 from ptr_training.errors import TrainingError
 from ptr_training.importers.base import RecordError
-from ptr_training.importers.lerobot import find
+from ptr_training.importers.lerobot.reader import find
 
 
 def test_data_sets_in_a_folder_come_by_name(root: Path) -> None:

@@ -43,7 +43,7 @@ from ptr_training.importers.base import (
     SkipRecord,
 )
 from ptr_training.importers.import_store import Request, import_store
-from ptr_training.importers.lerobot import find, info_fields, read
+from ptr_training.importers.lerobot.reader import find, info_fields, read
 from ptr_training.importers.to_episode import to_episode
 
 

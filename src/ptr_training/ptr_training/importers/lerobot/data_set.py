@@ -1,6 +1,6 @@
 """A data set in the LeRobot format, version v3.0: its features, cameras, tasks and files.
 
-lerobot_meta.py makes a `DataSet` from the files in `meta/`. A data set may come from
+meta.py makes a `DataSet` from the files in `meta/`. A data set may come from
 anybody: no file outside its folder is opened, even if it names one.
 """
 
@@ -15,9 +15,9 @@ from typing import Any
 from ptr_common.action_space import ACTION_NAMES, PROPRIO_NAMES
 from ptr_training.data.episode import DatasetInfo
 from ptr_training.errors import TrainingError
+from ptr_training.importers.base import RecordError
 
-from .base import RecordError
-from .lerobot_files import check_inside
+from .files import check_inside
 
 VERSION = "v3.0"
 INFO = "meta/info.json"

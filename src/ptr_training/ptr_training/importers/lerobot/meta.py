@@ -16,9 +16,9 @@ from ptr_common.documents import parse_json
 from ptr_training.data.episode import DatasetInfo
 from ptr_training.data.store import read_info
 from ptr_training.errors import TrainingError
+from ptr_training.importers.base import RecordError
 
-from .base import RecordError
-from .lerobot_data_set import (
+from .data_set import (
     CARD,
     EPISODES,
     INFO,
@@ -30,7 +30,7 @@ from .lerobot_data_set import (
     DataSet,
     is_depth,
 )
-from .lerobot_files import check_inside, reading
+from .files import check_inside, reading
 
 
 def find_roots(path: Path) -> list[Path]:

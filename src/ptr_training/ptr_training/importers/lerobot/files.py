@@ -18,9 +18,8 @@ import numpy as np
 
 from ptr_common.files import sha256
 from ptr_training.errors import TrainingError
-
-from .base import RecordError, check_contents
-from .video import VideoWriter
+from ptr_training.importers.base import RecordError, check_contents
+from ptr_training.importers.video import VideoWriter
 
 if TYPE_CHECKING:
     import pyarrow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ptr_training.importers.lerobot_stats import (
+from ptr_training.importers.lerobot.stats import (
     QUANTILES,
     feature_stats,
     image_stats,

@@ -24,7 +24,7 @@ from ptr_training.data.episode import Episode
 from ptr_training.data.store import EpisodeStore
 from ptr_training.errors import TrainingError
 
-from .lerobot_data_set import (
+from .data_set import (
     ACTION,
     CARD,
     COMMANDS,
@@ -40,7 +40,7 @@ from .lerobot_data_set import (
     TASKS,
     VERSION,
 )
-from .lerobot_files import (
+from .files import (
     DATA_MEGABYTES,
     DATA_PATH,
     EPISODES_PATH,
@@ -51,7 +51,7 @@ from .lerobot_files import (
     VideoFiles,
     import_parquet,
 )
-from .lerobot_stats import feature_stats, image_stats, level_counts
+from .stats import feature_stats, image_stats, level_counts
 
 if TYPE_CHECKING:
     import pyarrow

@@ -1,6 +1,6 @@
 """Data sets in the LeRobot format, version v3.0: finds their episodes and reads them.
 
-Files, features and what `ptr convert` adds to them (lerobot_writer.py): `docs/design.md`,
+Files, features and what `ptr convert` adds to them (writer.py): `docs/design.md`,
 "LeRobot data sets".
 
 How frames become steps:
@@ -30,8 +30,7 @@ import numpy as np
 
 from ptr_common.action_space import CONTROL_RATE
 from ptr_training.errors import TrainingError
-
-from .base import (
+from ptr_training.importers.base import (
     BridgePath,
     ImportOptions,
     Record,
@@ -43,7 +42,9 @@ from .base import (
     frame_times,
     rows_of_seven,
 )
-from .lerobot_data_set import (
+from ptr_training.importers.video import VideoImages
+
+from .data_set import (
     ACTION,
     CARD,
     COMMANDS,
@@ -60,9 +61,8 @@ from .lerobot_data_set import (
     DataSet,
     camera_name,
 )
-from .lerobot_files import digest, import_parquet, reading
-from .lerobot_meta import find_roots, open_data_set
-from .video import VideoImages
+from .files import digest, import_parquet, reading
+from .meta import find_roots, open_data_set
 
 if TYPE_CHECKING:
     import pyarrow

@@ -21,11 +21,12 @@ from ptr_common.errors import PtrError
 from ptr_training.data.episode import DatasetInfo, Episode, EpisodeWriter
 from ptr_training.data.store import EpisodeStore
 from ptr_training.errors import TrainingError
-from ptr_training.importers import lerobot_files, lerobot_writer
 from ptr_training.importers.base import ImportOptions
 from ptr_training.importers.import_store import Request, import_store
-from ptr_training.importers.lerobot import find, read
-from ptr_training.importers.lerobot_writer import write
+from ptr_training.importers.lerobot import files as lerobot_files
+from ptr_training.importers.lerobot import writer as lerobot_writer
+from ptr_training.importers.lerobot.reader import find, read
+from ptr_training.importers.lerobot.writer import write
 from ptr_training.importers.to_episode import to_episode
 
 
