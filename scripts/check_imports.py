@@ -40,7 +40,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "ptr_common.qos": ("rclpy",),
     "ptr_common.managed_node": ("rclpy", *MESSAGES),
     "ptr_common.node": ("rclpy", *MESSAGES),
-    "ptr_policy_node": (*ROS, "torch", "openvino"),
+    "ptr_policy_node": (*ROS, "torch", "openvino", "cryptography"),
     "ptr_training.errors": SHARED,
     "ptr_training.data": LEARNING,
     "ptr_training.bags": (
@@ -74,6 +74,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
             "ptr_training.training",
             "ptr_policy_node.bundle",
             "ptr_policy_node.policy",
+            "ptr_policy_node.signature",
             "matplotlib",
         ),
     ),

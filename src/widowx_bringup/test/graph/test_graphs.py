@@ -163,6 +163,13 @@ def test_a_task_that_the_bundle_does_not_know_is_refused_with_those_it_knows(
         assert nodes_of(name, policy=str(bundle), task=task)
 
 
+def test_the_key_of_bundles_reaches_the_policy_node_as_a_whole_path() -> None:
+    for given, expected in (("", ""), ("me.pub", str(Path("me.pub").absolute()))):
+        nodes = nodes_of("eval", policy="nowhere", policy_key=given)
+        (policy,) = [node for node in nodes if node.executable == "policy_node"]
+        assert policy.parameters["policy_key"] == expected
+
+
 def test_the_policy_node_itself_refuses_what_is_no_bundle(tmp_path: Path) -> None:
     (tmp_path / "bundle.json").write_text("[]")
     assert nodes_of("eval", policy=str(tmp_path), task="stir")

@@ -122,6 +122,9 @@ POLICY_ARGUMENTS = (
     Argument("policy", "bundle folder of the policy"),
     Argument("task", "task of an episode whose START names none", ""),
     Argument("policy_sha256", "full SHA-256 that the bundle must have; empty: any", ""),
+    Argument(
+        "policy_key", "public key file that the bundle must be signed with; empty: none", ""
+    ),
 )
 BAG = Argument("bag", "folder of the bag to play")
 RATE = Argument("rate", "seconds of the bag per second of real time", "1.0", kind=_positive)

@@ -135,13 +135,14 @@ def _state_publisher(values: Mapping[str, str]) -> list[NodeSpec]:
 def _policy(
     values: Mapping[str, str], remappings: tuple[tuple[str, str], ...] = ()
 ) -> NodeSpec:
-    bundle = Path(values["policy"]).absolute()
+    bundle, key = Path(values["policy"]).absolute(), values["policy_key"]
     autostart = values.get("autostart", "true") == "true"
     if values["task"] and autostart:
         _check_task(bundle, values["task"])
     parameters = {
         "bundle": str(bundle),
         "bundle_sha256": values["policy_sha256"],
+        "policy_key": key and str(Path(key).absolute()),
         **camera_parameters(values),
         "camera_latency": latency(values),
         "task": values["task"],
