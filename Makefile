@@ -57,7 +57,8 @@ lock: setup ## resolve requirements/*.in for every supported Python: lock.txt, r
 	@$(BIN)/python -m pip install -q uv
 	@$(LOCK) $(filter-out requirements/robot.in,$(wildcard requirements/*.in)) -o requirements/lock.txt
 	@$(LOCK) requirements/robot.in -o requirements/robot.txt
-	@$(LOCK) -c requirements/lock.txt requirements/optional/wandb.in -o requirements/optional/wandb.txt
+	@for file in requirements/optional/*.in; do \
+		$(LOCK) -c requirements/lock.txt "$$file" -o "$${file%.in}.txt" || exit; done
 
 clean: ## remove what set-up, build and tests made; runs/ stays
 	rm -rf .venv build install log .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage src/*/*.egg-info

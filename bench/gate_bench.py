@@ -22,6 +22,7 @@ A joint that is held back winds its servo up and, released, is faster than the l
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -227,26 +228,27 @@ def main() -> None:
         world.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT
     kinematics = Kinematics()
     watch = Watch(world)
-    counts: Counter[str] = Counter()
     by_kind: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
-    began = time.process_time()
+    faulty, done, began = 0, 0, time.process_time()
     seeds = range(options.first, options.first + options.sequences)
-    for seed in tqdm(seeds, unit="sequence", mininterval=10):
-        kind = kinds[seed % len(kinds)]
-        control = EefController(RecordingArm(world), kinematics, LIMITS)
-        found = _run_sequence(kind, np.random.default_rng(seed), control, world, watch)
-        counts.update(found)
-        counts["sequences with a fault"] += any(name.startswith("WRONG") for name in found)
-        by_kind[kind].update(found)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C shows the result so far
+        for seed in tqdm(seeds, unit="sequence", mininterval=10):
+            kind = kinds[seed % len(kinds)]
+            control = EefController(RecordingArm(world), kinematics, LIMITS)
+            found = _run_sequence(kind, np.random.default_rng(seed), control, world, watch)
+            by_kind[kind].update(found)
+            faulty += any(name.startswith("WRONG") for name in found)
+            done += 1
     spent = time.process_time() - began
     for kind, found in by_kind.items():
         print(f"{kind}: " + ", ".join(f"{number} {name}" for name, number in found.items()))
     worst = ", ".join(f"{name} {value:.3f}" for name, value in watch.worst.items())
     print(f"worst of all instants: {worst}; the speed limit is {LIMITS.joint_speed:.3f}")
+    counts = sum(by_kind.values(), Counter[str]())
     wrong = sum(number for name, number in counts.items() if name.startswith("WRONG"))
     print(
-        f"{len(seeds)} sequences from seed {options.first}, {counts['instants']} instants, "
-        f"outside the limits: {wrong}, in {counts['sequences with a fault']} sequences; "
+        f"{done} sequences, seeds {options.first} to {options.first + done - 1}, "
+        f"{counts['instants']} instants, outside the limits: {wrong}, in {faulty} sequences; "
         f"{spent:.0f} s of CPU time"
     )
 

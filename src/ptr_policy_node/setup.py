@@ -13,7 +13,11 @@ setup(
         (f"share/{NAME}", ["package.xml"]),
     ],
     install_requires=["ptr_common", "numpy", "torch"],
-    extras_require={"openvino": ["openvino"], "test": ["hypothesis", "pytest"]},
+    extras_require={
+        "openvino": ["openvino"],
+        "signature": ["cryptography"],
+        "test": ["hypothesis", "pytest"],
+    },
     python_requires=">=3.10",
     entry_points={
         "console_scripts": ["policy_node = ptr_policy_node.policy_node:main"],

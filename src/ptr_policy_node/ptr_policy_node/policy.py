@@ -35,6 +35,7 @@ from .bundle import (
     read_bundle,
 )
 from .golden_values import read_golden
+from .signature import check_signature
 
 GRIPPER = ACTION_NAMES.index("gripper")
 
@@ -88,6 +89,7 @@ def load_bundle(
     backend: str = "auto",
     precision: str = "float32",
     expected: str = "",
+    key: Path | None = None,
 ) -> Policy:
     """Load a bundle after checking it against this code, the robot and this computer.
 
@@ -99,11 +101,14 @@ def load_bundle(
         backend: What runs the bundle: one of `backends.BACKENDS`, or `auto`.
         precision: One of `PRECISIONS`.
         expected: Full name that the bundle must have, see `read_bundle`; empty: any.
+        key: Public key with which it must be signed, see `check_signature`; None: none.
 
     Raises:
         BundleError: For the first mismatch, with the value found and the value expected.
     """
     bundle = read_bundle(path, expected)
+    if key is not None:
+        check_signature(bundle.path, bundle.sha256, key)
     _check_contract(bundle.path, bundle.info, camera, rate)
     name, programs = open_backend(backend, bundle, precision, threads)
     policy = Policy(bundle.info, bundle.sha256, programs, f"{name} {precision}")

@@ -80,6 +80,8 @@ class PolicyNode(ManagedNode):
         parameter(self, "bundle", "", "folder of the bundle", settable=True)
         name = "full SHA-256 that the bundle must have; empty: any"
         parameter(self, "bundle_sha256", "", name, settable=True)
+        key = "public key (PEM file) with which the bundle must be signed; empty: none"
+        parameter(self, "policy_key", "", key, settable=True)
         parameter(self, "camera", "over_shoulder", "camera of the policy", settable=True)
         width = "image width of the camera [pixels]"
         parameter(self, "width", 640, width, PIXELS, settable=True)
@@ -126,6 +128,7 @@ class PolicyNode(ManagedNode):
             backend=self.value("backend"),
             precision=self.value("precision"),
             expected=self.value("bundle_sha256"),
+            key=Path(key) if (key := self.value("policy_key")) else None,
         )
         if task := self.value("task"):
             policy.task_id(task)

@@ -314,6 +314,12 @@ def test_image_of_another_size_ends_the_node(rig: Rig) -> None:
     assert rig.commands == []
 
 
+def test_a_bundle_must_be_signed_where_the_node_has_a_key(rig: Rig) -> None:
+    rig.node.set_parameters([Parameter("policy_key", value="ours.pub")])
+    with pytest.raises(PtrError, match=r"is not signed.*ours\.pub is required"):
+        rig.node.start()
+
+
 def test_deactivate_stops_publishing(rig: Rig) -> None:
     rig.start()
     rig.event(EpisodeEvent.START)

@@ -35,6 +35,8 @@ BUS_FAILURE_TOLERANCE = 1e-2
 def proprio_of(message: Any, topic: str) -> np.ndarray | None:
     """Return the proprioception in a state of the arm, (7,); None of a failed reading.
 
+    Where joints are not finite, nothing of it is.
+
     Args:
         message: An ArmState, or a JointState with the joints of the arm and a finger.
         topic: Where it was recorded, for the error message.
@@ -55,6 +57,8 @@ def proprio_of(message: Any, topic: str) -> np.ndarray | None:
     joints = np.array([positions[name] for name in JOINT_NAMES])
     if np.abs(joints + np.pi).max() <= BUS_FAILURE_TOLERANCE:
         return None
+    if not np.isfinite(joints).all():
+        return np.full(7, np.nan)
     opening = opening_of(FINGERS[finger] * float(positions[finger]))
     return proprio_from_pose(pose_of_joints(joints), opening)
 

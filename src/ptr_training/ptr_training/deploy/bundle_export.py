@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import copy
 import io
 import warnings
@@ -14,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from ptr_common.arguments import positive_float, positive_int
 from ptr_common.images import resize_area
-from ptr_policy_node.bundle import FORMS, BundleInfo, CameraSpec, write_bundle
+from ptr_policy_node.bundle import BundleInfo, CameraSpec, write_bundle
 from ptr_policy_node.policy import load_bundle
+from ptr_policy_node.signature import private_key, sign
 from ptr_training.data.episode import StoreError
 from ptr_training.data.store import EpisodeStore
 from ptr_training.errors import TrainingError
 
+from .bundle_options import make_parser
 from .portable import portable, portable_path, without_origins
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def main(argv: list[str]) -> None:
         load_checkpoint,
     )
 
+    key = private_key(args.sign) if args.sign else None  # before the work is done
     step = chosen_step(args.run) if args.step is None else args.step
     path = find_checkpoint(args.run, step)
     checkpoint = acting_by(
@@ -56,66 +57,11 @@ def main(argv: list[str]) -> None:
     )
     export(checkpoint, path, args.out, args.format, overwrite=args.overwrite)
     policy = load_bundle(args.out, backend=args.format)  # as the policy node will
-    print(f"{args.out}: bundle {policy.bundle_id} of {path}; full name {policy.sha256}")
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Return the options of `ptr bundle`."""
-    parser = argparse.ArgumentParser(prog="ptr bundle", description=main.__doc__)
-    parser.add_argument(
-        "run", type=Path, help="run folder, or a checkpoint file (required)"
-    )
-    parser.add_argument(
-        "--step",
-        type=int,
-        metavar="N",
-        help="which checkpoint of the run (default: the choice of `ptr select`, else the newest)",
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder of the bundle (required)"
-    )
-    parser.add_argument(
-        "--format",
-        choices=FORMS,
-        default="export",
-        help="of the programs: torch.export, which every backend but one runs, "
-        "or TorchScript (default: %(default)s)",
-    )
-    _add_acting_options(parser)
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace an existing bundle (default: off, it is refused)",
-    )
-    return parser
-
-
-def _add_acting_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of how an agent with a critic acts."""
-    parser.add_argument(
-        "--act",
-        choices=("mode", "best_of_n"),
-        help="how an agent with a critic acts: the policy's mode, or of drawn motions the one of "
-        "the largest min Q (default: agent.act of the configuration)",
-    )
-    parser.add_argument(
-        "--act-samples",
-        type=positive_int,
-        metavar="N",
-        help="motions that best_of_n chooses from (default: agent.act_samples of the run)",
-    )
-    parser.add_argument(
-        "--draw-gripper",
-        action=argparse.BooleanOptionalAction,
-        help="draw a binary gripper, or take the likelier or better value "
-        "(default: agent.draw_gripper of the run)",
-    )
-    parser.add_argument(
-        "--gripper-temperature",
-        type=positive_float,
-        metavar="T",
-        help="best_of_n draws the gripper by p exp(min Q / T) "
-        "(default: agent.gripper_temperature of the run)",
+    if key is not None:
+        sign(args.out, policy.sha256, key)
+    signed = f", signed with {args.sign}" if key is not None else ""
+    print(
+        f"{args.out}: bundle {policy.bundle_id} of {path}; full name {policy.sha256}{signed}"
     )
 
 

@@ -389,3 +389,12 @@ def test_no_path_of_this_computer_leaves_it(run: Path, tmp_path: Path) -> None:
                 assert str(folder).encode() not in content, f"{file.name}: {folder}"
         checkpoint = read_info(tmp_path / form).checkpoint
         assert checkpoint["path"].startswith(f"{run.name}/checkpoints/step_")
+
+
+@pytest.mark.parametrize("run", ["bc"], indirect=True)
+def test_what_is_no_key_is_refused_before_a_bundle_is_made(
+    run: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(PtrError, match=r"optional/signature\.txt|not a private key in PEM"):
+        main([str(run), "--out", str(tmp_path / "b"), "--sign", str(run / "config.yaml")])
+    assert not (tmp_path / "b").exists()

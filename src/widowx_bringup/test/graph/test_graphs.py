@@ -148,6 +148,13 @@ def test_replay_has_no_arm_and_sends_commands_elsewhere() -> None:
     assert dict(nodes["policy_node"].remappings)["arm/command"] == "replay/command"
 
 
+def test_the_key_of_bundles_reaches_the_policy_node_as_a_whole_path() -> None:
+    for given, expected in (("", ""), ("me.pub", str(Path("me.pub").absolute()))):
+        nodes = nodes_of("eval", policy_key=given)
+        (policy,) = [node for node in nodes if node.executable == "policy_node"]
+        assert policy.parameters["policy_key"] == expected
+
+
 def test_recording_can_be_left_out() -> None:
     assert "recorder_node" not in [
         node.executable for node in nodes_of("eval", record="false")

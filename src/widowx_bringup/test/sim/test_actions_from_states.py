@@ -161,8 +161,10 @@ def test_a_state_of_other_joints_is_refused_and_a_failed_reading_is_passed_over(
     failed = without_commands(recording, "arm/state")
     states = [message for message in failed.messages if "joint_states" in message.topic]
     states[100].value.position[:] = -np.pi  # the bus could not be read
+    states[120].value.position[0] = np.inf
     _, audit = exported(write(tmp_path / "failed", failed), command="states")
-    assert audit["topics"]["/wx250s/joint_states"]["fates"]["undecodable"] == 1
+    fates = audit["topics"]["/wx250s/joint_states"]["fates"]
+    assert (fates["undecodable"], fates["not finite"]) == (1, 1)
     states[200].value.name[0] = "shoulder_pan"
     with pytest.raises(
         BagError, match=r"names the joints shoulder_pan, shoulder.*needed are"

@@ -146,6 +146,9 @@ POLICY_ARGUMENTS = (
     Argument("policy", "bundle folder of the policy"),
     Argument("task", "task of an episode whose START names none", ""),
     Argument("policy_sha256", "full SHA-256 that the bundle must have; empty: any", ""),
+    Argument(
+        "policy_key", "public key file that the bundle must be signed with; empty: none", ""
+    ),
 )
 SHARED_WITH_POLICY = tuple(
     _by_bundle(each) if each in (CAMERA, WIDTH, HEIGHT, CAMERA_RATE) else each

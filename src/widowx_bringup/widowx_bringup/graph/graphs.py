@@ -148,9 +148,11 @@ def _state_publisher(values: Mapping[str, str]) -> list[NodeSpec]:
 def _policy(
     values: Mapping[str, str], remappings: tuple[tuple[str, str], ...] = ()
 ) -> NodeSpec:
+    key = values["policy_key"]
     parameters = {
         "bundle": str(Path(values["policy"]).absolute()),
         "bundle_sha256": values["policy_sha256"],
+        "policy_key": key and str(Path(key).absolute()),
         **camera_parameters(values),
         "camera_latency": latency(values),
         "task": values["task"],
