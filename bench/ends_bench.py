@@ -44,7 +44,7 @@ LATEST = {"ptr demo": 12.0, "ptr evaluate": 12.0, "ptr record": 12.0, "ptr up": 
 USUAL = 5.0
 
 TRACEBACK = re.compile(r"Traceback|Exception ignored|terminate called")
-PYTHONS_START = re.compile(r"init_import_site|_get_module_details")
+PYTHONS_START = re.compile(r"Fatal Python error: init|_get_module_details")
 """In the traceback of a process that was interrupted before it came to code of ours."""
 
 CRASHES = (-signal.SIGABRT, -signal.SIGBUS, -signal.SIGSEGV)

@@ -3,7 +3,8 @@
 The stand-in for xs_sdk (src/widowx_bringup/test/xs_standin.py) runs in a separate process;
 the arm node, and a probe that plays camera and policy, run here. The time ends when the node
 has decided to hold; it publishes the hold at once. A control period is 0.2 s. The time of a
-service that hangs begins when the driver falls silent over it.
+service that hangs begins when the driver falls silent over it. Frozen images are those whose
+stamp no longer advances; equal ones with new stamps are told by the recorder and hold nothing.
 
     python bench/fault_bench.py --injections 200
 """
@@ -62,15 +63,37 @@ OF_DRIVER = (
     "reboot",
     "hot",
     "slow_services",
+    "malformed",
+    "early",
+    "shadow_lost",
 )
 FAULTY_SERVOS = {
     "lost_motor": (*JOINT_NAMES, *SHADOWS),
     "reboot": (*JOINT_NAMES, *SHADOWS),
     "hot": JOINT_NAMES,
+    "shadow_lost": SHADOWS,
 }
 """Servos of which a fault of the driver chooses one."""
 
-OF_OTHERS = ("camera stops", "policy stops", "clock jumps", "not finite", "operator")
+NAMES = {
+    "malformed": "malformed joint states",
+    "early": "joint states of the future",
+    "shadow_lost": "a shadow servo shuts off",
+}
+"""What the table calls some faults of the driver."""
+
+OF_IMAGES = ("images of the future", "frozen images", "malformed images")
+OF_COMMANDS = ("commands of the future", "malformed command")
+OF_OTHERS = (
+    *("camera stops", "policy stops", "clock jumps", "not finite", "operator"),
+    *OF_IMAGES,
+    *OF_COMMANDS,
+)
+AHEAD_NS = 500_000_000
+"""How far stamps of the future are ahead [ns]."""
+
+BROKEN = b"\x00\x01\x00\x00\xff\xff\xff\xff"
+"""A message that cannot be decoded."""
 
 
 class Probe(Node):
@@ -79,6 +102,8 @@ class Probe(Node):
     def __init__(self) -> None:
         super().__init__("probe", namespace=NAMESPACE)
         self.seeing = self.acting = self.back = True
+        self.fault = ""  # one of OF_IMAGES or OF_COMMANDS
+        self.shown_ns = 0  # stamp of the newest image
         self.action = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
         self.rng = np.random.default_rng(0)
         self.commands = self.create_publisher(EefCommand, "arm/command", qos.COMMANDS)
@@ -103,14 +128,18 @@ class Probe(Node):
     def send(self, action: np.ndarray) -> None:
         """Publish a command."""
         message = EefCommand(action=action, source=EefCommand.SOURCE_POLICY)
-        message.header.stamp = to_stamp(now_ns(self))
-        self.commands.publish(message)
+        ahead = AHEAD_NS if self.fault == "commands of the future" else 0
+        message.header.stamp = to_stamp(now_ns(self) + ahead)
+        self.commands.publish(BROKEN if self.fault == "malformed command" else message)
 
     def _show(self) -> None:
         if self.seeing:
             image = CameraInfo()
-            image.header.stamp = to_stamp(now_ns(self))
-            self.images.publish(image)
+            if self.fault != "frozen images":
+                self.shown_ns = now_ns(self)
+            ahead = AHEAD_NS if self.fault == "images of the future" else 0
+            image.header.stamp = to_stamp(self.shown_ns + ahead)
+            self.images.publish(BROKEN if self.fault == "malformed images" else image)
 
 
 def _spin(node: Node) -> None:
@@ -137,6 +166,7 @@ def _mended(arm: ArmNode, probe: Probe) -> None:
     """End the fault, reset the servos of the stand-in, and enable the arm."""
     arm.__dict__.pop("now_ns", None)
     probe.seeing = probe.acting = True
+    probe.fault = ""
     probe.faults.publish(String(data="mended"))
     before = arm.guard.clocks_ns
     # A clock that is set back has jumped once more.
@@ -158,7 +188,8 @@ def _inject(fault: str, arm: ArmNode, probe: Probe, rng: np.random.Generator) ->
     began = time.monotonic()
     if fault in OF_DRIVER:
         joint = str(rng.choice(FAULTY_SERVOS[fault])) if fault in FAULTY_SERVOS else ""
-        probe.faults.publish(String(data=f"{fault} {joint}".strip()))
+        name = "lost_motor" if fault == "shadow_lost" else fault
+        probe.faults.publish(String(data=f"{name} {joint}".strip()))
         if fault == "slow_services":
             core = arm.arm._connection.core  # type: ignore[attr-defined]
             newest, began = core.joint_states, time.monotonic()
@@ -166,6 +197,10 @@ def _inject(fault: str, arm: ArmNode, probe: Probe, rng: np.random.Generator) ->
                 if core.joint_states is not newest:
                     newest, began = core.joint_states, time.monotonic()
                 time.sleep(0.0005)
+    elif fault in (*OF_IMAGES, *OF_COMMANDS):
+        probe.fault = fault
+        if fault == "malformed command":
+            probe.send(probe.action)
     elif fault == "camera stops":
         probe.seeing = False
     elif fault == "policy stops":
@@ -207,7 +242,9 @@ def _measure(
         fault = str(rng.choice([*OF_DRIVER, *OF_OTHERS]))
         began = _inject(fault, arm, probe, rng)
         held = _until(lambda: arm.guard.holding)
-        times[fault].append(time.monotonic() - began if held else float("inf"))
+        times[NAMES.get(fault, fault)].append(
+            time.monotonic() - began if held else float("inf")
+        )
         probe.events.publish(EpisodeEvent(episode_id=str(number), event=EpisodeEvent.STOP))
         _until(functools.partial(_runs, arm, ""))
     return times

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from ptr_common.process.interrupts import PROGRAMS
+from ptr_common import PROGRAMS
 
 NODE = """
 import ctypes, threading

@@ -221,7 +221,8 @@ class _Runners:
         except SessionLostError as error:
             self._runner = None
             self._stack.close()
-            return replace(planned, aborted=True, reason=str(error), strip=""), []
+            reason = str(error).partition("\n")[0]  # the log it names has the rest
+            return replace(planned, aborted=True, reason=reason, strip=""), []
 
 
 def _write_scenes(out: Path, plan: EvaluationPlan, seeds: Sequence[int]) -> None:

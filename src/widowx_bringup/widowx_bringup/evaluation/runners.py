@@ -204,5 +204,15 @@ def open_runner(
         **arguments,
         "bag_directory": str(out / "bags" / method.name),
     }
-    with open_session("eval", values, out / "log" / method.name) as session:
+    with open_session("eval", values, _new_log(out / "log" / method.name)) as session:
         yield GraphRunner(session, out)
+
+
+def _new_log(folder: Path) -> Path:
+    """Return a folder for logs; those of a graph that failed are kept."""
+    number = 1
+    new = folder
+    while new.exists():
+        number += 1
+        new = folder.with_name(f"{folder.name}-{number}")
+    return new

@@ -30,6 +30,9 @@ START_TIMEOUT = 60.0
 ANSWER_TIMEOUT = 15.0
 """Longest time for one answer of a running node [s]: a service, a command, the end of a bag."""
 
+LATE_IMAGE_NS = 200_000_000
+"""Age of the newest image on which no policy acts [ns]."""
+
 COUNTERS = ("clipped", "held", "rejected")
 """Counters of `ArmState`, from the start of the arm node on."""
 
@@ -62,7 +65,7 @@ class GraphConnection:
     Attributes:
         values: The graph's arguments.
         executed: Commands executed since `restart_count`.
-        policy_waited: Whether the policy waited for an input when the arm began to hold.
+        policy_waited: Whether the policy lacked an input when the arm began to hold.
     """
 
     def __init__(
@@ -181,13 +184,23 @@ class GraphConnection:
             if now < last:
                 self._restarted = f"{name} of {TOPIC_ARM_STATE} fell from {last} to {now}"
         if before.status == state.STATUS_OK != state.status:
-            policy = self._newest.get(TOPIC_POLICY_STATE)
-            self.policy_waited = (
-                policy is not None
-                and policy.status == policy.STATUS_WAITING
-                # Afterwards it waits because the arm holds.
-                and to_ns(policy.header.stamp) <= to_ns(state.header.stamp)
-            )
+            self.policy_waited = self._lacks_input(to_ns(state.header.stamp))
+
+    def _lacks_input(self, now: int) -> bool:
+        """Return whether the policy has no fresh image, or has said that it waits for an input.
+
+        Args:
+            now: The time [ns]; what it says later, it may say because the arm holds.
+        """
+        from ptr_common.node import to_ns
+
+        image = self._newest.get(self.image_topic)
+        if image is None or now - to_ns(image.header.stamp) > LATE_IMAGE_NS:
+            return True
+        policy = self._newest.get(TOPIC_POLICY_STATE)
+        if policy is None or policy.status != policy.STATUS_WAITING:
+            return False
+        return to_ns(policy.header.stamp) <= now
 
     def _on_diagnostics(self, message: Any) -> None:
         with self._changed:

@@ -184,8 +184,8 @@ class EpisodeRunner:
     def _is_of_policy(self, arm: ArmState) -> bool:
         """Return whether the arm holds because of the policy, and not of anything else.
 
-        Values that are not finite are its doing, and so is silence, unless it said that it
-        waited for an image or for the arm's state.
+        Values that are not finite are its doing, and so is silence, unless it lacked
+        an image or the arm's state.
 
         Args:
             arm: A state in which the arm holds.
