@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 
 from ptr_common import qos
@@ -36,6 +36,7 @@ class DemonstrationSet:
         self._node = node
         self._show = show
         self._bags: Path | None = None  # the recorder's folder, once it is known
+        self._warning = ""  # of the recorder
         self._known = 0  # demonstrations that are in that folder as well
         self._earlier: list[Demonstration] = []  # read from that folder, not yet in the set
         node.create_subscription(
@@ -63,12 +64,19 @@ class DemonstrationSet:
         self._show(f"{len(earlier)} demonstrations were already in {self._bags}")
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        """Read the earlier demonstrations once the recorder has published its folder."""
-        if self._bags is not None:
-            return
+        """Read the earlier demonstrations once the recorder has published its folder.
+
+        What the recorder warns of is said aloud, once: it may not be recording.
+        """
         recorder = f"{self._node.get_namespace().rstrip('/')}/recorder_node"
         for status in message.status:
-            if status.name == recorder:
+            if status.name != recorder:
+                continue
+            warning = status.message if status.level != DiagnosticStatus.OK else ""
+            if warning and warning != self._warning:
+                self._show(f"the recorder warns: {warning}")
+            self._warning = warning
+            if self._bags is None:
                 values = {entry.key: entry.value for entry in status.values}
                 self._bags = Path(values.get("directory", ""))
                 self._known = len(self.demonstrations)
