@@ -164,7 +164,8 @@ def test_demonstrations_of_earlier_days_count_for_the_coverage(
     rig.until(lambda: "demonstration 3: stir" in rig.shown)
 
 
-def test_what_the_recorder_warns_of_is_said_once(rig: Rig) -> None:
+def test_what_the_recorder_warns_of_during_an_episode_is_said_once(rig: Rig) -> None:
+    rig.record()
     status = DiagnosticStatus(
         name="/recorder_node", level=DiagnosticStatus.ERROR, message="2 nodes publish x"
     )

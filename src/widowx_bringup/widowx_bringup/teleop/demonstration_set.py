@@ -28,11 +28,13 @@ class DemonstrationSet:
     Attributes:
         demonstrations: The set.
         task: Name of their task.
+        recording: Whether an episode is running.
     """
 
     def __init__(self, node: Node, task: str, show: Callable[[str], object]) -> None:
         self.demonstrations: list[Demonstration] = []
         self.task = task
+        self.recording = False
         self._node = node
         self._show = show
         self._bags: Path | None = None  # the recorder's folder, once it is known
@@ -66,13 +68,15 @@ class DemonstrationSet:
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         """Read the earlier demonstrations once the recorder has published its folder.
 
-        What the recorder warns of is said aloud, once: it may not be recording.
+        What the recorder warns of during an episode is said aloud, once: it may not record it.
         """
         recorder = f"{self._node.get_namespace().rstrip('/')}/recorder_node"
         for status in message.status:
             if status.name != recorder:
                 continue
             warning = status.message if status.level != DiagnosticStatus.OK else ""
+            if not self.recording:
+                warning = ""  # a recorder that starts lacks all topics for a moment
             if warning and warning != self._warning:
                 self._show(f"the recorder warns: {warning}")
             self._warning = warning

@@ -288,6 +288,7 @@ class TeleopNode(Node):
     def _start(self) -> None:
         """Begin an episode."""
         self.episode = str(uuid.uuid4())
+        self._set.recording = True
         self._steps = []
         self._rejected_before = self.link.rejected
         self._schedule.restart()
@@ -363,6 +364,7 @@ class TeleopNode(Node):
 
         self._publish_event(event)
         self.episode = ""
+        self._set.recording = False
         if rejected := self.link.rejected - self._rejected_before:
             text = f"{text}; the arm rejected {rejected} of its commands"
         self._show(text)
