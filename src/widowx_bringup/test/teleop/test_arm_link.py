@@ -147,3 +147,15 @@ def test_without_a_recorder_nothing_is_begun(rig: Rig) -> None:
     rig.until(lambda: rig.node.link.obstacle(needs_recorder=True))
     rig.press(Button.RECORD)
     assert rig.has_shown("not begun: no recorder hears episode/event")
+
+
+def test_a_demonstration_is_not_called_saved_once_the_recorder_is_gone(rig: Rig) -> None:
+    rig.record()
+    for subscription in list(rig.probe.subscriptions):
+        if subscription.topic_name.endswith("episode/event"):
+            rig.probe.destroy_subscription(subscription)
+    rig.until(lambda: not rig.node.link.has_recorder())
+    rig.press(Button.FAIL, Button.SAVE)
+    assert rig.has_shown("NOT SAVED: the recorder is gone")
+    assert rig.node.demonstrations == []
+    assert rig.node.episode

@@ -164,6 +164,22 @@ def test_demonstrations_of_earlier_days_count_for_the_coverage(
     rig.until(lambda: "demonstration 3: stir" in rig.shown)
 
 
+def test_what_the_recorder_warns_of_during_an_episode_is_said_once(rig: Rig) -> None:
+    rig.record()
+    status = DiagnosticStatus(
+        name="/recorder_node", level=DiagnosticStatus.ERROR, message="2 nodes publish x"
+    )
+    publisher = rig.probe.create_publisher(DiagnosticArray, "/diagnostics", qos.STATE)
+    rig.until(publisher.get_subscription_count)
+    for _ in range(2):
+        publisher.publish(DiagnosticArray(status=[status]))
+    rig.until(lambda: "the recorder warns: 2 nodes publish x" in rig.shown)
+    status.level, status.message = DiagnosticStatus.OK, "idle"
+    publisher.publish(DiagnosticArray(status=[status]))
+    rig.until(lambda: not rig.node._set._warning)
+    assert sum("the recorder warns" in line for line in rig.shown) == 1
+
+
 def test_a_person_who_watches_a_policy_begins_judges_and_stops_and_never_commands(
     ros: None,
 ) -> None:

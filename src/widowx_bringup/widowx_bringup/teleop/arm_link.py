@@ -228,11 +228,11 @@ class ArmLink:
         assert self.state is not None
         if self.state.status != ArmState.STATUS_OK:
             return "the arm holds; e enables it"
-        if needs_recorder and not self._has_recorder():
+        if needs_recorder and not self.has_recorder():
             return f"no recorder hears {TOPIC_EPISODE_EVENT}: nothing would be saved"
         return ""
 
-    def _has_recorder(self) -> bool:
+    def has_recorder(self) -> bool:
         """Return whether a node hears the events of episodes that may record them."""
         topic = self._node.resolve_topic_name(TOPIC_EPISODE_EVENT)
         nodes = self._node.get_subscriptions_info_by_topic(topic)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 
 from ptr_common import qos
@@ -29,14 +29,17 @@ class DemonstrationSet:
     Attributes:
         demonstrations: The set.
         task: Name of their task.
+        recording: Whether an episode is running.
     """
 
     def __init__(self, node: Node, task: str, show: Callable[[str], object]) -> None:
         self.demonstrations: list[Demonstration] = []
         self.task = task
+        self.recording = False
         self._node = node
         self._show = show
         self._bags: Path | None = None  # the recorder's folder, once it is known
+        self._warning = ""  # of the recorder
         self._known = 0  # demonstrations that are in that folder as well
         self._earlier: list[Demonstration] = []  # read from that folder, not yet in the set
         subscribe(node, DiagnosticArray, TOPIC_DIAGNOSTICS, self._on_diagnostics, qos.STATE)
@@ -62,12 +65,21 @@ class DemonstrationSet:
         self._show(f"{len(earlier)} demonstrations were already in {self._bags}")
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        """Read the earlier demonstrations once the recorder has published its folder."""
-        if self._bags is not None:
-            return
+        """Read the earlier demonstrations once the recorder has published its folder.
+
+        What the recorder warns of during an episode is said aloud, once: it may not record it.
+        """
         recorder = f"{self._node.get_namespace().rstrip('/')}/recorder_node"
         for status in message.status:
-            if status.name == recorder:
+            if status.name != recorder:
+                continue
+            warning = status.message if status.level != DiagnosticStatus.OK else ""
+            if not self.recording:
+                warning = ""  # a recorder that starts lacks all topics for a moment
+            if warning and warning != self._warning:
+                self._show(f"the recorder warns: {warning}")
+            self._warning = warning
+            if self._bags is None:
                 values = {entry.key: entry.value for entry in status.values}
                 self._bags = Path(values.get("directory", ""))
                 self._known = len(self.demonstrations)

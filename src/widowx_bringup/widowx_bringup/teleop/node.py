@@ -288,6 +288,7 @@ class TeleopNode(Node):
     def _start(self) -> None:
         """Begin an episode."""
         self.episode = str(uuid.uuid4())
+        self._set.recording = True
         self._steps = []
         self._rejected_before = self.link.rejected
         self._schedule.restart()
@@ -327,10 +328,9 @@ class TeleopNode(Node):
 
     def _save(self) -> None:
         """End a demonstration as a success and report what the set still lacks."""
-        if self.episode:
-            self._set.add(self._steps)
-        text = f"saved as demonstration {len(self.demonstrations)}"
+        text = f"saved as demonstration {len(self.demonstrations) + 1}"
         if self._end(EpisodeEvent.SUCCESS, text):
+            self._set.add(self._steps)
             for sentence in missing_coverage(self.demonstrations):
                 self._show(f"  note: {sentence}")
 
@@ -351,14 +351,20 @@ class TeleopNode(Node):
             text: Message for the person.
 
         Returns:
-            Whether an episode was running.
+            Whether an episode was running and has ended.
         """
         if not self.episode:
             self._show("no episode is running; 1 begins one")
             return False
 
+        saves = event in (EpisodeEvent.SUCCESS, EpisodeEvent.FAILURE)
+        if saves and not self.watches and not self.link.has_recorder():
+            self._show("NOT SAVED: the recorder is gone; 4 ends the recording")
+            return False
+
         self._publish_event(event)
         self.episode = ""
+        self._set.recording = False
         if rejected := self.link.rejected - self._rejected_before:
             text = f"{text}; the arm rejected {rejected} of its commands"
         self._show(text)
