@@ -274,7 +274,10 @@ def _measure(options: argparse.Namespace, computers: tuple[Computer, Computer]) 
             send(stream, options.seconds, computers)
             for stream in streams(options.other_profile)
         ]
-        titles = ("640x480 at 30 Hz", "sent", "received", "p50 ms", "p99 ms", "peer")
+        titles = (
+            *("640x480 at 30 Hz", "sent", "received", "p50 ms", "p99 ms"),
+            *("send CPU ms", "take CPU ms", "peer"),
+        )
         print(
             text_table(titles, [_stream_row(arrived) for arrived in sent], align="lrrrrr")
         )
@@ -299,7 +302,8 @@ def _row(case: Case, sight: Sight) -> tuple[str, ...]:
 
 def _stream_row(arrived: Mapping[str, object]) -> tuple[str, ...]:
     cells = []
-    for key in ("name", "sent", "received", "p50", "p99", "peer"):
+    keys = ("sent", "received", "p50", "p99", "publisher_cpu", "subscriber_cpu", "peer")
+    for key in ("name", *keys):
         value = arrived[key]
         text = f"{value:.1f}" if isinstance(value, float) else str(value)
         cells.append("" if value is None else text)

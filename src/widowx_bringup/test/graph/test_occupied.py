@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from ptr_common.errors import PtrError
+from widowx_bringup.graph.environment import environment
 from widowx_bringup.graph.occupied import check_free, names_of
 from widowx_bringup.graph.session import own_domain
 from widowx_bringup.graph.spec import NodeSpec
@@ -36,7 +37,11 @@ def test_a_namespace_holds_one_arm_whichever_graph_it_belongs_to() -> None:
     assert "/wx/camera/front/simulation" not in names
 
 
-def test_a_second_graph_in_an_occupied_namespace_is_refused_by_name() -> None:
+def test_a_second_graph_in_an_occupied_namespace_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environment({}).items():  # as the nodes of a graph have it
+        monkeypatch.setenv(name, value)
     process = subprocess.Popen([sys.executable, "-c", NODE], stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None

@@ -16,8 +16,12 @@ from ptr_common.topics import TOPIC_DIAGNOSTICS
 
 from .spec import NodeSpec
 
-DISCOVERY = 1.0
-"""Time in which the nodes of this machine and its network become known [s]."""
+DISCOVERY = 2.0
+"""Time in which the nodes of this machine and its network become known [s].
+
+On a busy machine they miss each other's first announcement; with our profile they repeat it
+every second.
+"""
 
 SIGN_OF_LIFE = 2.5
 """A node known by name is alive if it publishes diagnostics within this time [s].
