@@ -116,5 +116,7 @@ def test_a_world_goes_from_family_to_family_and_back_to_the_same_scene(
 
 
 def test_a_state_of_an_unknown_family_is_refused(world: World) -> None:
-    with pytest.raises(SimulatorError, match="no family of tasks 'fold'; it has put, sort"):
+    with pytest.raises(
+        SimulatorError, match=r"no family of tasks .fold.; it has put, sort, "
+    ):
         world.set_state(np.zeros(3), "fold")

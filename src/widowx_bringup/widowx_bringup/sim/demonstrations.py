@@ -102,6 +102,8 @@ class Demonstrator:
                 [self._settings.seed, index, attempt, *task.encode()]
             )
             episode = self._attempt(task, seeds)
+            if label := parse_task(task).label:
+                episode = replace(episode, task=label)
             if episode.success:
                 return Demonstration(_from_zero(episode), attempt, tuple(failed))
             if self._settings.keep_failures:

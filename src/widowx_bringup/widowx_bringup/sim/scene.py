@@ -12,6 +12,7 @@ from widowx_bringup.arm.gripper import opening_of
 
 from .camera_shift import CameraShift
 from .families.family import Family, Layout
+from .families.things import Object
 from .rendering import Renderer
 
 _PARKED = -0.5  # height of what a layout leaves out, below the table top [m]
@@ -59,7 +60,7 @@ class Scene:
         for index in self._objects.values():
             geoms += sorted(index.geoms)
             heights += [index.qpos.start + 2] * len(index.geoms)
-        return np.array(geoms), np.array(heights)
+        return np.array(geoms, dtype=int), np.array(heights, dtype=int)
 
     def check(self, layout: Layout) -> None:
         """Raise SimulatorError if a layout names a thing that the family lacks."""
@@ -85,7 +86,9 @@ class Scene:
         )
 
         for name, (x, y, yaw) in layout.objects.items():
-            z = objects[name].half_size[2]
+            item = objects[name]
+            assert isinstance(item, Object)
+            z = item.half_size[2]
             quaternion = [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
             self.data.qpos[self._objects[name].qpos] = [x, y, z, *quaternion]
         for name, (x, y) in layout.containers.items():
@@ -127,6 +130,14 @@ class Scene:
             Middle of its underside, shape (3,) [m].
         """
         return self.data.mocap_pos[self._mocap[name]].copy()
+
+    def hinge_angle(self, name: str) -> float:
+        """Return the angle of a door; 0 when it is shut [rad].
+
+        Args:
+            name: Name of the door.
+        """
+        return float(self.data.joint(name).qpos[0])
 
     def is_touched(self, name: str) -> bool:
         """Return whether a finger touches an object.

@@ -11,7 +11,7 @@ import numpy as np
 from widowx_bringup.arm.kinematics import DESCRIPTION
 
 from .families.look import Look
-from .families.things import Container, Object, Part
+from .families.things import Container, Door, Object, Part
 
 _FRICTION = [1.0, 0.01, 0.0001]  # sliding, torsional and rolling
 _ROLLING_FRICTION = [1.0, 0.01, 0.002]  # of objects that can roll
@@ -19,6 +19,9 @@ _OBJECT_MASS = 0.04  # [kg]
 _RIM_HALF_THICKNESS = 0.003  # of the wall of a container [m]
 _TEXTURE = 64  # side of the table's texture [pixels]
 _SQUARES = 6  # of two colours along a side of the table
+_DOOR_HALF_THICKNESS = 0.004  # of a door and of the walls of its box [m]
+_BOX_HALF_DEPTH = 0.045  # of the box behind a door [m]
+_DOOR_LIMIT = np.radians(110.0)  # greatest angle of a door [rad]
 
 _SHAPES = {
     "box": mujoco.mjtGeom.mjGEOM_BOX,
@@ -29,7 +32,10 @@ _SHAPES = {
 
 
 def build_model(
-    objects: Iterable[Object], containers: Iterable[Container], look: Look | None = None
+    objects: Iterable[Object],
+    containers: Iterable[Container],
+    look: Look | None = None,
+    door: Door | None = None,
 ) -> mujoco.MjModel:
     """Return the one model of all scenes with these things.
 
@@ -39,12 +45,15 @@ def build_model(
         objects: All objects.
         containers: All containers.
         look: What the surroundings look like; None: as usual.
+        door: A door, if there is one.
     """
     spec = mujoco.MjSpec.from_file(str(DESCRIPTION / "scene.xml"))
     for item in objects:
         _add_object(spec, item)
     for container in containers:
         _add_container(spec, container)
+    if door is not None:
+        _add_door(spec, door)
     if look is None:
         return spec.compile()
     _add_look(spec, look)
@@ -158,3 +167,71 @@ def _add_container(spec: mujoco.MjSpec, container: Container) -> None:
         body.add_geom(type=box, size=long_side, pos=[offset, 0, rim], **solid)
         short_side = [half, thickness, rim]
         body.add_geom(type=box, size=short_side, pos=[0, offset, rim], **solid)
+
+
+def _add_door(spec: mujoco.MjSpec, door: Door) -> None:
+    """Add a box whose front is a door on a hinge; a layout places the middle of its front."""
+    box = spec.worldbody.add_body(name=door.name, mocap=True)
+    solid: dict[str, Any] = {
+        "type": mujoco.mjtGeom.mjGEOM_BOX,
+        "contype": 0,
+        "conaffinity": 3,
+        "condim": 4,
+        "friction": _FRICTION,
+    }
+    half, tall = door.width / 2, door.height / 2
+    wall = _DOOR_HALF_THICKNESS
+    rgba = [*(0.8 * np.array(door.rgb)), 1]
+    deep = _BOX_HALF_DEPTH
+    back = [2 * deep, 0, tall]
+    box.add_geom(size=[wall, half, tall], pos=back, rgba=rgba, **solid)
+    for sign in (-1, 1):
+        side = [deep, sign * (half + wall), tall]
+        box.add_geom(size=[deep, wall, tall], pos=side, rgba=rgba, **solid)
+    lid = [deep, 0, door.height + wall]
+    box.add_geom(size=[deep, half + 2 * wall, wall], pos=lid, rgba=rgba, **solid)
+
+    panel = box.add_body(name=f"{door.name} panel", pos=[0, door.side * half, 0])
+    panel.add_joint(
+        name=door.name,
+        type=mujoco.mjtJoint.mjJNT_HINGE,
+        axis=[0, 0, -door.side],
+        range=[0, _DOOR_LIMIT],
+        damping=[0.02, 0, 0],
+        frictionloss=0.04,
+        armature=0.002,
+    )
+    rgba = [*door.rgb, 1]
+    middle = -door.side * half
+    size = [wall, half - 0.001, tall - 0.002]
+    panel.add_geom(size=size, pos=[0, middle, tall], rgba=rgba, mass=0.15, **solid)
+    if door.window is not None:
+        glass = [wall + 0.001, half - 0.035, tall - 0.022]
+        place = [0, middle + door.side * 0.012, tall]
+        rgba = [*door.window, 1]
+        panel.add_geom(size=glass, pos=place, rgba=rgba, mass=0.01, **solid)
+    _add_handle(panel, door, solid)
+
+
+def _add_handle(panel: mujoco.MjsBody, door: Door, solid: dict[str, Any]) -> None:
+    """Add an upright handle on two brackets, which are seen only, to the panel of a door."""
+    y, z = -door.side * door.grip, door.height / 2
+    rgba = [*door.handle_rgb, 1]
+    half = door.handle_offset / 2
+    for sign in (-1, 1):
+        panel.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_BOX,
+            size=[half, 0.005, 0.004],
+            pos=[-half, y, z + sign * (door.handle_length - 0.005)],
+            rgba=rgba,
+            mass=0,
+            contype=0,
+            conaffinity=0,
+        )
+    panel.add_geom(
+        size=[door.handle_radius, door.handle_length, 0],
+        pos=[-door.handle_offset, y, z],
+        rgba=rgba,
+        mass=0.02,
+        **{**solid, "type": mujoco.mjtGeom.mjGEOM_CYLINDER},
+    )

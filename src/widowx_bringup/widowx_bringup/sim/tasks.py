@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from ptr_common.names import did_you_mean
 
-from .families import kitchen, put, retarget, sort
+from .families import door, kitchen, put, retarget, sort
 from .families.family import Act, Family, Layout, Task, TaskError, TrueScene
 
-FAMILIES: dict[str, Family] = {
-    each.name: each for each in (put.FAMILY, sort.FAMILY, retarget.FAMILY, kitchen.FAMILY)
-}
+_ALL: tuple[Family, ...] = (
+    *(put.FAMILY, sort.FAMILY, retarget.FAMILY, kitchen.FAMILY),
+    *door.FAMILIES,
+)
+FAMILIES = {family.name: family for family in _ALL}
 """Every family by its name; the first is that of a world before its first scene."""
 
 TASKS = {name: task for family in FAMILIES.values() for name, task in family.tasks.items()}
@@ -24,6 +26,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "sorting": sort.PRIOR_TASKS,
     "retarget": tuple(retarget.TASKS),
     "kitchen": tuple(kitchen.TASKS),
+    "doors": door.PRIOR_TASKS,
 }
 """Names of tasks by the word that stands for all of them."""
 

@@ -254,6 +254,10 @@ class World:
         """Return the middle of a container's underside, shape (3,) [m], base frame."""
         return self._scene.container_position(name)
 
+    def hinge_angle(self, name: str) -> float:
+        """Return the angle of a door; 0 when it is shut [rad]."""
+        return self._scene.hinge_angle(name)
+
     def is_touched(self, name: str) -> bool:
         """Return whether a finger touches an object."""
         return self._scene.is_touched(name)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ptr_common.errors import PtrError
 
-from .things import Container, Object
+from .things import Container, Door, Object
 
 if TYPE_CHECKING:
     # A wrong MUJOCO_GL ends the import; `rendering.choose_backend` names it before.
@@ -38,6 +38,7 @@ class Task:
         moves: Object and container of each placement that it asks for, in the expert's order.
         demonstration_steps: Longest demonstration [control steps].
         rollout_steps: Longest rollout of a policy, unless asked otherwise [control steps].
+        label: Name of the task in the episodes of `ptr collect`; empty: its own.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Task:
     moves: tuple[tuple[str, str], ...]
     demonstration_steps: int = 60
     rollout_steps: int = 50
+    label: str = ""
 
     @property
     def object(self) -> str:
@@ -107,6 +109,9 @@ class TrueScene(Protocol):
     def container_position(self, name: str) -> np.ndarray:
         """Return the middle of a container's underside, (3,) [m], base frame."""
 
+    def hinge_angle(self, name: str) -> float:
+        """Return the angle of a door; 0 when it is shut [rad]."""
+
     def is_touched(self, name: str) -> bool:
         """Return whether a finger touches an object."""
 
@@ -119,12 +124,12 @@ class Family(Protocol):
         """Name of the family."""
 
     @property
-    def objects(self) -> Mapping[str, Object]:
+    def objects(self) -> Mapping[str, Object | Door]:
         """All things that can be moved, by name."""
 
     @property
-    def containers(self) -> Mapping[str, Container]:
-        """All things that receive them, by name."""
+    def containers(self) -> Mapping[str, Container | Door]:
+        """All things that receive them, and doors, by name: a layout places them."""
 
     @property
     def tasks(self) -> Mapping[str, Task]:

@@ -7,6 +7,7 @@ family.
 from __future__ import annotations
 
 import math
+from itertools import starmap
 
 import numpy as np
 
@@ -104,7 +105,7 @@ def _task(item: str, container: str) -> Task:
     return Task(name, NAME, ((item, container),), demonstration_steps=80)
 
 
-TASKS = {task.name: task for task in (_task(*move) for move in _MOVES)}
+TASKS = {task.name: task for task in starmap(_task, _MOVES)}
 """The four target tasks by name."""
 
 

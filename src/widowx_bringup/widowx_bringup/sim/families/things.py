@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -91,3 +94,51 @@ class Container:
     def is_plate(self) -> bool:
         """Whether it is a plate; it is a square with a wall otherwise."""
         return self.name.endswith("plate")
+
+
+@dataclass(frozen=True)
+class Door:
+    """A door on a vertical hinge, in the front of a box, with an upright handle.
+
+    Attributes:
+        name: What a task calls it.
+        rgb: Colour of panel and box, each value 0 to 1.
+        handle_rgb: Colour of the handle, each value 0 to 1.
+        width: Distance from the hinge to the free edge [m].
+        height: Height of the panel [m].
+        side: 1: the hinge is on the left of the arm (y > 0); -1: on the right.
+        handle_radius: Radius of the handle, a cylinder that turns between the fingers [m].
+        handle_length: Half length of the handle [m].
+        window: Colour of a window in the panel; None: it has none.
+    """
+
+    name: str
+    rgb: tuple[float, float, float]
+    handle_rgb: tuple[float, float, float]
+    width: float
+    height: float
+    side: int
+    handle_radius: float
+    handle_length: float
+    window: tuple[float, float, float] | None = None
+
+    @property
+    def grip(self) -> float:
+        """Distance of the handle from the hinge, along the panel [m]."""
+        return self.width - self.handle_radius - 0.006
+
+    @property
+    def handle_offset(self) -> float:
+        """Distance of the handle's axis from the panel: a finger fits between them [m]."""
+        return self.handle_radius + 0.016
+
+    @property
+    def grip_height(self) -> float:
+        """Height at which the end effector grips, and pushes [m]."""
+        return self.height - 0.022
+
+    def axes(self, angle: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the unit vectors along the panel and out of it, (2,) each, at an angle [rad]."""
+        sine, cosine = math.sin(angle), math.cos(angle)
+        along = np.array([-sine, -self.side * cosine])
+        return along, np.array([-cosine, self.side * sine])
