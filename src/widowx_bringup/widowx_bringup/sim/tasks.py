@@ -13,7 +13,7 @@ _ALL: tuple[Family, ...] = (
     *(put.FAMILY, sort.FAMILY, retarget.FAMILY, kitchen.FAMILY),
     *door.FAMILIES,
 )
-FAMILIES = {each.name: each for each in _ALL}
+FAMILIES = {family.name: family for family in _ALL}
 """Every family by its name; the first is that of a world before its first scene."""
 
 TASKS = {name: task for family in FAMILIES.values() for name, task in family.tasks.items()}
