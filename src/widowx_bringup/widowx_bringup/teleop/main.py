@@ -166,13 +166,9 @@ def _teleoperate(options: argparse.Namespace, *, local: bool) -> tuple[int, bool
             f"ROS 2 is not installed here ({error}); run `make setup` or source ROS 2"
         ) from error
 
-    values = {
-        "task": options.task,
-        "speed": options.speed,
-        "camera": options.camera,
-        "watch": options.watch,
-    }
-    parameters = [Parameter(name, value=value) for name, value in values.items()]
+    parameters = []
+    for name in ("task", "speed", "camera", "watch"):
+        parameters.append(Parameter(name, value=getattr(options, name)))
     found = False
     search: LocalSimulation | None = None
 
