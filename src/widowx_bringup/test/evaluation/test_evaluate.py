@@ -148,6 +148,18 @@ def test_another_plan_in_the_same_folder_is_refused(
     evaluate(METHODS, PLAN, tmp_path, {})
     with pytest.raises(EvaluationError, match="holds an evaluation of"):
         evaluate(METHODS, EvaluationPlan(TARGET_TASK, 3, 99, 4, False), tmp_path, {})
+    with pytest.raises(EvaluationError, match=r"'camera_rise': 0\.07"):
+        evaluate(METHODS, replace(PLAN, camera_rise=0.07), tmp_path, {})
+
+
+def test_a_folder_whose_plan_says_nothing_of_the_camera_had_the_usual_one(
+    lottery: Lottery, tmp_path: Path
+) -> None:
+    evaluate(METHODS, PLAN, tmp_path, {})
+    scenes = json.loads((tmp_path / "scenes.json").read_text())
+    del scenes["plan"]["camera_rise"], scenes["plan"]["camera_turn"]
+    (tmp_path / "scenes.json").write_text(json.dumps(scenes))
+    assert len(evaluate(METHODS, PLAN, tmp_path, {})) == len(METHODS) * PLAN.rollouts
 
 
 def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:

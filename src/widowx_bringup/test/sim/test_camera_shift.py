@@ -63,6 +63,13 @@ def test_a_camera_moved_too_far_is_refused(shift: dict[str, float], reason: str)
         CameraShift(**shift)
 
 
+def test_arguments_of_a_graph_say_where_the_camera_stands() -> None:
+    arguments = {"camera_turn": "15", "width": "320"}
+    assert CameraShift.of_arguments(arguments) == CameraShift(turn=15.0)
+    with pytest.raises(CameraShiftError, match="camera_rise:=high is not a number"):
+        CameraShift.of_arguments({"camera_rise": "high"})
+
+
 def test_the_card_of_a_store_says_where_the_camera_stood(tmp_path: Path) -> None:
     try:
         rendering.choose_backend()

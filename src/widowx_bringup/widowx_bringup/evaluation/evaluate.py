@@ -30,6 +30,7 @@ from ptr_common.files import atomic_file
 from ptr_common.progress import progress
 from ptr_common.versions import versions
 from widowx_bringup.graph.values import parse_values
+from widowx_bringup.sim.camera_shift import CameraShift
 from widowx_bringup.sim.tasks import TARGET_TASK, parse_task, sample_layout
 
 from . import checkpoint_rates
@@ -55,6 +56,8 @@ class EvaluationPlan:
     seed: int  # of the scenes
     max_steps: int  # longest rollout [control steps]
     over_ros: bool
+    camera_rise: float = 0.0  # of the simulated camera [m]
+    camera_turn: float = 0.0  # of the simulated camera about the table [degrees]
 
     def layout_seeds(self) -> list[int]:
         """Return one scene seed per rollout; more rollouts begin with the same seeds."""
@@ -229,7 +232,8 @@ def _write_scenes(out: Path, plan: EvaluationPlan, seeds: Sequence[int]) -> None
     """Write the start scenes; refuse a folder with an evaluation of another plan."""
     path = out / "scenes.json"
     if path.exists():
-        found = json.loads(path.read_text())["plan"]
+        found = {"camera_rise": 0.0, "camera_turn": 0.0}  # plans without them
+        found |= json.loads(path.read_text())["plan"]
         if found != vars(plan):
             raise EvaluationError(
                 f"{out} holds an evaluation of {found}, asked for is {vars(plan)}; "
@@ -326,14 +330,19 @@ def main(argv: list[str]) -> int:
     task = parse_task(options.task)
     longest = options.max_steps or task.rollout_steps
     over_ros = not (options.in_process or options.checkpoints)
-    plan = EvaluationPlan(task.name, options.rollouts, options.seed, longest, over_ros)
+    values = parse_values(options.values)
+    shift = CameraShift.of_arguments(values)
+    plan = EvaluationPlan(
+        *(task.name, options.rollouts, options.seed, longest, over_ros),
+        *(shift.rise, shift.turn),
+    )
     if options.checkpoints:
         return _judge_checkpoints(options.checkpoints, plan, options.out.absolute())
     methods = [parse_method(text) for text in options.policy]
     out = options.out.absolute()
     arguments = {
         "real_time_factor": str(options.real_time_factor),
-        **parse_values(options.values),
+        **values,
     }
     rollouts = evaluate(methods, plan, out, arguments, keeps=options.keep_episodes)
     written = ["results.csv", "results.json", "scenes.json", "strips/"]

@@ -16,6 +16,7 @@ from ptr_common.errors import PtrError
 from widowx_bringup.arm.counts import CommandCounts
 from widowx_bringup.graph.connection import EpisodeError
 from widowx_bringup.graph.processes import NodeDiedError
+from widowx_bringup.sim.camera_shift import NO_SHIFT, CameraShift
 from widowx_bringup.sim.tasks import sample_layout
 
 from .film_strip import read_images
@@ -63,16 +64,15 @@ class InProcessRunner:
     Args:
         bundle: Folder of the policy.
         keeps: Keep the rollouts in `episodes`.
-        shift: Rise [m] and turn [degrees] of the camera.
+        shift: Where the camera stands, relative to where it usually does.
     """
 
     def __init__(
-        self, bundle: Path, *, keeps: bool = False, shift: tuple[float, float] = (0.0, 0.0)
+        self, bundle: Path, *, keeps: bool = False, shift: CameraShift = NO_SHIFT
     ) -> None:
         from ptr_policy_node.policy import load_bundle
         from widowx_bringup.arm.controller import EefController
         from widowx_bringup.arm.kinematics import Kinematics
-        from widowx_bringup.sim.camera_shift import CameraShift
         from widowx_bringup.sim.simulated_devices import SimulatedArm, SimulatedCamera
         from widowx_bringup.sim.world import World
 
@@ -82,7 +82,7 @@ class InProcessRunner:
         self._keeps = keeps
         self.episodes: list[Episode] = []  # of the rollouts, as the policy saw them
         camera = self._policy.info.camera
-        self._world = World(shift=CameraShift(*shift))
+        self._world = World(shift=shift)
         self._controller = EefController(SimulatedArm(self._world), Kinematics())
         self._camera = SimulatedCamera(
             self._world, camera.name, camera.width, camera.height, rate=30.0
@@ -186,9 +186,8 @@ def open_runner(
 
     info = read_info(method.bundle)
     if not over_ros:
-        moved = (float(arguments.get(f"camera_{way}", 0)) for way in ("rise", "turn"))
-        rise, turn = moved
-        in_process = InProcessRunner(method.bundle, keeps=keeps, shift=(rise, turn))
+        shift = CameraShift.of_arguments(arguments)
+        in_process = InProcessRunner(method.bundle, keeps=keeps, shift=shift)
         yield in_process
         if keeps:
             write_episodes(in_process.episodes, info, out / "episodes" / method.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,25 @@ class CameraShift:
                 raise CameraShiftError(
                     f"{name} {value:g} is not possible; give {low:g} to {high:g} {unit}"
                 )
+
+    @classmethod
+    def of_arguments(cls, arguments: Mapping[str, str]) -> CameraShift:
+        """Return the shift that arguments `camera_rise` and `camera_turn` ask for.
+
+        Args:
+            arguments: Texts by name; other names do not matter here.
+
+        Raises:
+            CameraShiftError: If a text is no number, or out of its bounds.
+        """
+        values = []
+        for name in ("camera_rise", "camera_turn"):
+            text = arguments.get(name, "0")
+            try:
+                values.append(float(text))
+            except ValueError:
+                raise CameraShiftError(f"{name}:={text} is not a number") from None
+        return cls(*values)
 
     def __bool__(self) -> bool:
         return self != CameraShift()

@@ -11,7 +11,6 @@ import os
 import signal
 from functools import partial
 
-from ptr_common.errors import PtrError
 from widowx_bringup.graph.arguments import CAMERA, ROBOT_NAME
 from widowx_bringup.graph.environment import environment
 from widowx_bringup.graph.spec import Argument
@@ -120,9 +119,6 @@ def main(argv: list[str]) -> int:
 
     Returns:
         Exit status.
-
-    Raises:
-        PtrError: If ROS is not installed.
     """
     options = _parser().parse_args(argv)
     print(f"{WATCH_HELP if options.watch else HELP}\ntask: {options.task}", flush=True)
@@ -148,23 +144,15 @@ def _teleoperate(options: argparse.Namespace, *, local: bool) -> tuple[int, bool
     Returns:
         Exit status, and whether it ended because a simulated graph runs on this computer,
         which only a node that hears this computer alone is sure to see.
-
-    Raises:
-        PtrError: If ROS is not installed.
     """
     os.environ.update(environment({"use_sim": str(local).lower()}))
-    try:
-        from rclpy.parameter import Parameter
+    from rclpy.parameter import Parameter
 
-        from ptr_common.managed_node import run
+    from ptr_common.managed_node import run
 
-        from .devices import Keyboard
-        from .local_simulation import LocalSimulation
-        from .node import TeleopNode
-    except ImportError as error:
-        raise PtrError(
-            f"ROS 2 is not installed here ({error}); run `make setup` or source ROS 2"
-        ) from error
+    from .devices import Keyboard
+    from .local_simulation import LocalSimulation
+    from .node import TeleopNode
 
     parameters = []
     for name in ("task", "speed", "camera", "watch"):
