@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -133,3 +134,14 @@ def test_a_node_that_ignores_signals_is_killed(
         number = int((tmp_path / "pid").read_text())
         assert alive(number)
     assert not alive(number)
+
+
+@pytest.mark.parametrize("executable", ["camera_monitor", "policy_node"])
+def test_a_node_of_ours_that_is_ended_while_python_starts_shows_nothing(
+    tmp_path: Path, executable: str
+) -> None:
+    package = "ptr_policy_node" if executable == "policy_node" else "widowx_bringup"
+    with Processes([NodeSpec(package, executable)], tmp_path, {}) as nodes:
+        node = nodes._running[0]
+    assert node.process.returncode == -signal.SIGINT
+    assert (tmp_path / f"{executable}.log").read_text() == ""
