@@ -9,7 +9,7 @@ from pathlib import Path
 from widowx_bringup.evaluation.results import Summary
 from widowx_bringup.evaluation.study.results import Outcome, table, write
 
-SUMMARY = Summary("ptr", 3, 4, 0.75, 0.3, 0.95, 20.0, 0, 0, 0)
+SUMMARY = Summary("ptr", 3, 4, 0, 0.75, 0.3, 0.95, 20.0, 0, 0, 0)
 OUTCOMES = [
     Outcome("ptr", "PTR", "Table 1", 12.34, "", 300, SUMMARY),
     Outcome("bc", "BC", "", 0.0, "agent.lr is 'fast'", None, None),

@@ -28,7 +28,7 @@ def outcome(name: str, *solved: bool, problem: str = "", step: int = 300) -> Out
     """Return the outcome of a row that was evaluated on a few scenes."""
     low, high = wilson_interval(sum(solved), len(solved))
     rate = sum(solved) / len(solved) if solved else 0.0
-    summary = Summary(name, sum(solved), len(solved), rate, low, high, 20.0, 0, 0, 0)
+    summary = Summary(name, sum(solved), len(solved), 0, rate, low, high, 20.0, 0, 0, 0)
     return Outcome(
         name, name.upper(), "", 1.5, problem, step, summary if solved else None, solved
     )
