@@ -14,10 +14,17 @@ from typing import NoReturn
 from .errors import PtrError
 from .names import did_you_mean
 from .process import interrupts
+from .process.end_limit import end_limit
 from .verbs import OURS, Verb, complete, find_verbs, how_to_get, missing
 
 REFUSED = 2
 INTERRUPTED = 130
+LATEST_EXIT = 10.0
+"""Longest time from the end of an interrupted verb to that of its process [s]."""
+
+LATEST_UNWINDING = 60.0
+"""Longest time in which a verb ends that was told to [s]; a driver that is ended last takes 45."""
+
 COLUMN = 12  # characters of the longest verb and the gap after it
 
 
@@ -89,6 +96,7 @@ def _explain(command: str, error: Exception) -> int:
 
 
 def _interrupted(command: str) -> int:
+    end_limit.start(LATEST_EXIT)
     print(f"{command}: interrupted", file=sys.stderr)
     return INTERRUPTED
 
@@ -126,6 +134,7 @@ def _unwind_on_terminate() -> None:
 
     def leave(number: int, _: FrameType | None) -> NoReturn:
         """End with the exit status of a process that a signal ended."""
+        end_limit.start(LATEST_UNWINDING)
         sys.exit(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -175,3 +175,29 @@ def test_ctrl_c_that_a_half_imported_module_turns_into_another_error_is_an_inter
     None
 ):
     assert interrupted(IMPORTED) == (130, "", "ptr work: interrupted\n")
+
+
+VERB = """
+import sys, threading
+from importlib.metadata import EntryPoint
+from ptr_common import cli
+from ptr_common.verbs import Verb
+
+cli.LATEST_EXIT = cli.LATEST_UNWINDING = 0.3
+
+def main(arguments):
+    threading.Thread(target=threading.Event().wait).start()  # the process cannot exit
+    print("here", flush=True)
+    threading.Event().wait()
+
+verb = Verb("hang", "ptr_common", EntryPoint("hang", "__main__:main", "ptr.commands"))
+cli.find_verbs = lambda: {"hang": verb}
+sys.exit(cli.main(["hang"]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_verb_that_cannot_exit_is_ended_after_a_signal(number: signal.Signals) -> None:
+    status, _, errors = interrupted(VERB, number)
+    assert status == 1
+    assert "Thread" not in errors

@@ -49,13 +49,18 @@ class EndLimit:
         os.close(reading)
         signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
 
-    def start(self) -> None:
-        """Let `LATEST_END` run from now on."""
+    def start(self, limit: float | None = None) -> None:
+        """Let a limit run from now on.
+
+        Args:
+            limit: The limit [s]; by default `LATEST_END`.
+        """
         if not self._started:
             self._started = True
             # A process that ends shows no traceback.
             self._quiet = os.open(os.devnull, os.O_WRONLY)
-        faulthandler.dump_traceback_later(LATEST_END, exit=True, file=self._quiet)
+        seconds = LATEST_END if limit is None else limit
+        faulthandler.dump_traceback_later(seconds, exit=True, file=self._quiet)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

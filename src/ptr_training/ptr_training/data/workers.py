@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -36,12 +37,42 @@ class WorkerPool(ProcessPoolExecutor):
         )
 
     def submit(self, *args: Any, **kwargs: Any) -> Future:
-        """Queue a call; a process started for it has SIGINT blocked from its first instruction."""
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            return super().submit(*args, **kwargs)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        """Queue a call.
+
+        A process that is started for it has SIGINT blocked from its first instruction.
+        """
+        with _signals_wait():
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                return super().submit(*args, **kwargs)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Let signals wait that would raise in this block; they are handled after it.
+
+    One that interrupted the start of a process would leave it out of the pool's account, and
+    its parent would wait for it at the end. To block them is not enough: where the process has
+    other threads, those receive them, and the handlers run here all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if callable(handler := signal.getsignal(number)):
+            before[number] = handler
+            signal.signal(number, lambda number, _: received.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for caught in received:
+            signal.raise_signal(caught)
 
 
 def in_order(

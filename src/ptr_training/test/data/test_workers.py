@@ -32,6 +32,25 @@ def test_ctrl_c_is_answered_by_the_parent_alone() -> None:
     assert signal.SIGINT not in signal_mask()
 
 
+def test_a_signal_that_comes_while_a_process_starts_waits_until_the_pool_knows_it() -> None:
+    seen = []
+
+    class Interrupted(WorkerPool):
+        def _spawn_process(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            seen.append("begun")
+            super()._spawn_process()
+            seen.append("known")
+
+    before = signal.signal(signal.SIGTERM, lambda *_: seen.append("signal"))
+    try:
+        with Interrupted(1, os.getpid) as pool:
+            pool.submit(os.getpid).result()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == ["begun", "known", "signal"]
+
+
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     program = tmp_path / "parent.py"
     program.write_text(PARENT)
