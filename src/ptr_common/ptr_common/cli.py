@@ -96,9 +96,15 @@ def _explain(command: str, error: Exception) -> int:
 
 
 def _interrupted(command: str) -> int:
-    end_limit.start(LATEST_EXIT)
+    _limit_end(LATEST_EXIT)
     print(f"{command}: interrupted", file=sys.stderr)
     return INTERRUPTED
+
+
+def _limit_end(limit: float) -> None:
+    """End this process after a time [s], whatever hangs; one that others started is left alone."""
+    if interrupts.OURS:
+        end_limit.start(limit)
 
 
 def _refuse(command: str, reason: str) -> int:
@@ -134,7 +140,7 @@ def _unwind_on_terminate() -> None:
 
     def leave(number: int, _: FrameType | None) -> NoReturn:
         """End with the exit status of a process that a signal ended."""
-        end_limit.start(LATEST_UNWINDING)
+        _limit_end(LATEST_UNWINDING)
         sys.exit(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGHUP):

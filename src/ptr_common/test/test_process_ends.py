@@ -179,6 +179,7 @@ def test_ctrl_c_that_a_half_imported_module_turns_into_another_error_is_an_inter
 
 VERB = """
 import sys, threading
+sys.argv = ["ptr"]
 from importlib.metadata import EntryPoint
 from ptr_common import cli
 from ptr_common.verbs import Verb
