@@ -34,9 +34,11 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "finetune",
         "import",
         "inspect",
+        "merge",
         "pretrain",
         "review",
         "select",
+        "submit",
     ),
     "widowx_bringup": (
         "calibrate",
