@@ -80,6 +80,7 @@ VERBS: Mapping[str, str] = {
     "finetune": f"{TRAINING} --target {{inputs}}/store",
     "import": "bridge-raw none --out store",
     "inspect": "{inputs}/store --out page",
+    "merge": "none",
     "pretrain": f"{TRAINING} --data {{inputs}}/store",
     "record": "--out bags --episodes 2",
     "recover": "none",
@@ -87,6 +88,7 @@ VERBS: Mapping[str, str] = {
     "review": "{inputs}/store --list",
     "select": "none",
     "study": "none --prior none --target none --out study",
+    "submit": "--cluster local --folder jobs -- collect --out store --episodes-per-task 2",
     "teleop": "--task stir --simulated",
     "up": "record --log log",
 }

@@ -284,3 +284,25 @@ def test_a_held_arm_does_not_move_when_the_node_ends(rig: Rig) -> None:
     before = rig.standin.world.joints
     rig.node._rest()
     np.testing.assert_allclose(rig.standin.world.joints, before, atol=0.02)
+
+
+def test_an_interrupted_connection_leaves_no_thread_behind() -> None:
+    rclpy.init()
+    node = ArmNode("arm_node", DEVICES, namespace=NAMESPACE)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def make(owner: ArmNode) -> Any:
+        arm, controller = DEVICES["interbotix"](owner)
+        arm.connect = interrupt  # as Ctrl-C while no driver answers
+        return arm, controller
+
+    node._make_device = make
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            node.configure()
+        assert "xs_core" not in [thread.name for thread in threading.enumerate()]
+    finally:
+        node.destroy_node()
+        rclpy.shutdown()
