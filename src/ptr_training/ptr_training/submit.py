@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     if options.cluster == "local":
         return _run_here(executor, commands, options.at_once or os.cpu_count() or 1)
     jobs = _submit(executor, commands)
-    return _wait(jobs) if options.wait else 0
+    return _wait(jobs, len(jobs)) if options.wait else 0
 
 
 def run_command(words: Sequence[str]) -> None:
@@ -189,30 +189,39 @@ def _print_submitted(job: Any, words: Sequence[str]) -> None:
 
 def _run_here(executor: Any, commands: Sequence[Sequence[str]], at_once: int) -> int:
     """Run jobs on this computer, so many at a time; return the exit status."""
-    left = list(commands)
-    running: list[Any] = []
-    failed = 0
-    with tqdm(total=len(commands), unit="job", desc="submit") as bar:
-        try:
-            while left or running:
-                while left and len(running) < at_once:
-                    running.append(executor.submit(run_command, left[0]))
-                    _print_submitted(running[-1], left.pop(0))
-                running, new_failures = _look(running, bar)
-                failed += new_failures
-                time.sleep(POLL)
-        finally:
-            for job in running:
+    started: list[Any] = []
+
+    def start_more(running: int) -> list[Any]:
+        """Start and return as many jobs as there is room for."""
+        first = len(started)
+        for words in commands[first : first + at_once - running]:
+            started.append(executor.submit(run_command, words))
+            _print_submitted(started[-1], words)
+        return started[first:]
+
+    try:
+        return _wait([], len(commands), start_more)
+    finally:
+        for job in started:
+            if not job.done():
                 job.cancel()
-    return int(failed > 0)
 
 
-def _wait(jobs: Sequence[Any]) -> int:
-    """Wait for submitted jobs; return the exit status."""
-    running = list(jobs)
+def _wait(
+    running: list[Any],
+    total: int,
+    start_more: Callable[[int], list[Any]] = lambda _: [],
+) -> int:
+    """Wait for jobs; return the exit status.
+
+    Args:
+        running: Those that run already.
+        total: Number of jobs in all.
+        start_more: Starts and returns further ones, given how many run.
+    """
     failed = 0
-    with tqdm(total=len(jobs), unit="job", desc="submit") as bar:
-        while running:
+    with tqdm(total=total, unit="job", desc="submit") as bar:
+        while running := running + start_more(len(running)):
             running, new_failures = _look(running, bar)
             failed += new_failures
             time.sleep(POLL)

@@ -125,20 +125,7 @@ class EpisodeStore:
         """Return one episode; its frames are a view of the mapped file."""
         entry = self.entries[index]
         rows = slice(entry.start, entry.start + entry.length + 1)
-        steps = self.steps[rows]
-        return Episode(
-            id=entry.id,
-            task=entry.task,
-            frames=self.frames[rows],
-            stamps_ns=steps["stamp_ns"],
-            proprio=steps["proprio"],
-            requested=steps["requested"][:-1],
-            executed=steps["executed"][:-1],
-            outcome=entry.outcome,
-            operator=entry.operator,
-            source=entry.source,
-            seed=entry.seed,
-        )
+        return episode_of(entry, self.steps[rows], self.frames[rows])
 
     def check_pixels(self) -> None:
         """Read every pixel and compare with card.yaml; raises StoreError if one was altered."""
@@ -206,6 +193,29 @@ def episode_entry(fields: Fields) -> EpisodeEntry:
         operator=fields.text("operator", ""),
         source=fields.text("source", ""),
         seed=fields.integer("seed", 0, 1 << 64) if has_seed else None,
+    )
+
+
+def episode_of(entry: EpisodeEntry, steps: np.ndarray, frames: np.ndarray) -> Episode:
+    """Return an episode.
+
+    Args:
+        entry: What `episodes.json` says of it.
+        steps: Its rows, shape (T + 1,) of STEP.
+        frames: Its images, shape (T + 1, H, W, 3), uint8 RGB.
+    """
+    return Episode(
+        id=entry.id,
+        task=entry.task,
+        frames=frames,
+        stamps_ns=steps["stamp_ns"],
+        proprio=steps["proprio"],
+        requested=steps["requested"][:-1],
+        executed=steps["executed"][:-1],
+        outcome=entry.outcome,
+        operator=entry.operator,
+        source=entry.source,
+        seed=entry.seed,
     )
 
 

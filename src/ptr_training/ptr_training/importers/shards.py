@@ -30,11 +30,10 @@ from ptr_training.data.episode import (
     HEADER_BYTES,
     STEP,
     Episode,
-    EpisodeEntry,
     EpisodeWriter,
     StoreError,
 )
-from ptr_training.data.store import MAX_ROWS, dataset_info, episode_entry
+from ptr_training.data.store import MAX_ROWS, dataset_info, episode_entry, episode_of
 from ptr_training.errors import TrainingError
 
 from .audit import Entry, Ledger, check_unchanged, place_of, refuse_bad, summarise
@@ -207,7 +206,7 @@ class _Part:
                     continue
                 steps = np.frombuffer(steps_data, STEP)
                 frames = np.frombuffer(frames_data, np.uint8).reshape(-1, *frame)
-                yield entry, _episode(kept, steps, frames)
+                yield entry, episode_of(kept, steps, frames)
 
     def _fields(self, line: bytes | dict[str, Any], number: int) -> Fields:
         """Return a line of the journal; raises StoreError if it is none."""
@@ -246,29 +245,6 @@ def _checked(fields: Fields) -> Entry:
     elif fields.values["fate"] == RecordStatus.BAD.value:
         fields.text("reason")
     return fields.values
-
-
-def _episode(entry: EpisodeEntry, steps: np.ndarray, frames: np.ndarray) -> Episode:
-    """Return an episode of a shard.
-
-    Args:
-        entry: What is known of it.
-        steps: Its rows, shape (T + 1,) of STEP.
-        frames: Its images, shape (T + 1, H, W, 3), uint8 RGB.
-    """
-    return Episode(
-        id=entry.id,
-        task=entry.task,
-        frames=frames,
-        stamps_ns=steps["stamp_ns"],
-        proprio=steps["proprio"],
-        requested=steps["requested"][:-1],
-        executed=steps["executed"][:-1],
-        outcome=entry.outcome,
-        operator=entry.operator,
-        source=entry.source,
-        seed=entry.seed,
-    )
 
 
 def merge_shards(out: Path, *, skip_bad: bool = False) -> dict[str, Any]:
