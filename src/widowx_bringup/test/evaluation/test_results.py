@@ -86,12 +86,31 @@ def test_rollouts_that_were_aborted_count_in_nothing_but_their_number() -> None:
     assert (nothing.rollouts, nothing.rate, nothing.low, nothing.high) == (0, 0.0, 0.0, 1.0)
 
 
-def test_a_table_of_before_rollouts_could_be_aborted_is_read(tmp_path: Path) -> None:
+def test_tables_of_before_have_nothing_aborted_and_no_scores(tmp_path: Path) -> None:
     rows = [rollout("ptr", 0, True)]
     write_results(tmp_path, rows, {})
     lines = (tmp_path / "results.csv").read_text().splitlines()
-    old = [line.rpartition(",")[0] for line in lines]
-    (tmp_path / "results.csv").write_text("\n".join(old) + "\n")
+    for columns in (1, 2):  # without scores, and without what was aborted
+        old = [",".join(line.split(",")[:-columns]) for line in lines]
+        (tmp_path / "results.csv").write_text("\n".join(old) + "\n")
+        assert read_results(tmp_path) == rows
+
+
+def test_the_mean_score_is_there_if_every_rollout_has_one_and_shown_if_it_says_more() -> (
+    None
+):
+    half = replace(rollout("ptr", 0, False), score=0.5)
+    solved = replace(rollout("ptr", 1, True), score=1.0)
+    (summary,) = summarise([half, solved])
+    assert summary.mean_score == 0.75
+    assert table([summary]).splitlines()[1].endswith("75%")
+    for rows in ([solved], [half, rollout("ptr", 1, True)]):
+        assert "score" not in table(summarise(rows))
+
+
+def test_scores_are_written_and_read(tmp_path: Path) -> None:
+    rows = [replace(rollout("ptr", 0, False), score=0.5), rollout("ptr", 1, True)]
+    write_results(tmp_path, rows, {})
     assert read_results(tmp_path) == rows
 
 

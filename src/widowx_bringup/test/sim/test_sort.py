@@ -14,6 +14,7 @@ from widowx_bringup.sim.families.sort import (
     TARGET,
     TARGET_OBJECTS,
     TASKS,
+    TEN_OBJECTS_TASKS,
 )
 from widowx_bringup.sim.scene import SimulatorError
 from widowx_bringup.sim.tasks import parse_tasks, sample_layout
@@ -39,11 +40,20 @@ def settle(world: World) -> None:
         world.advance(0.2)
 
 
-def test_prior_tasks_put_each_of_ten_objects_into_either_bin() -> None:
-    assert parse_tasks(["sorting"]) == list(PRIOR_TASKS)
-    moves = {TASKS[name].moves for name in PRIOR_TASKS}
-    assert moves == {((item, where),) for item in PRIOR_OBJECTS for where in CONTAINERS}
-    assert len(moves) == 20
+@pytest.mark.parametrize(
+    ("group", "tasks", "objects"),
+    [
+        ("sorting", PRIOR_TASKS, [*PRIOR_OBJECTS, *TARGET_OBJECTS]),
+        ("sorting-ten", TEN_OBJECTS_TASKS, PRIOR_OBJECTS),
+    ],
+)
+def test_prior_tasks_put_each_object_into_either_bin(
+    group: str, tasks: tuple[str, ...], objects: list[str]
+) -> None:
+    assert parse_tasks([group]) == list(tasks)
+    moves = {TASKS[name].moves for name in tasks}
+    assert moves == {((item, where),) for item in objects for where in CONTAINERS}
+    assert len(tasks) == 2 * len(objects)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -53,7 +63,7 @@ def test_the_target_objects_meet_in_the_scenes_of_the_target_tasks_only(name: st
         assert len(objects) == 2
         assert {item for item, _ in TASKS[name].moves} <= objects
         assert (objects == set(TARGET_OBJECTS)) == (len(TASKS[name].moves) == 2)
-        if name in PRIOR_TASKS:
+        if name in TEN_OBJECTS_TASKS:
             assert objects <= set(PRIOR_OBJECTS)
 
 

@@ -24,6 +24,7 @@ CONVERTERS: dict[str, Callable[[str], Any]] = {
     "bool": lambda text: text == "True",
     "int": int,
     "float": float,
+    "float | None": lambda text: float(text) if text else None,
     "str": str,
 }
 """Turns a cell of `results.csv` into a value, by the type of its column."""
@@ -51,6 +52,7 @@ class Rollout:
     bag: str  # path relative to the results; empty without a bag
     strip: str  # film strip, path relative to the results; empty without one
     aborted: bool = False  # ended for a cause outside the policy; does not count
+    score: float | None = None  # share of the task that was done, 0 to 1; None: not judged
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Summary:
     clipped: int
     held: int
     rejected: int
+    mean_score: float | None = None  # of all that count; None unless each has a score
 
 
 def wilson_interval(
@@ -135,9 +138,18 @@ def summarise(rollouts: Sequence[Rollout]) -> list[Summary]:
                 clipped=sum(row.clipped for row in rows),
                 held=sum(row.held for row in rows),
                 rejected=sum(row.rejected for row in rows),
+                mean_score=_mean_score(rows),
             )
         )
     return summaries
+
+
+def _mean_score(rollouts: Sequence[Rollout]) -> float | None:
+    """Return the mean score; None unless every rollout has one."""
+    scores = [rollout.score for rollout in rollouts if rollout.score is not None]
+    if not scores or len(scores) < len(rollouts):
+        return None
+    return float(np.mean(scores))
 
 
 def by_method(rollouts: Sequence[Rollout]) -> dict[str, list[Rollout]]:
@@ -162,6 +174,7 @@ def table(summaries: Sequence[Summary]) -> str:
         "repeated",
     )
     rows = []
+    scored = any(map(has_partial_score, summaries))
     for summary in summaries:
         rows.append(
             (
@@ -174,9 +187,19 @@ def table(summaries: Sequence[Summary]) -> str:
                 summary.held,
                 summary.rejected,
                 summary.repeated,
+                *((_percent(summary.mean_score),) if scored else ()),
             )
         )
-    return text_table(header, rows)
+    return text_table((*header, *(("score",) if scored else ())), rows)
+
+
+def has_partial_score(summary: Summary) -> bool:
+    """Return whether scores say more than successes do: some tasks were done in part."""
+    return summary.mean_score is not None and summary.mean_score > summary.rate + 1e-9
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.0%}"
 
 
 def write_results(folder: Path, rollouts: Sequence[Rollout], about: dict[str, Any]) -> None:
@@ -206,8 +229,8 @@ def read_results(folder: Path) -> list[Rollout]:
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
         expected = [column.name for column in fields(Rollout)]
-        # Nothing was aborted in tables from before the last column.
-        if reader.fieldnames not in (expected, expected[:-1]):
+        # In tables from before the last two columns nothing was aborted, and nothing scored.
+        if reader.fieldnames not in (expected, expected[:-1], expected[:-2]):
             raise ResultsError(
                 f"{path}: columns {reader.fieldnames}, expected {expected}; choose another --out"
             )

@@ -107,8 +107,6 @@ class InProcessRunner:
             self.episodes.append(as_seen(episode, policy.info, rollout.rollout))
         steps = len(episode.requested)
         reason = "solved" if episode.success else f"not solved within {max_steps} steps"
-        if 0 < (score := self._world.score()) < 1:
-            reason += f", score {score:g}"
         done = replace(
             rollout,
             success=episode.success,
@@ -117,6 +115,7 @@ class InProcessRunner:
             clipped=counts.clipped,
             rejected=counts.rejected,
             reason=reason,
+            score=1.0 if episode.success else self._world.score(),
         )
         return done, list(episode.frames)
 

@@ -105,40 +105,40 @@ def _size(text: str) -> tuple[int, int]:
     return size
 
 
-def _parser() -> VerbParser:
+def parser() -> VerbParser:
     """Return the parser of the verb."""
-    parser = VerbParser("collect", main.__doc__)
-    parser.add_argument(
+    verb = VerbParser("collect", main.__doc__)
+    verb.add_argument(
         "--tasks",
         nargs="+",
         default=["prior"],
         metavar="TASK",
         help=f"task names, or words for several: {', '.join(GROUPS)} (default: prior)",
     )
-    parser.add_argument(
+    verb.add_argument(
         "--episodes-per-task",
         type=positive_int,
         default=50,
         metavar="N",
         help="successful episodes of each task",
     )
-    parser.add_argument(
+    verb.add_argument(
         "--seed",
         type=seed,
         default=0,
         help="seed of all episodes; the number of workers changes nothing (default: 0)",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the new store")
-    parser.add_argument(
+    verb.add_argument("--out", type=Path, required=True, help="folder of the new store")
+    verb.add_argument(
         "--workers",
         type=positive_int,
         default=os.cpu_count() or 1,
         metavar="N",
         help="number of processes (default: all cores)",
     )
-    _add_image_options(parser)
-    _add_demonstrator_options(parser)
-    return parser
+    _add_image_options(verb)
+    _add_demonstrator_options(verb)
+    return verb
 
 
 def _add_image_options(parser: argparse.ArgumentParser) -> None:
@@ -217,7 +217,7 @@ def _share(text: str) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """Simulate scripted demonstrations of many tasks into an episode store."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     if not 0 <= options.noise <= 1:
         raise CollectError(f"--noise must be in [0, 1]; found {options.noise:g}")
     tasks = parse_tasks(options.tasks)

@@ -24,6 +24,7 @@ TARGET_TASK = put.TARGET_TASK
 GROUPS: dict[str, tuple[str, ...]] = {
     "prior": put.PRIOR_TASKS,
     "sorting": sort.PRIOR_TASKS,
+    "sorting-ten": sort.TEN_OBJECTS_TASKS,
     "retarget": tuple(retarget.TASKS),
     "kitchen": tuple(kitchen.TASKS),
     "doors": door.PRIOR_TASKS,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from widowx_bringup.evaluation.study.plan import StudyError, load_plan, with_needs
+from widowx_bringup.evaluation.study.plan import load_plan, with_needs
+from widowx_bringup.evaluation.study.stores import StudyError
 
 
 @pytest.mark.parametrize("name", ["paper", "demo"])
@@ -33,6 +34,33 @@ def test_a_plan_like_another_keeps_its_rows_and_bases(tmp_path: Path) -> None:
     assert plan.rows["macaw"] == demo.rows["macaw"]
 
 
+def test_a_plan_keeps_data_numbers_and_chosen_rows_of_the_one_it_is_like(
+    tmp_path: Path,
+) -> None:
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text(
+        "task: open the microwave\nrollouts: 7\nseeds: 3\n"
+        "data: {prior: {waits: 0.5}, target: {seed: 1000}}\n"
+        "rows: {a: {title: A, preset: ptr}, b: {title: B, preset: bc}}"
+    )
+    second.write_text(
+        f"like: {first}\nonly: [b, c]\nseeds: 2\ndata: {{prior: {{waits: 0.1}}}}\n"
+        "rows: {c: {title: C, preset: bc}}"
+    )
+    plan = load_plan(str(second))
+    assert (plan.task, plan.rollouts, plan.seeds) == ("open the microwave", 7, 2)
+    assert plan.data == {"prior": {"waits": 0.1}, "target": {"seed": 1000}}
+    assert list(plan.rows) == ["b", "c"]
+
+
+def test_a_row_reads_the_stores_that_its_own_training_needs() -> None:
+    rows = load_plan("paper").rows
+    assert rows["ptr"].stores == ["prior", "target"]
+    assert rows["cql_zero_shot"].stores == []  # trained by another row
+    assert rows["mae"].stores == ["prior"]
+    assert rows["target_only"].stores == ["target"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -50,6 +78,19 @@ def test_a_plan_like_another_keeps_its_rows_and_bases(tmp_path: Path) -> None:
             "rows: {a: {title: A, preset: ptr, pretrained: b}}",
             "row a builds on b, which is no row",
         ),
+        ("rowz: {}\nrows: {}", r"unknown section 'rowz'; did you mean rows\?"),
+        (
+            "rows: {a: {title: A, preset: ptr, prior: cleen}}\ndata: {clean: {}}",
+            r"reads the store 'cleen', which `data` does not have; did you mean clean\?",
+        ),
+        ("rows: {}\ndata: [clean]", "data must name stores"),
+        ("rows: {}\ndata: {clean: 3}", "data: clean must have options"),
+        ("rows: {}\ndata: {clean: {waitz: 0.5}}", "data: clean: `ptr collect` refuses"),
+        ("rows: {}\ndata: {clean: {tasks: prior}}", "tasks is 'prior'; it must be a list"),
+        ("rows: {}\ndata: {clean: {seed: x}}", "seed is 'x'; it must be a whole number"),
+        ("rows: {}\ndata: {clean: {out: x}}", "a study has its own folder"),
+        ("rows: {}\nseeds: three", "seeds is 'three'; it must be a whole number"),
+        ("rows: {}\nonly: [ptr]", "`only` names no row: known are"),
     ],
 )
 def test_mistakes_in_a_plan_are_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from widowx_bringup.evaluation.results import Summary, wilson_interval
-from widowx_bringup.evaluation.study.plan import StudyError
+from widowx_bringup.evaluation.study.commands import Study
+from widowx_bringup.evaluation.study.plan import load_plan, with_needs
 from widowx_bringup.evaluation.study.results import Outcome
 from widowx_bringup.evaluation.study.seeds import (
     SeededRow,
@@ -21,6 +22,7 @@ from widowx_bringup.evaluation.study.seeds import (
     table,
     write,
 )
+from widowx_bringup.evaluation.study.stores import StudyError
 from widowx_bringup.evaluation.study.study import _seeds, _studies
 
 
@@ -45,8 +47,14 @@ def options(tmp_path: Path, **changes: object) -> Namespace:
         "task": "put the red cube on the white plate",
     }
     values |= {"out": tmp_path / "out", "max_steps": 5, "seed": 0, "seeds": []}
-    values |= {"every_checkpoint": False, **changes}
+    values |= {"every_checkpoint": False, "only": [], **changes}
     return Namespace(**values)
+
+
+def studies_of(chosen: Namespace) -> list[Study]:
+    """Return the studies of chosen options."""
+    plan = load_plan(chosen.plan)
+    return _studies(chosen, plan, with_needs(plan, chosen.only))
 
 
 @pytest.mark.parametrize(
@@ -71,20 +79,20 @@ def test_seeds_that_make_no_sense_are_refused(named: list[int], message: str) ->
 def test_every_seed_has_its_data_and_folder_and_all_have_the_same_scenes(
     tmp_path: Path,
 ) -> None:
-    studies = _studies(options(tmp_path, seeds=[2, 0]))
-    assert [study.prior.name for study in studies] == ["prior2", "prior0"]
-    assert {study.target.name for study in studies} == {"target"}
+    studies = studies_of(options(tmp_path, seeds=[2, 0]))
+    assert [study.store("prior").name for study in studies] == ["prior2", "prior0"]
+    assert {study.store("target").name for study in studies} == {"target"}
     assert [study.out.name for study in studies] == ["seed_2", "seed_0"]
     for study in studies:
         commands = study.commands(study.plan.rows["ptr"])
         pretrain, evaluate = commands[0], commands[-1]
         assert pretrain[pretrain.index("--seed") + 1] == str(study.seed)
-        assert pretrain[pretrain.index("--data") + 1] == str(study.prior)
+        assert pretrain[pretrain.index("--data") + 1] == str(study.store("prior"))
         assert evaluate[evaluate.index("--seed") + 1] == str(2 + 77)
 
 
 def test_one_seed_without_the_option_has_folder_and_scenes_as_ever(tmp_path: Path) -> None:
-    (study,) = _studies(options(tmp_path, seed=1))
+    (study,) = studies_of(options(tmp_path, seed=1))
     assert (study.out, study.seed, study.scene_seed) == (tmp_path / "out", 1, 78)
 
 
@@ -92,7 +100,7 @@ def test_a_seed_without_data_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         StudyError, match=r"--prior .*/prior3 is no episode store \(seed 3\)"
     ):
-        _studies(options(tmp_path, seeds=[4]))
+        studies_of(options(tmp_path, seeds=[4]))
 
 
 # Intervals

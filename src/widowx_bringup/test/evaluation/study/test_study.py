@@ -15,6 +15,7 @@ from ptr_training.training.config import load_config
 from widowx_bringup.evaluation.results import read_results
 from widowx_bringup.evaluation.study.commands import Study
 from widowx_bringup.evaluation.study.plan import StudyPlan, load_plan
+from widowx_bringup.evaluation.study.stores import StudyError
 from widowx_bringup.evaluation.study.study import main
 from widowx_bringup.sim import collect, rendering
 from widowx_bringup.sim.rendering import RenderingError
@@ -31,9 +32,8 @@ FEW = [
 
 
 def study_of(plan: StudyPlan, out: Path = Path("out")) -> Study:
-    return Study(
-        plan, Path("prior"), Path("target"), TASK, out, rollouts=1, max_steps=2, seed=0
-    )
+    given = {"prior": Path("prior"), "target": Path("target")}
+    return Study(plan, given, TASK, out, rollouts=1, max_steps=2, seed=0)
 
 
 def commands(name: str, plan: str = "paper") -> list[str]:
@@ -154,6 +154,82 @@ def test_a_study_trains_evaluates_and_goes_on(
     assert re.findall(r"\$ ptr (\w+)", capfd.readouterr().out) == ["evaluate"]
     (line,) = csv.DictReader((out / "checkpoints.csv").open())
     assert (line["step"], float(line["rate"])) == ("2", 0.0)
+
+
+def test_a_plan_simulates_its_data_anew_for_each_seed_and_the_camera_stays_where_it_was(
+    tmp_path: Path, stores: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    small = {"camera_size": "48x64", "image_size": 32, "workers": 1}
+    small |= {"episodes_per_task": 2}
+    raised = {**small, "tasks": ["{task}"], "seed": 1000, "camera_rise": 0.07}
+    row = {"title": "BC", "preset": "demo_bc", "stages": ["finetune"], "settings": FEW}
+    row |= {"mix_prior": False, "target": "raised"}
+    content = {"rows": {"bc": row}, "data": {"raised": raised}, "task": TASK}
+    plan, out = tmp_path / "plan.yaml", tmp_path / "study"
+    plan.write_text(yaml.safe_dump({**content, "rollouts": 1, "seeds": 2}))
+    assert main([str(plan), "--out", str(out), "--max-steps", "2"]) == 0
+    digests = set()
+    for seed in (0, 1):
+        store = out / f"seed_{seed}/data/raised"
+        info = yaml.safe_load((store / "card.yaml").read_text())
+        assert info["sources"][0]["camera_shift"]["rise"] == 0.07
+        assert info["sources"][0]["seed"] == 1000 + seed
+        digests.add((store / "episodes.json").read_bytes())
+        scenes = json.loads((out / f"seed_{seed}/bc/evaluation/scenes.json").read_text())
+        assert scenes["plan"]["camera_rise"] == 0.07
+    assert len(digests) == 2
+    assert "data raised, seed 1: " in capfd.readouterr().out
+    with pytest.raises(
+        StudyError, match="no data of its own; give the store of prior data"
+    ):
+        main(["paper", "--out", str(tmp_path / "other")])
+
+
+def test_a_study_in_pieces_stops_in_time_and_goes_on(
+    tmp_path: Path, stores: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    many = [*FEW, "pretrain.steps=1000000", "pretrain.checkpoint_every=1000000"]
+    row = {"title": "0-shot", "preset": "demo_bc", "stages": ["pretrain"]}
+    plan, out = tmp_path / "plan.yaml", tmp_path / "study"
+    plan.write_text(yaml.safe_dump({"rows": {"zero": {**row, "settings": many}}}))
+    arguments = [
+        str(plan),
+        *stores,
+        "--out",
+        str(out),
+        "--rollouts",
+        "1",
+        "--max-steps",
+        "2",
+    ]
+    assert main([*arguments, "--minutes", "0.4"]) == 3
+    assert "stopped after 0.4 minutes; the same command goes on" in capfd.readouterr().out
+    run = out / "zero" / "pretrain"
+    steps = [int(path.stem.split("_")[1]) for path in (run / "checkpoints").glob("*.pt")]
+    reached = max(steps)
+    assert reached > 0
+    settings = [*FEW, f"pretrain.steps={reached + 2}", "pretrain.checkpoint_every=1000000"]
+    plan.write_text(yaml.safe_dump({"rows": {"zero": {**row, "settings": settings}}}))
+    assert main(arguments) == 0
+    assert (run / "checkpoints" / f"step_{reached + 2}.pt").is_file()
+
+
+def test_rows_without_their_data_fail_and_the_others_go_on(
+    tmp_path: Path, stores: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    row = {"title": "0-shot", "preset": "demo_bc", "stages": ["pretrain"], "settings": FEW}
+    impossible = {"tasks": ["put the red cub"], "workers": 1}
+    rows = {"good": row, "bad": {**row, "title": "bad", "prior": "impossible"}}
+    plan, out = tmp_path / "plan.yaml", tmp_path / "study"
+    plan.write_text(yaml.safe_dump({"rows": rows, "data": {"impossible": impossible}}))
+    arguments = [str(plan), *stores, "--out", str(out), "--max-steps", "2"]
+    assert main([*arguments, "--rollouts", "1"]) == 1
+    printed = capfd.readouterr().out
+    assert (
+        "bad failed: data impossible: ptr collect: unknown task 'put the red cub'"
+        in printed
+    )
+    assert "good: done in" in printed.replace(", seed 0", "")
 
 
 def test_a_study_with_seeds_trains_each_on_its_data_and_evaluates_all_on_the_same_scenes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from widowx_bringup.evaluation import checkpoint_rates
 from widowx_bringup.evaluation.ptr_command import ptr_command
 
 from .plan import Row, StudyPlan
+from .stores import camera_of, collecting
 
 SCENE_SEED = 77
 """Distance of the seed of the scenes from that of the training."""
@@ -16,11 +18,10 @@ SCENE_SEED = 77
 
 @dataclass(frozen=True)
 class Study:
-    """A plan with its data."""
+    """A plan with its data, and a seed."""
 
     plan: StudyPlan
-    prior: Path
-    target: Path
+    given: Mapping[str, Path]  # stores that are there; the plan's `data` makes the others
     task: str
     out: Path
     rollouts: int
@@ -37,6 +38,24 @@ class Study:
         stage = row.stages[-1]
         owner = row.pretrained if row.pretrained and stage == "pretrain" else name
         return self.out / owner / stage
+
+    def store(self, name: str) -> Path:
+        """Return the folder of a store."""
+        return self.given.get(name, self.out / "data" / name)
+
+    def missing_stores(self, rows: Sequence[Row]) -> list[str]:
+        """Return the names of the stores that rows need and that are still to be simulated."""
+        names: dict[str, None] = {}
+        for row in rows:
+            names.update(dict.fromkeys(row.stores))
+        return [name for name in names if not self.store(name).exists()]
+
+    def collecting(self, name: str) -> list[str]:
+        """Return the command that simulates a store."""
+        options = self.plan.data[name]
+        return collecting(
+            name, options, task=self.task, seed=self.seed, out=self.store(name)
+        )
 
     def commands(self, row: Row) -> list[list[str]]:
         """Return the commands of a row, in order."""
@@ -81,7 +100,7 @@ class Study:
             config=row.preset,
             base=self._bases(row),
             seed=self.seed,
-            data=self.prior,
+            data=self.store(row.prior),
             target_task=self.task,
             out=self.out / row.name / "pretrain",
             resume=True,
@@ -97,8 +116,8 @@ class Study:
             base=[] if is_pretrained else self._bases(row),
             seed=None if is_pretrained else self.seed,
             from_=origin if is_pretrained else None,
-            target=self.target,
-            prior=self.prior if row.prior else None,
+            target=self.store(row.target),
+            prior=self.store(row.prior) if row.mix_prior else None,
             retarget=f"{self.task}={row.retarget}" if row.retarget else None,
             out=self.out / row.name / "finetune",
             resume=True,
@@ -132,7 +151,7 @@ class Study:
             max_steps=self.max_steps,
             seed=self.scene_seed,
             out=folder / "evaluation",
-        )
+        ) + self._camera(row)
 
     def _evaluate_checkpoints(self, row: Row) -> list[str]:
         return ptr_command(
@@ -143,7 +162,13 @@ class Study:
             max_steps=self.max_steps,
             seed=self.scene_seed,
             out=self.checkpoints_of(row),
-        )
+        ) + self._camera(row)
+
+    def _camera(self, row: Row) -> list[str]:
+        """Return where the camera stands: where the demonstrations of the row were seen from."""
+        shift = camera_of(self.plan.data.get(row.target))
+        words = {"camera_rise": shift.rise, "camera_turn": shift.turn}
+        return [f"{name}:={value:g}" for name, value in words.items() if value]
 
     def checkpoints_of(self, row: Row) -> Path:
         """Return the folder of what all checkpoints of a row achieve."""

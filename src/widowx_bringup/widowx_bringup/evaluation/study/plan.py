@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from ptr_common.documents import read_yaml
-from ptr_common.errors import PtrError
 from ptr_common.names import did_you_mean
 from widowx_bringup.graph.graphs import config_folder
+from widowx_bringup.sim.tasks import TARGET_TASK, parse_task
+
+from .stores import GIVEN, StudyError, check_options
+
+SECTIONS = ("like", "only", "bases", "data", "task", "rollouts", "seeds", "rows")
+"""Sections of a plan's file."""
 
 STAGES = ("pretrain", "finetune")
 """Stages of training that a row may have."""
 
 REFERENCE = re.compile(r"\{(\w+)\}")
 """A setting's reference to the run of another row."""
-
-
-class StudyError(PtrError):
-    """A plan cannot be carried out."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ class Row:
         STAGES  # only pretrain: zero-shot; only finetune: from scratch
     )
     pretrained: str = ""  # row whose pre-training this one begins from
-    prior: bool = True  # fine-tuning mixes prior data in
+    prior: str = "prior"  # store of prior data
+    mix_prior: bool = True  # fine-tuning mixes prior data in
+    target: str = "target"  # store of demonstrations
     retarget: str = ""  # known task whose id the target takes
     settings: tuple[str, ...] = ()  # KEY=VALUE, in both stages
     evaluate: bool = True
@@ -57,6 +60,20 @@ class Row:
         names.update(filter(None, (self.pretrained, self.deploys)))
         return names
 
+    @property
+    def stores(self) -> list[str]:
+        """Names of the stores that its own training reads."""
+        if self.deploys:
+            return []
+        read = []
+        pretrains = "pretrain" in self.stages and not self.pretrained
+        finetunes = "finetune" in self.stages
+        if pretrains or (finetunes and self.mix_prior):
+            read.append(self.prior)
+        if finetunes:
+            read.append(self.target)
+        return read
+
 
 @dataclass(frozen=True)
 class StudyPlan:
@@ -65,10 +82,19 @@ class StudyPlan:
     Attributes:
         rows: The rows.
         bases: Presets that take the place of others, see `ptr pretrain --base`.
+        data: Options of `ptr collect` for each store that a study makes itself, by the store's
+            name; `seed` is added to the seed of the training.
+        task: Task of the demonstrations, unless another is asked for.
+        rollouts: Rollouts of each row, unless asked otherwise.
+        seeds: Number of seeds, unless asked otherwise; 0: the one of `--seed`.
     """
 
     rows: dict[str, Row]
     bases: dict[str, str] = field(default_factory=dict)
+    data: dict[str, dict[str, Any]] = field(default_factory=dict)
+    task: str = TARGET_TASK
+    rollouts: int = 50
+    seeds: int = 0
 
 
 def load_plan(name: str) -> StudyPlan:
@@ -81,7 +107,40 @@ def load_plan(name: str) -> StudyPlan:
     values = read_yaml(path, StudyError)
     if not isinstance(values, dict) or not isinstance(values.get("rows"), dict):
         raise StudyError(f"{path} is no plan: it needs a section `rows`")
+    for key in values:
+        if key not in SECTIONS:
+            raise StudyError(
+                f"{path} has an unknown section {key!r}; {did_you_mean(str(key), SECTIONS)}"
+            )
     parent = load_plan(values["like"]) if values.get("like") else StudyPlan({})
+    rows = _rows(path, values, parent)
+    data = {**parent.data, **_checked_data(path, values.get("data", {}))}
+    numbers = _numbers(path, values, parent)
+    for row in rows.values():
+        if unknown := row.needs - set(rows):
+            raise StudyError(
+                f"{path}: row {row.name} builds on {', '.join(unknown)}, which is no row"
+            )
+        for store in row.stores:
+            if store not in (*data, *GIVEN):
+                raise StudyError(
+                    f"{path}: row {row.name} reads the store {store!r}, which `data` does not "
+                    f"have; {did_you_mean(store, (*data, *GIVEN))}"
+                )
+    task = parse_task(values["task"]).name if "task" in values else parent.task
+    return StudyPlan(
+        rows, {**parent.bases, **values.get("bases", {})}, data, task, **numbers
+    )
+
+
+def _rows(path: Path, values: Mapping[str, Any], parent: StudyPlan) -> dict[str, Row]:
+    """Return the rows of a plan, those of the plan it is like included.
+
+    Args:
+        path: File of the plan, for error messages.
+        values: What it holds.
+        parent: The plan that it is like; with `only` just those of its rows that are named.
+    """
     rows = dict(parent.rows)
     for row_name, changes in values["rows"].items():
         inherited: dict[str, Any] = {}
@@ -89,12 +148,36 @@ def load_plan(name: str) -> StudyPlan:
             inherited = asdict(rows[row_name])
             del inherited["name"]
         rows[row_name] = _row(path, row_name, {**inherited, **(changes or {})})
-    for row in rows.values():
-        if unknown := row.needs - set(rows):
-            raise StudyError(
-                f"{path}: row {row.name} builds on {', '.join(unknown)}, which is no row"
-            )
-    return StudyPlan(rows, {**parent.bases, **values.get("bases", {})})
+    if not values.get("only"):
+        return rows
+    for name in values["only"]:
+        if name not in rows:
+            raise StudyError(f"{path}: `only` names no row: {did_you_mean(name, rows)}")
+    return {name: rows[name] for name in values["only"]}
+
+
+def _numbers(path: Path, values: Mapping[str, Any], parent: StudyPlan) -> dict[str, int]:
+    """Return how many rollouts and seeds a plan has."""
+    numbers = {}
+    for name in ("rollouts", "seeds"):
+        number = values.get(name, getattr(parent, name))
+        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+            raise StudyError(f"{path}: {name} is {number!r}; it must be a whole number")
+        numbers[name] = number
+    return numbers
+
+
+def _checked_data(path: Path, data: Any) -> dict[str, dict[str, Any]]:
+    """Return the stores of a plan after checking the options of each as `ptr collect` does."""
+    if not isinstance(data, dict):
+        raise StudyError(
+            f"{path}: data must name stores, each with options of `ptr collect`"
+        )
+    for name, options in data.items():
+        if not isinstance(options, dict):
+            raise StudyError(f"{path}: data: {name} must have options of `ptr collect`")
+        check_options(f"{path}: data: {name}", options)
+    return data
 
 
 def _find(name: str) -> Path:

@@ -9,14 +9,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from ptr_common.files import atomic_file
 from ptr_common.text_table import cell, text_table
-from widowx_bringup.evaluation.results import Summary, paired_test
+from widowx_bringup.evaluation.results import Summary, has_partial_score, paired_test
 
 HEADER = (
-    "method", "success", "rate", "95 % (Wilson)", "first : this, p", "step", "minutes", "paper"
-)  # fmt: skip
-"""The fifth column: scenes that only the first row solved, those that only this one did, and the
+    *("method", "success", "rate", "95 % (Wilson)", "score", "first : this, p"),
+    *("step", "minutes", "paper"),
+)
+"""The sixth column: scenes that only the first row solved, those that only this one did, and the
 probability of McNemar's exact test."""
 
 COLUMNS = ("name", "title", "source", "minutes", "step", "problem")
@@ -80,10 +83,26 @@ def table(outcomes: Sequence[Outcome]) -> str:
         minutes = f"{outcome.minutes:.1f}"
         paired = _paired(first, outcome)
         source = outcome.source
-        rows.append((outcome.title, success, rate, interval, paired, step, minutes, source))
+        scored = score_text([summary] if summary else [])
+        rows.append(
+            (
+                *(outcome.title, success, rate, interval, scored),
+                paired,
+                step,
+                minutes,
+                source,
+            )
+        )
         if outcome.problem:
             failures.append(f"{outcome.title} failed: {outcome.problem}")
-    return "\n".join([text_table(HEADER, rows, align="lrrrlrrl"), *failures])
+    return "\n".join([text_table(HEADER, rows, align="lrrrrlrrl"), *failures])
+
+
+def score_text(summaries: Sequence[Summary]) -> str:
+    """Return the mean score of evaluations, if it says more than the successes do."""
+    if not any(map(has_partial_score, summaries)):
+        return ""
+    return f"{np.mean([summary.mean_score or 0.0 for summary in summaries]):.0%}"
 
 
 def _paired(first: Outcome | None, outcome: Outcome) -> str:

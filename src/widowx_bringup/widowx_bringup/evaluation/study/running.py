@@ -40,24 +40,48 @@ async def run(study: Study, rows: Sequence[Row], free: asyncio.Semaphore) -> lis
         rows: Rows, each after those it needs.
         free: Lets as many rows run at the same time as it counts.
     """
+    stores: dict[str, asyncio.Task[str]] = {}
     tasks: dict[str, asyncio.Task[Outcome]] = {}
     try:
+        for name in study.missing_stores(rows):
+            stores[name] = asyncio.create_task(_collect(study, name, free))
         for row in rows:
-            tasks[row.name] = asyncio.create_task(_run_after(study, row, tasks, free))
+            after = _run_after(study, row, tasks, stores, free)
+            tasks[row.name] = asyncio.create_task(after)
         return list(await asyncio.gather(*tasks.values()))
     finally:
-        for task in tasks.values():
+        started = [*stores.values(), *tasks.values()]
+        for task in started:
             task.cancel()
-        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        await asyncio.gather(*started, return_exceptions=True)
+
+
+async def _collect(study: Study, name: str, free: asyncio.Semaphore) -> str:
+    """Simulate a store, and return why that failed; nothing if it did not."""
+    folder = study.store(name)
+    log = folder.with_name(f"{name}.txt")
+    async with free:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            await run_commands([study.collecting(name)], log, append=True)
+        except CommandError:
+            return f"data {name}: {_last_line(log)}"
+    print(f"  data {name}, seed {study.seed}: {_last_line(log)}", flush=True)
+    return ""
 
 
 async def _run_after(
     study: Study,
     row: Row,
     tasks: Mapping[str, asyncio.Task[Outcome]],
+    stores: Mapping[str, asyncio.Task[str]],
     free: asyncio.Semaphore,
 ) -> Outcome:
-    """Carry a row out once the rows that it builds on have ended."""
+    """Carry a row out once its data is there and the rows that it builds on have ended."""
+    problem = ""
+    for name in row.stores:
+        if name in stores:
+            problem = problem or await stores[name]
     failed = []
     for name in row.needs:
         outcome = await tasks[name]
@@ -65,6 +89,7 @@ async def _run_after(
             failed.append(outcome.name)
     if failed:
         problem = f"builds on {', '.join(failed)}, which failed"
+    if problem:
         return Outcome(row.name, row.title, row.source, 0.0, problem, None, None)
     async with free:
         return await _run_row(study, row)

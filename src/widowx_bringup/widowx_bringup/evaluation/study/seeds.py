@@ -25,11 +25,20 @@ from ptr_common.files import atomic_file
 from ptr_common.text_table import cell, text_table
 from widowx_bringup.evaluation.results import paired_test, wilson_interval
 
-from .results import COLUMNS, COUNTS, Outcome, draw_rows
+from .results import COLUMNS, COUNTS, Outcome, draw_rows, score_text
 
 HEADER = (
-    "method", "success", "mean", "95 % interval", "each seed", "first : this, p", "minutes", "paper"
-)  # fmt: skip
+    *(
+        "method",
+        "success",
+        "mean",
+        "95 % interval",
+        "score",
+        "each seed",
+        "first : this, p",
+    ),
+    *("minutes", "paper"),
+)
 
 
 @dataclass(frozen=True)
@@ -153,13 +162,21 @@ def table(rows: Sequence[SeededRow]) -> str:
         if first is not None and (found := compare(first, row)):
             against = f"{found['won']} : {found['lost']}, {found['p']:.1g}"
         minutes = f"{sum(outcome.minutes for outcome in row.outcomes.values()):.1f}"
+        summaries = [each.summary for each in row.outcomes.values() if each.summary]
+        scored = score_text(summaries)
         lines.append(
-            (known.title, success, mean, interval, each, against, minutes, known.source)
+            (
+                *(known.title, success, mean, interval, scored),
+                each,
+                against,
+                minutes,
+                known.source,
+            )
         )
         for seed, outcome in row.outcomes.items():
             if outcome.problem:
                 failures.append(f"{known.title}, seed {seed} failed: {outcome.problem}")
-    return "\n".join([text_table(HEADER, lines, align="lrrrrrrl"), *failures])
+    return "\n".join([text_table(HEADER, lines, align="lrrrrrrrl"), *failures])
 
 
 def _first(rows: Sequence[SeededRow]) -> SeededRow | None:

@@ -5,8 +5,13 @@ A plan (a YAML file, or the name of one in config/studies) lists rows; see
 or some of them, in a folder with a log. Rows that begin from the same pre-training share it.
 Finished rows are not repeated, so that a stopped study goes on.
 
+A plan that has a section `data` simulates its own data, anew for each seed, and needs nothing else.
+
 With `--seeds` every row is trained once a seed, in `OUT/seed_K/ROW`, all are evaluated on the same
 start scenes, and the table has means and intervals over seeds and scenes (`seeds.py`).
+With `--minutes` a study can be carried out in pieces: what runs saves a checkpoint and is stopped.
+Only `ptr collect` begins anew.
+
 `{seed}` in `--prior` and `--target` stands for the seed, where each one has data of its own.
 """
 
@@ -15,36 +20,38 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ptr_common.arguments import VerbParser, positive_int
+from ptr_common.arguments import VerbParser, positive_float, positive_int
 from ptr_common.arguments import seed as seed_type
 from widowx_bringup.evaluation import checkpoint_rates
-from widowx_bringup.sim.tasks import TARGET_TASK, parse_task
+from widowx_bringup.sim.tasks import parse_task
 
 from . import results, seeds
 from .commands import SCENE_SEED, Study
-from .plan import Row, StudyError, load_plan, with_needs
+from .plan import Row, StudyPlan, load_plan, with_needs
 from .results import Outcome
 from .running import run_all
+from .stores import GIVEN, StudyError
+
+UNFINISHED = 3
+"""Status of a study that was stopped by `--minutes`."""
 
 
 def _parser() -> VerbParser:
     parser = VerbParser("study", main.__doc__)
     parser.add_argument("plan", help="YAML file, or the name of one in config/studies")
+    for name, what in zip(GIVEN, ("prior data", "demonstrations"), strict=True):
+        parser.add_argument(
+            f"--{name}",
+            metavar="STORE",
+            help=f"episode store of {what}; {{seed}} in it stands for the seed "
+            "(default: the plan's own data)",
+        )
     parser.add_argument(
-        "--prior",
-        required=True,
-        help="episode store of prior data; {seed} in it stands for the seed",
+        "--task", help="task of the demonstrations (default: that of the plan)"
     )
-    parser.add_argument(
-        "--target",
-        required=True,
-        help="episode store of demonstrations; {seed} in it stands for the seed",
-    )
-    parser.add_argument("--task", default=TARGET_TASK, help="task of the demonstrations")
     parser.add_argument(
         "--out", type=Path, required=True, help="folder; a stopped study goes on"
     )
@@ -64,10 +71,16 @@ def _parser() -> VerbParser:
         default=[],
         metavar="N",
         help="train every row with several seeds: one number says how many, from --seed on; "
-        "several numbers are the seeds (default: the one of --seed)",
+        "several numbers are the seeds (default: those of the plan, or the one of --seed)",
     )
     parser.add_argument(
         "--jobs", type=positive_int, default=1, help="rows that run at the same time"
+    )
+    parser.add_argument(
+        "--minutes",
+        type=positive_float,
+        help="stop after as long, with status 3; the same command goes on "
+        "(default: run to the end)",
     )
     return parser
 
@@ -75,7 +88,9 @@ def _parser() -> VerbParser:
 def _add_evaluation(parser: VerbParser) -> None:
     """Add the options of how rows are evaluated."""
     parser.add_argument(
-        "--rollouts", type=positive_int, default=50, help="rollouts of each row"
+        "--rollouts",
+        type=positive_int,
+        help="rollouts of each row (default: those of the plan, 50 for most)",
     )
     parser.add_argument(
         "--max-steps",
@@ -93,9 +108,19 @@ def _add_evaluation(parser: VerbParser) -> None:
 def main(argv: list[str]) -> int:
     """Train and evaluate methods and ablations side by side; one table of all."""
     options = _parser().parse_args(argv)
-    rows = with_needs(load_plan(options.plan), options.only)
-    studies = _studies(options)
-    outcomes = asyncio.run(run_all(studies, rows, options.jobs))
+    plan = load_plan(options.plan)
+    rows = with_needs(plan, options.only)
+    if not options.seeds and plan.seeds:
+        options.seeds = [plan.seeds]
+    studies = _studies(options, plan, rows)
+    seconds = 60.0 * options.minutes if options.minutes else None
+    try:
+        outcomes = asyncio.run(
+            asyncio.wait_for(run_all(studies, rows, options.jobs), seconds)
+        )
+    except asyncio.TimeoutError:
+        print(f"\nstopped after {options.minutes:g} minutes; the same command goes on")
+        return UNFINISHED
     text = _write(options, studies, outcomes)
     if judged := _judged(studies, rows):
         checkpoint_rates.write(options.out, judged)
@@ -114,8 +139,10 @@ def _write(
 ) -> str:
     """Write the results of a study, and return them as a table."""
     about: dict[str, Any] = {"plan": options.plan, "task": studies[0].task}
-    for name in ("prior", "target", "out", "rollouts", "seed"):
+    for name in (*GIVEN, "out", "seed"):
         about[name] = str(getattr(options, name))
+    about["data"] = studies[0].plan.data
+    about["rollouts"] = str(studies[0].rollouts)
     about["max_steps"] = str(studies[0].max_steps)
     if not options.seeds:
         results.write(options.out, outcomes[0], about)
@@ -138,58 +165,56 @@ def _judged(
     return judged
 
 
-def _studies(options: argparse.Namespace) -> list[Study]:
+def _studies(
+    options: argparse.Namespace, plan: StudyPlan, rows: Sequence[Row]
+) -> list[Study]:
     """Return a study for each seed, all with the same start scenes.
 
     Raises:
         StudyError: If a seed is named twice, or a seed has no data.
     """
     numbers = _seeds(options.seeds, options.seed)
-    task = parse_task(options.task)
-    first = Study(
-        plan=load_plan(options.plan),
-        prior=Path(options.prior),
-        target=Path(options.target),
-        task=task.name,
-        out=options.out,
-        rollouts=options.rollouts,
-        max_steps=options.max_steps or task.rollout_steps,
-        seed=numbers[0],
-        scene_seed=numbers[0] + SCENE_SEED,
-        every_checkpoint=options.every_checkpoint,
-    )
+    task = parse_task(options.task or plan.task)
     studies = []
     for seed in numbers:
-        out = options.out / f"seed_{seed}" if options.seeds else options.out
-        study = replace(
-            first,
-            prior=_store("prior", options.prior, seed),
-            target=_store("target", options.target, seed),
+        study = Study(
+            plan=plan,
+            given=_given(options, seed),
+            task=task.name,
+            out=options.out / f"seed_{seed}" if options.seeds else options.out,
+            rollouts=options.rollouts or plan.rollouts,
+            max_steps=options.max_steps or task.rollout_steps,
             seed=seed,
-            out=out,
+            scene_seed=numbers[0] + SCENE_SEED,
+            every_checkpoint=options.every_checkpoint,
         )
+        for name in study.missing_stores(rows):
+            if name not in plan.data:
+                raise StudyError(
+                    f"{options.plan} has no data of its own; give the store of {name} data: "
+                    f"--{name} STORE"
+                )
         studies.append(study)
     return studies
 
 
-def _store(option: str, text: str, seed: int) -> Path:
-    """Return the folder of an episode store.
-
-    Args:
-        option: Name of the option that gives it.
-        text: Its path; {seed} in it stands for the seed.
-        seed: The seed.
+def _given(options: argparse.Namespace, seed: int) -> dict[str, Path]:
+    """Return the stores that the command line gives, for one seed.
 
     Raises:
         StudyError: If there is no such folder.
     """
-    path = Path(text.replace("{seed}", str(seed)))
-    if not path.is_dir():
-        raise StudyError(
-            f"--{option} {path} is no episode store (seed {seed}); {{seed}} in a path stands for "
-            "the seed, everything else is taken as it is"
-        )
-    return path
+    stores = {}
+    for name in GIVEN:
+        if not (text := getattr(options, name)):
+            continue
+        stores[name] = path = Path(text.replace("{seed}", str(seed)))
+        if not path.is_dir():
+            raise StudyError(
+                f"--{name} {path} is no episode store (seed {seed}); {{seed}} in a path stands "
+                "for the seed, everything else is taken as it is"
+            )
+    return stores
 
 
 def _seeds(named: Sequence[int], start: int) -> list[int]:

@@ -1,7 +1,8 @@
 """Bin sorting: two objects of twelve shapes, two bins (paper, appendix A.2 and C.2).
 
-The prior tasks put one of ten objects into either bin. The target tasks sort two further objects,
-each into its own bin: what no prior episode shows, and two objects that never meet before.
+The prior tasks put one object into either bin, not always the right one. The target tasks sort
+two objects that never meet before, each into its own bin: what no prior episode shows.
+In the narrower set of prior tasks ten objects are moved, and no target object is in any scene.
 """
 
 from __future__ import annotations
@@ -182,8 +183,11 @@ _ALL = (
 TASKS = {task.name: task for task in _ALL}
 """Every task by its name."""
 
-PRIOR_TASKS = tuple(task.name for task in _ALL if task.object not in TARGET_OBJECTS)
-"""Names of the tasks that move a prior object, each into either bin."""
+PRIOR_TASKS = tuple(task.name for task in _ALL if len(task.moves) == 1)
+"""Names of the tasks that move one object, each into either bin."""
+
+TEN_OBJECTS_TASKS = tuple(task.name for task in _ALL if task.object not in TARGET_OBJECTS)
+"""Those of them in whose scenes no target object stands."""
 
 
 def _sample(task: Task, seed: int, rng: np.random.Generator) -> Layout:
