@@ -133,14 +133,14 @@ def _content_words(name: str) -> list[str]:
 
 
 def check_retarget(
-    retarget: Mapping[str, str], task_ids: TaskIds, target: EpisodeStore
+    retarget: Mapping[str, str], task_ids: TaskIds, target: EpisodeStore | None
 ) -> None:
     """Check the names of --retarget.
 
     Args:
         retarget: Tasks of the target store by the known tasks whose ids they use.
         task_ids: The known tasks.
-        target: The demonstrations.
+        target: The demonstrations; None before they are known.
 
     Raises:
         TrainingError: If a task to use is unknown, naming the nearest known one.
@@ -152,7 +152,7 @@ def check_retarget(
             raise TrainingError(
                 f"--retarget {name}={known}: unknown task {known!r}; {hint}"
             )
-        if name not in target.tasks:
+        if target is not None and name not in target.tasks:
             hint = did_you_mean(name, target.tasks, quote=True)
             warn(f"--retarget {name}={known}: {target.path} has no task {name!r}; {hint}")
 

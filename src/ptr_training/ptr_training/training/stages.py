@@ -38,7 +38,10 @@ CPU = torch.device("cpu")
 
 
 def start_pretraining(
-    config: Config, stores: Sequence[EpisodeStore], target_tasks: Sequence[str]
+    config: Config,
+    stores: Sequence[EpisodeStore],
+    target_tasks: Sequence[str],
+    retarget: Mapping[str, str] | None = None,
 ) -> tuple[Checkpoint, Replay]:
     """Return a new agent as a checkpoint of step 0, and its data.
 
@@ -46,10 +49,12 @@ def start_pretraining(
         config: Of the agent and its training.
         stores: Prior data.
         target_tasks: Tasks of the second stage, which get their ids now.
+        retarget: Further ones, and the known tasks whose ids they use.
     """
     names = sorted(set(_tasks_of(stores)))
     warn_of_similar_tasks("--target-task", target_tasks, names)
     task_ids = TaskIds.for_tasks([*names, *target_tasks], config.reserve)
+    _retarget(task_ids, retarget or {}, None)
     data_spec = _fit_data_spec(config, stores, task_ids)
     held_out = []
     for store in stores:
@@ -185,11 +190,18 @@ def _assign_ids(
     retarget: Mapping[str, str],
 ) -> None:
     """Give every task of the stores an id; those of `retarget` get that of a known task."""
+    _retarget(task_ids, retarget, target)
+    for name in _tasks_of([target, *prior]):
+        task_ids.add(name)
+
+
+def _retarget(
+    task_ids: TaskIds, retarget: Mapping[str, str], target: EpisodeStore | None
+) -> None:
+    """Let tasks use the ids of known ones, after checking all names."""
     check_retarget(retarget, task_ids, target)
     for name, known in retarget.items():
         task_ids.retarget(name, known)
-    for name in _tasks_of([target, *prior]):
-        task_ids.add(name)
 
 
 def _describe_finetuning(

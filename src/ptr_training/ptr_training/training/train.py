@@ -45,7 +45,8 @@ def pretrain(argv: list[str]) -> None:
     from .stages import start_pretraining
 
     stores = open_distinct({"--data": args.data})["--data"]
-    start, replay = start_pretraining(config, stores, args.target_task)
+    retarget = _pairs("--retarget", args.retarget)
+    start, replay = start_pretraining(config, stores, args.target_task, retarget)
     held_out = held_out_episodes(start.data["prior"], stores)
     run(start, replay, config.pretrain, args.out, held_out, resume=args.resume)
 
@@ -96,6 +97,14 @@ def pretrain_parser(*, trains: bool = True) -> argparse.ArgumentParser:
         default=[],
         metavar="TASK",
         help="tasks of the second stage, which get their ids now (default: none)",
+    )
+    parser.add_argument(
+        "--retarget",
+        action="append",
+        default=[],
+        metavar="NEW=KNOWN",
+        help="let a task of the second stage use a known task's id; may be repeated; "
+        "fine-tuning keeps it (default: none)",
     )
     parser.add_argument(
         "--holdout",

@@ -16,7 +16,7 @@ from ptr_training.training.checkpoint import (
     list_checkpoints,
     load_checkpoint,
 )
-from ptr_training.training.train import finetune
+from ptr_training.training.train import finetune, pretrain
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -133,6 +133,24 @@ def test_too_many_targets_are_refused_by_name(
                 str(tmp_path / "f"),
             ]
         )
+
+
+def test_a_task_is_retargeted_before_its_demonstrations_are_there(
+    tmp_path: Path, preset: str, make_store
+) -> None:
+    prior = make_store("prior", tasks=("a", "b"), per_task=2)
+    where = ["--config", preset, "--data", str(prior), "--out", str(tmp_path / "pre")]
+    pretrain([*where, "--retarget", "new=b"])
+    tasks = load_checkpoint(find_checkpoint(tmp_path / "pre")).task_ids
+    assert tasks.id("new") == tasks.id("b")
+    target = make_store("target", tasks=("new",), per_task=3)
+    stores = ["--target", str(target), "--prior", str(prior)]
+    origin = ["--from", str(tmp_path / "pre"), "--out", str(tmp_path / "fine")]
+    finetune([*origin, *stores, "--holdout", "1"])
+    tasks = load_checkpoint(find_checkpoint(tmp_path / "fine")).task_ids
+    assert (tasks.names, tasks.id("new")) == (["a", "b"], 1)
+    with pytest.raises(TrainingError, match="unknown task 'c'"):
+        pretrain([*where[:-1], str(tmp_path / "other"), "--retarget", "new=c"])
 
 
 def test_retargeted_task_uses_the_id_of_the_known_one(

@@ -101,7 +101,8 @@ class Study:
             base=self._bases(row),
             seed=self.seed,
             data=self.store(row.prior),
-            target_task=self.task,
+            target_task=None if row.retarget else self.task,
+            retarget=self._retargeting(row),
             out=self.out / row.name / "pretrain",
             resume=True,
             set=self._settings(row),
@@ -118,11 +119,15 @@ class Study:
             from_=origin if is_pretrained else None,
             target=self.store(row.target),
             prior=self.store(row.prior) if row.mix_prior else None,
-            retarget=f"{self.task}={row.retarget}" if row.retarget else None,
+            retarget=self._retargeting(row),
             out=self.out / row.name / "finetune",
             resume=True,
             set=self._settings(row),
         )
+
+    def _retargeting(self, row: Row) -> str | None:
+        """Return the task and the known one whose id it uses; None if it has its own."""
+        return f"{self.task}={row.retarget}" if row.retarget else None
 
     def _settings(self, row: Row) -> list[str]:
         """Return the settings of a row, with the run folders of other rows filled in."""

@@ -15,7 +15,7 @@ from widowx_bringup.sim.tasks import TARGET_TASK, parse_task
 
 from .stores import GIVEN, StudyError, check_options
 
-SECTIONS = ("like", "only", "bases", "data", "task", "rollouts", "seeds", "rows")
+SECTIONS = ("like", "only", "bases", "data", "task", "rollouts", "seeds", "caution", "rows")
 """Sections of a plan's file."""
 
 STAGES = ("pretrain", "finetune")
@@ -87,6 +87,7 @@ class StudyPlan:
         task: Task of the demonstrations, unless another is asked for.
         rollouts: Rollouts of each row, unless asked otherwise.
         seeds: Number of seeds, unless asked otherwise; 0: the one of `--seed`.
+        caution: What a reader of the table must know, beside it.
     """
 
     rows: dict[str, Row]
@@ -95,6 +96,7 @@ class StudyPlan:
     task: str = TARGET_TASK
     rollouts: int = 50
     seeds: int = 0
+    caution: str = ""
 
 
 def load_plan(name: str) -> StudyPlan:
@@ -128,9 +130,9 @@ def load_plan(name: str) -> StudyPlan:
                     f"have; {did_you_mean(store, (*data, *GIVEN))}"
                 )
     task = parse_task(values["task"]).name if "task" in values else parent.task
-    return StudyPlan(
-        rows, {**parent.bases, **values.get("bases", {})}, data, task, **numbers
-    )
+    caution = str(values.get("caution", parent.caution))
+    bases = {**parent.bases, **values.get("bases", {})}
+    return StudyPlan(rows, bases, data, task, **numbers, caution=caution)
 
 
 def _rows(path: Path, values: Mapping[str, Any], parent: StudyPlan) -> dict[str, Row]:

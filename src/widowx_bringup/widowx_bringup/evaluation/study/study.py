@@ -30,6 +30,7 @@ from widowx_bringup.sim.tasks import parse_task
 
 from . import results, seeds
 from .commands import SCENE_SEED, Study
+from .pictures import write_strips
 from .plan import Row, StudyPlan, load_plan, with_needs
 from .results import Outcome
 from .running import run_all
@@ -122,13 +123,15 @@ def main(argv: list[str]) -> int:
         print(f"\nstopped after {options.minutes:g} minutes; the same command goes on")
         return UNFINISHED
     text = _write(options, studies, outcomes)
+    if plan.caution:
+        text += f"\n{plan.caution}"
     if judged := _judged(studies, rows):
         checkpoint_rates.write(options.out, judged)
         text += f"\n\n{checkpoint_rates.table(judged)}"
-    print(
-        f"\n{text}\n\n"
-        f"{options.out}: study.csv, study.json, study.png; a folder with log for each row"
-    )
+    written = "study.csv, study.json, study.png"
+    if write_strips(options.out / "strips.jpg", studies[0], rows):
+        written += ", strips.jpg"
+    print(f"\n{text}\n\n{options.out}: {written}; a folder with log for each row")
     return int(any(outcome.problem for each in outcomes for outcome in each))
 
 
@@ -142,6 +145,7 @@ def _write(
     for name in (*GIVEN, "out", "seed"):
         about[name] = str(getattr(options, name))
     about["data"] = studies[0].plan.data
+    about["caution"] = studies[0].plan.caution
     about["rollouts"] = str(studies[0].rollouts)
     about["max_steps"] = str(studies[0].max_steps)
     if not options.seeds:
