@@ -235,7 +235,7 @@ class _Run:
         """
         is_last = is_last or step == self.stage.steps
         logs = is_last or step % self.start.config.log_every == 0
-        saves = is_last or step % self.stage.checkpoint_every == 0
+        saves = is_last or self.stage.saves_after(step)
         if not (logs or saves or values is not None):
             return
         means = watch.log.means(self.context)

@@ -16,6 +16,7 @@ FREE_TO_CHANGE = frozenset(
         "steps",
         "keep",
         "checkpoint_every",
+        "checkpoint_at",
         "log_every",
         "evaluate_every",
         "metric",

@@ -132,10 +132,10 @@ def _content_words(name: str) -> list[str]:
     return [word for word in name.casefold().split() if word not in _ARTICLES]
 
 
-def check_retarget(
-    retarget: Mapping[str, str], task_ids: TaskIds, target: EpisodeStore | None
+def retarget_ids(
+    retarget: Mapping[str, str], task_ids: TaskIds, target: EpisodeStore | None = None
 ) -> None:
-    """Check the names of --retarget.
+    """Let tasks use the ids of known ones, after checking the names.
 
     Args:
         retarget: Tasks of the target store by the known tasks whose ids they use.
@@ -155,6 +155,7 @@ def check_retarget(
         if target is not None and name not in target.tasks:
             hint = did_you_mean(name, target.tasks, quote=True)
             warn(f"--retarget {name}={known}: {target.path} has no task {name!r}; {hint}")
+        task_ids.retarget(name, known)
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:

@@ -42,12 +42,18 @@ class StageConfig:
 
     steps: int = 160_000
     checkpoint_every: int = 20_000
+    # further steps after which a checkpoint is saved
+    checkpoint_at: tuple[int, ...] = ()
     keep: int = 2  # newest checkpoints kept; 0 keeps all
     # episodes kept from training
     holdout: int = 0
     # steps between two evaluations on the held-out episodes; 0: never
     evaluate_every: int = 0
     early_stop: EarlyStopConfig = field(default_factory=EarlyStopConfig)
+
+    def saves_after(self, step: int) -> bool:
+        """Return whether a checkpoint is due after a step."""
+        return step % self.checkpoint_every == 0 or step in self.checkpoint_at
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class FinetuneConfig(StageConfig):
 
 
 def check_stage(name: str, stage: StageConfig, *, acts: bool, has_critic: bool) -> None:
-    """Check that what a stage evaluates and ends by is there.
+    """Check when a stage saves, and that what it evaluates and ends by is there.
 
     Args:
         name: Its section, `pretrain` or `finetune`.
@@ -78,8 +84,12 @@ def check_stage(name: str, stage: StageConfig, *, acts: bool, has_critic: bool) 
         has_critic: Whether it has a critic.
 
     Raises:
-        TrainingError: If it is not, naming the settings to change.
+        TrainingError: If not, naming the settings to change.
     """
+    if min(stage.checkpoint_at, default=1) < 1:
+        raise TrainingError(
+            f"{name}.checkpoint_at is {list(stage.checkpoint_at)}; its steps must be at least 1"
+        )
     metric = stage.early_stop.metric
     if metric and not stage.evaluate_every:
         raise TrainingError(

@@ -28,8 +28,8 @@ from .checkpoint import Checkpoint, best_step, find_checkpoint, load_checkpoint
 from .config import Config, override
 from .pretrained import weights_digest
 from .sources import (
-    check_retarget,
     describe_source,
+    retarget_ids,
     warn_of_similar_tasks,
     warn_of_swapped_stores,
 )
@@ -54,7 +54,7 @@ def start_pretraining(
     names = sorted(set(_tasks_of(stores)))
     warn_of_similar_tasks("--target-task", target_tasks, names)
     task_ids = TaskIds.for_tasks([*names, *target_tasks], config.reserve)
-    _retarget(task_ids, retarget or {}, None)
+    retarget_ids(retarget or {}, task_ids)
     data_spec = _fit_data_spec(config, stores, task_ids)
     held_out = []
     for store in stores:
@@ -190,18 +190,9 @@ def _assign_ids(
     retarget: Mapping[str, str],
 ) -> None:
     """Give every task of the stores an id; those of `retarget` get that of a known task."""
-    _retarget(task_ids, retarget, target)
+    retarget_ids(retarget, task_ids, target)
     for name in _tasks_of([target, *prior]):
         task_ids.add(name)
-
-
-def _retarget(
-    task_ids: TaskIds, retarget: Mapping[str, str], target: EpisodeStore | None
-) -> None:
-    """Let tasks use the ids of known ones, after checking all names."""
-    check_retarget(retarget, task_ids, target)
-    for name, known in retarget.items():
-        task_ids.retarget(name, known)
 
 
 def _describe_finetuning(

@@ -11,9 +11,9 @@ from ptr_training.data.store import EpisodeStore
 from ptr_training.data.task_ids import TaskIds
 from ptr_training.errors import TrainingError
 from ptr_training.training.sources import (
-    check_retarget,
     is_near_miss,
     open_distinct,
+    retarget_ids,
     warn,
     warn_of_similar_tasks,
     warn_of_swapped_stores,
@@ -120,15 +120,15 @@ def test_an_unknown_task_to_retarget_to_has_a_suggestion(make_store) -> None:
         "task 'lift the cub'; did you mean 'lift the cube'? Known are: 'lift the cube'"
     )
     with pytest.raises(TrainingError, match=message.replace("?", r"\?")):
-        check_retarget({"new": "lift the cub"}, task_ids, target)
+        retarget_ids({"new": "lift the cub"}, task_ids, target)
 
 
 def test_a_task_to_retarget_that_the_target_lacks_is_warned_of(make_store, capsys) -> None:
     target = EpisodeStore.open(make_store("target", tasks=("new",)))
     task_ids = TaskIds.for_tasks(["a"], 1)
-    check_retarget({"new": "a"}, task_ids, target)
+    retarget_ids({"new": "a"}, task_ids, target)
     assert capsys.readouterr().err == ""
-    check_retarget({"neww": "a"}, task_ids, target)
+    retarget_ids({"neww": "a"}, task_ids, target)
     assert (
         "has no task 'neww'; did you mean 'new'? Known are: 'new'"
         in capsys.readouterr().err

@@ -57,6 +57,21 @@ def test_finetuning_keeps_ids_and_records_the_split(
     )
 
 
+def test_checkpoints_are_saved_at_the_further_steps_as_well(
+    tmp_path: Path, pretrained: Path, make_store
+) -> None:
+    target = make_store("target", tasks=("new",), per_task=4)
+    where = ["--target", str(target), "--out", str(tmp_path / "fine"), "--holdout", "2"]
+    settings = [
+        "finetune.steps=6",
+        "finetune.checkpoint_every=4",
+        "finetune.checkpoint_at=[1,3]",
+    ]
+    options = [word for setting in settings for word in ("--set", setting)]
+    finetune(["--from", str(pretrained), *where, *options])
+    assert list(list_checkpoints(tmp_path / "fine")) == [0, 1, 3, 4, 6]
+
+
 def test_training_on_demonstrations_alone(tmp_path: Path, preset: str, make_store) -> None:
     target = make_store("target", tasks=("new",), per_task=4)
     finetune(

@@ -45,6 +45,10 @@ def test_every_option_has_a_help_text_and_its_default(verb: str) -> None:
             ["--set", "finetune.checkpoint_every=0"],
             "finetune.checkpoint_every is 0; it must be at least 1",
         ),
+        (
+            ["--set", "finetune.checkpoint_at=[5, 0]"],
+            "finetune.checkpoint_at is [5, 0]; its steps must be at least 1",
+        ),
         (["--set", "accelerate=true"], "accelerate is True; expected str"),
         (
             ["--set", "accelerate=fast"],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ptr_training.training.config import load_config
 from widowx_bringup.evaluation.study.plan import load_plan, with_needs
 from widowx_bringup.evaluation.study.stores import StudyError, collecting
 from widowx_bringup.graph.graphs import config_folder
@@ -17,8 +18,6 @@ PLANS = sorted(path.stem for path in (config_folder() / "studies").glob("*.yaml"
 
 @pytest.mark.parametrize("name", PLANS)
 def test_plans_name_presets_and_settings_that_exist(name: str) -> None:
-    from ptr_training.training.config import load_config
-
     plan = load_plan(name)
     for row in plan.rows.values():
         settings = [text for text in row.settings if "{" not in text]
@@ -70,6 +69,20 @@ def test_plans_with_data_have_seeds_and_tasks_that_can_be_simulated(name: str) -
     assert {row.retarget for row in plan.rows.values()} - {""} <= known
 
 
+def test_a_grid_is_a_row_for_each_combination(tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    row = "a: {title: A, preset: bc, settings: [seed=1], grid: {x.y: [1, 2], z: [[3, 4]]}}"
+    file.write_text(f"rows: {{{row}}}")
+    rows = load_plan(str(file)).rows
+    assert list(rows) == ["a_0", "a_1"]
+    assert rows["a_1"].settings == ("seed=1", "x.y=2", "z=[3, 4]")
+    assert rows["a_1"].title == "A, x.y=2 z=[3, 4]"
+    sweep = load_plan("r3m_sweep").rows
+    assert len(sweep) == 2 * 9 * 6
+    hidden = load_config("r3m_cql", sweep["r3m_cql_53"].settings).network
+    assert (hidden.hidden, hidden.dropout) == ((1024,) * 4, 0.8)
+
+
 def test_a_row_reads_the_stores_that_its_own_training_needs() -> None:
     rows = load_plan("paper").rows
     assert rows["ptr"].stores == ["prior", "target"]
@@ -107,6 +120,10 @@ def test_a_row_reads_the_stores_that_its_own_training_needs() -> None:
         ("rows: {}\ndata: {clean: {seed: x}}", "seed is 'x'; it must be a whole number"),
         ("rows: {}\ndata: {clean: {out: x}}", "a study has its own folder"),
         ("rows: {}\nseeds: three", "seeds is 'three'; it must be a whole number"),
+        (
+            "rows: {a: {title: A, preset: bc, grid: {z: 3}}}",
+            "grid must have a list for each",
+        ),
         ("rows: {}\nonly: [ptr]", "`only` names no row: known are"),
     ],
 )

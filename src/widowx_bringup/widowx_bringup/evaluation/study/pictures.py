@@ -65,5 +65,7 @@ def _strip(study: Study, row: Row, scene: int) -> np.ndarray | None:
 def _caption(text: str, width: int) -> np.ndarray:
     """Return a line of text on white, BGR."""
     line = np.full((CAPTION_HEIGHT, width, 3), 255, np.uint8)
-    cv2.putText(line, text, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.putText(
+        line, text, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA
+    )
     return line

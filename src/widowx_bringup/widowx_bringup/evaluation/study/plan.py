@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,13 +150,42 @@ def _rows(path: Path, values: Mapping[str, Any], parent: StudyPlan) -> dict[str,
         if row_name in rows:
             inherited = asdict(rows[row_name])
             del inherited["name"]
-        rows[row_name] = _row(path, row_name, {**inherited, **(changes or {})})
+        keys = {**inherited, **(changes or {})}
+        grid = keys.pop("grid", {})
+        row = _row(path, row_name, keys)
+        if not isinstance(grid, dict) or not all(
+            isinstance(v, list) for v in grid.values()
+        ):
+            raise StudyError(
+                f"{path}: row {row_name}: grid must have a list for each setting"
+            )
+        rows |= _grid(row, grid)
     if not values.get("only"):
         return rows
     for name in values["only"]:
         if name not in rows:
             raise StudyError(f"{path}: `only` names no row: {did_you_mean(name, rows)}")
     return {name: rows[name] for name in values["only"]}
+
+
+def _grid(row: Row, grid: Mapping[str, Sequence[Any]]) -> dict[str, Row]:
+    """Return a row for each combination of a grid's values; the row itself without a grid.
+
+    Args:
+        row: What they have in common.
+        grid: Values by setting; NAME_0, NAME_1 … have them in the order of nested loops.
+    """
+    if not grid:
+        return {row.name: row}
+    rows = {}
+    for number, values in enumerate(itertools.product(*grid.values())):
+        settings = [f"{key}={value}" for key, value in zip(grid, values, strict=True)]
+        name = f"{row.name}_{number}"
+        title = f"{row.title}, {' '.join(settings)}"
+        rows[name] = replace(
+            row, name=name, title=title, settings=(*row.settings, *settings)
+        )
+    return rows
 
 
 def _numbers(path: Path, values: Mapping[str, Any], parent: StudyPlan) -> dict[str, int]:
