@@ -14,7 +14,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from tqdm import tqdm
 
 from ptr_common.arguments import VerbParser, positive_int, whole_number
 from ptr_common.errors import PtrError
+from ptr_common.process.ptr_program import ptr_program
 
 from .errors import TrainingError
 
@@ -130,11 +130,7 @@ def _command(command: Sequence[str], number: int, options: argparse.Namespace) -
         word.replace("{job}", str(number)).replace("{jobs}", str(options.jobs))
         for word in command
     ]
-    module = ["-m", "ptr_common.cli"]
-    if options.processes > 1:
-        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-        module = [*torchrun, str(options.processes), *module]
-    return [sys.executable, *module, *words]
+    return [*ptr_program(options.processes), *words]
 
 
 def _executor(options: argparse.Namespace) -> Any:

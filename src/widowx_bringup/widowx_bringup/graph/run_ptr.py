@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shlex
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from ptr_common.errors import PtrError
+from ptr_common.process.ptr_program import SHARED_VERBS, ptr_program
 
 from .processes import end_with_parent
 
@@ -24,7 +24,11 @@ class CommandError(PtrError):
 
 
 async def run_commands(
-    commands: Sequence[Sequence[str]], log: Path | None, *, append: bool = False
+    commands: Sequence[Sequence[str]],
+    log: Path | None,
+    *,
+    append: bool = False,
+    processes: int = 1,
 ) -> None:
     """Run commands in order; when cancelled, let the running one save its results.
 
@@ -32,6 +36,7 @@ async def run_commands(
         commands: Arguments of `ptr`.
         log: File that receives their output; None: it is shown.
         append: Keep the earlier content of the log.
+        processes: Processes that share the work of a verb that trains.
 
     Raises:
         CommandError: If one fails; those after it are not run.
@@ -43,7 +48,8 @@ async def run_commands(
         for command in commands:
             words = shlex.join(command)
             print(f"  $ ptr {words}{f'   > {log}' if log else ''}", flush=True)
-            status = await _run(command, output)
+            shared = processes if command[0] in SHARED_VERBS else 1
+            status = await _run([*ptr_program(shared), *command], output)
             if status:
                 hint = f"; see {log}" if log else ""
                 raise CommandError(f"`ptr {words}` ended with status {status}{hint}")
@@ -52,9 +58,6 @@ async def run_commands(
 async def _run(command: Sequence[str], output: BinaryIO | None) -> int:
     """Run one command to its end; return its exit status."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "ptr_common.cli",
         *command,
         stdout=output,
         stderr=output,

@@ -47,7 +47,7 @@ def options(tmp_path: Path, **changes: object) -> Namespace:
         "task": "put the red cube on the white plate",
     }
     values |= {"out": tmp_path / "out", "max_steps": 5, "seed": 0, "seeds": []}
-    values |= {"every_checkpoint": False, "only": [], **changes}
+    values |= {"every_checkpoint": False, "only": [], "processes": 1, **changes}
     return Namespace(**values)
 
 

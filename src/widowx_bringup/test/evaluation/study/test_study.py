@@ -214,6 +214,19 @@ def test_a_study_in_pieces_stops_in_time_and_goes_on(
     assert (run / "checkpoints" / f"step_{reached + 2}.pt").is_file()
 
 
+def test_processes_share_the_training_of_a_row(
+    tmp_path: Path, stores: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    row = {"title": "0-shot", "preset": "demo_bc", "stages": ["pretrain"], "settings": FEW}
+    rows = {"zero": row, "odd": {**row, "settings": [*FEW, "batch_size=5"]}}
+    plan, out = tmp_path / "plan.yaml", tmp_path / "study"
+    plan.write_text(yaml.safe_dump({"rows": rows}))
+    few = ["--rollouts", "1", "--max-steps", "2", "--processes", "2"]
+    assert main([str(plan), *stores, "--out", str(out), *few]) == 1
+    assert (out / "zero" / "log.txt").read_text().count("step 2 of 2 reached") == 1
+    assert "must be a multiple of the 2 processes" in (out / "odd" / "log.txt").read_text()
+
+
 def test_rows_without_their_data_fail_and_the_others_go_on(
     tmp_path: Path, stores: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,6 +29,7 @@ class Study:
     seed: int
     scene_seed: int = SCENE_SEED  # of the start scenes
     every_checkpoint: bool = False  # roll all checkpoints out, to judge the choice
+    processes: int = 1  # that share the training of a row
 
     def run_of(self, name: str) -> Path:
         """Return the run folder of a row that others build on."""

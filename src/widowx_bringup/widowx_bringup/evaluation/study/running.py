@@ -107,7 +107,7 @@ async def _run_row(study: Study, row: Row) -> Outcome:
         log = folder / "log.txt"
         started = time.monotonic()
         try:
-            await run_commands(commands, log, append=True)
+            await run_commands(commands, log, append=True, processes=study.processes)
         except CommandError:
             problem = _last_line(log)
         else:

@@ -78,6 +78,12 @@ def _parser() -> VerbParser:
         "--jobs", type=positive_int, default=1, help="rows that run at the same time"
     )
     parser.add_argument(
+        "--processes",
+        type=positive_int,
+        default=1,
+        help="processes that train a row, sharing each batch (torchrun)",
+    )
+    parser.add_argument(
         "--minutes",
         type=positive_float,
         help="stop after as long, with status 3; the same command goes on "
@@ -191,6 +197,7 @@ def _studies(
             seed=seed,
             scene_seed=numbers[0] + SCENE_SEED,
             every_checkpoint=options.every_checkpoint,
+            processes=options.processes,
         )
         for name in study.missing_stores(rows):
             if name not in plan.data:
