@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -56,13 +57,24 @@ def merge(argv: list[str]) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that also takes options from a file, `@FILE`: several in a line, # for comments."""
+
+    def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
+        """See `argparse.ArgumentParser`."""
+        return shlex.split(arg_line, comments=True)
+
+
 def _parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="ptr import",
         description="Turn data of another format into an episode store. A run that was "
         "stopped goes on when the same command is given again. A data set of `ptr convert` "
         "becomes the store it was made of, except for what is chosen otherwise.",
+        epilog="@FILE stands for the options in a file, such as "
+        "@config/bridge/scenario1.txt: the data of a scenario of the paper.",
+        fromfile_prefix_chars="@",
     )
     parser.add_argument("format", choices=sorted(FORMATS), help="format of the data")
     parser.add_argument(

@@ -34,10 +34,11 @@ from ptr_training.data.normalization import check_alike
 from ptr_training.data.store import EpisodeStore
 from ptr_training.errors import TrainingError
 from ptr_training.importers.base import ImportOptions
-from ptr_training.importers.import_command import load_task_map
+from ptr_training.importers.import_command import _import_options, _parser, load_task_map
 from ptr_training.importers.import_store import import_store
 
-SAMPLE = Path(__file__).parents[5] / "shared/data/bridge_rlds_sample/bridge_dataset/1.0.0"
+ROOT = Path(__file__).parents[4]
+SAMPLE = ROOT.parent / "shared/data/bridge_rlds_sample/bridge_dataset/1.0.0"
 OPTIONS = ImportOptions()
 
 
@@ -356,8 +357,26 @@ def test_source_or_store_that_cannot_be_is_refused(tmp_path: Path) -> None:
         import_store(import_request(tmp_path, write_rlds(tmp_path)))
 
 
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_the_data_of_a_scenario_are_options_in_a_file(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    where = ["bridge-numpy", "BRIDGE", "--out", "store"]
+    arguments = _parser().parse_args([*where, f"@config/bridge/scenario{number}.txt"])
+    options = _import_options(arguments)
+    assert options.task_map["open microwave"] == "open door"
+    words = {1: "drying_rack", 2: "microwave", 3: "toykitchen6"}
+    assert words[number] in options.exclude
+    assert options.include == {
+        1: ("toykitchen2/", "toykitchen2_room8052/"),
+        2: ("open", "close"),
+        3: (),
+    }.get(number)
+
+
 def test_official_aliases_lead_to_one_name_each() -> None:
-    aliases = load_task_map(Path(__file__).parents[4] / "config/bridge_task_aliases.yaml")
+    aliases = load_task_map(ROOT / "config/bridge/task_aliases.yaml")
     assert len(aliases) == 35
     assert aliases["open microwave"] == "open door"
     assert not aliases.keys() & set(aliases.values())
