@@ -60,6 +60,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "av",
         "google",
         "google_crc32c",
+        "lance",
         "pyarrow",
     ),
     "ptr_training.inspection": (*DATA, "ptr_training.data", "jinja2", "matplotlib"),

@@ -70,6 +70,7 @@ OPTIONAL = {
     "interbotix_xs_msgs"
 }  # of the real arm's driver, built from source beside it: rosdep does not know it
 STANDARD_FROM_3_14 = {"compression"}
+OTHER_NAMES = {"lance": ["pylance"]}  # of distributions that need not be installed
 
 
 @pytest.fixture
@@ -203,7 +204,9 @@ def test_everything_imported_is_required_by_name(package: Path) -> None:
     providers = packages_distributions()
     forgotten = set()
     for name in imports(package / package.name):
-        distributions = set(map(normalised, providers.get(name, [name])))
+        distributions = set(
+            map(normalised, providers.get(name, OTHER_NAMES.get(name, [name])))
+        )
         if not ROS.fullmatch(name) and not named & distributions:
             forgotten.add(name)
     assert forgotten == set()
@@ -234,7 +237,9 @@ def missing_from_setup(package: Path, found: set[str]) -> set[str]:
     providers = packages_distributions()
     missing = set()
     for name in found:
-        distributions = set(map(normalised, providers.get(name, [name])))
+        distributions = set(
+            map(normalised, providers.get(name, OTHER_NAMES.get(name, [name])))
+        )
         if name == "google":  # a namespace of many distributions; ours is protobuf
             distributions = {"protobuf"}
         if not distributions & required_here:
@@ -328,7 +333,12 @@ def test_colcon_runs_the_tests_with_pytest(package: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "package"), [("wandb", "ptr_training"), ("signature", "ptr_policy_node")]
+    ("name", "package"),
+    [
+        ("lance", "ptr_training"),
+        ("wandb", "ptr_training"),
+        ("signature", "ptr_policy_node"),
+    ],
 )
 def test_what_is_optional_is_pinned_with_the_versions_of_the_lock(
     name: str, package: str

@@ -37,6 +37,7 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "lance": ["pylance"],
         "lerobot": ["av", "pyarrow"],
         "slurm": ["submitit"],
         "wandb": ["wandb"],

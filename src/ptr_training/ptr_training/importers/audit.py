@@ -182,11 +182,17 @@ def source_digests(
     return tuple(described)
 
 
-def source_name(path: Path) -> str:
-    """Return the last part of a path, or the last two where it is but a version."""
+def source_name(path: Path, version: int = 0) -> str:
+    """Return the last part of a path, or the last two where it is but a version.
+
+    Args:
+        path: Of a source.
+        version: That was read of a table that keeps several, to be named as well; 0: none.
+    """
     parts = path.resolve().parts[-2:]
     has_letters = any(map(str.isalpha, parts[-1]))
-    return parts[-1] if has_letters else "/".join(parts)  # bridge_dataset/1.0.0
+    name = parts[-1] if has_letters else "/".join(parts)  # bridge_dataset/1.0.0
+    return f"{name.removesuffix(f'@{version}')}@{version}" if version else name
 
 
 # Text

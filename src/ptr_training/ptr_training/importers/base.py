@@ -62,13 +62,16 @@ class Record:
     number: int = 0  # within the file
     offset: int = 0  # of its first byte
     size: int = 0  # bytes; 0 for folders, which would have to be walked
+    version: int = 0  # of a table that keeps several; 0: its format has none
 
 
 @dataclass(frozen=True)
 class ImportOptions:
     """What the user chose, and what sources do not contain."""
 
-    camera: str = ""  # empty: number 0, over the shoulder; of lerobot the only one
+    camera: str = (
+        ""  # empty: number 0, over the shoulder; of lerobot and lance the only one
+    )
     task_from: str = "folder"  # or language
     task_map: Mapping[str, str] = field(default_factory=dict)
     include: tuple[str, ...] = ()
@@ -78,8 +81,10 @@ class ImportOptions:
     binarize_gripper: bool = False
     gripper_range: tuple[float, float] = (0.0, 1.0)  # closed and open in the source
     degrees: bool = False  # the source has its angles of actions in degrees
-    state: tuple[str, ...] = ()  # lerobot: PROPRIO_NAMES' names or indices in its state
-    action: tuple[str, ...] = ()  # lerobot: ACTION_NAMES' names or indices in its action
+    state: tuple[
+        str, ...
+    ] = ()  # lerobot, lance: names or indices of PROPRIO_NAMES in its state
+    action: tuple[str, ...] = ()  # lerobot, lance: of ACTION_NAMES in its action
 
     def check_wanted(self, folder: str) -> None:
         """Check a path against the filters.

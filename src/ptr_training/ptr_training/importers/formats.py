@@ -27,6 +27,7 @@ from .base import (
     SkipRecord,
     SourceEpisode,
 )
+from .lance import reader as lance
 from .lerobot import reader as lerobot
 from .to_episode import to_episode
 
@@ -63,6 +64,12 @@ FORMATS = {
         find=lerobot.find,
         read=lerobot.read,
         info=lerobot.info_fields,
+        options=frozenset({"state", "action"}),
+    ),
+    "lance": Format(
+        find=lance.find,
+        read=lance.read,
+        info=lance.info_fields,
         options=frozenset({"state", "action"}),
     ),
     "rlds": Format(rlds.find, rlds.read),

@@ -24,7 +24,7 @@ OUTCOMES = ("success", "failure", "stop")
 
 
 def main(argv: list[str]) -> int:
-    """Turn data of another format (BridgeData, LeRobot) into an episode store."""
+    """Turn data of another format (BridgeData, LeRobot, Lance) into an episode store."""
     arguments = _parser().parse_args(argv)
     request = _request(arguments)
     if arguments.shard is None:
@@ -78,7 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("format", choices=sorted(FORMATS), help="format of the data")
     parser.add_argument(
-        "sources", nargs="+", type=Path, metavar="SOURCE", help="file, or folder to search"
+        "sources",
+        nargs="+",
+        type=Path,
+        metavar="SOURCE",
+        help="file, or folder to search; of lance a table, TABLE.lance or, for an older "
+        "version of it, TABLE.lance@VERSION",
     )
     parser.add_argument(
         "--out", required=True, type=Path, metavar="STORE", help="folder to make (required)"
@@ -154,7 +159,7 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
         "--camera",
         default="",
         help="number, name or topic of the camera in the source "
-        "[the one over the shoulder; of lerobot the only one]",
+        "[the one over the shoulder; of lerobot and lance the only one]",
     )
     parser.add_argument(
         "--outcome",
@@ -190,8 +195,8 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
             f"--{name}",
             default="",
             metavar="A,B,…",
-            help=f"of lerobot: names or indices of the seven dimensions of the {name} "
-            "[found by their names]",
+            help=f"of lerobot and lance: names or indices of the seven dimensions of the "
+            f"{name} [found by their names, which lance does not have]",
         )
 
 
@@ -209,7 +214,7 @@ def _add_info_options(parser: argparse.ArgumentParser) -> None:
         "--camera-name",
         metavar="NAME",
         help=f"name of the camera in the store [{DEFAULT_INFO.camera}; "
-        "of lerobot as in the source]",
+        "of lerobot and lance as in the source]",
     )
     parser.add_argument(
         "--command",
@@ -270,13 +275,16 @@ def _import_options(arguments: argparse.Namespace) -> ImportOptions:
 
 def _check_suit_format(chosen: str, values: Mapping[str, Any]) -> None:
     """Refuse an option that only another format has."""
-    for format_name, other in FORMATS.items():
+    owners: dict[str, list[str]] = {}
+    for name, other in FORMATS.items():
         for option in sorted(other.options - FORMATS[chosen].options):
-            if values[option]:
-                raise PtrError(
-                    f"--{option} is an option of {format_name}, {chosen} does not have it; "
-                    "leave it out"
-                )
+            owners.setdefault(option, []).append(name)
+    for option, names in owners.items():
+        if values[option]:
+            raise PtrError(
+                f"--{option} is an option of {' and '.join(names)}, {chosen} does not have "
+                "it; leave it out"
+            )
 
 
 def load_task_map(file: Path) -> dict[str, str]:

@@ -115,7 +115,8 @@ def find_records(request: Request) -> Found:
     for path in request.sources:
         members = FORMATS[request.format].find([path])
         records += members
-        sources.append((source_name(path), len(members)))
+        version = members[0].version if members else 0
+        sources.append((source_name(path, version), len(members)))
     return Found(tuple(records), tuple(sources), _dataset_info(request, records))
 
 

@@ -321,11 +321,11 @@ def test_task_map_that_is_no_table_of_names_is_refused(tmp_path: Path, text: str
         (["--task-map", "missing.yaml"], "missing.yaml"),
         (
             ["--state", "x,y"],
-            "--state is an option of lerobot, rlds does not have it; leave it out",
+            "--state is an option of lerobot and lance, rlds does not have it; leave it out",
         ),
         (
             ["--action", "1,2,3"],
-            "--action is an option of lerobot, rlds does not have it; leave it out",
+            "--action is an option of lerobot and lance, rlds does not have it; leave it out",
         ),
     ],
 )

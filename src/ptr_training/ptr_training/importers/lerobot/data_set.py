@@ -98,19 +98,7 @@ class DataSet:
         Raises:
             TrainingError: If it is missing or ambiguous.
         """
-        cameras = self.cameras
-        matching = [key for key in cameras if wanted in ("", key, camera_name(key))]
-        if len(matching) == 1:
-            return matching[0]
-        names = ", ".join(map(camera_name, cameras)) or "none"
-        if wanted:
-            raise TrainingError(
-                f"{self.info_file}: no camera {wanted!r}; there are: {names}"
-            )
-
-        raise TrainingError(
-            f"{self.info_file}: cameras are: {names}; choose one with --camera"
-        )
+        return choose_camera(self.info_file, self.cameras, wanted)
 
     def pick(self, key: str, chosen: Sequence[str]) -> list[int]:
         """Return the indices of the seven dimensions of the state or the action in a feature.
@@ -129,21 +117,7 @@ class DataSet:
 
         size = self.features[key]["shape"][0]
         names = _flat_names(self.features[key].get("names"))
-        for wanted in (chosen,) if chosen else KNOWN_NAMES[key]:
-            indices = _indices_of(wanted, names, size)
-            if len(indices) == 7:
-                return indices
-
-        option = f"--{key.split('.')[-1]}"
-        problem = f"{option} must say which are"
-        if chosen:
-            problem = f"{option} {','.join(chosen)} does not name seven of them;"
-        raise TrainingError(
-            f"{self.info_file}: {key} has {size} dimensions, "
-            f"{', '.join(names) or 'without names'}; {problem} "
-            f"{', '.join(KNOWN_NAMES[key][0])}: give seven names or indices from 0, "
-            "separated by commas"
-        )
+        return pick_dimensions(f"{self.info_file}: {key}", key, size, names, chosen)
 
     def number(self, episode: int, column: str) -> float:
         """Return a number from the table of episodes.
@@ -195,6 +169,89 @@ class DataSet:
 
         check_inside(self.root, name)
         return name
+
+
+def choose_camera(source: Path, cameras: Sequence[str], wanted: str) -> str:
+    """Return the feature of a camera.
+
+    Args:
+        source: Where the cameras were found, for messages.
+        cameras: Features of all cameras.
+        wanted: A camera's name or feature; empty: the only one.
+
+    Raises:
+        TrainingError: If it is missing or ambiguous.
+    """
+    matching = [key for key in cameras if wanted in ("", key, camera_name(key))]
+    if len(matching) == 1:
+        return matching[0]
+    names = ", ".join(map(camera_name, cameras)) or "none"
+    if wanted:
+        raise TrainingError(f"{source}: no camera {wanted!r}; there are: {names}")
+    raise TrainingError(f"{source}: cameras are: {names}; choose one with --camera")
+
+
+def pick_dimensions(
+    place: str, key: str, size: int, names: Sequence[str], chosen: Sequence[str]
+) -> list[int]:
+    """Return the indices of the seven dimensions of the state or the action.
+
+    Args:
+        place: What holds them, for messages.
+        key: STATE or ACTION.
+        size: Number of dimensions there are.
+        names: Their names; empty: they have none.
+        chosen: Names or indices of the seven; empty: the names that are known.
+
+    Raises:
+        TrainingError: If a name is missing or ambiguous.
+    """
+    for wanted in (chosen,) if chosen else KNOWN_NAMES[key]:
+        indices = _indices_of(wanted, names, size)
+        if len(indices) == 7:
+            return indices
+
+    option = f"--{key.split('.')[-1]}"
+    problem = f"{option} must say which are"
+    if chosen:
+        problem = f"{option} {','.join(chosen)} does not name seven of them;"
+    raise TrainingError(
+        f"{place} has {size} dimensions, {', '.join(names) or 'without names'}; {problem} "
+        f"{', '.join(KNOWN_NAMES[key][0])}: give seven names or indices from 0, "
+        "separated by commas"
+    )
+
+
+def common_fields(by_root: Mapping[Path, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the fields of `DatasetInfo` that several data sets share, their sources joined.
+
+    Raises:
+        TrainingError: If the data sets contradict each other.
+    """
+    (first_root, first), *others = by_root.items()
+    for root, fields in others:
+        problem = _difference(first, fields)
+        if problem:
+            raise TrainingError(
+                f"{first_root} and {root} do not go into one store: {problem}; "
+                "import them one by one"
+            )
+
+    sources: list[dict[str, Any]] = []
+    for fields in by_root.values():
+        sources += fields.get("sources", ())
+    return {**first, "sources": tuple(sources)}
+
+
+def _difference(first: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Return how the fields of two data sets contradict each other, "" if they do not."""
+    if first.keys() != other.keys():
+        return f"only one of them keeps the card of a store ({CARD})"
+    differences = []
+    for key, value in first.items():
+        if key != "sources" and other[key] != value:
+            differences.append(f"their {key} is {value!r} and {other[key]!r}")
+    return ", ".join(differences)
 
 
 def camera_name(key: str) -> str:

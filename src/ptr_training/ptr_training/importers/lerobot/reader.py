@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptr_common.action_space import CONTROL_RATE
-from ptr_training.errors import TrainingError
 from ptr_training.importers.base import (
     BridgePath,
     ImportOptions,
@@ -38,18 +37,15 @@ from ptr_training.importers.base import (
     RecordStatus,
     SkipRecord,
     SourceEpisode,
-    as_floats,
     frame_times,
-    rows_of_seven,
 )
 from ptr_training.importers.video import VideoImages
 
+from .columns import commands, one_task, outcome, scalars, store_stamps, vectors
 from .data_set import (
     ACTION,
-    CARD,
     COMMANDS,
     EPISODES,
-    INFO,
     REWARD,
     STAMP,
     STATE,
@@ -60,6 +56,7 @@ from .data_set import (
     TIME,
     DataSet,
     camera_name,
+    common_fields,
 )
 from .files import digest, import_parquet, reading
 from .meta import find_roots, open_data_set
@@ -102,21 +99,22 @@ def read(record: Record, options: ImportOptions) -> SourceEpisode:
     state = data_set.pick(STATE, options.state)
     action = data_set.pick(ACTION, options.action)
     table = _rows(data_set, record.number, camera)
-    times = frame_times(_scalars(table, TIME), f"{TIME} of {data_set.name}")
+    times = frame_times(scalars(table, TIME), f"{TIME} of {data_set.name}")
     task = _task(data_set, table)
+    actions = vectors(table, ACTION, action)
     episode = SourceEpisode(
         id=record.label,
         bridge_path=BridgePath(record.label, data_set.name, task=task),
         sha256=digest(data_set.root, _files(data_set, record.number, camera)),
         images=_images(data_set, record.number, camera, table, times),
-        states=_vectors(table, STATE, state),
-        actions=_vectors(table, ACTION, action)[:-1],
+        states=vectors(table, STATE, state),
+        actions=actions[:-1],
         language=(task,),
-        outcome=_outcome(table),
+        outcome=outcome(table),
         stamps_ns=np.rint(times * 1e6).astype(np.int64) * 1000,  # float32 is no finer
     )
     if data_set.info:
-        return _as_in_store(episode, table, data_set.episodes[record.number])
+        return _as_in_store(episode, actions, table, data_set.episodes[record.number])
     return episode
 
 
@@ -137,20 +135,7 @@ def info_fields(records: Sequence[Record], options: ImportOptions) -> dict[str, 
         if record.path not in by_root:
             by_root[record.path] = _fields_of(open_data_set(record.path), options)
 
-    (first_root, first), *others = by_root.items()
-    for root, fields in others:
-        problem = _difference(first, fields)
-        if problem:
-            raise TrainingError(
-                f"{first_root} and {root} do not go into one store: {problem}; "
-                "import them one by one"
-            )
-
-    sources: list[dict[str, Any]] = []
-    for fields in by_root.values():
-        sources += fields.get("sources", ())
-
-    return first | {"sources": tuple(sources)}
+    return common_fields(by_root)
 
 
 def _fields_of(data_set: DataSet, options: ImportOptions) -> dict[str, Any]:
@@ -160,17 +145,6 @@ def _fields_of(data_set: DataSet, options: ImportOptions) -> dict[str, Any]:
     fields = dict(vars(data_set.info))
     del fields["name"]
     return fields
-
-
-def _difference(first: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """Return how the fields of two data sets contradict each other, "" if they do not."""
-    if first.keys() != other.keys():
-        return f"only one of them keeps the card of a store ({CARD})"
-    differences = []
-    for key, value in first.items():
-        if key != "sources" and other[key] != value:
-            differences.append(f"their {key} is {value!r} and {other[key]!r}")
-    return ", ".join(differences)
 
 
 # Table of frames
@@ -189,7 +163,7 @@ def _rows(data_set: DataSet, episode: int, camera: str) -> pyarrow.Table:
     name = data_set.data_file(episode)
     length = data_set.number(episode, "length")
     table = _read_episode(data_set.root, name, episode, columns, int(length))
-    numbers = _scalars(table, "frame_index")
+    numbers = scalars(table, "frame_index")
     if len(table) != length or not np.array_equal(numbers, np.arange(len(table))):
         raise RecordError(
             f"{name} has {len(table)} frames of it, {EPISODES} says {length:g}, "
@@ -264,64 +238,39 @@ def _row_groups(
     return footer, first, last
 
 
-def _vectors(table: pyarrow.Table, key: str, indices: Sequence[int]) -> np.ndarray:
-    """Return some dimensions of a feature, shape (rows, len(indices)), float32."""
-    values = as_floats(table[key].to_pylist(), f"values of {key}")
-    if values.ndim != 2 or values.shape[1] <= max(indices):
-        raise RecordError(
-            f"the values of {key} have shape {values.shape}, which is not as {INFO} says"
-        )
-    return rows_of_seven(values[:, list(indices)], f"values of {key}")
-
-
-def _scalars(table: pyarrow.Table, key: str) -> np.ndarray:
-    """Return a feature of one number or of a list of one, shape (rows,)."""
-    return np.array([_scalar(value) for value in table[key].to_pylist()])
-
-
-def _scalar(value: Any) -> Any:
-    """Return a value, or the first one of a list, None of an empty list."""
-    if not isinstance(value, list):
-        return value
-    return value[0] if value else None
-
-
 # Contents of an episode
 # ---------------------------------------------------------------------------------------
 
 
 def _as_in_store(
-    episode: SourceEpisode, table: pyarrow.Table, row: Mapping[str, Any]
+    episode: SourceEpisode,
+    actions: np.ndarray,
+    table: pyarrow.Table,
+    row: Mapping[str, Any],
 ) -> SourceEpisode:
     """Return an episode as it was in the store that `ptr convert` read.
 
     Args:
         episode: As the data set holds it.
+        actions: Those of all its frames, shape (rows, 7).
         table: Its frames.
         row: Its row in the table of episodes.
     """
-    commands = {"requested": episode.actions, "executed": episode.actions}
-    for name, key in COMMANDS.items():
-        if key in table.column_names:
-            commands[name] = _vectors(table, key, range(7))[:-1]
-
-    stamps = _scalars(table, STAMP)
-    if stamps.dtype != np.int64:
-        raise RecordError(f"{STAMP} holds {stamps.dtype}, expected int64")
+    given = commands(table, actions)
     original = {key: row[STORE_PREFIX + key] for key in STORE_KEYS}
     return replace(
         episode,
         id=original.pop("id"),
-        actions=commands["requested"],
-        executed=commands["executed"],
-        stamps_ns=stamps,
+        actions=given["requested"][:-1],
+        executed=given["executed"][:-1],
+        stamps_ns=store_stamps(table),
         original=original | {"task": episode.bridge_path.task},
     )
 
 
 def _task(data_set: DataSet, table: pyarrow.Table) -> str:
     """Return the one task of an episode."""
-    numbers = dict.fromkeys(_scalars(table, "task_index").tolist())
+    numbers = dict.fromkeys(scalars(table, "task_index").tolist())
     names = []
     for number in numbers:
         if number not in data_set.tasks:
@@ -329,20 +278,7 @@ def _task(data_set: DataSet, table: pyarrow.Table) -> str:
                 f"task_index is {number}, {TASKS} lists {len(data_set.tasks)} tasks"
             )
         names.append(data_set.tasks[number])
-    if len(names) > 1:
-        raise RecordError(f"it has several tasks, {', '.join(map(repr, names))}; split it")
-    return names[0]
-
-
-def _outcome(table: pyarrow.Table) -> str:
-    """Return the outcome, "" if the frames do not contain it."""
-    if SUCCESS in table.column_names:
-        return "success" if _scalars(table, SUCCESS).any() else "failure"
-    if REWARD in table.column_names:
-        rewards = set(_scalars(table, REWARD).tolist())
-        if rewards <= {0.0, 1.0}:
-            return "success" if 1.0 in rewards else "failure"
-    return ""
+    return one_task(names)
 
 
 def _images(

@@ -237,7 +237,7 @@ def test_values_that_are_not_as_described_are_refused(
     parquet.write_table(table.set_column(index, "action", values), root / DATA)
     with pytest.raises(
         RecordError,
-        match=r"the values of action have shape \(5,(?: 3)?\), which is not as meta/info",
+        match=r"the values of action have shape \(5,(?: 3)?\), expected \(frames, 7",
     ):
         read_first(root)
 

@@ -1,0 +1,1 @@
+"""Lance tables of robot episodes: read, never written."""
