@@ -39,6 +39,7 @@ def test_every_option_has_a_help_text_with_its_default(verb: str) -> None:
         ("record", ["--seed", "-3"], "argument --seed: -3 is not allowed; give a seed"),
         ("evaluate", ["--rollouts", "0"], "argument --rollouts: 0 is not allowed"),
         ("evaluate", ["--max-steps", "-5"], "argument --max-steps: -5 is not allowed"),
+        ("evaluate", ["--workers", "0"], "argument --workers: 0 is not allowed"),
         ("evaluate", ["--real-time-factor", "0"], "argument --real-time-factor: 0 is not"),
         ("study", ["p", "--rollouts", "0"], "argument --rollouts: 0 is not allowed"),
         ("study", ["p", "--jobs", "-1"], "argument --jobs: -1 is not allowed"),

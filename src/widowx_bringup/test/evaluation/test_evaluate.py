@@ -21,6 +21,7 @@ from widowx_bringup.evaluation.evaluate import (
 )
 from widowx_bringup.evaluation.results import Rollout, read_results
 from widowx_bringup.evaluation.runners import Method, SessionLostError
+from widowx_bringup.sim.camera_shift import CameraShift
 from widowx_bringup.sim.tasks import TARGET_TASK, TaskError
 
 PLAN = EvaluationPlan(TARGET_TASK, rollouts=3, seed=5, max_steps=4, over_ros=False)
@@ -160,6 +161,23 @@ def test_a_folder_whose_plan_says_nothing_of_the_camera_had_the_usual_one(
     del scenes["plan"]["camera_rise"], scenes["plan"]["camera_turn"]
     (tmp_path / "scenes.json").write_text(json.dumps(scenes))
     assert len(evaluate(METHODS, PLAN, tmp_path, {})) == len(METHODS) * PLAN.rollouts
+
+
+def test_processes_that_roll_out_over_ros_are_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "bundle.json").write_text("{}")
+    sentence = (
+        r"--workers 2 needs --in-process: over ROS one graph runs one rollout at a time$"
+    )
+    with pytest.raises(EvaluationError, match=sentence):
+        main(["--policy", str(tmp_path), "--workers", "2", "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_camera_of_a_plan_is_moved_whatever_is_evaluated() -> None:
+    plan = replace(PLAN, camera_rise=0.07, camera_turn=15.0)
+    assert plan.camera_shift == CameraShift(0.07, 15.0)
 
 
 def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 The scenes are drawn once from a seed, written down, and used for every method. Over the ROS
 graph (the default) camera, arm, policy and recorder are separate processes, and every rollout
 becomes a bag. With `--in-process` the same controller, camera model and policy run without ROS,
-which is faster over many scenes.
+which is faster over many scenes, and with `--workers` on several processes; their number
+changes nothing.
 
 A rollout that ends for a cause outside the policy (a node, a camera, the arm, the operator) is
 no failure: it is listed as aborted, and repeated from the same scene. An evaluation that goes
@@ -15,7 +16,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,9 +36,9 @@ from widowx_bringup.sim.tasks import TARGET_TASK, parse_task, sample_layout
 
 from . import checkpoint_rates
 from .film_strip import write_film_strip
-from .results import Rollout, read_results, summarise, table, write_results
+from .results import Rollout, counted_of, read_results, summarise, table, write_results
 from .rollout_store import export_bags
-from .runners import Method, Runner, SessionLostError, open_runner
+from .runners import Method, Runner, SessionLostError, open_runner, prepare_without_ros
 
 REPEATS = 2
 """Most repeats of a rollout in one run of the evaluation."""
@@ -59,6 +60,11 @@ class EvaluationPlan:
     camera_rise: float = 0.0  # of the simulated camera [m]
     camera_turn: float = 0.0  # of the simulated camera about the table [degrees]
 
+    @property
+    def camera_shift(self) -> CameraShift:
+        """Where the simulated camera stands, relative to where it usually does."""
+        return CameraShift(self.camera_rise, self.camera_turn)
+
     def layout_seeds(self) -> list[int]:
         """Return one scene seed per rollout; more rollouts begin with the same seeds."""
         sequence = np.random.SeedSequence([self.seed, *self.task.encode()])
@@ -75,6 +81,7 @@ def evaluate(
     arguments: Mapping[str, str],
     *,
     keeps: bool = False,
+    workers: int = 1,
 ) -> list[Rollout]:
     """Carry out the missing rollouts of an evaluation.
 
@@ -87,41 +94,54 @@ def evaluate(
         arguments: Further arguments of the graph, over ROS.
         keeps: Also write each method's rollouts as an episode store, `episodes/NAME`. Without
             ROS a method that has none yet begins anew: only bags keep what was seen.
+        workers: Processes that roll out side by side, without ROS; 1: this process does.
 
     Returns:
         All rollouts, including those found on disk and those that were aborted.
 
     Raises:
-        EvaluationError: If a rollout is aborted again and again, or another plan is found.
+        EvaluationError: If a rollout is aborted again and again, another plan is found, or
+            there are to be several processes over ROS.
     """
-    seeds = plan.layout_seeds()
-    _write_scenes(out, plan, seeds)
+    _check_workers(plan, workers)
+    _write_scenes(out, plan)
     rollouts = read_results(out)
     lacking = [m.name for m in methods if keeps and not _store(out, m).is_dir()]
     if not plan.over_ros:
         rollouts = [rollout for rollout in rollouts if rollout.method not in lacking]
-    done = {(one.method, one.rollout) for one in rollouts if not one.aborted}
     policies = {method.name: str(method.bundle) for method in methods}
     about = {"plan": vars(plan), "policies": policies, "versions": versions()}
-    for method in methods:
-        missing = []
-        for index, seed in enumerate(seeds):
-            if (method.name, index) not in done:
-                missing.append(_planned_rollout(method, plan, index, seed))
-        if missing:
-            start = partial(
-                open_runner, method, out, arguments, over_ros=plan.over_ros, keeps=keeps
-            )
-            _run_method(start, missing, plan, out, rollouts, about)
-        if method.name in lacking and plan.over_ros:
-            bags = [out / row.bag for row in _counted(rollouts, method.name)]
-            export_bags(bags, method.bundle, _store(out, method))
+    prepared = prepare_without_ros(plan.max_steps, plan.camera_shift, workers)
+    with nullcontext() if plan.over_ros else prepared as without_ros:
+        for method in methods:
+            if missing := _missing_rollouts(method, plan, rollouts):
+                start = partial(
+                    open_runner, method, missing, out, arguments, without_ros, keeps=keeps
+                )
+                _run_method(start, missing, plan, out, rollouts, about)
+            if method.name in lacking and plan.over_ros:
+                bags = [out / row.bag for row in counted_of(rollouts, method.name)]
+                export_bags(bags, method.bundle, _store(out, method))
     return rollouts
 
 
-def _counted(rollouts: Sequence[Rollout], method: str) -> list[Rollout]:
-    """Return the rollouts of a method that count."""
-    return [row for row in rollouts if row.method == method and not row.aborted]
+def _check_workers(plan: EvaluationPlan, workers: int) -> None:
+    if workers > 1 and plan.over_ros:
+        raise EvaluationError(
+            f"--workers {workers} needs --in-process: over ROS one graph runs one rollout at a time"
+        )
+
+
+def _missing_rollouts(
+    method: Method, plan: EvaluationPlan, rollouts: Sequence[Rollout]
+) -> list[Rollout]:
+    """Return the rollouts of a method that do not count yet, in the order of the scenes."""
+    done = {row.rollout for row in counted_of(rollouts, method.name)}
+    missing = []
+    for index, seed in enumerate(plan.layout_seeds()):
+        if index not in done:
+            missing.append(_planned_rollout(method, plan, index, seed))
+    return missing
 
 
 def _store(out: Path, method: Method) -> Path:
@@ -192,7 +212,7 @@ def _run_method(
                     f"{rollouts[-1].reason}; mend that, and the same "
                     "command goes on there"
                 )
-            counted = _counted(rollouts, name)
+            counted = counted_of(rollouts, name)
             bar.set_postfix(success=f"{sum(row.success for row in counted)}/{len(counted)}")
 
 
@@ -228,7 +248,7 @@ class _Runners:
             return replace(planned, aborted=True, reason=reason, strip=""), []
 
 
-def _write_scenes(out: Path, plan: EvaluationPlan, seeds: Sequence[int]) -> None:
+def _write_scenes(out: Path, plan: EvaluationPlan) -> None:
     """Write the start scenes; refuse a folder with an evaluation of another plan."""
     path = out / "scenes.json"
     if path.exists():
@@ -239,7 +259,7 @@ def _write_scenes(out: Path, plan: EvaluationPlan, seeds: Sequence[int]) -> None
                 f"{out} holds an evaluation of {found}, asked for is {vars(plan)}; "
                 "choose another --out"
             )
-    scenes = [sample_layout(plan.task, seed).to_json() for seed in seeds]
+    scenes = [sample_layout(plan.task, seed).to_json() for seed in plan.layout_seeds()]
     content = json.dumps({"plan": vars(plan), "scenes": scenes}, indent=1)
     with atomic_file(path) as temporary:
         temporary.write_text(content + "\n")
@@ -298,6 +318,13 @@ def _parser() -> VerbParser:
         help="run without ROS: faster, no bags (default: over ROS)",
     )
     parser.add_argument(
+        "--workers",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="processes that roll out side by side, without ROS; their number changes nothing",
+    )
+    parser.add_argument(
         "--keep-episodes",
         action="store_true",
         help="also write each policy's rollouts as an episode store, episodes/NAME, "
@@ -336,15 +363,13 @@ def main(argv: list[str]) -> int:
         *(task.name, options.rollouts, options.seed, longest, over_ros),
         *(shift.rise, shift.turn),
     )
-    if options.checkpoints:
-        return _judge_checkpoints(options.checkpoints, plan, options.out.absolute())
-    methods = [parse_method(text) for text in options.policy]
     out = options.out.absolute()
-    arguments = {
-        "real_time_factor": str(options.real_time_factor),
-        **values,
-    }
-    rollouts = evaluate(methods, plan, out, arguments, keeps=options.keep_episodes)
+    if options.checkpoints:
+        return _judge_checkpoints(options.checkpoints, plan, out, options.workers)
+    methods = [parse_method(text) for text in options.policy]
+    arguments = {"real_time_factor": str(options.real_time_factor), **values}
+    keeps, workers = options.keep_episodes, options.workers
+    rollouts = evaluate(methods, plan, out, arguments, keeps=keeps, workers=workers)
     written = ["results.csv", "results.json", "scenes.json", "strips/"]
     if plan.over_ros:
         written.append("bags/")
@@ -354,13 +379,16 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _judge_checkpoints(runs: Sequence[Path], plan: EvaluationPlan, out: Path) -> int:
+def _judge_checkpoints(
+    runs: Sequence[Path], plan: EvaluationPlan, out: Path, workers: int
+) -> int:
     """Roll every checkpoint of some runs out, and compare them with what the rules take."""
     judged = []
     for number, run in enumerate(runs):
         folder = out / f"run_{number}"
         methods = checkpoint_rates.checkpoint_methods(run, folder / "bundles")
-        judged.append(checkpoint_rates.judge(run, evaluate(methods, plan, folder, {})))
+        rollouts = evaluate(methods, plan, folder, {}, workers=workers)
+        judged.append(checkpoint_rates.judge(run, rollouts))
         checkpoint_rates.write(out, judged)
     print(
         f"\n{checkpoint_rates.table(judged)}\n\n{out}: checkpoints.csv, checkpoints.json, "

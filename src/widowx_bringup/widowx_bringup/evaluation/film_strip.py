@@ -25,6 +25,21 @@ class FilmStripError(PtrError):
     """A film strip cannot be made."""
 
 
+def strip_images(
+    images: Sequence[np.ndarray], count: int = STRIP_FRAMES
+) -> list[np.ndarray]:
+    """Return the images that a film strip of some images shows, first and last included.
+
+    Args:
+        images: RGB images, each (H, W, 3) uint8; at least one.
+        count: Number of images to show.
+
+    Returns:
+        `count` of the images; some repeat if there are fewer.
+    """
+    return [images[index] for index in _evenly_spaced(len(images), count)]
+
+
 def film_strip(images: Sequence[np.ndarray], count: int = STRIP_FRAMES) -> np.ndarray:
     """Return evenly spaced images side by side, first and last included.
 
@@ -38,8 +53,8 @@ def film_strip(images: Sequence[np.ndarray], count: int = STRIP_FRAMES) -> np.nd
     height, width = images[0].shape[:2]
     size = (round(width * STRIP_HEIGHT / height), STRIP_HEIGHT)
     shown = []
-    for index in _evenly_spaced(len(images), count):
-        shown.append(cv2.resize(images[index], size, interpolation=cv2.INTER_AREA))
+    for image in strip_images(images, count):
+        shown.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
     return np.hstack(shown)
 
 

@@ -160,6 +160,11 @@ def by_method(rollouts: Sequence[Rollout]) -> dict[str, list[Rollout]]:
     return groups
 
 
+def counted_of(rollouts: Sequence[Rollout], method: str) -> list[Rollout]:
+    """Return the rollouts of a method that count."""
+    return [row for row in rollouts if row.method == method and not row.aborted]
+
+
 def table(summaries: Sequence[Summary]) -> str:
     """Return the summaries as a table for a terminal."""
     header = (

@@ -1,30 +1,26 @@
-"""Runners of evaluation rollouts: over a ROS graph, or in this process without ROS."""
+"""Runners of evaluation rollouts: over a ROS graph, or without ROS."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ptr_common.action_space import CONTROL_RATE
 from ptr_common.errors import PtrError
-from widowx_bringup.arm.counts import CommandCounts
 from widowx_bringup.graph.connection import EpisodeError
 from widowx_bringup.graph.processes import NodeDiedError
-from widowx_bringup.sim.camera_shift import NO_SHIFT, CameraShift
-from widowx_bringup.sim.tasks import sample_layout
+from widowx_bringup.sim.camera_shift import CameraShift
 
 from .film_strip import read_images
+from .in_process import InProcessRunner, PooledRunner, RolloutPool
 from .results import Rollout
-from .rollout_store import as_seen, write_episodes
+from .rollout_store import write_episodes
 
 if TYPE_CHECKING:
-    from ptr_training.data.episode import Episode
     from widowx_bringup.graph.episode_runner import EpisodeRunner
 
 
@@ -56,68 +52,6 @@ class Runner(Protocol):
         Raises:
             SessionLostError: If another runner is needed for the next one.
         """
-
-
-class InProcessRunner:
-    """Simulated arm, camera and policy in this process.
-
-    Args:
-        bundle: Folder of the policy.
-        keeps: Keep the rollouts in `episodes`.
-        shift: Where the camera stands, relative to where it usually does.
-    """
-
-    def __init__(
-        self, bundle: Path, *, keeps: bool = False, shift: CameraShift = NO_SHIFT
-    ) -> None:
-        from ptr_policy_node.policy import load_bundle
-        from widowx_bringup.arm.controller import EefController
-        from widowx_bringup.arm.kinematics import Kinematics
-        from widowx_bringup.sim.simulated_devices import SimulatedArm, SimulatedCamera
-        from widowx_bringup.sim.world import World
-
-        # The software renderer must not start threads of its own.
-        os.environ.setdefault("LP_NUM_THREADS", "0")
-        self._policy = load_bundle(bundle, rate=CONTROL_RATE)
-        self._keeps = keeps
-        self.episodes: list[Episode] = []  # of the rollouts, as the policy saw them
-        camera = self._policy.info.camera
-        self._world = World(shift=shift)
-        self._controller = EefController(SimulatedArm(self._world), Kinematics())
-        self._camera = SimulatedCamera(
-            self._world, camera.name, camera.width, camera.height, rate=30.0
-        )
-
-    def run(self, rollout: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
-        """Carry out one rollout; see `Runner`."""
-        from widowx_bringup.sim.rollout import rollout as roll_out
-
-        policy, counts = self._policy, CommandCounts()
-        policy.reset()
-        self._world.reset(sample_layout(rollout.task, rollout.layout_seed))
-        episode = roll_out(
-            self._world,
-            self._controller,
-            self._camera,
-            lambda image, proprio: policy.act(image, proprio, rollout.task).action,
-            max_steps=max_steps,
-            on_step=counts.count_step,
-        )
-        if self._keeps:
-            self.episodes.append(as_seen(episode, policy.info, rollout.rollout))
-        steps = len(episode.requested)
-        reason = "solved" if episode.success else f"not solved within {max_steps} steps"
-        done = replace(
-            rollout,
-            success=episode.success,
-            steps=steps,
-            duration=steps / CONTROL_RATE,
-            clipped=counts.clipped,
-            rejected=counts.rejected,
-            reason=reason,
-            score=1.0 if episode.success else self._world.score(),
-        )
-        return done, list(episode.frames)
 
 
 class GraphRunner:
@@ -159,34 +93,67 @@ class GraphRunner:
         return done, read_images(result.bag, self._session.values["camera"])
 
 
+@dataclass(frozen=True)
+class WithoutRos:
+    """How rollouts run without ROS.
+
+    Attributes:
+        max_steps: Longest rollout [control steps].
+        shift: Where the camera stands, relative to where it usually does.
+        pool: Carries them out side by side; None: this process does, one after the other.
+    """
+
+    max_steps: int
+    shift: CameraShift
+    pool: RolloutPool | None = None
+
+
+@contextlib.contextmanager
+def prepare_without_ros(
+    max_steps: int, shift: CameraShift, workers: int
+) -> Iterator[WithoutRos]:
+    """Yield how rollouts run without ROS; its processes are ended afterwards.
+
+    Args:
+        max_steps: Longest rollout [control steps].
+        shift: Where the camera stands, relative to where it usually does.
+        workers: Processes; 1: this one.
+    """
+    if workers == 1:
+        yield WithoutRos(max_steps, shift)
+        return
+    with RolloutPool(workers) as pool:
+        yield WithoutRos(max_steps, shift, pool)
+
+
 @contextlib.contextmanager
 def open_runner(
     method: Method,
+    planned: Sequence[Rollout],
     out: Path,
     arguments: Mapping[str, str],
+    without_ros: WithoutRos | None,
     *,
-    over_ros: bool,
     keeps: bool = False,
 ) -> Iterator[Runner]:
     """Yield the runner of one method; its nodes are started before and ended afterwards.
 
-    In this process, its rollouts are an episode store `episodes/NAME` after a good end, if they
+    Without ROS, its rollouts are an episode store `episodes/NAME` after a good end, if they
     are to be kept; over ROS they are bags anyway.
 
     Args:
         method: The policy.
+        planned: The rollouts without their outcomes, in the order in which they are run.
         out: Folder of the results.
-        arguments: Further arguments of the graph, over ROS; in this process `camera_rise` and
-            `camera_turn` count.
-        over_ros: Run a graph of nodes; otherwise run in this process.
+        arguments: Further arguments of the graph, over ROS.
+        without_ros: How to run without ROS; None: run a graph of nodes.
         keeps: Write the store, without ROS.
     """
     from ptr_policy_node.bundle import read_info
 
     info = read_info(method.bundle)
-    if not over_ros:
-        shift = CameraShift.of_arguments(arguments)
-        in_process = InProcessRunner(method.bundle, keeps=keeps, shift=shift)
+    if without_ros is not None:
+        in_process = _runner_without_ros(method.bundle, planned, without_ros, keeps)
         yield in_process
         if keeps:
             write_episodes(in_process.episodes, info, out / "episodes" / method.name)
@@ -204,6 +171,14 @@ def open_runner(
     }
     with open_session("eval", values, _new_log(out / "log" / method.name)) as session:
         yield GraphRunner(session, out)
+
+
+def _runner_without_ros(
+    bundle: Path, planned: Sequence[Rollout], how: WithoutRos, keeps: bool
+) -> InProcessRunner | PooledRunner:
+    if how.pool is None:
+        return InProcessRunner(bundle, keeps=keeps, shift=how.shift)
+    return how.pool.runner(bundle, planned, how.max_steps, keeps=keeps, shift=how.shift)
 
 
 def _new_log(folder: Path) -> Path:

@@ -1,0 +1,198 @@
+"""Rollouts without ROS: in this process, or in several with a world and a policy each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from ptr_common.action_space import CONTROL_RATE
+from ptr_training.data.workers import WorkerPool, in_order
+from widowx_bringup.arm.counts import CommandCounts
+from widowx_bringup.sim.camera_shift import NO_SHIFT, CameraShift
+from widowx_bringup.sim.tasks import sample_layout
+
+from .film_strip import strip_images
+from .results import Rollout
+from .rollout_store import as_seen
+
+if TYPE_CHECKING:
+    from ptr_training.data.episode import Episode
+
+
+class InProcessRunner:
+    """Simulated arm, camera and policy in this process.
+
+    Args:
+        bundle: Folder of the policy.
+        keeps: Keep the rollouts in `episodes`.
+        shift: Where the camera stands, relative to where it usually does.
+
+    Attributes:
+        episodes: Of the rollouts so far, as the policy saw them, if they are kept.
+    """
+
+    def __init__(
+        self, bundle: Path, *, keeps: bool = False, shift: CameraShift = NO_SHIFT
+    ) -> None:
+        from ptr_policy_node.policy import load_bundle
+        from widowx_bringup.arm.controller import EefController
+        from widowx_bringup.arm.kinematics import Kinematics
+        from widowx_bringup.sim.simulated_devices import SimulatedArm, SimulatedCamera
+        from widowx_bringup.sim.world import World
+
+        # The software renderer must not start threads of its own.
+        os.environ.setdefault("LP_NUM_THREADS", "0")
+        self._policy = load_bundle(bundle, rate=CONTROL_RATE)
+        self._keeps = keeps
+        self.episodes: list[Episode] = []
+        camera = self._policy.info.camera
+        self._world = World(shift=shift)
+        self._controller = EefController(SimulatedArm(self._world), Kinematics())
+        self._camera = SimulatedCamera(
+            self._world, camera.name, camera.width, camera.height, rate=30.0
+        )
+
+    def run(self, rollout: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
+        """Carry out one rollout; see `runners.Runner`."""
+        from widowx_bringup.sim.rollout import rollout as roll_out
+
+        policy, counts = self._policy, CommandCounts()
+        policy.reset()
+        self._world.reset(sample_layout(rollout.task, rollout.layout_seed))
+        episode = roll_out(
+            self._world,
+            self._controller,
+            self._camera,
+            lambda image, proprio: policy.act(image, proprio, rollout.task).action,
+            max_steps=max_steps,
+            on_step=counts.count_step,
+        )
+        if self._keeps:
+            self.episodes.append(as_seen(episode, policy.info, rollout.rollout))
+        steps = len(episode.requested)
+        reason = "solved" if episode.success else f"not solved within {max_steps} steps"
+        done = replace(
+            rollout,
+            success=episode.success,
+            steps=steps,
+            duration=steps / CONTROL_RATE,
+            clipped=counts.clipped,
+            rejected=counts.rejected,
+            reason=reason,
+            score=1.0 if episode.success else self._world.score(),
+        )
+        return done, strip_images(list(episode.frames))
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """What a process needs for rollouts of one policy; see `InProcessRunner`."""
+
+    bundle: Path
+    keeps: bool
+    shift: CameraShift
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One rollout without its outcome, and its longest duration [control steps]."""
+
+    setup: _Setup
+    rollout: Rollout
+    max_steps: int
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a process returns: a rollout, images of its film strip, its episode if kept."""
+
+    rollout: Rollout
+    images: list[np.ndarray]
+    episode: Episode | None
+
+
+class RolloutPool:
+    """Processes that carry out rollouts side by side, of one policy after the other.
+
+    A process keeps its policy and world until it is asked for another policy. What a rollout
+    gives depends on its scene alone, so the number of processes changes nothing.
+
+    Args:
+        workers: Processes; each starts when there is first something for it to do.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._pool = WorkerPool(workers, cv2.setNumThreads, 1)
+
+    def __enter__(self) -> RolloutPool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def runner(
+        self,
+        bundle: Path,
+        planned: Sequence[Rollout],
+        max_steps: int,
+        *,
+        keeps: bool,
+        shift: CameraShift,
+    ) -> PooledRunner:
+        """Return the runner of some rollouts, which begin when the first is asked for.
+
+        Args:
+            bundle: Folder of the policy.
+            planned: The rollouts without their outcomes.
+            max_steps: Longest rollout [control steps].
+            keeps: Keep the rollouts in `PooledRunner.episodes`.
+            shift: Where the camera stands, relative to where it usually does.
+        """
+        setup = _Setup(bundle, keeps, shift)
+        jobs = [_Job(setup, rollout, max_steps) for rollout in planned]
+        return PooledRunner(in_order(self._pool, _carry_out, jobs, 2 * self._workers))
+
+
+class PooledRunner:
+    """Gives the rollouts of a pool one after the other; see `runners.Runner`.
+
+    Args:
+        outcomes: In the order in which the rollouts are asked for.
+
+    Attributes:
+        episodes: Of the rollouts asked for so far, if they are kept.
+    """
+
+    def __init__(self, outcomes: Iterator[_Outcome]) -> None:
+        self._outcomes = outcomes
+        self.episodes: list[Episode] = []
+
+    def run(self, rollout: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
+        """Wait for the next rollout, which must be the one asked for; see `runners.Runner`."""
+        outcome = next(self._outcomes)
+        assert outcome.rollout.rollout == rollout.rollout
+        if outcome.episode is not None:
+            self.episodes.append(outcome.episode)
+        return outcome.rollout, outcome.images
+
+
+_runner: tuple[_Setup, InProcessRunner] | None = None  # one per worker process
+
+
+def _carry_out(job: _Job) -> _Outcome:
+    """Carry out a rollout; the policy is loaded here so that its errors reach the user."""
+    global _runner
+    setup = job.setup
+    if _runner is None or _runner[0] != setup:
+        runner = InProcessRunner(setup.bundle, keeps=setup.keeps, shift=setup.shift)
+        _runner = setup, runner
+    runner = _runner[1]
+    rollout, images = runner.run(job.rollout, job.max_steps)
+    return _Outcome(rollout, images, runner.episodes.pop() if setup.keeps else None)
