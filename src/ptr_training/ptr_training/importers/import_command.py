@@ -91,6 +91,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_task_options(parser)
     _add_data_options(parser)
     _add_info_options(parser)
+    _add_amount_options(parser)
+    return parser
+
+
+def _add_amount_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of how much is imported, and by how many processes."""
     parser.add_argument(
         "--limit",
         type=int,
@@ -117,7 +123,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="processes; 0 starts as many as pay off [%(default)s]",
     )
-    return parser
 
 
 def _add_task_options(parser: argparse.ArgumentParser) -> None:
