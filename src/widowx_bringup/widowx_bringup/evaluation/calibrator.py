@@ -51,8 +51,9 @@ START_LIMIT = 60.0
 MOVE_LIMIT = 60.0
 """Longest time of the arm's move to its start pose [s]."""
 
-PAUSE_LIMIT = 3.0
-"""Longest real time without a new image or arm state [s]."""
+PAUSE_LIMIT = 8.0
+"""Longest real time without a new image or arm state [s]. A simulation waits for its nodes, by
+default 2 s for each that is late; the arm's own guard watches a real one."""
 
 STILL = 0.05
 """Joint speed below which the arm is still: twice the resolution of a servo [rad/s]."""
