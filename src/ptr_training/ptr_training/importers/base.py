@@ -69,9 +69,8 @@ class Record:
 class ImportOptions:
     """What the user chose, and what sources do not contain."""
 
-    camera: str = (
-        ""  # empty: number 0, over the shoulder; of lerobot and lance the only one
-    )
+    # empty: number 0, over the shoulder; of lerobot and lance the only one
+    camera: str = ""
     task_from: str = "folder"  # or language
     task_map: Mapping[str, str] = field(default_factory=dict)
     include: tuple[str, ...] = ()
@@ -81,10 +80,9 @@ class ImportOptions:
     binarize_gripper: bool = False
     gripper_range: tuple[float, float] = (0.0, 1.0)  # closed and open in the source
     degrees: bool = False  # the source has its angles of actions in degrees
-    state: tuple[
-        str, ...
-    ] = ()  # lerobot, lance: names or indices of PROPRIO_NAMES in its state
-    action: tuple[str, ...] = ()  # lerobot, lance: of ACTION_NAMES in its action
+    # lerobot and lance: names or indices of PROPRIO_NAMES in the state, ACTION_NAMES in the action
+    state: tuple[str, ...] = ()
+    action: tuple[str, ...] = ()
 
     def check_wanted(self, folder: str) -> None:
         """Check a path against the filters.

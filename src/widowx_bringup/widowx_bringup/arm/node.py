@@ -114,9 +114,8 @@ class ArmNode(DeviceNode):
         self.arm, self.controller = self._make_device(self)
         try:
             self.arm.connect()
-        except (
-            BaseException
-        ):  # also Ctrl-C: the thread of a connection must not outlive Python
+        except BaseException:
+            # Ctrl-C as well: the thread of a connection must not outlive Python.
             self.arm.disconnect()
             raise
         self.motions = ArmMotions(self.controller, self.guard, WATCH_PERIOD)

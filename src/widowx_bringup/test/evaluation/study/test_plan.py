@@ -113,6 +113,7 @@ def test_a_row_reads_the_stores_that_its_own_training_needs() -> None:
             "rows: {a: {title: A, preset: ptr, prior: cleen}}\ndata: {clean: {}}",
             r"reads the store 'cleen', which `data` does not have; did you mean clean\?",
         ),
+        ("rows: {a: {title: A, preset: ptr, prior: false}}", "prior is False; it must be"),
         ("rows: {}\ndata: [clean]", "data must name stores"),
         ("rows: {}\ndata: {clean: 3}", "data: clean must have options"),
         ("rows: {}\ndata: {clean: {waitz: 0.5}}", "data: clean: `ptr collect` refuses"),

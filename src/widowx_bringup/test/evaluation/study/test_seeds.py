@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ptr_training.data.episode import DatasetInfo, Episode, EpisodeWriter
 from widowx_bringup.evaluation.results import Summary, wilson_interval
 from widowx_bringup.evaluation.study.commands import Study
 from widowx_bringup.evaluation.study.plan import load_plan, with_needs
@@ -36,11 +37,30 @@ def outcome(name: str, *solved: bool, problem: str = "", step: int = 300) -> Out
     )
 
 
+def write_store(path: Path) -> None:
+    """Write a store of one short episode."""
+    zeros = np.zeros((3, 7), np.float32)
+    episode = Episode(
+        id="first",
+        task="lift",
+        frames=np.zeros((3, 8, 8, 3), np.uint8),
+        stamps_ns=np.arange(3) * 200_000_000,
+        proprio=zeros,
+        requested=zeros[1:],
+        executed=zeros[1:],
+        outcome="success",
+    )
+    sizes = {"camera_width": 8, "camera_height": 8, "image_height": 8, "image_width": 8}
+    with EpisodeWriter(path, DatasetInfo(path.name, "front", **sizes)) as writer:
+        writer.add(episode)
+
+
 def options(tmp_path: Path, **changes: object) -> Namespace:
     """Return options of a study whose stores exist for the seeds 0 to 2."""
     for seed in range(3):
         (tmp_path / f"prior{seed}").mkdir(exist_ok=True)
-    (tmp_path / "target").mkdir(exist_ok=True)
+    if not (tmp_path / "target").exists():
+        write_store(tmp_path / "target")
     values = {"plan": "demo", "prior": f"{tmp_path}/prior{{seed}}", "rollouts": 2}
     values |= {
         "target": str(tmp_path / "target"),

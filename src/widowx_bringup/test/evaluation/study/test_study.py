@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import yaml
 from ptr_training.training.config import load_config
 from widowx_bringup.evaluation.results import read_results
 from widowx_bringup.evaluation.study.commands import Study
-from widowx_bringup.evaluation.study.plan import StudyPlan, load_plan
+from widowx_bringup.evaluation.study.plan import Row, StudyPlan, load_plan
 from widowx_bringup.evaluation.study.stores import StudyError
 from widowx_bringup.evaluation.study.study import main
 from widowx_bringup.sim import collect, rendering
@@ -173,6 +174,10 @@ def test_a_plan_simulates_its_data_anew_for_each_seed_and_the_camera_stays_where
     assert info["sources"][0]["seed"] == 1003
     scenes = json.loads((out / "seed_3/bc/evaluation/scenes.json").read_text())
     assert scenes["plan"]["camera_rise"] == 0.07
+    study = study_of(StudyPlan({"bc": Row("bc", "BC", "bc")}), out)
+    given = {"target": out / "seed_3/data/raised"}  # where the camera stood is in the card
+    command = replace(study, given=given).commands(study.plan.rows["bc"])[-1]
+    assert "camera_rise:=0.07" in command
     assert "data raised, seed 3: " in capfd.readouterr().out
     with pytest.raises(
         StudyError, match="no data of its own; give the store of prior data"
@@ -185,18 +190,10 @@ def test_a_study_in_pieces_stops_in_time_and_goes_on(
 ) -> None:
     many = [*FEW, "pretrain.steps=1000000", "pretrain.checkpoint_every=1000000"]
     row = {"title": "0-shot", "preset": "demo_bc", "stages": ["pretrain"]}
+    row |= {"evaluate": False}
     plan, out = tmp_path / "plan.yaml", tmp_path / "study"
     plan.write_text(yaml.safe_dump({"rows": {"zero": {**row, "settings": many}}}))
-    arguments = [
-        str(plan),
-        *stores,
-        "--out",
-        str(out),
-        "--rollouts",
-        "1",
-        "--max-steps",
-        "2",
-    ]
+    arguments = [str(plan), *stores, "--out", str(out)]
     assert main([*arguments, "--minutes", "0.4"]) == 3
     assert "stopped after 0.4 minutes; the same command goes on" in capfd.readouterr().out
     run = out / "zero" / "pretrain"

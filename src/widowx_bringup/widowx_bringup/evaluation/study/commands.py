@@ -172,7 +172,7 @@ class Study:
 
     def _camera(self, row: Row) -> list[str]:
         """Return where the camera stands: where the demonstrations of the row were seen from."""
-        shift = camera_of(self.plan.data.get(row.target))
+        shift = camera_of(self.store(row.target))
         words = {"camera_rise": shift.rise, "camera_turn": shift.turn}
         return [f"{name}:={value:g}" for name, value in words.items() if value]
 

@@ -242,6 +242,11 @@ def _row(path: Path, name: str, values: Mapping[str, Any]) -> Row:
             raise StudyError(
                 f"{path}: row {name} has an unknown key {key!r}; {did_you_mean(key, known)}"
             )
+        if key in ("prior", "target") and not isinstance(value, str):
+            raise StudyError(
+                f"{path}: row {name}: {key} is {value!r}; it must be the name of a store "
+                "(mix_prior: false leaves prior data out of fine-tuning)"
+            )
         arguments[key] = tuple(value) if isinstance(value, list) else value
     try:
         row = Row(name, **arguments)

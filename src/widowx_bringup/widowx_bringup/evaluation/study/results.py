@@ -16,8 +16,15 @@ from ptr_common.text_table import cell, text_table
 from widowx_bringup.evaluation.results import Summary, has_partial_score, paired_test
 
 HEADER = (
-    *("method", "success", "rate", "95 % (Wilson)", "score", "first : this, p"),
-    *("step", "minutes", "paper"),
+    "method",
+    "success",
+    "rate",
+    "95 % (Wilson)",
+    "score",
+    "first : this, p",
+    "step",
+    "minutes",
+    "paper",
 )
 """The sixth column: scenes that only the first row solved, those that only this one did, and the
 probability of McNemar's exact test."""
@@ -83,16 +90,9 @@ def table(outcomes: Sequence[Outcome]) -> str:
         minutes = f"{outcome.minutes:.1f}"
         paired = _paired(first, outcome)
         source = outcome.source
-        scored = score_text([summary] if summary else [])
-        rows.append(
-            (
-                *(outcome.title, success, rate, interval, scored),
-                paired,
-                step,
-                minutes,
-                source,
-            )
-        )
+        score = score_text([summary] if summary else [])
+        evaluated = (success, rate, interval, score, paired)
+        rows.append((outcome.title, *evaluated, step, minutes, source))
         if outcome.problem:
             failures.append(f"{outcome.title} failed: {outcome.problem}")
     return "\n".join([text_table(HEADER, rows, align="lrrrrlrrl"), *failures])

@@ -28,16 +28,15 @@ from widowx_bringup.evaluation.results import paired_test, wilson_interval
 from .results import COLUMNS, COUNTS, Outcome, draw_rows, score_text
 
 HEADER = (
-    *(
-        "method",
-        "success",
-        "mean",
-        "95 % interval",
-        "score",
-        "each seed",
-        "first : this, p",
-    ),
-    *("minutes", "paper"),
+    "method",
+    "success",
+    "mean",
+    "95 % interval",
+    "score",
+    "each seed",
+    "first : this, p",
+    "minutes",
+    "paper",
 )
 
 
@@ -162,17 +161,9 @@ def table(rows: Sequence[SeededRow]) -> str:
         if first is not None and (found := compare(first, row)):
             against = f"{found['won']} : {found['lost']}, {found['p']:.1g}"
         minutes = f"{sum(outcome.minutes for outcome in row.outcomes.values()):.1f}"
-        summaries = [each.summary for each in row.outcomes.values() if each.summary]
-        scored = score_text(summaries)
-        lines.append(
-            (
-                *(known.title, success, mean, interval, scored),
-                each,
-                against,
-                minutes,
-                known.source,
-            )
-        )
+        summaries = [one.summary for one in row.outcomes.values() if one.summary]
+        evaluated = (success, mean, interval, score_text(summaries), each, against)
+        lines.append((known.title, *evaluated, minutes, known.source))
         for seed, outcome in row.outcomes.items():
             if outcome.problem:
                 failures.append(f"{known.title}, seed {seed} failed: {outcome.problem}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ptr_common.errors import PtrError
+from ptr_training.data.store import EpisodeStore
 from widowx_bringup.evaluation.ptr_command import ptr_command
 from widowx_bringup.sim import collect
 from widowx_bringup.sim.camera_shift import NO_SHIFT, CameraShift
@@ -71,8 +72,20 @@ def check_options(where: str, options: Mapping[str, Any]) -> None:
         ) from error
 
 
-def camera_of(options: Mapping[str, Any] | None) -> CameraShift:
-    """Return where the camera stands in a store: the policy is rolled out with it there."""
-    if options is None:
+def camera_of(store: Path) -> CameraShift:
+    """Return where the camera stood whose images a store holds: policies are rolled out with it.
+
+    Args:
+        store: Folder of demonstrations; one that is not there is read by no row.
+
+    Raises:
+        StudyError: If it stood in several places.
+    """
+    if not store.exists():
         return NO_SHIFT
-    return CameraShift(options.get("camera_rise", 0.0), options.get("camera_turn", 0.0))
+    shifts = set()
+    for source in EpisodeStore.open(store).info.sources:
+        shifts.add(CameraShift(**source.get("camera_shift", {})))
+    if len(shifts) > 1:
+        raise StudyError(f"{store}: its camera stood in several places: {shifts}")
+    return shifts.pop() if shifts else NO_SHIFT
