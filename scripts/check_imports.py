@@ -138,6 +138,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "matplotlib",
         "ptr_policy_node",
         "ptr_training",
+        "scipy",
         "widowx_bringup",
     ),
 }

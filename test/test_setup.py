@@ -336,6 +336,7 @@ def test_colcon_runs_the_tests_with_pytest(package: Path) -> None:
     ("name", "package"),
     [
         ("lance", "ptr_training"),
+        ("statistics", "widowx_bringup"),
         ("wandb", "ptr_training"),
         ("signature", "ptr_policy_node"),
     ],

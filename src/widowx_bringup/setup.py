@@ -41,10 +41,12 @@ setup(
         "opencv-python-headless",
         "pyyaml",
         "qpsolvers",
+        "scipy",
         "tqdm",
     ],
     extras_require={
         "spacemouse": ["pyspacemouse"],
+        "statistics": ["fieldtrial", "statsmodels"],  # oracles of tests
         "test": ["hypothesis", "pytest"],  # colcon test runs pytest where it is named
     },
     python_requires=">=3.10",

@@ -7,19 +7,16 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from widowx_bringup.evaluation.results import (
     ResultsError,
     Rollout,
-    paired_test,
+    contrasts,
     read_results,
+    results_text,
     summarise,
     table,
-    wilson_interval,
     write_results,
 )
 
@@ -40,21 +37,6 @@ def rollout(method: str, index: int, success: bool) -> Rollout:
         "",
         f"{index}.jpg",
     )
-
-
-def test_wilson_interval_agrees_with_published_values() -> None:
-    # Newcombe 1998, table I, method 3: 81/263 and 15/148
-    np.testing.assert_allclose(wilson_interval(81, 263), (0.2553, 0.3662), atol=5e-5)
-    np.testing.assert_allclose(wilson_interval(15, 148), (0.0624, 0.1605), atol=5e-5)
-
-
-@given(st.integers(0, 200), st.integers(0, 200))
-def test_wilson_interval_holds_the_observed_rate(a: int, b: int) -> None:
-    successes, trials = min(a, b), max(a, b)
-    low, high = wilson_interval(successes, trials)
-    assert 0 <= low <= high <= 1
-    if trials:
-        assert low <= successes / trials <= high
 
 
 def test_summary_counts_each_method_apart() -> None:
@@ -144,17 +126,25 @@ def test_the_table_has_a_line_for_each_method_and_a_dash_without_success() -> No
     assert alone.split()[6] == "–"
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "expected"),
-    [
-        ("111110", "000010", (4, 0, 0.125)),  # 2 / 2^4
-        ("1100", "0110", (1, 1, 1.0)),
-        ("1010", "1010", (0, 0, 1.0)),
-        ("11111111110", "00000000001", (10, 1, 2 * (1 + 11) / 2**11)),
-    ],
-)
-def test_paired_test_by_hand(
-    first: str, second: str, expected: tuple[int, int, float]
-) -> None:
-    solved = [[letter == "1" for letter in each] for each in (first, second)]
-    assert paired_test(*solved) == pytest.approx(expected)
+def test_methods_are_compared_on_the_scenes_that_count_for_both() -> None:
+    rows = [rollout("ptr", scene, True) for scene in range(8)]
+    rows += [rollout("bc", scene, scene == 0) for scene in range(9)]
+    rows += [rollout("none", 0, True), replace(rollout("none", 1, False), aborted=True)]
+    bc, none = contrasts(rows)
+    assert (bc.comparison.won, bc.comparison.lost, bc.comparison.scenes) == (7, 0, 8)
+    assert bc.p == pytest.approx(2 * 2 / 2**7)  # of two contrasts
+    assert bc.sentence.startswith(
+        "ptr against bc: 7 of 8 scenes were solved by ptr alone, 0 by bc"
+    )
+    assert bc.sentence.endswith("p = 0.03: ptr is better")
+    assert none.comparison.scenes == 1
+    assert none.sentence.endswith("p = 1: not resolved")
+    assert bc.sentence in results_text(rows)
+
+
+def test_a_single_method_is_compared_with_nothing(tmp_path: Path) -> None:
+    rows = [rollout("ptr", 0, True)]
+    assert contrasts(rows) == []
+    assert results_text(rows) == table(summarise(rows))
+    write_results(tmp_path, rows, {})
+    assert json.loads((tmp_path / "results.json").read_text())["contrasts"] == []

@@ -36,7 +36,7 @@ from widowx_bringup.sim.tasks import TARGET_TASK, parse_task, sample_layout
 
 from . import checkpoint_rates
 from .film_strip import write_film_strip
-from .results import Rollout, counted_of, read_results, summarise, table, write_results
+from .results import Rollout, counted_of, read_results, results_text, write_results
 from .rollout_store import export_bags
 from .runners import Method, Runner, SessionLostError, open_runner, prepare_without_ros
 
@@ -375,7 +375,7 @@ def main(argv: list[str]) -> int:
         written.append("bags/")
     if options.keep_episodes:
         written.append("episodes/")
-    print(f"\n{table(summarise(rollouts))}\n\n{out}: {', '.join(written)}")
+    print(f"\n{results_text(rollouts)}\n\n{out}: {', '.join(written)}")
     return 0
 
 

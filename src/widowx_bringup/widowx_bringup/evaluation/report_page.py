@@ -13,7 +13,7 @@ from ptr_common.errors import PtrError
 from ptr_common.files import atomic_file
 from ptr_common.html_page import data_uri, render_page
 
-from .results import Rollout, Summary, by_method, read_results, summarise
+from .results import Rollout, Summary, by_method, contrasts, read_results, summarise
 
 RECORD = "demo.json"
 """Record of a demonstration run, in its folder."""
@@ -71,8 +71,12 @@ Its success rates say nothing about the methods.</p>
 <text x="{{ tick.x }}" y="{{ chart.height - 8 }}" font-size="12">{{ tick.label }}</text>
 {% endfor %}
 </svg>
-<p>Intervals this wide separate methods only when they do not overlap;
-<code>docs/learning.md</code> gives the figures on more scenes and seeds.</p>
+{% for contrast in contrasts %}
+<p>{{ contrast.sentence }}.</p>
+{% endfor %}
+<p>Methods are compared on the same scenes: Tango's interval of the difference, and McNemar's exact
+test, adjusted by Holm where there are several. <code>docs/learning.md</code> has more scenes and
+seeds.</p>
 
 {% if plan.waits is defined %}
 <h2>What decides</h2>
@@ -224,6 +228,7 @@ def _render(folder: Path, record: Mapping[str, Any], rollouts: Sequence[Rollout]
         plan=record["plan"],
         scenes=len({rollout.rollout for rollout in rollouts}),
         summaries=summaries,
+        contrasts=contrasts(rollouts),
         aborted=[rollout for rollout in rollouts if rollout.aborted],
         chart=_chart(summaries),
         runs=runs,

@@ -1,4 +1,5 @@
-"""Results of evaluation rollouts: one row each, and a summary with Wilson intervals.
+"""Results of evaluation rollouts: one row each, a summary with Wilson intervals, and how
+methods compare on the same scenes.
 
 A rollout that ended for a cause outside the policy (a camera, a node, the arm, the operator)
 says nothing about the policy: it is aborted, does not count, and is repeated.
@@ -19,6 +20,15 @@ import numpy as np
 from ptr_common.errors import PtrError
 from ptr_common.files import atomic_file
 from ptr_common.text_table import cell, from_cell, text_table
+
+from .statistics import (
+    PairedComparison,
+    compare_pairs,
+    difference_text,
+    holm,
+    probability_text,
+    wilson_interval,
+)
 
 CONVERTERS: dict[str, Callable[[str], Any]] = {
     "bool": lambda text: text == "True",
@@ -73,51 +83,6 @@ class Summary:
     mean_score: float | None = None  # of all that count; None unless each has a score
 
 
-def wilson_interval(
-    successes: float, trials: float, z: float = 1.959964
-) -> tuple[float, float]:
-    """Return the Wilson score interval of a proportion.
-
-    Args:
-        successes: Number of successes, 0 .. `trials`.
-        trials: Number of trials; a fraction where trials depend on each other.
-        z: Normal quantile; the default gives 95 %.
-
-    Returns:
-        Lower and upper bound in [0, 1]; (0, 1) without trials.
-
-    Source: E. B. Wilson, Journal of the American Statistical Association 22, 1927.
-    """
-    if trials == 0:
-        return 0.0, 1.0
-    rate = successes / trials
-    denominator = 1 + z * z / trials
-    centre = (rate + z * z / (2 * trials)) / denominator
-    spread = math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
-    half = z / denominator * spread
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == trials else min(1.0, centre + half)
-    return low, high
-
-
-def paired_test(first: Sequence[bool], second: Sequence[bool]) -> tuple[int, int, float]:
-    """Return McNemar's exact test of two methods on the same start scenes.
-
-    Args:
-        first: Whether the first method solved each scene.
-        second: The same of the second one, in the same order.
-
-    Returns:
-        Scenes that the first alone solved, those that the second alone solved, and the
-        two-sided probability of a difference as large if both were equally good.
-    """
-    won = sum(a and not b for a, b in zip(first, second, strict=True))
-    lost = sum(b and not a for a, b in zip(first, second, strict=True))
-    count = won + lost
-    tail = sum(math.comb(count, k) for k in range(min(won, lost) + 1)) / 2**count
-    return won, lost, min(1.0, 2.0 * tail)
-
-
 def summarise(rollouts: Sequence[Rollout]) -> list[Summary]:
     """Return one summary per method, in the order the methods first appear."""
     summaries = []
@@ -165,6 +130,48 @@ def counted_of(rollouts: Sequence[Rollout], method: str) -> list[Rollout]:
     return [row for row in rollouts if row.method == method and not row.aborted]
 
 
+@dataclass(frozen=True)
+class Contrast:
+    """A method beside the first one, on the scenes that count for both."""
+
+    method: str
+    first: str
+    comparison: PairedComparison  # of the first one with this one
+    p: float  # of McNemar's exact test, adjusted by Holm for the number of contrasts
+
+    @property
+    def sentence(self) -> str:
+        """What the scenes say of both."""
+        found = self.comparison
+        verdict = found.verdict(self.p)
+        return (
+            f"{self.first} against {self.method}: {found.won} of {found.scenes} scenes were "
+            f"solved by {self.first} alone, {found.lost} by {self.method} alone; difference "
+            f"{difference_text(found)} points, {probability_text(self.p)}: "
+            f"{verdict if verdict == 'not resolved' else f'{self.first} is {verdict}'}"
+        )
+
+
+def contrasts(rollouts: Sequence[Rollout]) -> list[Contrast]:
+    """Return each further method beside the first, on scenes that both have a rollout of."""
+    names = list(by_method(rollouts))
+    found = []
+    for method in names[1:]:
+        ours = {row.rollout: row.success for row in counted_of(rollouts, names[0])}
+        theirs = {row.rollout: row.success for row in counted_of(rollouts, method)}
+        common = sorted(set(ours) & set(theirs))
+        if common:
+            pairs = compare_pairs(
+                [ours[scene] for scene in common], [theirs[scene] for scene in common]
+            )
+            found.append((method, pairs))
+    adjusted = holm([pairs.p for _, pairs in found])
+    return [
+        Contrast(method, names[0], pairs, p)
+        for (method, pairs), p in zip(found, adjusted, strict=True)
+    ]
+
+
 def table(summaries: Sequence[Summary]) -> str:
     """Return the summaries as a table for a terminal."""
     header = (
@@ -198,6 +205,12 @@ def table(summaries: Sequence[Summary]) -> str:
     return text_table((*header, *(("score",) if scored else ())), rows)
 
 
+def results_text(rollouts: Sequence[Rollout]) -> str:
+    """Return the table of all methods, and below it how each compares with the first."""
+    lines = [contrast.sentence for contrast in contrasts(rollouts)]
+    return "\n".join([table(summarise(rollouts)), *([""] if lines else []), *lines])
+
+
 def has_partial_score(summary: Summary) -> bool:
     """Return whether scores say more than successes do: some tasks were done in part."""
     return summary.mean_score is not None and summary.mean_score > summary.rate + 1e-9
@@ -218,8 +231,13 @@ def write_results(folder: Path, rollouts: Sequence[Rollout], about: dict[str, An
     for summary in summaries:
         if math.isnan(summary["mean_steps"]):
             summary["mean_steps"] = None
+    content = {
+        "about": about,
+        "methods": summaries,
+        "contrasts": [asdict(contrast) for contrast in contrasts(rollouts)],
+    }
     with atomic_file(folder / "results.json") as path:
-        path.write_text(json.dumps({"about": about, "methods": summaries}, indent=2) + "\n")
+        path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def read_results(folder: Path) -> list[Rollout]:

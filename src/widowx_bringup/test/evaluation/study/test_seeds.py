@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from ptr_training.data.episode import DatasetInfo, Episode, EpisodeWriter
-from widowx_bringup.evaluation.results import Summary, wilson_interval
+from widowx_bringup.evaluation.results import Summary
+from widowx_bringup.evaluation.statistics import tango_interval, wilson_interval
 from widowx_bringup.evaluation.study.commands import Study
 from widowx_bringup.evaluation.study.plan import load_plan, with_needs
 from widowx_bringup.evaluation.study.results import Outcome
@@ -193,10 +194,24 @@ def test_rows_are_compared_on_pairs_of_equal_seed_and_scene() -> None:
     ptr, bc = make_rows()
     found = compare(ptr, bc)
     assert found is not None
-    assert (found["won"], found["lost"]) == (5, 1)  # seed 3 has no partner
-    assert found["differences"] == {0: -0.75, 5: -0.25}
-    assert found["p"] == pytest.approx(2 * 7 / 64)
-    assert compare(ptr, ptr) is None
+    assert (found.won, found.lost, found.scenes) == (5, 1, 8)  # seed 3 has no partner
+    assert found.p == pytest.approx(2 * 7 / 64)
+    low, high = tango_interval(5, 1, 8)
+    assert found.low <= low
+    assert found.high >= high
+    assert compare(ptr, by_row({7: [outcome("bc", True)]})[0]) is None
+
+
+def test_a_difference_that_one_seed_alone_has_is_less_certain() -> None:
+    one_seed = {0: [outcome("a", *[True] * 20), outcome("b", *[False] * 20)]}
+    nothing = [outcome("a", *[True] * 20), outcome("b", *[True] * 20)]
+    alone = compare(*by_row({**one_seed, 1: nothing}))
+    shared = [outcome("a", *[True] * 20), outcome("b", *[True, False] * 10)]
+    both = compare(*by_row({0: shared, 1: shared}))
+    assert alone is not None
+    assert both is not None
+    assert (alone.won, alone.lost) == (both.won, both.lost) == (20, 0)
+    assert alone.low < 0.0 < both.low
 
 
 def test_the_table_has_means_each_seed_and_what_failed() -> None:
@@ -206,7 +221,9 @@ def test_the_table_has_means_each_seed_and_what_failed() -> None:
     assert "100% 75% 75%" in ptr
     assert bc.split()[:3] == ["BC", "3/8", "38%"]
     assert "25% 50%" in bc
-    assert "5 : 1, 0.2" in bc
+    assert "5 : 1" in bc
+    assert "+50 (" in bc
+    assert "p = 0.2" in bc
     assert failure == "BC, seed 3 failed: no space left"
 
 
@@ -222,8 +239,8 @@ def test_files_have_every_seed_and_all_together(tmp_path: Path) -> None:
     assert (lines[5]["successes"], lines[5]["problem"]) == ("", "no space left")
     content = json.loads((tmp_path / "study.json").read_text())
     ptr, bc = content["rows"]
-    assert ptr["against_first"] is None
-    assert bc["against_first"]["differences"] == {"0": -0.75, "5": -0.25}
+    assert ptr["first_against_this"] is None
+    assert (bc["first_against_this"]["won"], bc["first_against_this"]["lost"]) == (5, 1)
     assert list(bc["seeds"]) == ["0", "3", "5"]
     assert bc["pooled"]["effective"] <= 8
     assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")

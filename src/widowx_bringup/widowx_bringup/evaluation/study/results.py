@@ -13,7 +13,15 @@ import numpy as np
 
 from ptr_common.files import atomic_file
 from ptr_common.text_table import cell, text_table
-from widowx_bringup.evaluation.results import Summary, has_partial_score, paired_test
+from widowx_bringup.evaluation.results import Summary, has_partial_score
+from widowx_bringup.evaluation.statistics import (
+    PairedComparison,
+    cochran_q,
+    compare_pairs,
+    difference_text,
+    holm,
+    probability_text,
+)
 
 HEADER = (
     "method",
@@ -21,13 +29,16 @@ HEADER = (
     "rate",
     "95 % (Wilson)",
     "score",
-    "first : this, p",
+    "first : this",
+    "difference",
+    "p (Holm)",
     "step",
     "minutes",
     "paper",
 )
-"""The sixth column: scenes that only the first row solved, those that only this one did, and the
-probability of McNemar's exact test."""
+"""After the score: scenes that only the first row solved, and that only this one did; the first
+row's rate less this one's in points, with Tango's 95 % interval; and the probability of McNemar's
+exact test, adjusted by Holm for the number of rows."""
 
 COLUMNS = ("name", "title", "source", "minutes", "step", "problem")
 """Columns of study.csv that an outcome has by itself."""
@@ -78,7 +89,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     """Return the results as a table for a terminal; failures follow below it."""
     rows = []
     failures = []
-    first = next((outcome for outcome in outcomes if outcome.solved), None)
+    found = comparisons(outcomes)
     for outcome in outcomes:
         summary = outcome.summary
         success, rate, interval = "–", "", ""
@@ -88,14 +99,62 @@ def table(outcomes: Sequence[Outcome]) -> str:
             interval = f"{summary.low:.0%} … {summary.high:4.0%}"
         step = "–" if outcome.step is None else outcome.step
         minutes = f"{outcome.minutes:.1f}"
-        paired = _paired(first, outcome)
-        source = outcome.source
         score = score_text([summary] if summary else [])
-        evaluated = (success, rate, interval, score, paired)
-        rows.append((outcome.title, *evaluated, step, minutes, source))
+        paired = paired_cells(found.get(outcome.name))
+        evaluated = (success, rate, interval, score, *paired)
+        rows.append((outcome.title, *evaluated, step, minutes, outcome.source))
         if outcome.problem:
             failures.append(f"{outcome.title} failed: {outcome.problem}")
-    return "\n".join([text_table(HEADER, rows, align="lrrrrlrrl"), *failures])
+    judged = all_rows_text([outcome.solved for outcome in outcomes])
+    lines = [text_table(HEADER, rows, align="lrrrrlrlrrl"), *judged, *failures]
+    return "\n".join(lines)
+
+
+def comparisons(outcomes: Sequence[Outcome]) -> dict[str, tuple[PairedComparison, float]]:
+    """Return how each row compares with the first that was evaluated, by its name.
+
+    Returns:
+        The comparison on the same scenes, and its probability adjusted by Holm; without the
+        first row, and rows of other scenes.
+    """
+    evaluated = [outcome for outcome in outcomes if outcome.solved]
+    pairs = {}
+    for outcome in evaluated[1:]:
+        if len(outcome.solved) == len(evaluated[0].solved):
+            pairs[outcome.name] = compare_pairs(evaluated[0].solved, outcome.solved)
+    return adjusted(pairs)
+
+
+def adjusted(
+    pairs: Mapping[str, PairedComparison],
+) -> dict[str, tuple[PairedComparison, float]]:
+    """Return comparisons with their probabilities, adjusted for the number of them."""
+    probabilities = holm([comparison.p for comparison in pairs.values()])
+    return {name: (pairs[name], p) for name, p in zip(pairs, probabilities, strict=True)}
+
+
+def paired_cells(found: tuple[PairedComparison, float] | None) -> tuple[str, str, str]:
+    """Return the three cells of a comparison with the first row; empty without one."""
+    if found is None:
+        return "", "", ""
+    comparison, p = found
+    counts = f"{comparison.won} : {comparison.lost}"
+    return counts, difference_text(comparison), probability_text(p)
+
+
+def all_rows_text(solved: Sequence[Sequence[bool]]) -> list[str]:
+    """Return Cochran's test of all rows as a line; none for fewer than three of the same scenes.
+
+    Args:
+        solved: Whether each row solved each scene; empty for a row without an evaluation.
+    """
+    rows = [row for row in solved if len(row)]
+    if len(rows) < 3 or len({len(row) for row in rows}) > 1:
+        return []
+    q, p = cochran_q(rows)
+    return [
+        f"all {len(rows)} rows: Cochran's Q = {q:.1f}, {probability_text(p)} that none differs"
+    ]
 
 
 def score_text(summaries: Sequence[Summary]) -> str:
@@ -103,14 +162,6 @@ def score_text(summaries: Sequence[Summary]) -> str:
     if not any(map(has_partial_score, summaries)):
         return ""
     return f"{np.mean([summary.mean_score or 0.0 for summary in summaries]):.0%}"
-
-
-def _paired(first: Outcome | None, outcome: Outcome) -> str:
-    """Return the comparison with the first row; empty for the first, and on other scenes."""
-    if first is None or outcome is first or len(outcome.solved) != len(first.solved):
-        return ""
-    won, lost, p = paired_test(first.solved, outcome.solved)
-    return f"{won} : {lost}, {p:.1g}"
 
 
 def write(out: Path, outcomes: Sequence[Outcome], about: Mapping[str, Any]) -> None:

@@ -6,8 +6,8 @@ survey statistics; one seed gives the interval of its scenes). With two or three
 variance between seeds is hardly known, so look at the points of the plot as well.
 
 Rows are compared with the first one by McNemar's exact test over the pairs of equal seed and
-scene: it is pooled over seeds, and says whether these trained policies differ. Whether other
-seeds would is what the differences of each seed say.
+scene: it is pooled over seeds, and says whether these trained policies differ. Whether those of
+other seeds would is what the interval of the difference says, which is widened as that of a row.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,23 @@ import numpy as np
 
 from ptr_common.files import atomic_file
 from ptr_common.text_table import cell, text_table
-from widowx_bringup.evaluation.results import paired_test, wilson_interval
+from widowx_bringup.evaluation.statistics import (
+    PairedComparison,
+    compare_pairs,
+    tango_interval,
+    wilson_interval,
+)
 
-from .results import COLUMNS, COUNTS, Outcome, draw_rows, score_text
+from .results import (
+    COLUMNS,
+    COUNTS,
+    Outcome,
+    adjusted,
+    all_rows_text,
+    draw_rows,
+    paired_cells,
+    score_text,
+)
 
 HEADER = (
     "method",
@@ -34,7 +48,9 @@ HEADER = (
     "95 % interval",
     "score",
     "each seed",
-    "first : this, p",
+    "first : this",
+    "difference",
+    "p (Holm)",
     "minutes",
     "paper",
 )
@@ -85,7 +101,7 @@ class SeededRow:
         return Pooled(successes, cells.size, rate, low, high, effective)
 
 
-def effective_trials(solved: np.ndarray) -> float:
+def effective_trials(cells: np.ndarray) -> float:
     """Return how many independent trials give the variance of a mean over seeds and scenes.
 
     The variance is that of two crossed random effects with one trial a cell,
@@ -93,23 +109,22 @@ def effective_trials(solved: np.ndarray) -> float:
     and at least that of independent trials.
 
     Args:
-        solved: 0 or 1 by seed and scene, shape (S, N).
+        cells: 0 or 1, or differences of two of them, by seed and scene, shape (S, N).
 
     Returns:
         At most S N, which it is for a single seed or scene, and if all cells are equal.
     """
-    seeds, scenes = solved.shape
-    rate = solved.mean()
-    independent = rate * (1.0 - rate) / solved.size
+    seeds, scenes = cells.shape
+    independent = float(cells.var()) / cells.size
     if min(seeds, scenes) < 2 or independent == 0.0:
-        return float(solved.size)
-    of_seed, of_scene = solved.mean(axis=1), solved.mean(axis=0)
-    rest = solved - of_seed[:, None] - of_scene[None] + rate
+        return float(cells.size)
+    of_seed, of_scene = cells.mean(axis=1), cells.mean(axis=0)
+    rest = cells - of_seed[:, None] - of_scene[None] + cells.mean()
     square_rest = (rest**2).sum() / ((seeds - 1) * (scenes - 1))
     square_seeds = scenes * of_seed.var(ddof=1)
     square_scenes = seeds * of_scene.var(ddof=1)
-    variance = (square_seeds + square_scenes - square_rest) / solved.size
-    return float(rate * (1.0 - rate) / max(variance, independent))
+    variance = (square_seeds + square_scenes - square_rest) / cells.size
+    return float(cells.var() / max(variance, independent))
 
 
 def by_row(outcomes: Mapping[int, Sequence[Outcome]]) -> list[SeededRow]:
@@ -120,35 +135,45 @@ def by_row(outcomes: Mapping[int, Sequence[Outcome]]) -> list[SeededRow]:
     return rows
 
 
-def compare(first: SeededRow, row: SeededRow) -> dict[str, Any] | None:
-    """Return the comparison of a row with the first one, on pairs of equal seed and scene.
+def compare(first: SeededRow, row: SeededRow) -> PairedComparison | None:
+    """Return the comparison of the first row with another one, on pairs of equal seed and scene.
 
     Returns:
-        won, lost, p: pairs that only the first row solved, that only this one did, and the
-        probability of McNemar's exact test; differences: this row's rate less the first one's,
-        by seed. None for the first row itself, and without a common seed.
+        Counts and probability of all pairs; the interval is for as many pairs as would give the
+        variance that seeds and scenes have shown. None without a common seed.
     """
-    if first is row:
+    common = _common_seeds(first, row)
+    if not common:
         return None
-    theirs: list[bool] = []
-    ours: list[bool] = []
-    differences = {}
-    for seed, solved in row.solved.items():
-        others = first.solved.get(seed, ())
-        if len(others) == len(solved):
-            theirs += others
-            ours += solved
-            differences[seed] = float(np.mean(solved) - np.mean(others))
-    if not differences:
-        return None
-    won, lost, p = paired_test(theirs, ours)
-    return {"won": won, "lost": lost, "p": p, "differences": differences}
+    ours = np.array([first.solved[seed] for seed in common])
+    theirs = np.array([row.solved[seed] for seed in common])
+    found = compare_pairs(ours.ravel().tolist(), theirs.ravel().tolist())
+    share = effective_trials(ours.astype(float) - theirs) / ours.size
+    counts = (share * found.won, share * found.lost, share * found.scenes)
+    low, high = tango_interval(*counts)
+    return replace(found, low=low, high=high)
+
+
+def _common_seeds(first: SeededRow, row: SeededRow) -> list[int]:
+    """Return the seeds that both rows were evaluated with, on the same number of scenes."""
+    scenes = {seed: len(solved) for seed, solved in first.solved.items()}
+    return [seed for seed, solved in row.solved.items() if scenes.get(seed) == len(solved)]
+
+
+def comparisons(rows: Sequence[SeededRow]) -> dict[str, tuple[PairedComparison, float]]:
+    """Return how each row compares with the first that was evaluated, see `results`."""
+    pairs = {}
+    first = _first(rows)
+    for row in rows:
+        if first is not None and row is not first and (found := compare(first, row)):
+            pairs[row.any_outcome.name] = found
+    return adjusted(pairs)
 
 
 def table(rows: Sequence[SeededRow]) -> str:
     """Return the results as a table for a terminal; failures follow below it."""
     lines, failures = [], []
-    first = _first(rows)
+    found = comparisons(rows)
     for row in rows:
         known = row.any_outcome
         success, mean, interval = "–", "", ""
@@ -157,17 +182,29 @@ def table(rows: Sequence[SeededRow]) -> str:
             mean = f"{pooled.rate:.0%}"
             interval = f"{pooled.low:.0%} … {pooled.high:4.0%}"
         each = " ".join(f"{np.mean(solved):.0%}" for solved in row.solved.values())
-        against = ""
-        if first is not None and (found := compare(first, row)):
-            against = f"{found['won']} : {found['lost']}, {found['p']:.1g}"
         minutes = f"{sum(outcome.minutes for outcome in row.outcomes.values()):.1f}"
         summaries = [one.summary for one in row.outcomes.values() if one.summary]
-        evaluated = (success, mean, interval, score_text(summaries), each, against)
+        paired = paired_cells(found.get(known.name))
+        evaluated = (success, mean, interval, score_text(summaries), each, *paired)
         lines.append((known.title, *evaluated, minutes, known.source))
         for seed, outcome in row.outcomes.items():
             if outcome.problem:
                 failures.append(f"{known.title}, seed {seed} failed: {outcome.problem}")
-    return "\n".join([text_table(HEADER, lines, align="lrrrrrrrl"), *failures])
+    judged = all_rows_text(_all_scenes(rows))
+    return "\n".join([text_table(HEADER, lines, align="lrrrrrrlrrl"), *judged, *failures])
+
+
+def _all_scenes(rows: Sequence[SeededRow]) -> list[list[bool]]:
+    """Return whether each row solved each pair of seed and scene, of the seeds of all rows."""
+    evaluated = [row for row in rows if row.solved]
+    common = (
+        set.intersection(*(set(row.solved) for row in evaluated)) if evaluated else set()
+    )
+    solved: list[list[bool]] = [[] for _ in evaluated]
+    for seed in sorted(common):
+        for cells, row in zip(solved, evaluated, strict=True):
+            cells += row.solved[seed]
+    return solved
 
 
 def _first(rows: Sequence[SeededRow]) -> SeededRow | None:
@@ -177,15 +214,19 @@ def _first(rows: Sequence[SeededRow]) -> SeededRow | None:
 
 def write(out: Path, rows: Sequence[SeededRow], about: Mapping[str, Any]) -> None:
     """Write `study.json`, `study.csv` and `study.png`."""
-    first = _first(rows)
+    found = comparisons(rows)
     content = []
     for row in rows:
-        pooled = row.pooled
+        pooled, name = row.pooled, row.any_outcome.name
+        against = None
+        if name in found:
+            comparison, p = found[name]
+            against = {**asdict(comparison), "p_holm": p}
         content.append(
             {
-                "name": row.any_outcome.name,
+                "name": name,
                 "pooled": asdict(pooled) if pooled else None,
-                "against_first": compare(first, row) if first is not None else None,
+                "first_against_this": against,
                 "seeds": {seed: asdict(outcome) for seed, outcome in row.outcomes.items()},
             }
         )
