@@ -87,6 +87,7 @@ VERBS: Mapping[str, str] = {
     "report": "none",
     "review": "{inputs}/store --list",
     "select": "none",
+    "session": "run none.yaml --out session",
     "study": "none --prior none --target none --out study",
     "submit": "--cluster local --folder jobs -- collect --out store --episodes-per-task 2",
     "teleop": "--task stir --simulated",

@@ -102,6 +102,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "widowx_bringup.graph": (
         *ROS,
+        "lifecycle_msgs",
         "launch",
         "launch_ros",
         "ptr_policy_node.bundle",

@@ -72,6 +72,7 @@ setup(
             "recover = widowx_bringup.recording.recover:main",
             "report = widowx_bringup.evaluation.report:main",
             "teleop = widowx_bringup.teleop.main:main",
+            "session = widowx_bringup.evaluation.session.main:main",
             "study = widowx_bringup.evaluation.study.study:main",
             "up = widowx_bringup.graph.up:main",
         ],

@@ -36,7 +36,8 @@ class VerbParser(argparse.ArgumentParser):
 
     def __init__(self, verb: str, description: str | None, **options: Any) -> None:
         options.setdefault("formatter_class", DefaultsFormatter)
-        super().__init__(prog=f"ptr {verb}", description=description, **options)
+        options["prog"] = f"ptr {verb}"
+        super().__init__(description=description, **options)
 
     def error(self, message: str) -> NoReturn:
         """Print why the command line is refused, and end with status 2."""

@@ -49,6 +49,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "record",
         "recover",
         "report",
+        "session",
         "study",
         "teleop",
         "up",

@@ -169,7 +169,7 @@ def open_runner(
         **arguments,
         "bag_directory": str(out / "bags" / method.name),
     }
-    with open_session("eval", values, _new_log(out / "log" / method.name)) as session:
+    with open_session("eval", values, new_log(out / "log" / method.name)) as session:
         yield GraphRunner(session, out)
 
 
@@ -181,7 +181,7 @@ def _runner_without_ros(
     return how.pool.runner(bundle, planned, how.max_steps, keeps=keeps, shift=how.shift)
 
 
-def _new_log(folder: Path) -> Path:
+def new_log(folder: Path) -> Path:
     """Return a folder for logs; those of a graph that failed are kept."""
     number = 1
     new = folder

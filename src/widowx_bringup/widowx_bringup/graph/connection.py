@@ -272,19 +272,30 @@ class GraphConnection:
         """Return the simulation's answer to a request for a scene, a `ResetScene.Response`."""
         from ptr_msgs.srv import ResetScene
 
-        return self._call(self._reset_client, ResetScene.Request(task=task, seed=seed))
+        return self.call(self._reset_client, ResetScene.Request(task=task, seed=seed))
 
     def outcome(self) -> bool:
         """Return whether the simulation sees the task solved."""
         from std_srvs.srv import Trigger
 
-        return self._call(self._outcome_client, Trigger.Request()).success
+        return self.call(self._outcome_client, Trigger.Request()).success
 
-    def _call(self, client: Any, request: Any) -> Any:
+    def client(self, kind: Any, name: str) -> Any:
+        """Return a client of a service of the graph."""
+        return self._node.create_client(kind, name)
+
+    def call(self, client: Any, request: Any, timeout: float = ANSWER_TIMEOUT) -> Any:
+        """Return the answer of a service.
+
+        Args:
+            client: See `client`.
+            request: Its request.
+            timeout: Longest time until it is there, and until it has answered [s].
+        """
         name = client.srv_name
-        self.wait(client.service_is_ready, ANSWER_TIMEOUT, f"no service {name}")
+        self.wait(client.service_is_ready, timeout, f"no service {name}")
         future = client.call_async(request)
-        self.wait(future.done, ANSWER_TIMEOUT, f"no answer from service {name}")
+        self.wait(future.done, timeout, f"no answer from service {name}")
         return future.result()
 
     # --- waiting --------------------------------------------------------------------------

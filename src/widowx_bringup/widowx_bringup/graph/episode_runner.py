@@ -79,11 +79,12 @@ class EpisodeRunner:
 
     Attributes:
         values: The graph's arguments.
+        graph: The connection.
     """
 
     def __init__(self, graph: GraphConnection) -> None:
         self.values = graph.values
-        self._graph = graph
+        self.graph = graph
 
     def run_episode(
         self,
@@ -109,7 +110,7 @@ class EpisodeRunner:
         from ptr_msgs.msg import EpisodeEvent
 
         self.reset(task, seed)
-        graph = self._graph
+        graph = self.graph
         episode_id = str(uuid.uuid4())
         start_ns = graph.now_ns()
         graph.restart_count()
@@ -142,19 +143,19 @@ class EpisodeRunner:
         Raises:
             EpisodeError: If the simulation refuses.
         """
-        answer = self._graph.reset_scene(task, seed)
+        answer = self.graph.reset_scene(task, seed)
         if not answer.success:
             raise EpisodeError(f"scene not set: {answer.message}")
-        for topic in (TOPIC_ARM_STATE, self._graph.image_topic):
-            self._graph.wait_for_message(topic, ANSWER_TIMEOUT, fresh=True)
+        for topic in (TOPIC_ARM_STATE, self.graph.image_topic):
+            self.graph.wait_for_message(topic, ANSWER_TIMEOUT, fresh=True)
 
     def solved(self) -> bool:
         """Ask the simulation whether the task is solved."""
-        return self._graph.outcome()
+        return self.graph.outcome()
 
     def counters(self) -> tuple[int, int, int]:
         """Return the numbers of clipped commands, holds and rejected commands of the arm node."""
-        arm = self._graph.arm_state()
+        arm = self.graph.arm_state()
         return arm.clipped, arm.held, arm.rejected
 
     def _watch(self, start_ns: int, max_steps: int) -> _Verdict:
@@ -166,7 +167,7 @@ class EpisodeRunner:
         """
         from ptr_msgs.msg import ArmState
 
-        graph = self._graph
+        graph = self.graph
         graph.wait(lambda: graph.executed, ANSWER_TIMEOUT, "no command was executed")
         limit_ns = round((max_steps / CONTROL_RATE + SLACK) * 1e9)
         while True:
@@ -190,18 +191,18 @@ class EpisodeRunner:
         Args:
             arm: A state in which the arm holds.
         """
-        kind = self._graph.hold_kind(arm.held)
-        if kind == Kind.SILENCE.value and self._graph.policy_waited:
+        kind = self.graph.hold_kind(arm.held)
+        if kind == Kind.SILENCE.value and self.graph.policy_waited:
             return False
         return kind in [own.value for own in OF_POLICY]
 
     def _wait_for_steps(self, steps: int, timeout: float = ANSWER_TIMEOUT) -> None:
         """Wait until at least `steps` commands of the episode were executed."""
-        graph = self._graph
+        graph = self.graph
         graph.wait(lambda: graph.executed >= steps, timeout, "no command was executed")
 
     def _wait_for_bag(self, episode_id: str) -> Path:
         """Return the bag of an episode once it is complete."""
         bag = Path(self.values["bag_directory"]).absolute() / episode_id
-        self._graph.wait(bag.is_dir, ANSWER_TIMEOUT, f"bag {bag} is not complete")
+        self.graph.wait(bag.is_dir, ANSWER_TIMEOUT, f"bag {bag} is not complete")
         return bag

@@ -71,6 +71,10 @@ class CameraShift:
                 raise CameraShiftError(f"{name}:={text} is not a number") from None
         return cls(*values)
 
+    def arguments(self) -> dict[str, str]:
+        """Return the arguments of a graph that `of_arguments` reads."""
+        return {"camera_rise": str(self.rise), "camera_turn": str(self.turn)}
+
     def __bool__(self) -> bool:
         return self != CameraShift()
 

@@ -1,0 +1,285 @@
+"""Sessions: locked plans, blinded trials, kills, and what the journal proves."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from widowx_bringup.evaluation.results import Rollout, read_results
+from widowx_bringup.evaluation.session import codes, journal, running
+from widowx_bringup.evaluation.session.journal import Journal, read_journal
+from widowx_bringup.evaluation.session.main import main
+from widowx_bringup.evaluation.session.plan import (
+    SessionError,
+    SessionPlan,
+    Trial,
+    load_plan,
+)
+from widowx_bringup.evaluation.session.session import (
+    INTERRUPTED,
+    Session,
+    load_state,
+    unblind,
+)
+from widowx_bringup.sim.tasks import TARGET_TASK
+
+
+def write_plan(bundles: Path, **changes: object) -> Path:
+    """Write a plan of three trials of a second, with changes, and return its file."""
+    values: dict[str, object] = {"task": TARGET_TASK, "methods": {"ptr": "ptr", "bc": "bc"}}
+    values |= {"trials": 3, "seed": 4, "time_limit": 1.0, **changes}
+    file = bundles / "plan.yaml"
+    file.write_text(yaml.safe_dump(values))
+    return file
+
+
+class Scripted:
+    """Runs trials by saying how they end."""
+
+    def __init__(self, *, die_at: int = -1) -> None:
+        self.die_at = die_at
+        self.ran: list[tuple[int, str]] = []
+
+    def run(self, trial: Trial, planned: Rollout) -> tuple[Rollout, list]:
+        if len(self.ran) == self.die_at:
+            raise KeyboardInterrupt
+        self.ran.append((trial.number, trial.method))
+        return replace(planned, success=trial.method == "ptr", steps=5, reason="solved"), []
+
+
+# The plan
+
+
+def test_a_plan_says_what_it_compares(bundles: Path) -> None:
+    plan = load_plan(write_plan(bundles, camera={"rise": 0.07}))
+    assert (plan.name, plan.max_steps, plan.blind) == ("plan", 5, True)
+    assert plan.camera_shift.rise == 0.07
+    assert set(plan.methods) == {"ptr", "bc"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trial": 3}, "unknown entry trial; did you mean trials"),
+        ({"camera": {"lift": 1}}, r"unknown entry camera\.lift"),
+        (
+            {"camera": {"rise": 3}},
+            r"camera\.rise is 3; expected a number from -0\.2 to 0\.5",
+        ),
+        ({"trials": 0}, "trials is 0; expected a whole number from 1"),
+        ({"time_limit": float("nan")}, "time_limit is nan"),
+        ({"methods": {}}, "methods has 0 entries"),
+        ({"methods": {"ptr": "nowhere"}}, r"methods\.ptr is .*nowhere, which is no bundle"),
+        ({"blind": "yes"}, "blind is 'yes'; expected true or false"),
+    ],
+)
+def test_a_wrong_plan_is_refused_by_name(
+    bundles: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(SessionError, match=message):
+        load_plan(write_plan(bundles, **changes))
+
+
+def test_the_hash_is_of_the_bundles_and_not_of_where_they_lie(
+    bundles: Path, tmp_path: Path
+) -> None:
+    plan = load_plan(write_plan(bundles))
+    moved = {name: tmp_path / path.name for name, path in plan.bundles.items()}
+    assert replace(plan, bundles=moved).sha256 == plan.sha256
+    assert replace(plan, methods={**plan.methods, "bc": "0" * 64}).sha256 != plan.sha256
+    assert replace(plan, seed=5).sha256 != plan.sha256
+
+
+@pytest.mark.parametrize("methods", [1, 2, 3, 5])
+def test_all_methods_meet_each_scene_and_each_place_as_often(methods: int) -> None:
+    names = [f"m{index}" for index in range(methods)]
+    hashes = dict.fromkeys(names, "0" * 64)
+    plan = SessionPlan("s", TARGET_TASK, hashes, {}, 3 * methods, 1, 1.0, blind=True)
+    order = plan.order()
+    assert [trial.number for trial in order] == list(range(len(order)))
+    places: Counter[tuple[str, int]] = Counter()
+    for scene in range(plan.trials):
+        block = order[scene * methods : (scene + 1) * methods]
+        assert {trial.scene for trial in block} == {scene}
+        assert len({trial.layout_seed for trial in block}) == 1
+        assert sorted(trial.method for trial in block) == names
+        places.update((trial.method, place) for place, trial in enumerate(block))
+    assert set(places.values()) == {3}
+    assert order == plan.order()
+    assert len({trial.layout_seed for trial in order}) == plan.trials
+
+
+# Kills
+
+
+def test_a_session_that_is_killed_anywhere_goes_on_at_that_trial(
+    bundles: Path, tmp_path: Path
+) -> None:
+    plan = load_plan(write_plan(bundles))
+    order = [(trial.number, trial.method) for trial in plan.order()]
+    for die_at in range(len(order)):
+        folder = tmp_path / str(die_at)
+        first, second = Scripted(die_at=die_at), Scripted()
+        with pytest.raises(KeyboardInterrupt), Session(plan, folder) as session:
+            running.run_trials(session, first)
+        with Session(plan, folder) as session:
+            assert session.state.trials[-1][1].reason == INTERRUPTED
+            running.run_trials(session, second)
+            state = session.state
+        assert first.ran + second.ran == order
+        assert sorted(state.counted) == list(range(len(order)))
+        assert len(state.trials) == len(order) + 1
+
+
+def test_a_torn_line_is_cut_off_and_its_trial_repeated(
+    bundles: Path, tmp_path: Path
+) -> None:
+    plan = load_plan(write_plan(bundles))
+    with Session(plan, tmp_path) as session:
+        running.run_trials(session, Scripted())
+    file = tmp_path / journal.FILE
+    content = file.read_bytes()
+    file.write_bytes(content[:-20])
+    assert len(read_journal(tmp_path)) == content.count(b"\n") - 1
+    again = Scripted()
+    with Session(plan, tmp_path) as session:
+        running.run_trials(session, again)
+        assert len(session.state.counted) == 6
+    assert len(again.ran) == 1
+
+
+def test_a_line_that_was_changed_is_found(bundles: Path, tmp_path: Path) -> None:
+    plan = load_plan(write_plan(bundles))
+    with Session(plan, tmp_path) as session:
+        running.run_trials(session, Scripted())
+    file = tmp_path / journal.FILE
+    text = file.read_text()
+    assert '"success": false' in text
+    file.write_text(text.replace('"success": false', '"success": true', 1))
+    with pytest.raises(SessionError, match="damaged, or was changed after it was written"):
+        load_state(tmp_path)
+
+
+def test_two_processes_do_not_run_one_session(tmp_path: Path) -> None:
+    with Journal(tmp_path), pytest.raises(SessionError, match="another process runs"):
+        Journal(tmp_path)
+
+
+def test_a_trial_that_ends_outside_the_policy_is_repeated(
+    bundles: Path, tmp_path: Path
+) -> None:
+    class Flaky(Scripted):
+        def run(self, trial: Trial, planned: Rollout) -> tuple[Rollout, list]:
+            done, images = super().run(trial, planned)
+            return replace(done, aborted=len(self.ran) == 1, reason="camera"), images
+
+    with Session(load_plan(write_plan(bundles)), tmp_path) as session:
+        running.run_trials(session, Flaky())
+        state = session.state
+    assert [row.aborted for _, row in state.trials] == [True] + [False] * 6
+    assert len(state.counted) == 6
+
+
+def test_a_trial_that_never_works_ends_the_run(bundles: Path, tmp_path: Path) -> None:
+    class Broken(Scripted):
+        def run(self, trial: Trial, planned: Rollout) -> tuple[Rollout, list]:
+            return replace(planned, aborted=True, reason="no camera"), []
+
+    with (
+        Session(load_plan(write_plan(bundles)), tmp_path) as session,
+        pytest.raises(SessionError, match=r"trial 0 was repeated 2 times.*no camera"),
+    ):
+        running.run_trials(session, Broken())
+
+
+# The lock, and blinding
+
+
+def test_the_plan_is_locked_once_it_has_begun(bundles: Path, tmp_path: Path) -> None:
+    Session(load_plan(write_plan(bundles)), tmp_path).journal.close()
+    changed = load_plan(write_plan(bundles, trials=4))
+    with pytest.raises(
+        SessionError, match="locked to another plan: trials was 3, asked for is 4"
+    ):
+        Session(changed, tmp_path)
+
+
+def test_no_name_of_a_method_is_seen_before_the_end(
+    bundles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = load_plan(write_plan(bundles, methods={"ours": "ptr", "theirs": "bc"}))
+    with Session(plan, tmp_path) as session:
+        running.run_trials(session, Scripted())
+    main(["status", str(tmp_path)])
+    shown = capsys.readouterr().out
+    trials = [line for line in read_journal(tmp_path) if line["event"] == journal.TRIAL]
+    for name in ("ours", "theirs"):
+        assert name not in shown
+        assert name not in json.dumps(trials)
+    assert {line["result"]["method"] for line in trials} == {"A", "B"}
+    assert main(["unblind", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "unblinded" in shown
+    assert "ours" in shown
+    assert {row.method for row in read_results(tmp_path)} == {"ours", "theirs"}
+
+
+def test_the_codes_are_those_that_were_sealed(bundles: Path, tmp_path: Path) -> None:
+    Session(load_plan(write_plan(bundles)), tmp_path).journal.close()
+    file = tmp_path / codes.FILE
+    values = json.loads(file.read_text())
+    names = list(values["codes"])
+    values["codes"] = dict(zip(names, reversed(values["codes"].values()), strict=True))
+    file.write_text(json.dumps(values))
+    with pytest.raises(SessionError, match="is not what was sealed"):
+        unblind(tmp_path, "I want to know")
+
+
+def test_unblinding_ends_the_session_and_is_written_down(
+    bundles: Path, tmp_path: Path
+) -> None:
+    plan = load_plan(write_plan(bundles))
+    with Session(plan, tmp_path) as session:
+        session.start(session.missing()[0])
+    with pytest.raises(SessionError, match="0 of 6 trials are done"):
+        unblind(tmp_path)
+    assert set(unblind(tmp_path, "the arm is needed elsewhere").unblinded) == {"ptr", "bc"}
+    last = read_journal(tmp_path)[-1]
+    assert (last["event"], last["early"]) == ("unblinded", "the arm is needed elsewhere")
+    with pytest.raises(SessionError, match="was unblinded: no further trial"):
+        Session(plan, tmp_path)
+
+
+def test_a_folder_without_a_session_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SessionError, match="holds no session"):
+        load_state(tmp_path)
+
+
+# A genuine one, without ROS
+
+
+def test_a_session_without_ros_is_run_unblinded_and_told(
+    bundles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = [
+        "run",
+        str(write_plan(bundles, trials=2)),
+        "--out",
+        str(out),
+        "--in-process",
+    ]
+    assert main(arguments) == 0
+    assert "4 of 4 trials done, 0 void" in capsys.readouterr().out
+    assert len(list((out / "strips").glob("trial_*.jpg"))) == 4
+    assert main(arguments) == 0  # nothing is left to do
+    assert main(["unblind", str(out)]) == 0
+    assert "ptr against bc" in capsys.readouterr().out.replace(
+        "bc against ptr", "ptr against bc"
+    )
+    assert len(read_results(out)) == 4

@@ -1,0 +1,128 @@
+"""`ptr session`: compare methods blindly in the trials of a locked plan."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ptr_common.arguments import VerbParser, positive_float
+from widowx_bringup.evaluation.results import results_text, write_results
+from widowx_bringup.graph.values import parse_values
+
+from .plan import load_plan
+from .running import open_trial_runner, run_trials
+from .session import Session, SessionState, load_state, unblind
+
+DESCRIPTION = """Compare methods blindly in the trials of a locked plan.
+
+  ptr session run PLAN --out FOLDER      run the trials that are missing; after a kill, too
+  ptr session status FOLDER              what is done, by the methods' codes
+  ptr session unblind FOLDER             which method each code stands for, and the results
+
+A plan is a YAML file: name, task, methods (NAME: BUNDLE), trials (of each method), seed,
+time_limit [s], blind, camera (rise [m], turn [degrees]). All methods meet each scene, in an
+order drawn from the seed. The first trial locks the plan.
+"""
+
+
+def _parser() -> VerbParser:
+    parser = VerbParser("session", DESCRIPTION)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="run|status|unblind")
+    run = _add(verbs, "run", "run the trials that are missing")
+    run.add_argument("plan", type=Path, help="YAML file of the session")
+    run.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder of the session; a stopped one goes on",
+    )
+    run.add_argument(
+        "--in-process",
+        action="store_true",
+        help="run without ROS: faster, no bags (default: over ROS)",
+    )
+    run.add_argument(
+        "--real-time-factor",
+        type=positive_float,
+        default=1.0,
+        help="simulated seconds per second, over ROS",
+    )
+    run.add_argument(
+        "values",
+        nargs="*",
+        metavar="name:=value",
+        help="arguments of the graph (ptr up --help)",
+    )
+    status = _add(verbs, "status", "what is done so far")
+    status.add_argument("folder", type=Path, help="folder of the session")
+    end = _add(verbs, "unblind", "name the methods, and end the session")
+    end.add_argument("folder", type=Path, help="folder of the session")
+    end.add_argument(
+        "--early",
+        metavar="TEXT",
+        default="",
+        help="why trials are missing; kept in the journal (default: none may be missing)",
+    )
+    return parser
+
+
+def _add(verbs: Any, name: str, text: str) -> VerbParser:
+    """Add what `ptr session NAME` takes; in the help it is the line `text`."""
+    verb = f"session {name}"
+    parser: VerbParser = verbs.add_parser(name, help=text, verb=verb, description=text)
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Compare methods blindly in the trials of a locked plan, killed and resumed at will."""
+    options = _parser().parse_args(argv)
+    if options.verb == "run":
+        return _run(options)
+    if options.verb == "status":
+        print(status_text(load_state(options.folder)))
+        return 0
+    state = unblind(options.folder, options.early)
+    _write(options.folder, state)
+    print(status_text(state))
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    plan = load_plan(options.plan)
+    out = options.out.absolute()
+    arguments = {
+        "real_time_factor": str(options.real_time_factor),
+        **parse_values(options.values),
+    }
+    with Session(plan, out) as session:
+        over_ros = not options.in_process
+        with open_trial_runner(plan, out, arguments, over_ros=over_ros) as runner:
+            run_trials(session, runner)
+        state = session.state
+    _write(out, state)
+    print(status_text(state))
+    if not state.unblinded and plan.blind:
+        print(f"all trials are done; `ptr session unblind {out}` names the methods")
+    return 0
+
+
+def status_text(state: SessionState) -> str:
+    """Return what is done, as a table, with codes in place of names until it is unblinded."""
+    done = len(state.counted)
+    void = len(state.trials) - done
+    lines = [
+        f"{state.plan['name']}: {done} of {state.planned} trials done, {void} void; plan "
+        f"{state.plan_sha256[:12]}, {'unblinded' if state.unblinded else 'blinded'}"
+    ]
+    if state.pending is not None:
+        lines.append(f"trial {state.pending} is running, or was cut off")
+    if done:
+        lines += ["", results_text(state.rollouts)]
+    return "\n".join(lines)
+
+
+def _write(folder: Path, state: SessionState) -> None:
+    """Write `results.csv` and `results.json` of what the journal says."""
+    about = {"plan": state.plan, "plan_sha256": state.plan_sha256}
+    write_results(folder, state.rollouts, about)
