@@ -93,6 +93,7 @@ class EpisodeRunner:
         *,
         linger: int = 0,
         keep_failure: bool = True,
+        name: str = "",
     ) -> EpisodeResult:
         """Run one episode until the task is solved or the time is over.
 
@@ -102,6 +103,7 @@ class EpisodeRunner:
             max_steps: Longest episode [control steps].
             linger: Control steps to go on after success.
             keep_failure: Whether the bag of a failed episode is kept.
+            name: Identifier of the episode and name of its bag; empty: a random UUID.
 
         Raises:
             PtrError: If a node ends, does not answer or was restarted.
@@ -110,7 +112,7 @@ class EpisodeRunner:
 
         self.reset(task, seed)
         graph = self._graph
-        episode_id = str(uuid.uuid4())
+        episode_id = name or str(uuid.uuid4())
         start_ns = graph.now_ns()
         graph.restart_count()
         graph.publish_event(episode_id, EpisodeEvent.START, task, f"seed {seed}")
