@@ -96,7 +96,7 @@ def evaluate(
         keeps: Also write each method's rollouts as an episode store, `episodes/NAME`. Without
             ROS a method that has none yet begins anew: only bags keep what was seen.
         workers: Processes that roll out side by side, without ROS; 1: this process does.
-        films: Also make a film of each rollout, with Q and actions, in `films/`.
+        films: Also make a film of each rollout, with Q and actions, in `films/`; needs PyAV.
 
     Returns:
         All rollouts, including those found on disk and those that were aborted.
@@ -106,31 +106,36 @@ def evaluate(
             there are to be several processes over ROS.
     """
     _check_workers(plan, workers)
-    films = films and can_film()
     _write_scenes(out, plan)
     rollouts = read_results(out)
     lacking = [m.name for m in methods if keeps and not _store(out, m).is_dir()]
     if not plan.over_ros:
         rollouts = [rollout for rollout in rollouts if rollout.method not in lacking]
-    policies = {method.name: str(method.bundle) for method in methods}
-    about = {"plan": vars(plan), "policies": policies, "versions": versions()}
+    about = _about(methods, plan)
     prepared = prepare_without_ros(plan.max_steps, plan.camera_shift, workers)
     with nullcontext() if plan.over_ros else prepared as without_ros:
         for method in methods:
             if missing := _missing_rollouts(method, plan, rollouts):
-                start = partial(
-                    open_runner,
-                    *(method, missing, out, arguments, without_ros),
-                    keeps=keeps,
-                    films=films,
-                )
+                what = (method, missing, out, arguments, without_ros)
+                start = partial(open_runner, *what, keeps=keeps, films=films)
                 _run_method(start, missing, plan, out, rollouts, about)
             if method.name in lacking and plan.over_ros:
-                bags = [out / row.bag for row in counted_of(rollouts, method.name)]
-                export_bags(bags, method.bundle, _store(out, method))
+                _export(method, rollouts, out)
     if films:
         write_films_page(out, rollouts)
     return rollouts
+
+
+def _about(methods: Sequence[Method], plan: EvaluationPlan) -> dict[str, Any]:
+    """Return what is run, for `results.json`."""
+    policies = {method.name: str(method.bundle) for method in methods}
+    return {"plan": vars(plan), "policies": policies, "versions": versions()}
+
+
+def _export(method: Method, rollouts: Sequence[Rollout], out: Path) -> None:
+    """Write the bags of a method's rollouts that count as an episode store."""
+    bags = [out / row.bag for row in counted_of(rollouts, method.name)]
+    export_bags(bags, method.bundle, _store(out, method))
 
 
 def _check_workers(plan: EvaluationPlan, workers: int) -> None:
@@ -278,6 +283,22 @@ def _add_what(parser: VerbParser) -> None:
     )
 
 
+def _add_kept(parser: VerbParser) -> None:
+    """Add the options of what is kept of each rollout."""
+    parser.add_argument(
+        "--keep-episodes",
+        action="store_true",
+        help="also write each policy's rollouts as an episode store, episodes/NAME, "
+        "for `ptr finetune --rollouts` (default: off)",
+    )
+    parser.add_argument(
+        "--no-films",
+        dest="films",
+        action="store_false",
+        help="make no film of each rollout with Q and actions under it (default: films/ has them)",
+    )
+
+
 def _parser() -> VerbParser:
     parser = VerbParser("evaluate", main.__doc__)
     _add_what(parser)
@@ -303,18 +324,7 @@ def _parser() -> VerbParser:
         metavar="N",
         help="processes that roll out side by side, without ROS; their number changes nothing",
     )
-    parser.add_argument(
-        "--keep-episodes",
-        action="store_true",
-        help="also write each policy's rollouts as an episode store, episodes/NAME, "
-        "for `ptr finetune --rollouts` (default: off)",
-    )
-    parser.add_argument(
-        "--no-films",
-        dest="films",
-        action="store_false",
-        help="make no film of each rollout with Q and actions under it (default: films/ has them)",
-    )
+    _add_kept(parser)
     parser.add_argument(
         "--real-time-factor",
         type=positive_float,
@@ -353,7 +363,7 @@ def main(argv: list[str]) -> int:
         return _judge_checkpoints(options.checkpoints, plan, out, options.workers)
     methods = [parse_method(text) for text in options.policy]
     arguments = {"real_time_factor": str(options.real_time_factor), **values}
-    extras = {"keeps": options.keep_episodes, "films": options.films}
+    extras = {"keeps": options.keep_episodes, "films": options.films and can_film()}
     rollouts = evaluate(methods, plan, out, arguments, workers=options.workers, **extras)
     written = ["results.csv", "results.json", "scenes.json", "strips/"]
     if plan.over_ros:

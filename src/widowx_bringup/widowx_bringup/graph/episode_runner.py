@@ -103,7 +103,7 @@ class EpisodeRunner:
             max_steps: Longest episode [control steps].
             linger: Control steps to go on after success.
             keep_failure: Whether the bag of a failed episode is kept.
-            name: Identifier of the episode and name of its bag; empty: a random UUID.
+            name: Of the episode and its bag; empty: a UUID.
 
         Raises:
             PtrError: If a node ends, does not answer or was restarted.
@@ -127,9 +127,7 @@ class EpisodeRunner:
             graph.publish_event(episode_id, event, task, verdict.reason)
         recorded = graph.records and event != EpisodeEvent.DISCARD
         return EpisodeResult(
-            episode_id=episode_id,
-            task=task,
-            seed=seed,
+            *(episode_id, task, seed),
             success=verdict.success,
             reason=verdict.reason,
             steps=steps,

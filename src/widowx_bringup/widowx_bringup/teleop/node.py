@@ -375,12 +375,9 @@ class TeleopNode(Node):
         return True
 
     def _publish_event(self, event: int) -> None:
-        text = "teleoperation"
-        if self.beginning.simulated:
-            text = f"teleoperation, seed {self.scene.seed}"
-        message = EpisodeEvent(
-            episode_id=self.episode, event=event, task=self.task, text=text
-        )
+        seed = f", seed {self.scene.seed}" if self.beginning.simulated else ""
+        message = EpisodeEvent(episode_id=self.episode, event=event, task=self.task)
+        message.text = f"teleoperation{seed}"
         message.header.stamp = to_stamp(now_ns(self))
         self._events.publish(message)
 
