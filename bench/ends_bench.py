@@ -92,6 +92,7 @@ VERBS: Mapping[str, str] = {
     "submit": "--cluster local --folder jobs -- collect --out store --episodes-per-task 2",
     "teleop": "--task stir --simulated",
     "up": "record --log log",
+    "view": "{inputs}/store --out store.rrd",
 }
 """Command line of each verb."""
 

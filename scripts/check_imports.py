@@ -63,7 +63,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "lance",
         "pyarrow",
     ),
-    "ptr_training.inspection": (*DATA, "ptr_training.data", "jinja2", "matplotlib"),
+    "ptr_training.viewing": (
+        *(*DATA, "ptr_training.data", "ptr_training.bags"),
+        *("ptr_training.importers.video", "rerun"),
+    ),
+    "ptr_training.inspection": (
+        *(*DATA, "ptr_training.data", "ptr_training.viewing"),
+        *("jinja2", "matplotlib"),
+    ),
     "ptr_training.models": (*LEARNING, "ptr_training.data"),
     "ptr_training.agents": (*LEARNING, "ptr_training.data", "ptr_training.models"),
     "ptr_training.training": (

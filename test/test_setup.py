@@ -70,7 +70,10 @@ OPTIONAL = {
     "interbotix_xs_msgs"
 }  # of the real arm's driver, built from source beside it: rosdep does not know it
 STANDARD_FROM_3_14 = {"compression"}
-OTHER_NAMES = {"lance": ["pylance"]}  # of distributions that need not be installed
+OTHER_NAMES = {
+    "lance": ["pylance"],
+    "rerun": ["rerun-sdk"],
+}  # of distributions that need not be installed
 
 
 @pytest.fixture
@@ -337,6 +340,7 @@ def test_colcon_runs_the_tests_with_pytest(package: Path) -> None:
     [
         ("lance", "ptr_training"),
         ("statistics", "widowx_bringup"),
+        ("rerun", "ptr_training"),
         ("wandb", "ptr_training"),
         ("signature", "ptr_policy_node"),
     ],

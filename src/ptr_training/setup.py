@@ -39,6 +39,7 @@ setup(
     extras_require={
         "lance": ["pylance"],
         "lerobot": ["av", "pyarrow"],
+        "rerun": ["rerun-sdk"],
         "slurm": ["submitit"],
         "wandb": ["wandb"],
         "test": ["hypothesis", "pytest"],  # colcon test runs pytest where it is named
@@ -57,6 +58,7 @@ setup(
             "bundle = ptr_training.deploy.bundle_export:main",
             "submit = ptr_training.submit:main",
             "convert = ptr_training.importers.convert:main",
+            "view = ptr_training.viewing.view:main",
         ],
     },
 )

@@ -22,7 +22,7 @@ setup(
     package_data={NAME: ["description/*.xml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
-        (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}", ["package.xml", "share/foxglove_layout.json"]),
         share("launch", "*.launch.py"),
         share("config", "*.yaml"),
         share("config", "*.xml"),

@@ -39,6 +39,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "review",
         "select",
         "submit",
+        "view",
     ),
     "widowx_bringup": (
         "calibrate",

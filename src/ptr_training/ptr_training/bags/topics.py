@@ -286,7 +286,7 @@ def _known_topics(bag: Bag, prefix: str, command: str) -> list[str]:
     return known
 
 
-def _cameras(bag: Bag) -> dict[str, str]:
+def cameras_of(bag: Bag) -> dict[str, str]:
     """Return the image topic of each camera, by its name, or by topic where that holds no name.
 
     A camera whose images are recorded in several ways is one; the raw ones are taken.
@@ -324,7 +324,7 @@ def _choose_camera(bag: Bag, requested: str) -> tuple[str, str]:
     Raises:
         BagError: If there is no such camera, or none can be chosen.
     """
-    cameras = _cameras(bag)
+    cameras = cameras_of(bag)
     if not cameras:
         hints = [f"; {topic}: {reason}" for topic, reason in bag.unreadable.items()]
         raise BagError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -136,7 +136,14 @@ def _decoded(container: Any, start: float) -> Iterator[Any]:
 class VideoWriter:
     """Writes images of one size into an mp4 file, H.264 with halved colour resolution (lossy)."""
 
-    def __init__(self, file: Path, rate: int, height: int, width: int) -> None:
+    def __init__(
+        self,
+        file: Path,
+        rate: int,
+        height: int,
+        width: int,
+        options: Mapping[str, str] = CODEC_OPTIONS,
+    ) -> None:
         """Open a file.
 
         Args:
@@ -144,6 +151,7 @@ class VideoWriter:
             rate: Images per second.
             height: Of the images [pixels].
             width: Of the images [pixels].
+            options: Of the encoder.
         """
         av = import_av()
         if height % 2 or width % 2:
@@ -159,7 +167,7 @@ class VideoWriter:
         self._container = av.open(str(file), "w", options={"movflags": "+faststart"})
         # equal images give equal bytes
         self._container.flags |= av.container.Flags.bitexact.value
-        self._stream = self._container.add_stream(CODEC, rate=rate, options=CODEC_OPTIONS)
+        self._stream = self._container.add_stream(CODEC, rate=rate, options=dict(options))
         self._stream.height = height
         self._stream.width = width
         self._stream.pix_fmt = "yuv420p"

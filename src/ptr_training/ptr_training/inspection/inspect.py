@@ -23,6 +23,7 @@ from ptr_training.data.marks import current_marks, read_marks, verdict_text
 from ptr_training.data.store import EpisodeStore
 
 from .episode_metrics import EpisodeMetrics, measure
+from .films import write_films
 from .flags import FLAGS, flags_of, names_of
 from .motion import Dimension
 from .page import page
@@ -60,11 +61,19 @@ def main(argv: list[str]) -> None:
         metavar="N",
         help="contact sheets at most [%(default)s]",
     )
+    parser.add_argument(
+        "--films",
+        type=int,
+        default=10,
+        metavar="N",
+        help="films at most, each with a player and the actions under it; 0: none [%(default)s]",
+    )
     arguments = parser.parse_args(argv)
-    if arguments.sheets < 0:
-        raise StoreError(f"--sheets is {arguments.sheets}; it must be 0 or more")
+    for name in ("sheets", "films"):
+        if (value := getattr(arguments, name)) < 0:
+            raise StoreError(f"--{name} is {value}; it must be 0 or more")
     out = arguments.out or _beside(arguments.store)
-    inspection = inspect_store(arguments.store, out, arguments.sheets)
+    inspection = inspect_store(arguments.store, out, arguments.sheets, arguments.films)
     print("\n".join(report(inspection)))
     print(f"\npictures and all tables: {out / 'index.html'}")
     table = out / "episodes.csv"
@@ -74,13 +83,14 @@ def main(argv: list[str]) -> None:
     )
 
 
-def inspect_store(path: Path, out: Path, sheets: int) -> Inspection:
+def inspect_store(path: Path, out: Path, sheets: int, films: int = 0) -> Inspection:
     """Measure a store and write the result into a new folder.
 
     Args:
         path: Folder of the store; nothing in it is changed.
         out: Folder to make, outside of the store; it appears only once complete.
         sheets: Contact sheets at most; episodes with most flags come first.
+        films: Films at most, in the same order.
 
     Raises:
         PtrError: If the store or its marks cannot be read, or `out` exists or is inside the
@@ -108,7 +118,8 @@ def inspect_store(path: Path, out: Path, sheets: int) -> Inspection:
         plots.draw_episodes(folder / "episodes.png", metrics)
         order = inspection.ordered()
         names = plots.draw_sheets(folder, store, metrics, marks, order, sheets)
-        (folder / "index.html").write_text(page(inspection, names), encoding="utf-8")
+        pages = write_films(folder, store, order, films)
+        (folder / "index.html").write_text(page(inspection, names, pages), encoding="utf-8")
 
     return inspection
 

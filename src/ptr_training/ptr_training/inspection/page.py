@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ptr_common.html_page import render_page
 
+from .flags import flags_of, names_of
 from .tables import (
     ACTIONS_EXPLAINED,
     Inspection,
@@ -72,6 +73,18 @@ TEMPLATE = """
 {% endif %}
 <p>To mark episodes, fill in the column <code>verdict</code> of episodes.csv (good, bad, trim
 FIRST:LAST, clear) and run <code>ptr review {{ store }} --from episodes.csv</code>.</p>
+{% if films.rows %}
+<h2>Films</h2>
+<p>Each page has a player with steps, and the actions under the film on one time axis. The mp4
+files lie beside them in <code>films</code>.</p>
+<table>
+{{ cells("th", films.header, films.align) }}
+{% for row in films.rows %}
+<tr><td><a href="{{ row[0] | urlencode }}">{{ row[1] }}</a></td>
+{%- for cell in row[2:] %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}
+</table>
+{% endif %}
 <h2>Contact sheets</h2>
 {% for sheet in sheets %}
 {{ image(sheet) }}
@@ -79,12 +92,15 @@ FIRST:LAST, clear) and run <code>ptr review {{ store }} --from episodes.csv</cod
 """
 
 
-def page(inspection: Inspection, sheets: Sequence[str]) -> str:
+def page(
+    inspection: Inspection, sheets: Sequence[str], films: Mapping[int, str] | None = None
+) -> str:
     """Return the page.
 
     Args:
         inspection: The result of the inspection.
         sheets: Names of the contact sheets beside the page.
+        films: Pages of the films, by the index of their episode.
     """
     flagged = flagged_table(inspection)
     return render_page(
@@ -100,7 +116,18 @@ def page(inspection: Inspection, sheets: Sequence[str]) -> str:
         more=max(0, len(flagged.rows) - ROWS_SHOWN),
         store=str(inspection.store.path),
         sheets=sheets,
+        films=_film_table(inspection, films or {}),
     )
+
+
+def _film_table(inspection: Inspection, films: Mapping[int, str]) -> Table:
+    """Return a row for each film; its first cell is the page that the second one links."""
+    rows = []
+    for index, film in films.items():
+        metrics = inspection.metrics[index]
+        flags = names_of(flags_of(metrics))
+        rows.append([film, metrics.id, metrics.task, metrics.outcome, flags])
+    return Table(["episode", "task", "outcome", "flags"], rows, "llll")
 
 
 def _first_rows(table: Table) -> Table:

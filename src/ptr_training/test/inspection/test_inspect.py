@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -18,12 +19,12 @@ from moving_episodes import CARD, make_episode, write
 
 from ptr_common import cli
 from ptr_common.errors import PtrError
-from ptr_training.data.episode import EpisodeWriter
+from ptr_training.data.episode import EpisodeWriter, StoreError
 from ptr_training.data.review import main as review
 from ptr_training.data.store import EpisodeStore
 from ptr_training.inspection.episode_metrics import EpisodeMetrics, measure
 from ptr_training.inspection.flags import FLAGS
-from ptr_training.inspection.inspect import main
+from ptr_training.inspection.inspect import inspect_store, main
 from ptr_training.inspection.plots import (
     EPISODES_PER_SHEET,
     FRAME_HEIGHT,
@@ -93,8 +94,43 @@ def test_everything_is_written_beside_the_store_and_nothing_into_it(
         "episodes.png",
         "contact_sheet_1.png",
         "index.html",
+        "films",
     }
+    pytest.importorskip("av", reason="PyAV is not installed")
     assert {file.name for file in inspected.out.iterdir()} == names
+
+
+def test_films_of_the_episodes_most_worth_a_look_are_linked(
+    inspected: Inspected, store: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed")
+    page = (inspected.out / "index.html").read_text()
+    links = re.findall(r'href="(films/[^"]*)"', page)
+    assert len(links) == 7
+    assert all((inspected.out / link).is_file() for link in links)
+    inspect_store(store, tmp_path / "two", 1, films=2)
+    names = sorted(file.name for file in (tmp_path / "two" / "films").glob("*.mp4"))
+    assert names == ["episode_2.mp4", "episode_6.mp4"]  # the copies
+
+
+def test_films_can_be_switched_off(store: Path, tmp_path: Path) -> None:
+    main([str(store), "--out", str(tmp_path / "out"), "--films", "0", "--sheets", "0"])
+    assert not (tmp_path / "out" / "films").exists()
+    assert "<h2>Films" not in (tmp_path / "out" / "index.html").read_text()
+    with pytest.raises(StoreError, match="--films is -1; it must be 0 or more"):
+        main([str(store), "--films", "-1"])
+
+
+def test_without_pyav_all_but_the_films_is_written(
+    store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    main([str(store), "--out", str(tmp_path / "out")])
+    assert "no films: mp4 videos need PyAV" in capsys.readouterr().err
+    assert (tmp_path / "out" / "index.html").is_file()
 
 
 def test_terminal_shows_tasks_flags_and_the_next_command(inspected: Inspected) -> None:
@@ -155,7 +191,8 @@ def test_page_shows_every_picture_and_escapes_what_comes_from_the_data(
 ) -> None:
     page = (inspected.out / "index.html").read_text(encoding="utf-8")
     links = {unquote(link) for link in re.findall(r'(?:href|src)="([^"]+)"', page)}
-    assert {file.name for file in inspected.out.iterdir()} - links == {"index.html"}
+    beside = {file.name for file in inspected.out.iterdir() if file.is_file()}
+    assert beside - links == {"index.html"}
     assert all((inspected.out / link).is_file() for link in links)
     assert "cost $5 &lt;b&gt;&amp; $6&lt;/b&gt;" in page
     assert "<b>" not in page

@@ -36,6 +36,7 @@ class Lottery:
     starts: int = 0
     aborts: dict[int, int] = field(default_factory=dict)  # rollouts: how often each
     lost: bool = False  # whether the graph fails then
+    film: None = None  # none is made
 
     def run(self, rollout: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
         if rollout.rollout == self.breaks_at:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -11,14 +13,19 @@ import numpy as np
 import pytest
 from rosbags.typesys import Stores, get_typestore
 
+from ptr_training.viewing.timeline import Timeline, ViewError
 from widowx_bringup.evaluation import film_strip as module
 from widowx_bringup.evaluation.film_strip import (
     STRIP_HEIGHT,
     FilmStripError,
+    can_film,
+    film_of,
     film_strip,
     read_images,
     write_film_strip,
+    write_films_page,
 )
+from widowx_bringup.evaluation.results import Rollout
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 TOPIC = "/wx250s/camera/front/image_raw"
@@ -75,3 +82,44 @@ def test_film_strip_shows_first_and_last_frame(tmp_path: Path) -> None:
     assert (strip[0, 0, 0], strip[0, 160, 0], strip[0, -1, 0]) == (10, 90, 200)
     write_film_strip(tmp_path / "strip.jpg", frames)
     assert cv2.imread(str(tmp_path / "strip.jpg")).shape[0] == STRIP_HEIGHT
+
+
+def rollout(method: str, scene: int, success: bool = True) -> Rollout:
+    """Return a rollout whose strip has the name that evaluations give it."""
+    strip = f"strips/{method}_{scene:03d}.jpg"
+    return Rollout(method, scene, 5, "stir", success, 20, 4.0, 0, 0, 0, "solved", "", strip)
+
+
+def test_a_film_that_cannot_be_made_loses_no_rollout(capsys: pytest.CaptureFixture) -> None:
+    def read() -> Timeline:
+        raise ViewError("the bag holds no images")
+
+    assert film_of(rollout("ptr", 3), read) is None
+    assert capsys.readouterr().err == "no film of ptr, scene 3: the bag holds no images\n"
+
+
+def test_without_pyav_one_line_says_that_there_are_no_films(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert not can_film()
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_page_of_films_links_those_that_were_made(tmp_path: Path) -> None:
+    rows = [rollout("ptr", 0), rollout("b/c", 0, False), rollout("ptr", 1)]
+    for row in rows[:2]:
+        (tmp_path / row.film).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / row.film).touch()
+    write_films_page(tmp_path, rows)
+    page = (tmp_path / "films.html").read_text()
+    assert re.findall(r'href="([^"]*)"', page) == [
+        "films/ptr_000.html",
+        "films/b/c_000.html",
+    ]
+    assert "not solved" in page
+
+
+def test_there_is_no_page_without_films(tmp_path: Path) -> None:
+    write_films_page(tmp_path, [rollout("ptr", 0)])
+    assert not list(tmp_path.iterdir())

@@ -58,11 +58,11 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def test_results_strips_and_kept_episodes_do_not_depend_on_the_number_of_processes(
+def test_results_strips_films_and_kept_episodes_do_not_depend_on_the_number_of_processes(
     methods: list[Method], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    evaluate(methods, PLAN, one, {}, keeps=True)
+    evaluate(methods, PLAN, one, {}, keeps=True, films=True)
 
     def interrupt(path: Path, images: list[np.ndarray]) -> None:
         if path.name.startswith("ptr_001"):
@@ -72,11 +72,18 @@ def test_results_strips_and_kept_episodes_do_not_depend_on_the_number_of_process
     with monkeypatch.context() as patch:
         patch.setattr(module, "write_film_strip", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            evaluate(methods, PLAN, two, {}, keeps=True)
-    evaluate(methods, PLAN, two, {}, keeps=True, workers=2)
+            evaluate(methods, PLAN, two, {}, keeps=True, films=True)
+    evaluate(methods, PLAN, two, {}, keeps=True, films=True, workers=2)
 
     assert [row.rollout for row in read_results(two)] == [0, 1, 2] * 2
     assert files_of(two) == files_of(one)
+    films = {name for name in files_of(one) if name.startswith("films/")}
+    assert films >= {
+        f"films/{name}_{n:03d}.html" for name in ("ptr", "bc") for n in range(3)
+    }
+    page = (one / "films.html").read_text()
+    assert all(name in page for name in films if name.endswith(".html"))
+    assert ">Q1<" in (one / "films/ptr_000.svg").read_text()
     store = EpisodeStore.open(two / "episodes" / "ptr")
     assert len(store.entries) == PLAN.rollouts
     assert set(store.episode(0).requested[:, 6]) == {0.0, 1.0}  # drawn

@@ -42,6 +42,18 @@ def test_report_is_one_file_with_table_strips_and_timings(tmp_path: Path) -> Non
     )  # nothing is loaded from elsewhere
 
 
+def test_report_links_the_films_and_shows_their_curves(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run", "full")
+    films = run / "evaluation" / "films"
+    films.mkdir()
+    (films / "ptr_0.html").touch()
+    (films / "ptr_0.svg").write_text("<svg/>")
+    page = write_report(run).read_text()
+    assert page.count('<a href="evaluation/films/ptr_0.html">') == 1
+    assert page.count("data:image/svg+xml;base64,") == 1
+    assert "evaluation/films/bc_0.html" not in page
+
+
 def test_report_names_the_losses_and_the_choices(tmp_path: Path) -> None:
     out = finished_run(tmp_path / "run", "full")
     choice = {"step": 300, "rule": "smallest of all", "demonstrations": 4}

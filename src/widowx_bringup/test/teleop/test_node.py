@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,7 @@ def test_a_recording_begins_and_is_saved_with_one_key_each_and_the_coverage_is_r
     begin, end = rig.events
     assert (begin.event, end.event) == (EpisodeEvent.START, EpisodeEvent.SUCCESS)
     assert begin.episode_id == end.episode_id
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_stir_001_[0-9a-f]{4}", begin.episode_id)
     assert begin.task == "stir"
     assert "  note: 1 of 10 demonstrations are recorded" in rig.shown
     assert any("the gripper neither opens nor closes" in line for line in rig.shown)

@@ -16,8 +16,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,10 @@ from widowx_bringup.sim.camera_shift import CameraShift
 from widowx_bringup.sim.tasks import TARGET_TASK, parse_task, sample_layout
 
 from . import checkpoint_rates
-from .film_strip import write_film_strip
+from .film_strip import can_film, write_film_strip, write_films_page
 from .results import Rollout, counted_of, read_results, results_text, write_results
 from .rollout_store import export_bags
-from .runners import Method, Runner, SessionLostError, open_runner, prepare_without_ros
+from .runners import Method, Runner, Runners, open_runner, prepare_without_ros
 
 REPEATS = 2
 """Most repeats of a rollout in one run of the evaluation."""
@@ -82,6 +82,7 @@ def evaluate(
     *,
     keeps: bool = False,
     workers: int = 1,
+    films: bool = False,
 ) -> list[Rollout]:
     """Carry out the missing rollouts of an evaluation.
 
@@ -95,6 +96,7 @@ def evaluate(
         keeps: Also write each method's rollouts as an episode store, `episodes/NAME`. Without
             ROS a method that has none yet begins anew: only bags keep what was seen.
         workers: Processes that roll out side by side, without ROS; 1: this process does.
+        films: Also make a film of each rollout, with Q and actions, in `films/`; needs PyAV.
 
     Returns:
         All rollouts, including those found on disk and those that were aborted.
@@ -109,20 +111,31 @@ def evaluate(
     lacking = [m.name for m in methods if keeps and not _store(out, m).is_dir()]
     if not plan.over_ros:
         rollouts = [rollout for rollout in rollouts if rollout.method not in lacking]
-    policies = {method.name: str(method.bundle) for method in methods}
-    about = {"plan": vars(plan), "policies": policies, "versions": versions()}
+    about = _about(methods, plan)
     prepared = prepare_without_ros(plan.max_steps, plan.camera_shift, workers)
     with nullcontext() if plan.over_ros else prepared as without_ros:
         for method in methods:
             if missing := _missing_rollouts(method, plan, rollouts):
-                start = partial(
-                    open_runner, method, missing, out, arguments, without_ros, keeps=keeps
-                )
+                what = (method, missing, out, arguments, without_ros)
+                start = partial(open_runner, *what, keeps=keeps, films=films)
                 _run_method(start, missing, plan, out, rollouts, about)
             if method.name in lacking and plan.over_ros:
-                bags = [out / row.bag for row in counted_of(rollouts, method.name)]
-                export_bags(bags, method.bundle, _store(out, method))
+                _export(method, rollouts, out)
+    if films:
+        write_films_page(out, rollouts)
     return rollouts
+
+
+def _about(methods: Sequence[Method], plan: EvaluationPlan) -> dict[str, Any]:
+    """Return what is run, for `results.json`."""
+    policies = {method.name: str(method.bundle) for method in methods}
+    return {"plan": vars(plan), "policies": policies, "versions": versions()}
+
+
+def _export(method: Method, rollouts: Sequence[Rollout], out: Path) -> None:
+    """Write the bags of a method's rollouts that count as an episode store."""
+    bags = [out / row.bag for row in counted_of(rollouts, method.name)]
+    export_bags(bags, method.bundle, _store(out, method))
 
 
 def _check_workers(plan: EvaluationPlan, workers: int) -> None:
@@ -193,12 +206,15 @@ def _run_method(
     """
     name = missing[0].method
     bar = progress(missing, desc=name, unit="rollout")
-    with _Runners(start) as runners:
+    with Runners(start) as runners:
         for planned in bar:
             for _ in range(REPEATS + 1):
                 rollout, images = runners.run(planned, plan.max_steps)
                 if images:
                     write_film_strip(out / rollout.strip, images)
+                if runners.film is not None:
+                    page = out / rollout.film
+                    runners.film.write(page.parent, page.stem)
                 rollouts.append(rollout)
                 write_results(out, rollouts, about)
                 if not rollout.aborted:
@@ -214,38 +230,6 @@ def _run_method(
                 )
             counted = counted_of(rollouts, name)
             bar.set_postfix(success=f"{sum(row.success for row in counted)}/{len(counted)}")
-
-
-class _Runners:
-    """The runner of a method, and another one in its place where the graph failed.
-
-    Args:
-        start: Starts a runner.
-    """
-
-    def __init__(self, start: Callable[[], AbstractContextManager[Runner]]) -> None:
-        self._start = start
-        self._stack = ExitStack()
-        self._runner: Runner | None = None
-
-    def __enter__(self) -> _Runners:
-        self._stack.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> bool | None:
-        return self._stack.__exit__(*error)
-
-    def run(self, planned: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
-        """Carry out a rollout as `Runner.run` does; where the graph fails, it is aborted."""
-        if self._runner is None:
-            self._runner = self._stack.enter_context(self._start())
-        try:
-            return self._runner.run(planned, max_steps)
-        except SessionLostError as error:
-            self._runner = None
-            self._stack.close()
-            reason = str(error).partition("\n")[0]  # the log it names has the rest
-            return replace(planned, aborted=True, reason=reason, strip=""), []
 
 
 def _write_scenes(out: Path, plan: EvaluationPlan) -> None:
@@ -299,6 +283,22 @@ def _add_what(parser: VerbParser) -> None:
     )
 
 
+def _add_kept(parser: VerbParser) -> None:
+    """Add the options of what is kept of each rollout."""
+    parser.add_argument(
+        "--keep-episodes",
+        action="store_true",
+        help="also write each policy's rollouts as an episode store, episodes/NAME, "
+        "for `ptr finetune --rollouts` (default: off)",
+    )
+    parser.add_argument(
+        "--no-films",
+        dest="films",
+        action="store_false",
+        help="make no film of each rollout with Q and actions under it (default: films/ has them)",
+    )
+
+
 def _parser() -> VerbParser:
     parser = VerbParser("evaluate", main.__doc__)
     _add_what(parser)
@@ -324,12 +324,7 @@ def _parser() -> VerbParser:
         metavar="N",
         help="processes that roll out side by side, without ROS; their number changes nothing",
     )
-    parser.add_argument(
-        "--keep-episodes",
-        action="store_true",
-        help="also write each policy's rollouts as an episode store, episodes/NAME, "
-        "for `ptr finetune --rollouts` (default: off)",
-    )
+    _add_kept(parser)
     parser.add_argument(
         "--real-time-factor",
         type=positive_float,
@@ -368,13 +363,15 @@ def main(argv: list[str]) -> int:
         return _judge_checkpoints(options.checkpoints, plan, out, options.workers)
     methods = [parse_method(text) for text in options.policy]
     arguments = {"real_time_factor": str(options.real_time_factor), **values}
-    keeps, workers = options.keep_episodes, options.workers
-    rollouts = evaluate(methods, plan, out, arguments, keeps=keeps, workers=workers)
+    extras = {"keeps": options.keep_episodes, "films": options.films and can_film()}
+    rollouts = evaluate(methods, plan, out, arguments, workers=options.workers, **extras)
     written = ["results.csv", "results.json", "scenes.json", "strips/"]
     if plan.over_ros:
         written.append("bags/")
     if options.keep_episodes:
         written.append("episodes/")
+    if (out / "films.html").is_file():
+        written.append("films.html")
     print(f"\n{results_text(rollouts)}\n\n{out}: {', '.join(written)}")
     return 0
 

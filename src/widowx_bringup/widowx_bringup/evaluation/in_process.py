@@ -14,15 +14,36 @@ import numpy as np
 from ptr_common.action_space import CONTROL_RATE
 from ptr_training.data.workers import WorkerPool, in_order
 from widowx_bringup.arm.counts import CommandCounts
+from widowx_bringup.arm.refusal import StepResult
 from widowx_bringup.sim.camera_shift import NO_SHIFT, CameraShift
 from widowx_bringup.sim.tasks import sample_layout
 
-from .film_strip import strip_images
+from .film_strip import film_of, strip_images
 from .results import Rollout
 from .rollout_store import as_seen
 
 if TYPE_CHECKING:
+    from ptr_policy_node.policy import Policy
     from ptr_training.data.episode import Episode
+    from ptr_training.viewing.film import Film
+    from ptr_training.viewing.timeline import Timeline
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of a rollout beside its outcome.
+
+    Attributes:
+        episodes: The episode, as the policy saw it.
+        films: A film with Q and actions.
+    """
+
+    episodes: bool = False
+    films: bool = False
+
+
+NOTHING = Kept()
+"""Only the outcome is kept."""
 
 
 class InProcessRunner:
@@ -30,15 +51,16 @@ class InProcessRunner:
 
     Args:
         bundle: Folder of the policy.
-        keeps: Keep the rollouts in `episodes`.
+        kept: What is kept of each rollout.
         shift: Where the camera stands, relative to where it usually does.
 
     Attributes:
         episodes: Of the rollouts so far, as the policy saw them, if they are kept.
+        film: Of the latest rollout, if films are made.
     """
 
     def __init__(
-        self, bundle: Path, *, keeps: bool = False, shift: CameraShift = NO_SHIFT
+        self, bundle: Path, *, kept: Kept = NOTHING, shift: CameraShift = NO_SHIFT
     ) -> None:
         from ptr_policy_node.policy import load_bundle
         from widowx_bringup.arm.controller import EefController
@@ -49,8 +71,9 @@ class InProcessRunner:
         # The software renderer must not start threads of its own.
         os.environ.setdefault("LP_NUM_THREADS", "0")
         self._policy = load_bundle(bundle, rate=CONTROL_RATE)
-        self._keeps = keeps
+        self._kept = kept
         self.episodes: list[Episode] = []
+        self.film: Film | None = None
         camera = self._policy.info.camera
         self._world = World(shift=shift)
         self._controller = EefController(SimulatedArm(self._world), Kinematics())
@@ -62,19 +85,22 @@ class InProcessRunner:
         """Carry out one rollout; see `runners.Runner`."""
         from widowx_bringup.sim.rollout import rollout as roll_out
 
-        policy, counts = self._policy, CommandCounts()
+        policy, steps_seen = self._policy, _StepsSeen(self._policy, self._kept.films)
         policy.reset()
         self._world.reset(sample_layout(rollout.task, rollout.layout_seed))
         episode = roll_out(
             self._world,
             self._controller,
             self._camera,
-            lambda image, proprio: policy.act(image, proprio, rollout.task).action,
+            lambda image, proprio: steps_seen.act(image, proprio, rollout.task),
             max_steps=max_steps,
-            on_step=counts.count_step,
+            on_step=steps_seen.count_step,
         )
-        if self._keeps:
+        if self._kept.episodes:
             self.episodes.append(as_seen(episode, policy.info, rollout.rollout))
+        if self._kept.films:
+            self.film = film_of(rollout, lambda: self._timeline(episode, steps_seen))
+        counts = steps_seen.counts
         steps = len(episode.requested)
         reason = "solved" if episode.success else f"not solved within {max_steps} steps"
         done = replace(
@@ -89,13 +115,53 @@ class InProcessRunner:
         )
         return done, strip_images(list(episode.frames))
 
+    def _timeline(self, episode: Episode, seen: _StepsSeen) -> Timeline:
+        """Return a rollout on its time axis, for its film."""
+        from ptr_training.viewing.timeline import of_episode
+
+        camera = self._policy.info.camera.name
+        return of_episode(episode, camera, np.array(seen.q), np.array(seen.clipped))
+
+
+class _StepsSeen:
+    """What a film shows of the steps of a rollout beside images and actions.
+
+    Args:
+        policy: Acts.
+        with_q: Compute the Q values, which takes about as long as to act.
+
+    Attributes:
+        counts: Of the commands.
+        q: Values of each action by both critics, (2,) each; empty without Q values.
+        clipped: Whether a limit changed each command.
+    """
+
+    def __init__(self, policy: Policy, with_q: bool) -> None:
+        self.counts = CommandCounts()
+        self.q: list[np.ndarray] = []
+        self.clipped: list[bool] = []
+        self._policy = policy
+        self._with_q = with_q
+
+    def act(self, image: np.ndarray, proprio: np.ndarray, task: str) -> np.ndarray:
+        """Return the policy's action, (7,), for an image (H, W, 3) and a state (7,)."""
+        output = self._policy.act(image, proprio, task)
+        if self._with_q:
+            self.q.append(self._policy.q_values(output))
+        return output.action
+
+    def count_step(self, result: StepResult) -> None:
+        """Count how a command was carried out."""
+        self.counts.count_step(result)
+        self.clipped.append(bool(result.clipped))
+
 
 @dataclass(frozen=True)
 class _Setup:
     """What a process needs for rollouts of one policy; see `InProcessRunner`."""
 
     bundle: Path
-    keeps: bool
+    kept: Kept
     shift: CameraShift
 
 
@@ -110,11 +176,12 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What a process returns: a rollout, images of its film strip, its episode if kept."""
+    """What a process returns: a rollout, images of its film strip, what else is kept."""
 
     rollout: Rollout
     images: list[np.ndarray]
     episode: Episode | None
+    film: Film | None
 
 
 class RolloutPool:
@@ -143,7 +210,7 @@ class RolloutPool:
         planned: Sequence[Rollout],
         max_steps: int,
         *,
-        keeps: bool,
+        kept: Kept,
         shift: CameraShift,
     ) -> PooledRunner:
         """Return the runner of some rollouts, which begin when the first is asked for.
@@ -152,10 +219,10 @@ class RolloutPool:
             bundle: Folder of the policy.
             planned: The rollouts without their outcomes.
             max_steps: Longest rollout [control steps].
-            keeps: Keep the rollouts in `PooledRunner.episodes`.
+            kept: What is kept of each rollout.
             shift: Where the camera stands, relative to where it usually does.
         """
-        setup = _Setup(bundle, keeps, shift)
+        setup = _Setup(bundle, kept, shift)
         jobs = [_Job(setup, rollout, max_steps) for rollout in planned]
         return PooledRunner(in_order(self._pool, _carry_out, jobs, 2 * self._workers))
 
@@ -168,16 +235,19 @@ class PooledRunner:
 
     Attributes:
         episodes: Of the rollouts asked for so far, if they are kept.
+        film: Of the latest rollout, if films are made.
     """
 
     def __init__(self, outcomes: Iterator[_Outcome]) -> None:
         self._outcomes = outcomes
         self.episodes: list[Episode] = []
+        self.film: Film | None = None
 
     def run(self, rollout: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
         """Wait for the next rollout, which must be the one asked for; see `runners.Runner`."""
         outcome = next(self._outcomes)
         assert outcome.rollout.rollout == rollout.rollout
+        self.film = outcome.film
         if outcome.episode is not None:
             self.episodes.append(outcome.episode)
         return outcome.rollout, outcome.images
@@ -191,8 +261,9 @@ def _carry_out(job: _Job) -> _Outcome:
     global _runner
     setup = job.setup
     if _runner is None or _runner[0] != setup:
-        runner = InProcessRunner(setup.bundle, keeps=setup.keeps, shift=setup.shift)
+        runner = InProcessRunner(setup.bundle, kept=setup.kept, shift=setup.shift)
         _runner = setup, runner
     runner = _runner[1]
     rollout, images = runner.run(job.rollout, job.max_steps)
-    return _Outcome(rollout, images, runner.episodes.pop() if setup.keeps else None)
+    episode = runner.episodes.pop() if setup.kept.episodes else None
+    return _Outcome(rollout, images, episode, runner.film)

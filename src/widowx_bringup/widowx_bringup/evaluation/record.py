@@ -10,6 +10,7 @@ from ptr_common.action_space import CONTROL_RATE
 from ptr_common.arguments import VerbParser, positive_float, positive_int, seed
 from ptr_common.errors import PtrError
 from ptr_common.progress import progress
+from widowx_bringup.graph.episode_names import EpisodeNames
 from widowx_bringup.graph.session import open_session
 from widowx_bringup.graph.values import parse_values
 from widowx_bringup.sim.tasks import TARGET_TASK, parse_task
@@ -30,7 +31,12 @@ class Recorded:
 
 
 def record(
-    session: EpisodeRunner, task: str, episodes: int, first_seed: int, max_steps: int
+    session: EpisodeRunner,
+    task: str,
+    episodes: int,
+    first_seed: int,
+    max_steps: int,
+    folder: Path,
 ) -> Recorded:
     """Record successful demonstrations; each try takes the next seed.
 
@@ -40,16 +46,20 @@ def record(
         episodes: Number of bags to record.
         first_seed: Seed of the first scene.
         max_steps: Longest episode [control steps].
+        folder: Where the recorder puts the bags; they are numbered after those in it.
 
     Raises:
         PtrError: If `MAX_FAILURES` demonstrations fail in a row.
     """
-    recorded = Recorded()
+    recorded, names = Recorded(), EpisodeNames()
     scene_seed, in_a_row = first_seed, 0
     with progress(total=episodes, unit="bag", desc=task) as bar:
         while bar.n < episodes:
             result = session.run_episode(
-                task, scene_seed, max_steps, linger=1, keep_failure=False
+                *(task, scene_seed, max_steps),
+                linger=1,
+                keep_failure=False,
+                name=names.next(task, folder),
             )
             scene_seed += 1
             in_a_row = 0 if result.success else in_a_row + 1
@@ -111,7 +121,10 @@ def main(argv: list[str]) -> int:
         **parse_values(options.values),
     }
     with open_session("record", given, options.out / "log") as session:
-        recorded = record(session, task, options.episodes, options.seed, options.max_steps)
+        recorded = record(
+            *(session, task, options.episodes, options.seed, options.max_steps),
+            Path(given["bag_directory"]),
+        )
     steps = round(recorded.duration * CONTROL_RATE)
     print(
         f"{options.episodes} bags in {options.out}; {recorded.failures} failed tries; "

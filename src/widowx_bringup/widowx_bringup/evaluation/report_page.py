@@ -24,7 +24,9 @@ STYLE = """
 h2 { margin-top: 2.2rem; border-bottom: 1px solid #d5dbe1 }
 code { padding: .1rem .3rem; border-radius: 3px; overflow-wrap: anywhere }
 figure { margin: .4rem 0 } figcaption { font-size: .85rem; color: #51606f }
-.won img { border-left: 8px solid #2a9d5c } .lost img { border-left: 8px solid #cf4b3f }
+figure.won, figure.lost { border-left: 8px solid #2a9d5c; padding-left: .5rem; max-width: 44rem }
+figure.lost { border-left-color: #cf4b3f } figure.won > img, figure.lost > img,
+figure.won a img, figure.lost a img { display: block; width: 100% }
 .note { background: #fff6e0; border-left: 4px solid #e0a100; padding: .6rem 1rem }
 """
 
@@ -118,12 +120,22 @@ all.</p>
 {% endfor %}
 
 <h2>Rollouts</h2>
-<p>Eight frames each, first to last; green: solved, red: not.</p>
+<p>Eight frames each, first to last; green: solved, red: not.
+{%- if films %} A tap on the frames opens the film with a player, beside this page in
+<code>evaluation/films</code>; under them Q and actions on the time axis of the frames.
+{%- endif %}</p>
 {% for method, rows in rollouts.items() %}
 <details open><summary><b>{{ method }}</b></summary>
 {% for row in rows %}
 <figure class="{{ "won" if row.success else "lost" }}">
+{% set film = "evaluation/" ~ row.film %}
+{% if film in films %}<a href="{{ film | urlencode }}">{% endif %}
 <img alt="{{ method }}_{{ row.rollout }}" src="{{ data_uri(folder / "evaluation" / row.strip) }}">
+{% if film in films %}</a>
+<details><summary>Q and actions</summary>
+<img alt="Q and actions of {{ method }}_{{ row.rollout }}" loading="lazy"
+ src="{{ data_uri(films[film]) }}"></details>
+{% endif %}
 <figcaption>scene {{ row.rollout }} (seed {{ row.layout_seed }}), {{ row.steps }} steps:
 {{ row.reason }}</figcaption></figure>
 {% endfor %}
@@ -235,9 +247,21 @@ def _render(folder: Path, record: Mapping[str, Any], rollouts: Sequence[Rollout]
         least_share=LEAST_SHARE,
         gripper_plots=sorted(folder.glob(f"ptr/finetune/select/{GRIPPER_PLOT}")),
         rollouts=groups,
+        films=_films(folder, rollouts),
         total=sum(stage["seconds"] for stage in record["stages"]),
         data_uri=data_uri,
     )
+
+
+def _films(folder: Path, rollouts: Sequence[Rollout]) -> dict[str, Path]:
+    """Return the curves of each film that was made, by its page relative to the report."""
+    films = {}
+    for rollout in rollouts:
+        page = Path("evaluation") / rollout.film
+        curves = folder / page.with_suffix(".svg")
+        if rollout.strip and (folder / page).is_file() and curves.is_file():
+            films[page.as_posix()] = curves
+    return films
 
 
 def _read_run(method: str, run: Path) -> TrainedRun:

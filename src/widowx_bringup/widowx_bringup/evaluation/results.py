@@ -64,6 +64,11 @@ class Rollout:
     aborted: bool = False  # ended for a cause outside the policy; does not count
     score: float | None = None  # share of the task that was done, 0 to 1; None: not judged
 
+    @property
+    def film(self) -> str:
+        """Page of its film, relative to the results, whether or not one was made."""
+        return self.strip.replace("strips/", "films/", 1).replace(".jpg", ".html")
+
 
 @dataclass(frozen=True)
 class Summary:

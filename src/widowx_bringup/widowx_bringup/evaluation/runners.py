@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ptr_common.errors import PtrError
+from ptr_training.viewing.bag_timeline import read_bag
 from widowx_bringup.graph.connection import EpisodeError
 from widowx_bringup.graph.processes import NodeDiedError
 from widowx_bringup.sim.camera_shift import CameraShift
 
-from .film_strip import read_images
-from .in_process import InProcessRunner, PooledRunner, RolloutPool
+from .film_strip import film_of, read_images
+from .in_process import InProcessRunner, Kept, PooledRunner, RolloutPool
 from .results import Rollout
 from .rollout_store import write_episodes
 
 if TYPE_CHECKING:
+    from ptr_training.viewing.film import Film
     from widowx_bringup.graph.episode_runner import EpisodeRunner
 
 
@@ -37,7 +40,13 @@ class SessionLostError(PtrError):
 
 
 class Runner(Protocol):
-    """Carries out one rollout after the other with one policy."""
+    """Carries out one rollout after the other with one policy.
+
+    Attributes:
+        film: Of the latest rollout; None where none is made.
+    """
+
+    film: Film | None
 
     def run(self, rollout: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
         """Carry out one rollout.
@@ -60,14 +69,21 @@ class GraphRunner:
     Args:
         session: The graph.
         out: Folder of the results; bag paths are relative to it.
+        films: Make a film of each rollout.
+
+    Attributes:
+        film: Of the latest rollout, if films are made.
     """
 
-    def __init__(self, session: EpisodeRunner, out: Path) -> None:
+    def __init__(self, session: EpisodeRunner, out: Path, *, films: bool = False) -> None:
+        self.film: Film | None = None
         self._session = session
         self._out = out
+        self._films = films
 
     def run(self, rollout: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
         """Carry out one rollout; see `Runner`."""
+        self.film = None
         try:
             before = self._session.counters()
             result = self._session.run_episode(rollout.task, rollout.layout_seed, max_steps)
@@ -90,7 +106,48 @@ class GraphRunner:
         )
         if done.aborted:  # perhaps no image was recorded
             return replace(done, strip=""), []
+        if self._films:
+            self.film = film_of(rollout, partial(read_bag, result.bag))
         return done, read_images(result.bag, self._session.values["camera"])
+
+
+class Runners:
+    """The runner of a method, and another one in its place where the graph failed.
+
+    Args:
+        start: Starts a runner.
+    """
+
+    def __init__(
+        self, start: Callable[[], contextlib.AbstractContextManager[Runner]]
+    ) -> None:
+        self._start = start
+        self._stack = contextlib.ExitStack()
+        self._runner: Runner | None = None
+
+    def __enter__(self) -> Runners:
+        self._stack.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._stack.__exit__(*error)
+
+    @property
+    def film(self) -> Film | None:
+        """Film of the latest rollout; None without one."""
+        return self._runner.film if self._runner is not None else None
+
+    def run(self, planned: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
+        """Carry out a rollout as `Runner.run` does; where the graph fails, it is aborted."""
+        if self._runner is None:
+            self._runner = self._stack.enter_context(self._start())
+        try:
+            return self._runner.run(planned, max_steps)
+        except SessionLostError as error:
+            self._runner = None
+            self._stack.close()
+            reason = str(error).partition("\n")[0]  # the log it names has the rest
+            return replace(planned, aborted=True, reason=reason, strip=""), []
 
 
 @dataclass(frozen=True)
@@ -135,6 +192,7 @@ def open_runner(
     without_ros: WithoutRos | None,
     *,
     keeps: bool = False,
+    films: bool = False,
 ) -> Iterator[Runner]:
     """Yield the runner of one method; its nodes are started before and ended afterwards.
 
@@ -148,12 +206,14 @@ def open_runner(
         arguments: Further arguments of the graph, over ROS.
         without_ros: How to run without ROS; None: run a graph of nodes.
         keeps: Write the store, without ROS.
+        films: Make a film of each rollout.
     """
     from ptr_policy_node.bundle import read_info
 
     info = read_info(method.bundle)
     if without_ros is not None:
-        in_process = _runner_without_ros(method.bundle, planned, without_ros, keeps)
+        kept = Kept(episodes=keeps, films=films)
+        in_process = _runner_without_ros(method.bundle, planned, without_ros, kept)
         yield in_process
         if keeps:
             write_episodes(in_process.episodes, info, out / "episodes" / method.name)
@@ -170,15 +230,15 @@ def open_runner(
         "bag_directory": str(out / "bags" / method.name),
     }
     with open_session("eval", values, new_log(out / "log" / method.name)) as session:
-        yield GraphRunner(session, out)
+        yield GraphRunner(session, out, films=films)
 
 
 def _runner_without_ros(
-    bundle: Path, planned: Sequence[Rollout], how: WithoutRos, keeps: bool
+    bundle: Path, planned: Sequence[Rollout], how: WithoutRos, kept: Kept
 ) -> InProcessRunner | PooledRunner:
     if how.pool is None:
-        return InProcessRunner(bundle, keeps=keeps, shift=how.shift)
-    return how.pool.runner(bundle, planned, how.max_steps, keeps=keeps, shift=how.shift)
+        return InProcessRunner(bundle, kept=kept, shift=how.shift)
+    return how.pool.runner(bundle, planned, how.max_steps, kept=kept, shift=how.shift)
 
 
 def new_log(folder: Path) -> Path:

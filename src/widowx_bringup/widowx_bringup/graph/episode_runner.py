@@ -94,6 +94,7 @@ class EpisodeRunner:
         *,
         linger: int = 0,
         keep_failure: bool = True,
+        name: str = "",
     ) -> EpisodeResult:
         """Run one episode until the task is solved or the time is over.
 
@@ -103,6 +104,7 @@ class EpisodeRunner:
             max_steps: Longest episode [control steps].
             linger: Control steps to go on after success.
             keep_failure: Whether the bag of a failed episode is kept.
+            name: Of the episode and its bag; empty: a UUID.
 
         Raises:
             PtrError: If a node ends, does not answer or was restarted.
@@ -111,7 +113,7 @@ class EpisodeRunner:
 
         self.reset(task, seed)
         graph = self.graph
-        episode_id = str(uuid.uuid4())
+        episode_id = name or str(uuid.uuid4())
         start_ns = graph.now_ns()
         graph.restart_count()
         graph.publish_event(episode_id, EpisodeEvent.START, task, f"seed {seed}")
@@ -126,9 +128,7 @@ class EpisodeRunner:
             graph.publish_event(episode_id, event, task, verdict.reason)
         recorded = graph.records and event != EpisodeEvent.DISCARD
         return EpisodeResult(
-            episode_id=episode_id,
-            task=task,
-            seed=seed,
+            *(episode_id, task, seed),
             success=verdict.success,
             reason=verdict.reason,
             steps=steps,

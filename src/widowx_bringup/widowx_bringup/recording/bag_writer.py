@@ -99,7 +99,7 @@ class BagWriter:
         chunk_bytes: int = CHUNK_BYTES,
         suffix: str = PARTIAL,
     ) -> None:
-        if not _NAME.fullmatch(name):
+        if not self.is_name(name):
             raise RecordingError(
                 f"{name!r} cannot name a bag: use letters, digits, '.', '_' and '-', at most 128"
             )
@@ -129,6 +129,11 @@ class BagWriter:
             raise RecordingError(f"cannot record into {directory}: {error}") from error
         self._mcap = McapWriter(self._file, chunk_bytes, CompressionType.NONE)
         self._mcap.start("ros2", "widowx_bringup")
+
+    @staticmethod
+    def is_name(name: str) -> bool:
+        """Return whether a bag may have a name."""
+        return _NAME.fullmatch(name) is not None
 
     def write(self, topic: Topic, data: bytes, log_time_ns: int) -> None:
         """Append one message; the first of a topic adds the description of the topic.

@@ -44,6 +44,11 @@ class DemonstrationSet:
         self._earlier: list[Demonstration] = []  # read from that folder, not yet in the set
         subscribe(node, DiagnosticArray, TOPIC_DIAGNOSTICS, self._on_diagnostics, qos.STATE)
 
+    @property
+    def folder(self) -> Path | None:
+        """Folder of the bags, as the recorder says it; None before it has."""
+        return self._bags
+
     def add(self, steps: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """Add a demonstration.
 

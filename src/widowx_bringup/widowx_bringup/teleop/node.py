@@ -15,7 +15,6 @@ from __future__ import annotations
 import signal
 import sys
 import time
-import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -46,6 +45,7 @@ from ptr_common.topics import (
 )
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
 from ptr_policy_node.observation import StepSchedule
+from widowx_bringup.graph.episode_names import EpisodeNames
 
 from .arm_link import SERVICES, ArmLink
 from .calls import Answer, Calls
@@ -105,6 +105,7 @@ class TeleopNode(Node):
         self.mapper = TeleopMapper(speed)
         self.verdicts: list[bool] = []
         self.episode = ""
+        self._names = EpisodeNames()
         self._input = TeleopInput()
         # Proprioception and action, (7,) each, of the running episode.
         self._steps: list[tuple[np.ndarray, np.ndarray]] = []
@@ -287,7 +288,7 @@ class TeleopNode(Node):
 
     def _start(self) -> None:
         """Begin an episode."""
-        self.episode = str(uuid.uuid4())
+        self.episode = self._names.next(self.task, self._set.folder)
         self._set.recording = True
         self._steps = []
         self._rejected_before = self.link.rejected
@@ -363,6 +364,8 @@ class TeleopNode(Node):
             return False
 
         self._publish_event(event)
+        if saves:
+            self._names.keep(self.episode)
         self.episode = ""
         self._set.recording = False
         if rejected := self.link.rejected - self._rejected_before:
@@ -372,12 +375,9 @@ class TeleopNode(Node):
         return True
 
     def _publish_event(self, event: int) -> None:
-        text = "teleoperation"
-        if self.beginning.simulated:
-            text = f"teleoperation, seed {self.scene.seed}"
-        message = EpisodeEvent(
-            episode_id=self.episode, event=event, task=self.task, text=text
-        )
+        seed = f", seed {self.scene.seed}" if self.beginning.simulated else ""
+        message = EpisodeEvent(episode_id=self.episode, event=event, task=self.task)
+        message.text = f"teleoperation{seed}"
         message.header.stamp = to_stamp(now_ns(self))
         self._events.publish(message)
 

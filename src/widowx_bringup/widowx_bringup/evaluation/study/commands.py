@@ -151,6 +151,7 @@ class Study:
         return ptr_command(
             "evaluate",
             in_process=True,
+            films=False,
             policy=f"{row.name}={folder / 'bundle'}",
             task=self.task,
             rollouts=self.rollouts,

@@ -1,0 +1,1 @@
+"""Episodes and bags for a person to look at: films, curves, pages with a player, Rerun files."""
