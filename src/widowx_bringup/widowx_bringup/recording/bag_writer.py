@@ -63,6 +63,13 @@ class Topic:
     offered_qos: str = ""
 
 
+def bag_name_problem(name: str) -> str:
+    """Return why a bag cannot have a name; empty if it can."""
+    if _NAME.fullmatch(name):
+        return ""
+    return f"{name!r} cannot name a bag: use letters, digits, '.', '_' and '-', at most 128"
+
+
 def mcap_name(bag: str) -> str:
     """Return the name of the MCAP file in a bag."""
     return f"{bag}_0.mcap"
@@ -99,10 +106,8 @@ class BagWriter:
         chunk_bytes: int = CHUNK_BYTES,
         suffix: str = PARTIAL,
     ) -> None:
-        if not _NAME.fullmatch(name):
-            raise RecordingError(
-                f"{name!r} cannot name a bag: use letters, digits, '.', '_' and '-', at most 128"
-            )
+        if problem := bag_name_problem(name):
+            raise RecordingError(problem)
         self.path = directory / name
         self.partial = directory / f".{name}.{suffix}"
         self.custom = dict(custom)
