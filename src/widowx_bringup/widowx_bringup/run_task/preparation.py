@@ -9,7 +9,7 @@ from ptr_common.topics import TOPIC_ARM_STATE, TOPIC_POLICY_STATE
 from ptr_msgs.action import RunTask
 from ptr_msgs.msg import ArmState
 from ptr_msgs.srv import GoToPose, ResetScene
-from widowx_bringup.graph.connection import ANSWER_TIMEOUT
+from widowx_bringup.graph.connection import ANSWER_TIMEOUT, START_TIMEOUT
 
 from .goal import TaskGoal
 from .link import TaskLink
@@ -52,7 +52,7 @@ class Preparation:
             TaskEnd: If one of them is impossible.
         """
         await self._link.until(
-            lambda: not self.missing(), ANSWER_TIMEOUT, lambda: not_ready(self.missing())
+            lambda: not self.missing(), START_TIMEOUT, lambda: not_ready(self.missing())
         )
         if self._goal.seed is not None:  # then START ends a hold
             await self._draw_scene(self._goal.seed)

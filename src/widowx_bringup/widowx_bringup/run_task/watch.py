@@ -41,6 +41,9 @@ class EpisodeWatch:
         self._id = episode_id
         self._records = records
         self._began = time.monotonic()
+        # A hold from before START, which START ends in simulation; None: the arm did not hold.
+        arm: ArmState = self._view.arm
+        self._old_hold = arm.held if arm.status != ArmState.STATUS_OK else None
         self._hold: ArmState | None = None  # the state in which the arm began to hold
         self._held_at = 0.0
 
@@ -102,6 +105,10 @@ class EpisodeWatch:
         arm: ArmState = self._view.arm
         if self._hold is None:
             if arm.status == ArmState.STATUS_OK:
+                self._old_hold = None
+                return
+            is_fresh = time.monotonic() - self._began < REPORT_TIMEOUT
+            if arm.held == self._old_hold and is_fresh:  # the state is older than START
                 return
             self._hold = arm
             self._held_at = time.monotonic()
