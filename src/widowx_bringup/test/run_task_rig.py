@@ -58,6 +58,11 @@ class TaskRig(ProbeRig):
         for bag in self.folder.iterdir():
             shutil.rmtree(bag)
 
+    def arm_is_well(self) -> bool:
+        """Return whether the server has a state of an arm that has never held."""
+        arm = self.node._link.view.arm
+        return arm is not None and arm.held == 0 and arm.status == ArmState.STATUS_OK
+
     def rest(self) -> None:
         """End what runs, and wait until server and recorder are idle."""
         if self.episode:

@@ -31,6 +31,7 @@ def one_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TaskRig]:
 @pytest.fixture
 def rig(one_rig: TaskRig) -> Iterator[TaskRig]:
     one_rig.reset()
+    one_rig.until(one_rig.arm_is_well)
     yield one_rig
     one_rig.rest()
 

@@ -176,11 +176,7 @@ class ArmNode(DeviceNode):
         self.serve("arm/hold", self._hold_for_operator)
         self.serve("arm/enable", self._enable)
         self.serve("arm/go_to_start", self.motions.go_to_start)
-        self.answer(
-            GoToPose,
-            "arm/go_to_pose",
-            lambda request: self.motions.go_to_pose(request.pose),
-        )
+        self.answer(GoToPose, "arm/go_to_pose", lambda to: self.motions.go_to_pose(to.pose))
         if self.arm.features.sleep is not None:
             self.serve("arm/go_to_sleep", self.motions.go_to_sleep)
         self.create_timer(1.0 / STATE_RATE, self._on_timer)
