@@ -69,6 +69,8 @@ class TaskRig(ProbeRig):
             self.publish(EpisodeEvent.STOP, self.episode)
         self.until(lambda: self.node._episode is None and not self.node._link.running)
         self.until(lambda: not self.recorder._episode and not self.episode)
+        finishing = self.recorder._finishing
+        self.until(lambda: not any(writer.running for writer in finishing))
 
     def _connect(self) -> None:
         make = self.probe.create_publisher

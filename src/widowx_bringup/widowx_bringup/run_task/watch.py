@@ -91,7 +91,7 @@ class EpisodeWatch:
         refuses = status.level == DiagnosticStatus.ERROR
         if refuses and (is_ours or repr(self._id) in status.message):
             raise TaskEnd(RunTask.Result.TERMINATION_RECORDER, status.message)
-        if not is_ours and time.monotonic() - self._began > REPORT_TIMEOUT:
+        if not is_ours and time.monotonic() - self._began > ANSWER_TIMEOUT:
             text = (
                 f"the recorder does not say that it records the episode: {status.message}"
             )
