@@ -62,6 +62,7 @@ NODES: Mapping[str, Sequence[str]] = {
     "recorder_node": ["directory:=bags", "camera:=front"],
     "scripted_teleop": [],
     "simulation": ["autostart:=true"],
+    "task_server": [],
     "teleop_node": ["device:=leader"],
 }
 """Parameters of each node."""

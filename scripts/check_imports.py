@@ -124,6 +124,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "ptr_training.bags",
         "widowx_bringup.camera",
     ),
+    "widowx_bringup.run_task": (
+        *(*ROS, "widowx_bringup.arm", "widowx_bringup.graph"),
+        "widowx_bringup.recording.bag_writer",
+    ),
     "widowx_bringup.teleop": (
         *(*ROS, "pyspacemouse", "widowx_bringup.arm", "widowx_bringup.graph"),
         "widowx_bringup.sim.tasks",

@@ -42,6 +42,7 @@ ROSDEP = {
 # for Jazzy on 24.04. One unknown key and `rosdep install` installs nothing, so a new one is
 # looked up there before it is added here.
 KNOWN_KEYS = {
+    "action_msgs",
     "ament_cmake",
     "builtin_interfaces",
     "diagnostic_msgs",

@@ -59,6 +59,7 @@ setup(
             "camera_node = widowx_bringup.sim.camera_node:main",
             "recorder_node = widowx_bringup.recording.recorder_node:main",
             "scripted_teleop = widowx_bringup.sim.scripted_teleop:main",
+            "task_server = widowx_bringup.run_task.node:main",
             "teleop_node = widowx_bringup.teleop.node:main",
             "simulation = widowx_bringup.sim.node:main",
         ],

@@ -19,6 +19,7 @@ PROGRAMS = frozenset(
         "recorder_node",
         "scripted_teleop",
         "simulation",
+        "task_server",
         "teleop_node",
     }
 )

@@ -213,7 +213,8 @@ def _deserialise(kind: type[T], data: bytes) -> T:
 class Executor(SingleThreadedExecutor):
     """Runs the callbacks of nodes, also after malformed messages that ROS reads for them.
 
-    Simulated time, requests of services and their answers do not come through `subscribe`.
+    Simulated time, requests of services and actions and their answers do not come through
+    `subscribe`.
     Fast DDS passes over such messages by itself; other middlewares raise.
     """
 
@@ -226,13 +227,22 @@ class Executor(SingleThreadedExecutor):
     def _take_client(self, client: Any) -> Any:
         return self._taken(super()._take_client, client, client.srv_name)
 
+    def _take_waitable(self, waitable: Any) -> Any:
+        name = getattr(waitable, "_action_name", type(waitable).__name__)
+        return self._taken(super()._take_waitable, waitable, name)
+
     def _taken(self, take: Callable[[Any], Any], entity: Any, name: str) -> Any:
         """Return what `take` returns; None, as for no message, if the message is malformed."""
         try:
             return take(entity)
         except MALFORMED as error:
             for node in self.get_nodes():
-                if entity in (*node.subscriptions, *node.services, *node.clients):
+                if entity in (
+                    *node.subscriptions,
+                    *node.services,
+                    *node.clients,
+                    *node.waitables,
+                ):
                     malformed_messages(node).drop(node.resolve_topic_name(name), error)
             return None
 

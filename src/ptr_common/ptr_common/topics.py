@@ -1,6 +1,11 @@
-"""Names of the ROS topics, relative to the robot's namespace, and of the robot's frames."""
+"""Names of the ROS topics, relative to the robot's namespace, and of the robot's frames.
+
+With the text of the START of an episode, from which recorder and exporter read seed and goal.
+"""
 
 from __future__ import annotations
+
+import re
 
 TOPIC_COMMAND = "arm/command"
 TOPIC_EXECUTED = "arm/executed"
@@ -10,6 +15,33 @@ TOPIC_POLICY_STATE = "policy/state"
 TOPIC_EPISODE_EVENT = "episode/event"
 TOPIC_DIAGNOSTICS = "/diagnostics"
 TOPIC_STATIC_TRANSFORMS = "/tf_static"
+ACTION_RUN_TASK = "run_task"
+
+_SEED = re.compile(r"\bseed[ =](\d+)")
+_GOAL = re.compile(r"\bgoal ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
+
+
+def start_text(seed: int | None, goal: str = "") -> str:
+    """Return the text of a START event.
+
+    Args:
+        seed: Seed of the simulated scene; None if it is not known.
+        goal: UUID of the goal of the action `run_task` that begins the episode.
+    """
+    parts = [f"seed {seed}"] if seed is not None else []
+    return ", ".join([*parts, f"goal {goal}"] if goal else parts)
+
+
+def seed_of(text: str) -> int | None:
+    """Return the seed in the text of a START event; None if it names none."""
+    found = _SEED.search(text)
+    return int(found[1]) if found else None
+
+
+def goal_of(text: str) -> str:
+    """Return the goal's UUID in the text of a START event; empty if it names none."""
+    found = _GOAL.search(text)
+    return found[1] if found else ""
 
 
 def image_topic(camera: str) -> str:

@@ -37,7 +37,6 @@ How messages become steps (arithmetic in `alignment.py`):
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,6 +45,7 @@ from typing import Any
 import numpy as np
 
 from ptr_common.action_space import ACTION_HIGH, ACTION_LOW
+from ptr_common.topics import goal_of, seed_of
 from ptr_training.data.episode import Episode
 from ptr_training.data.step_check import why_no_steps
 
@@ -267,7 +267,6 @@ def _episode(
         observations: Arm states of the steps.
     """
     span = alignment.selection.span
-    seed = re.search(r"\bseed[ =](\d+)", span.text)
     proprio = [observations.proprio[index] for index in steps.states.tolist()]
     return Episode(
         id=span.id,
@@ -280,7 +279,7 @@ def _episode(
         outcome=span.outcome,
         operator=streams.bag.custom.get("operator", ""),
         source=streams.bag.name,
-        seed=int(seed[1]) if seed else None,
+        seed=seed_of(span.text),
     )
 
 
@@ -293,6 +292,8 @@ def _audit_entry(alignment: Alignment) -> dict[str, Any]:
         "outcome": span.outcome,
         "steps": 0,
     }
+    if goal := goal_of(span.text):
+        entry["goal_id"] = goal
     if steps is None:
         entry["refused"] = alignment.refusal or "discarded by the operator"
         return entry

@@ -70,6 +70,37 @@ def test_the_arm_goes_to_its_start_pose_with_an_open_gripper(rig: Rig) -> None:
     assert {target.gripper for target in rig.arm.targets} == {1.0}
 
 
+def test_the_arm_goes_to_a_pose_with_an_open_gripper(rig: Rig) -> None:
+    pose = (0.25, -0.1, 0.10, 0.0, 0.1, 0.3)
+    assert rig.motions.go_to_pose(pose) == "moving to a pose"
+    rig.advance_to_the_end()
+    proprio = proprio_from_pose(KINEMATICS.forward(rig.arm.joints), 1.0)
+    np.testing.assert_allclose(proprio[:6], pose, atol=5e-3)
+    assert {target.gripper for target in rig.arm.targets} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("pose", "message"),
+    [
+        ((0.3, 0.0, 0.0, 0.0, 0.0, 0.0), r"\[0.3, 0.0, 0.0\] is outside the workspace box"),
+        (
+            (0.44, 0.24, 0.32, 0.0, 0.0, 0.0),
+            r"the pose \[0.44, .*no joints within the limits",
+        ),
+        ((0.3, float("nan"), 0.15, 0.0, 0.0, 0.0), "the pose is not finite"),
+        ((0.3, 0.0, 0.15), "the shape must be"),
+    ],
+)
+def test_an_impossible_pose_is_refused_and_nothing_moves(
+    rig: Rig, pose: tuple[float, ...], message: str
+) -> None:
+    with pytest.raises(ArmError, match=message):
+        rig.motions.go_to_pose(pose)
+    assert rig.guard.busy == ""
+    rig.motions.advance()
+    assert not rig.arm.targets
+
+
 @pytest.mark.parametrize(("measured", "kept"), [(0.4, 0.4), (1.2, 1.0), (-0.1, 0.0)])
 def test_the_arm_goes_to_its_sleep_pose_with_the_gripper_as_it_is(
     rig: Rig, measured: float, kept: float

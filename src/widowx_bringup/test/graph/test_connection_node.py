@@ -49,20 +49,20 @@ class Robot:
         state = ArmState(status=status, **counts)
         state.header.stamp = to_stamp(stamp)
         self.arm.publish(state)
-        self.until(lambda: self.connection._arm == state)
+        self.until(lambda: self.connection._view.arm == state)
 
     def show(self, stamp: int) -> None:
         image = CameraInfo()
         image.header.stamp = to_stamp(stamp)
         self.images.publish(image)
         topic = self.connection.image_topic
-        self.until(lambda: self.connection._newest.get(topic) == image)
+        self.until(lambda: self.connection._view.newest.get(topic) == image)
 
     def say_policy(self, stamp: int, status: int) -> None:
         state = PolicyState(status=status)
         state.header.stamp = to_stamp(stamp)
         self.policy.publish(state)
-        self.until(lambda: self.connection._newest.get("policy/state") == state)
+        self.until(lambda: self.connection._view.newest.get("policy/state") == state)
 
 
 @pytest.fixture

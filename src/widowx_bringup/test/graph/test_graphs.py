@@ -90,6 +90,7 @@ def test_every_argument_changes_something(name: str) -> None:
     other = {
         "use_sim": None,
         "record": "false",
+        "run_task": "false",
         "real_time_factor": "2.0",
         "rate": "2.0",
         "camera_rate": "15.0",
@@ -161,6 +162,24 @@ def test_recording_can_be_left_out() -> None:
     ]
 
 
+def test_the_server_of_run_task_knows_the_nodes_that_report_and_can_be_left_out() -> None:
+    nodes = {node.executable: node for node in nodes_of("eval", record="false")}
+    assert dict(nodes["task_server"].parameters) == {
+        "camera": "over_shoulder",
+        "nodes": [
+            "/wx250s/simulation",
+            "/wx250s/camera/over_shoulder/camera_node",
+            "/wx250s/policy_node",
+        ],
+        "records": False,
+        "simulated": True,
+        "use_sim_time": True,
+    }
+    assert "task_server" not in [
+        node.executable for node in nodes_of("eval", run_task="false")
+    ]
+
+
 def test_the_real_robot_has_its_own_arm_and_camera_and_the_clock_of_the_computer() -> None:
     nodes = {node.executable: node for node in nodes_of("eval", use_sim="false")}
     assert set(nodes) == {
@@ -169,6 +188,7 @@ def test_the_real_robot_has_its_own_arm_and_camera_and_the_clock_of_the_computer
         "camera_node",
         "policy_node",
         "recorder_node",
+        "task_server",
     }
     assert not any(node.parameters["use_sim_time"] for node in nodes.values())
     assert (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError  # builtin from 3.11 on
+from typing import Any
 
 from rclpy.task import Future as RosFuture
 from std_srvs.srv import Trigger
@@ -67,14 +68,24 @@ class DeviceNode(ManagedNode):
                 PtrError with it.
         """
 
-        async def callback(
-            _: Trigger.Request, response: Trigger.Response
-        ) -> Trigger.Response:
+        self.answer(Trigger, name, lambda _: job())
+
+    def answer(self, kind: type, name: str, job: Callable[[Any], str]) -> None:
+        """Offer a service whose response has `success` and `message`.
+
+        Args:
+            kind: Service class.
+            name: Name of the service.
+            job: Done in the device thread with the request; returns the message of the
+                response, or raises a PtrError with it.
+        """
+
+        async def callback(request: Any, response: Any) -> Any:
             """Answer a request of the service."""
-            response.success, response.message = await self.ask(job)
+            response.success, response.message = await self.ask(lambda: job(request))
             return response
 
-        self.create_service(Trigger, name, callback)
+        self.create_service(kind, name, callback)
 
     async def ask(self, job: Callable[[], str]) -> tuple[bool, str]:
         """Do a job in the device thread without blocking the executor.

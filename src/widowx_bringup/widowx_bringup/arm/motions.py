@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError  # builtin from 3.11 on
 from types import FrameType
 
@@ -16,9 +16,9 @@ from .controller import EefController
 from .device_thread import DeviceThread
 from .guard import CommandGuard
 from .joint_path import JointPath
-from .limits import limit_joints
+from .limits import distance_outside, limit_joints
 from .protocol import ArmError, JointTarget
-from .refusal import Refusal
+from .refusal import Refusal, check_vector
 
 START_POSE = (0.30, 0.0, 0.15, 0.0, 0.0, 0.0)
 """Pose of the end effector after `arm/go_to_start`: x, y, z [m], roll, pitch, yaw [rad].
@@ -66,12 +66,53 @@ class ArmMotions:
         Raises:
             ArmError: If the arm holds, does not answer, or cannot reach the pose.
         """
-        joints = self._controller.state().joints
         pose = pose_from_proprio(np.asarray(START_POSE))
+        return self._begin(
+            self._solve(pose, f"the start pose {START_POSE}"),
+            1.0,
+            "moving to its start pose",
+        )
+
+    def go_to_pose(self, pose: Sequence[float]) -> str:
+        """Begin the motion to a pose in the workspace box and return what the arm is doing.
+
+        The gripper opens on the way.
+
+        Args:
+            pose: Pose of the end effector, as `START_POSE`.
+
+        Raises:
+            ArmError: If the arm holds, does not answer, or cannot reach the pose, or if the
+                pose is not in the workspace box.
+        """
+        numbers = check_vector("the pose", pose, (6,))
+        if isinstance(numbers, Refusal):
+            raise ArmError(numbers.text)
+        limits = self._controller.limits
+        target = pose_from_proprio(numbers)
+        if distance_outside(target, limits) > 0.0:
+            raise ArmError(
+                f"position {numbers[:3].tolist()} is outside the workspace box, which is "
+                f"{limits.workspace_low.tolist()} to {limits.workspace_high.tolist()} [m]"
+            )
+        joints = self._solve(target, f"the pose {numbers.tolist()}")
+        return self._begin(joints, 1.0, "moving to a pose")
+
+    def _solve(self, pose: np.ndarray, name: str) -> np.ndarray:
+        """Return joints that bring the end effector to a pose, (6,) [rad].
+
+        Args:
+            pose: T_base_eef, (4, 4) [m].
+            name: Its name in the message of an error.
+
+        Raises:
+            ArmError: If the arm does not answer, or no joints within the limits do.
+        """
+        joints = self._controller.state().joints
         solution = self._controller.kinematics.inverse(pose, joints)
         if isinstance(solution, Refusal):
-            raise ArmError(f"the start pose {START_POSE} is refused: {solution.text}")
-        return self._begin(solution, 1.0, "moving to its start pose")
+            raise ArmError(f"{name} is refused: {solution.text}")
+        return solution
 
     def go_to_sleep(self) -> str:
         """Begin the motion to the sleep pose and return what the arm is doing.

@@ -41,6 +41,7 @@ from ptr_common.topics import (
     robot_frame,
 )
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
+from ptr_msgs.srv import GoToPose
 
 from .controller import ArmSnapshot, EefController
 from .device_node import DeviceNode
@@ -175,6 +176,7 @@ class ArmNode(DeviceNode):
         self.serve("arm/hold", self._hold_for_operator)
         self.serve("arm/enable", self._enable)
         self.serve("arm/go_to_start", self.motions.go_to_start)
+        self.answer(GoToPose, "arm/go_to_pose", lambda to: self.motions.go_to_pose(to.pose))
         if self.arm.features.sleep is not None:
             self.serve("arm/go_to_sleep", self.motions.go_to_sleep)
         self.create_timer(1.0 / STATE_RATE, self._on_timer)
@@ -269,13 +271,9 @@ class ArmNode(DeviceNode):
             self._hold(refusal)
 
     def _log_limits(self, result: StepResult) -> None:
-        if result.rejected:
-            text = f"rejected: {result.reason}"
-        elif result.clipped:
-            text = f"clipped: {result.reason}"
-        else:
-            return
-        self.get_logger().info(text, throttle_duration_sec=1.0)
+        if result.rejected or result.clipped:
+            verb = "rejected" if result.rejected else "clipped"
+            self.get_logger().info(f"{verb}: {result.reason}", throttle_duration_sec=1.0)
 
     def watch(self) -> None:
         """Hold at a timeout of commands or images, at a jump of the clock, and at a fault."""

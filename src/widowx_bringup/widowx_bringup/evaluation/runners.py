@@ -226,6 +226,7 @@ def open_runner(
         "camera": camera.name,
         "width": str(camera.width),
         "height": str(camera.height),
+        "run_task": "false",
         **arguments,
         "bag_directory": str(out / "bags" / method.name),
     }

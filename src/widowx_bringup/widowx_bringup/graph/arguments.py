@@ -237,6 +237,12 @@ MISTAKES = (
 )
 DEMONSTRATED = Argument("demonstrated", "task that a person demonstrates", "")
 RECORD = Argument("record", "whether every episode becomes a bag", "true", BOOLEAN)
+RUN_TASK = Argument(
+    "run_task",
+    "whether the action run_task is served: an episode as a goal",
+    "true",
+    BOOLEAN,
+)
 
 # --- the real arm -------------------------------------------------------------------------
 

@@ -11,16 +11,10 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any, TypeVar
 
 from ptr_common.errors import PtrError
-from ptr_common.topics import (
-    TOPIC_ARM_STATE,
-    TOPIC_DIAGNOSTICS,
-    TOPIC_EPISODE_EVENT,
-    TOPIC_EXECUTED,
-    TOPIC_POLICY_STATE,
-    camera_info_topic,
-)
+from ptr_common.topics import TOPIC_ARM_STATE, TOPIC_EPISODE_EVENT, TOPIC_POLICY_STATE
 
 from .processes import Processes
+from .view import GraphView
 
 T = TypeVar("T")
 
@@ -30,20 +24,11 @@ START_TIMEOUT = 60.0
 ANSWER_TIMEOUT = 15.0
 """Longest time for one answer of a running node [s]: a service, a command, the end of a bag."""
 
-LATE_IMAGE_NS = 200_000_000
-"""Age of the newest image on which no policy acts [ns]."""
-
-COUNTERS = ("clipped", "held", "rejected")
-"""Counters of `ArmState`, from the start of the arm node on."""
-
 CLOSE_LIMIT = 20.0
 """Longest time in which the connection is closed [s]; usually it takes 0.1 s."""
 
 WAIT_PERIOD = 0.05
 """Longest time between two looks at the nodes' processes [s]."""
-
-RECORDED_NODES_KEY = "hears"
-"""Entry of the recorder's diagnostics that lists the nodes whose topics reach it."""
 
 
 class EpisodeError(PtrError):
@@ -64,8 +49,6 @@ class GraphConnection:
 
     Attributes:
         values: The graph's arguments.
-        executed: Commands executed since `restart_count`.
-        policy_waited: Whether the policy lacked an input when the arm began to hold.
     """
 
     def __init__(
@@ -79,16 +62,9 @@ class GraphConnection:
         from ptr_common.node import Executor
 
         self.values = values
-        self.executed = 0
-        self.policy_waited = False
         self._processes = processes
-        self._nodes = nodes
         self._changed = threading.Condition()
-        self._newest: dict[str, Any] = {}
-        self._recorder: Any = None  # its newest status in /diagnostics
-        self._arm_values: dict[str, str] = {}  # of its newest status there
-        self._arm: Any = None  # its newest state
-        self._restarted = ""  # the counter that went backwards
+        self._view = GraphView(values["camera"], nodes)
         self._context = rclpy.Context()
         rclpy.init(
             args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO
@@ -107,33 +83,32 @@ class GraphConnection:
         self._thread.start()
 
     def _connect(self) -> None:
-        from diagnostic_msgs.msg import DiagnosticArray
-        from sensor_msgs.msg import CameraInfo
         from std_srvs.srv import Trigger
 
         from ptr_common import qos
-        from ptr_common.node import subscribe
-        from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState
+        from ptr_msgs.msg import EpisodeEvent
         from ptr_msgs.srv import ResetScene
 
         node = self._node
         self._events = node.create_publisher(EpisodeEvent, TOPIC_EPISODE_EVENT, qos.EVENTS)
         self._reset_client = node.create_client(ResetScene, "sim/reset")
         self._outcome_client = node.create_client(Trigger, "sim/outcome")
-        for kind, topic, profile in (
-            (ArmState, TOPIC_ARM_STATE, qos.STATE),
-            (PolicyState, TOPIC_POLICY_STATE, qos.STATE),
-            (EefCommand, TOPIC_EXECUTED, qos.COMMANDS),
-            (CameraInfo, self.image_topic, qos.IMAGES),
-        ):
-            on_message = functools.partial(self._on_message, topic)
-            subscribe(node, kind, topic, on_message, profile)
-        subscribe(node, DiagnosticArray, TOPIC_DIAGNOSTICS, self._on_diagnostics, qos.STATE)
+        self._view.subscribe(node, self._on_message, self._on_diagnostics)
+
+    @property
+    def executed(self) -> int:
+        """Number of commands executed since `restart_count`."""
+        return self._view.executed
+
+    @property
+    def policy_waited(self) -> bool:
+        """Whether the policy lacked an input when the arm began to hold."""
+        return self._view.policy_waited
 
     @property
     def image_topic(self) -> str:
         """Topic of the camera info that accompanies each image of the policy's camera."""
-        return camera_info_topic(self.values["camera"])
+        return self._view.image_topic
 
     @property
     def records(self) -> bool:
@@ -165,51 +140,12 @@ class GraphConnection:
 
     def _on_message(self, topic: str, message: Any) -> None:
         with self._changed:
-            self._newest[topic] = message
-            if topic == TOPIC_ARM_STATE:
-                self._note_arm(message)
-            if topic == TOPIC_EXECUTED:
-                self.executed += 1
+            self._view.note(topic, message)
             self._changed.notify_all()
-
-    def _note_arm(self, state: Any) -> None:
-        """Note what a state of the arm says beside the one before it."""
-        from ptr_common.node import to_ns
-
-        before, self._arm = self._arm, state
-        if before is None:
-            return
-        for name in COUNTERS:
-            last, now = getattr(before, name), getattr(state, name)
-            if now < last:
-                self._restarted = f"{name} of {TOPIC_ARM_STATE} fell from {last} to {now}"
-        if before.status == state.STATUS_OK != state.status:
-            self.policy_waited = self._lacks_input(to_ns(state.header.stamp))
-
-    def _lacks_input(self, now: int) -> bool:
-        """Return whether the policy has no fresh image, or has said that it waits for an input.
-
-        Args:
-            now: The time [ns]; what it says later, it may say because the arm holds.
-        """
-        from ptr_common.node import to_ns
-
-        image = self._newest.get(self.image_topic)
-        if image is None or now - to_ns(image.header.stamp) > LATE_IMAGE_NS:
-            return True
-        policy = self._newest.get(TOPIC_POLICY_STATE)
-        if policy is None or policy.status != policy.STATUS_WAITING:
-            return False
-        return to_ns(policy.header.stamp) <= now
 
     def _on_diagnostics(self, message: Any) -> None:
         with self._changed:
-            for status in message.status:
-                values = {entry.key: entry.value for entry in status.values}
-                if status.name.endswith("/recorder_node"):
-                    self._recorder = status
-                elif "held" in values:
-                    self._arm_values = values
+            self._view.note_diagnostics(message)
             self._changed.notify_all()
 
     # --- messages and services ------------------------------------------------------------
@@ -224,12 +160,12 @@ class GraphConnection:
         Raises:
             RestartError: If a counter went backwards since the connection was made.
         """
-        if self._restarted:
+        if self._view.restarted:
             raise RestartError(
-                f"{self._restarted}: the arm node was restarted beneath this session; "
+                f"{self._view.restarted}: the arm node was restarted beneath this session; "
                 "let nothing else start or end its nodes"
             )
-        return self._newest[TOPIC_ARM_STATE]
+        return self._view.newest[TOPIC_ARM_STATE]
 
     def hold_kind(self, held: int) -> str:
         """Return the kind of a hold, as the arm's diagnostics have it.
@@ -241,17 +177,12 @@ class GraphConnection:
             EpisodeError: If the diagnostics do not come, or the hold has ended meanwhile.
         """
         problem = f"the arm held, and its diagnostics do not say why (hold {held})"
-        return self.wait(lambda: self._kind_of(held), ANSWER_TIMEOUT, problem)
-
-    def _kind_of(self, held: int) -> str:
-        """Return the kind of a hold if the newest diagnostics are of it; empty otherwise."""
-        values = self._arm_values
-        return values.get("holding", "") if values.get("held") == str(held) else ""
+        return self.wait(lambda: self._view.hold_kind(held), ANSWER_TIMEOUT, problem)
 
     def restart_count(self) -> None:
         """Count executed commands from 0 again."""
         with self._changed:
-            self.executed = 0
+            self._view.executed = 0
 
     def publish_event(self, episode_id: str, event: int, task: str, text: str) -> None:
         """Publish an `EpisodeEvent` with the time of the graph's clock.
@@ -323,8 +254,10 @@ class GraphConnection:
                     return result
                 self._changed.wait(WAIT_PERIOD)
             if time.monotonic() > deadline:
+                with self._changed:
+                    reasons = self._view.reasons()
                 raise EpisodeError(
-                    f"{problem} for {timeout:g} s{self._reasons()}; "
+                    f"{problem} for {timeout:g} s{reasons}; "
                     f"see {self._processes.log_folder}"
                 )
 
@@ -338,8 +271,8 @@ class GraphConnection:
         """
         if fresh:
             with self._changed:
-                self._newest.pop(topic, None)
-        arrived = functools.partial(self._newest.__contains__, topic)
+                self._view.newest.pop(topic, None)
+        arrived = functools.partial(self._view.newest.__contains__, topic)
         self.wait(arrived, timeout, f"nothing arrives on {topic}")
 
     def wait_ready(self) -> None:
@@ -349,8 +282,8 @@ class GraphConnection:
             topics.append(TOPIC_POLICY_STATE)
         for topic in topics:
             self.wait_for_message(topic, START_TIMEOUT)
-        # The arm, the source of commands, and the recorder.
-        subscribers = 3 if self.records else 2
+        # The arm, the source of commands, the recorder, and the server of run_task.
+        subscribers = 2 + self.records + (self.values.get("run_task") == "true")
         self.wait(
             lambda: self._events.get_subscription_count() >= subscribers,
             START_TIMEOUT,
@@ -359,32 +292,7 @@ class GraphConnection:
         if self.records:
             # Without a connection, the bag might miss a node's first message.
             self.wait(
-                lambda: not self._unrecorded_nodes(),
+                lambda: not self._view.unrecorded_nodes(),
                 START_TIMEOUT,
                 "some nodes do not reach the recorder",
             )
-
-    def _unrecorded_nodes(self) -> set[str]:
-        """Return the nodes whose messages do not reach the recorder yet."""
-        recorded: set[str] = set()
-        if self._recorder is not None:
-            for entry in self._recorder.values:
-                if entry.key == RECORDED_NODES_KEY:
-                    recorded.update(entry.value.split())
-        return set(self._nodes) - recorded
-
-    def _reasons(self) -> str:
-        """Return the reasons that arm, policy and recorder give for waiting."""
-        with self._changed:
-            newest = dict(self._newest)
-        text = ""
-        for topic, message in newest.items():
-            reason = getattr(message, "reason", "")
-            if reason:
-                text += f"; {topic}: {reason}"
-        if self._recorder is not None and self._recorder.level != b"\0":
-            text += f"; recorder: {self._recorder.message}"
-        if self._recorder is not None and self._unrecorded_nodes():
-            names = ", ".join(sorted(self._unrecorded_nodes()))
-            text += f"; recorder: no connection to {names}"
-        return text

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptr_common.action_space import CONTROL_RATE
-from ptr_common.topics import TOPIC_ARM_STATE
-from widowx_bringup.arm.refusal import OF_POLICY, Kind
+from ptr_common.topics import TOPIC_ARM_STATE, start_text
 
 from .connection import ANSWER_TIMEOUT, EpisodeError, GraphConnection
+from .view import is_of_policy
 
 if TYPE_CHECKING:
     from ptr_msgs.msg import ArmState
@@ -116,7 +116,7 @@ class EpisodeRunner:
         episode_id = name or str(uuid.uuid4())
         start_ns = graph.now_ns()
         graph.restart_count()
-        graph.publish_event(episode_id, EpisodeEvent.START, task, f"seed {seed}")
+        graph.publish_event(episode_id, EpisodeEvent.START, task, start_text(seed))
         event, verdict = EpisodeEvent.DISCARD, _Verdict(False, "")  # after an exception
         try:
             verdict = self._watch(start_ns, max_steps)
@@ -183,18 +183,13 @@ class EpisodeRunner:
                 self._wait_for_steps(steps + 1, COMMAND_TIMEOUT)
 
     def _is_of_policy(self, arm: ArmState) -> bool:
-        """Return whether the arm holds because of the policy, and not of anything else.
-
-        Values that are not finite are its doing, and so is silence, unless it lacked
-        an image or the arm's state.
+        """Return whether the arm holds because of the policy.
 
         Args:
             arm: A state in which the arm holds.
         """
         kind = self.graph.hold_kind(arm.held)
-        if kind == Kind.SILENCE.value and self.graph.policy_waited:
-            return False
-        return kind in [own.value for own in OF_POLICY]
+        return is_of_policy(kind, policy_waited=self.graph.policy_waited)
 
     def _wait_for_steps(self, steps: int, timeout: float = ANSWER_TIMEOUT) -> None:
         """Wait until at least `steps` commands of the episode were executed."""

@@ -31,6 +31,7 @@ from .arguments import (
     RECORD,
     RISE,
     ROBOT_NAME,
+    RUN_TASK,
     SCENE,
     SHARED,
     SHARED_WITH_POLICY,
@@ -192,6 +193,22 @@ def _teleop_device(values: Mapping[str, str]) -> list[NodeSpec]:
     return [NodeSpec("joy", "joy_node", parameters={"autorepeat_rate": JOY_RATE}), teleop]
 
 
+def _task_server(values: Mapping[str, str], nodes: list[str]) -> NodeSpec:
+    """Return the node of the action run_task.
+
+    Args:
+        values: The graph's arguments.
+        nodes: Full names of the graph's other nodes that report on /diagnostics.
+    """
+    parameters = {
+        "camera": values["camera"],
+        "nodes": nodes,
+        "records": values["record"] == "true",
+        "simulated": values["use_sim"] == "true",
+    }
+    return NodeSpec(BRINGUP, "task_server", parameters=parameters)
+
+
 # --- graphs -------------------------------------------------------------------------------
 
 
@@ -212,7 +229,12 @@ def _eval_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
     nodes = [*_world(values), _policy(values)]
     if values["record"] == "true":
         nodes.append(_recorder(values))
-    return _placed(nodes, values, values["use_sim"] == "true")
+    simulated = values["use_sim"] == "true"
+    placed = _placed(nodes, values, simulated)
+    if values["run_task"] == "true":
+        server = _task_server(values, [node.full_name for node in placed if node.reports])
+        placed += _placed([server], values, simulated)
+    return placed
 
 
 def _record_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
@@ -259,7 +281,7 @@ EVAL = Graph(
     "eval",
     "arm, camera, policy and recorder",
     (
-        *(*POLICY_ARGUMENTS, *SHARED_WITH_POLICY, RECORD, *SCENE),
+        *(*POLICY_ARGUMENTS, *SHARED_WITH_POLICY, RECORD, RUN_TASK, *SCENE),
         *(URDF, DELAY, RISE, TURN, *REAL),
     ),
     _eval_nodes,

@@ -63,6 +63,13 @@ class Topic:
     offered_qos: str = ""
 
 
+def bag_name_problem(name: str) -> str:
+    """Return why a bag cannot have a name; empty if it can."""
+    if _NAME.fullmatch(name):
+        return ""
+    return f"{name!r} cannot name a bag: use letters, digits, '.', '_' and '-', at most 128"
+
+
 def mcap_name(bag: str) -> str:
     """Return the name of the MCAP file in a bag."""
     return f"{bag}_0.mcap"
@@ -99,10 +106,8 @@ class BagWriter:
         chunk_bytes: int = CHUNK_BYTES,
         suffix: str = PARTIAL,
     ) -> None:
-        if not self.is_name(name):
-            raise RecordingError(
-                f"{name!r} cannot name a bag: use letters, digits, '.', '_' and '-', at most 128"
-            )
+        if problem := bag_name_problem(name):
+            raise RecordingError(problem)
         self.path = directory / name
         self.partial = directory / f".{name}.{suffix}"
         self.custom = dict(custom)
@@ -129,11 +134,6 @@ class BagWriter:
             raise RecordingError(f"cannot record into {directory}: {error}") from error
         self._mcap = McapWriter(self._file, chunk_bytes, CompressionType.NONE)
         self._mcap.start("ros2", "widowx_bringup")
-
-    @staticmethod
-    def is_name(name: str) -> bool:
-        """Return whether a bag may have a name."""
-        return _NAME.fullmatch(name) is not None
 
     def write(self, topic: Topic, data: bytes, log_time_ns: int) -> None:
         """Append one message; the first of a topic adds the description of the topic.

@@ -11,6 +11,7 @@ from rclpy.node import Node
 from ptr_common.action_space import CONTROL_RATE
 from ptr_common.managed_node import parameter
 from ptr_common.stamps import camera_latency
+from ptr_common.topics import goal_of
 from ptr_msgs.msg import EpisodeEvent
 
 from .bag_writer import CHUNK_BYTES
@@ -36,7 +37,7 @@ class RecorderSettings:
 
     def custom_data(self, event: EpisodeEvent) -> dict[str, str]:
         """Return the custom data of the bag that the START of an episode begins."""
-        return {
+        custom = {
             "episode_id": event.episode_id,
             "task": event.task,
             "operator": self.operator,
@@ -47,6 +48,9 @@ class RecorderSettings:
             "text": event.text,
             "version": importlib.metadata.version("widowx_bringup"),
         }
+        if goal := goal_of(event.text):
+            custom["goal_id"] = goal
+        return custom
 
 
 def declare_settings(node: Node) -> RecorderSettings:

@@ -101,7 +101,9 @@ class SimulationNode(ArmNode):
 
         self._clock_publisher = self.create_publisher(Clock, "/clock", qos.CLOCK)
         self._world_publisher = self.create_publisher(JointState, TOPIC_WORLD, qos.STATE)
-        self.create_service(ResetScene, "sim/reset", self._on_reset)
+        self.answer(
+            ResetScene, "sim/reset", lambda scene: self._reset(scene.task, scene.seed)
+        )
         self.serve("sim/outcome", self._outcome)
         return DeviceThread(self._tick, TICK / self._factor)
 
@@ -126,15 +128,6 @@ class SimulationNode(ArmNode):
         """Note that an image of the camera was published; the world may be waiting for it."""
         super().note_image(stamp_ns)
         self._lockstep.on_image(stamp_ns)
-
-    async def _on_reset(
-        self, request: ResetScene.Request, response: ResetScene.Response
-    ) -> ResetScene.Response:
-        """Serve `sim/reset`: set up the scene of a task and seed."""
-        response.success, response.message = await self.ask(
-            lambda: self._reset(request.task, request.seed)
-        )
-        return response
 
     # --- jobs: they run in the device thread ------------------------------------------------
 
