@@ -59,6 +59,10 @@ NODES: Mapping[str, Sequence[str]] = {
         *("autostart:=true", "bundle:={inputs}/bundle", "camera:=front"),
         *("width:=64", "height:=48"),
     ],
+    "policy_shadow": [
+        *("autostart:=true", "bundle:={inputs}/bundle", "camera:=front"),
+        *("width:=64", "height:=48"),
+    ],
     "recorder_node": ["directory:=bags", "camera:=front"],
     "scripted_teleop": [],
     "simulation": ["autostart:=true"],

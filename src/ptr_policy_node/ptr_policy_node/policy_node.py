@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
 from ptr_common import qos
@@ -56,10 +57,20 @@ MAX_AGES = (0.01, 2.0)
 
 
 class PolicyNode(ManagedNode):
-    """ROS wiring of one policy."""
+    """ROS wiring of one policy.
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__("policy_node", **options)
+    Args:
+        name: Node name.
+        options: Passed on to `ManagedNode`.
+
+    Attributes:
+        state_topic: Where the states of the policy are published.
+    """
+
+    state_topic = TOPIC_POLICY_STATE
+
+    def __init__(self, name: str = "policy_node", **options: Any) -> None:
+        super().__init__(name, **options)
         self._declare_parameters()
         self._observations: ObservationBuffer  # made by `configure`
         self._schedule = StepSchedule(CONTROL_RATE)
@@ -71,7 +82,7 @@ class PolicyNode(ManagedNode):
         self._last = PolicyState()
         self._q_future: Future[None] | None = None  # the step whose Q values are computed
         self._critics = ThreadPoolExecutor(
-            max_workers=1, thread_name_prefix="critic", initializer=_lower_priority
+            max_workers=1, thread_name_prefix="critic", initializer=lower_priority
         )
         self.publish_health("policy")
 
@@ -138,16 +149,24 @@ class PolicyNode(ManagedNode):
         self.get_logger().info(
             f"bundle {policy.sha256}: {policy.info.agent}, checked; runs by {policy.backend}"
         )
+        for what in policy.lacks:
+            self.get_logger().info(f"the bundle says no {what}: NaN in {self.state_topic}")
 
     def _connect(self) -> None:
         self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
-        self._states = self.create_publisher(PolicyState, TOPIC_POLICY_STATE, qos.STATE)
+        self.connect_inputs(qos.NEWEST_IMAGE)
+
+    def connect_inputs(self, images: QoSProfile) -> None:
+        """Publish states, and subscribe to what the policy acts on.
+
+        Args:
+            images: Quality of service of the subscription to the images.
+        """
+        self._states = self.create_publisher(PolicyState, self.state_topic, qos.STATE)
         subscribe(self, ArmState, TOPIC_ARM_STATE, self._on_arm, qos.STATE)
         subscribe(self, EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS)
         topic = image_topic(self.value("camera"))
-        subscribe(
-            self, Image, topic, self._on_image, qos.NEWEST_IMAGE, decode=_stamped_image
-        )
+        subscribe(self, Image, topic, self._on_image, images, decode=_stamped_image)
         self.create_timer(1.0 / CONTROL_RATE, self._on_tick)
 
     def deactivate(self) -> None:
@@ -227,7 +246,9 @@ class PolicyNode(ManagedNode):
         except PtrError as error:
             self._publish_waiting("the image is malformed")
             raise MessageError(str(error)) from error
-        self._step(pixels, stamp_ns)
+        arm = self._observations.arm_at_exposure
+        assert arm is not None
+        self._step(pixels, stamp_ns, arm)
 
     def _on_tick(self) -> None:
         """Publish the state once per control period in which no step falls on an image."""
@@ -242,22 +263,24 @@ class PolicyNode(ManagedNode):
 
     # --- steps ---
 
-    def _step(self, image: np.ndarray, image_ns: int) -> None:
+    def _step(self, image: np.ndarray, image_ns: int, arm: ArmObservation) -> None:
         """Act on an image: publish the command at once, the Q values when they are known.
 
         Args:
             image: Shape (height, width, 3), uint8 RGB.
             image_ns: Its stamp [ns].
+            arm: The arm state that belongs to it.
         """
         assert self._policy is not None
-        arm = self._observations.arm_at_exposure
-        assert arm is not None
         output = self._policy.act(image, arm.proprio, self._task)
         sent_ns = now_ns(self)
         self._publish_command(output.action, image_ns, sent_ns)
         state = self._new_state(PolicyState.STATUS_ACTING)
         state.policy_std = output.std.astype(np.float64)
         state.latency = (sent_ns - image_ns) * 1e-9
+        state.action = output.action.astype(np.float64)
+        state.observation_stamp = to_stamp(image_ns)
+        state.arm_stamp = to_stamp(arm.stamp_ns)
 
         if self._q_future is not None and not self._q_future.done():
             self._publish_state(state)  # a slow computer: this step's Q values stay NaN
@@ -315,6 +338,8 @@ class PolicyNode(ManagedNode):
             task=self._task,
             status=status,
             reason=reason,
+            episode_id=self._episode,
+            action=np.full(7, np.nan),
         )
         state.header.stamp = to_stamp(self._reported_ns)
         return state
@@ -342,7 +367,7 @@ def _stamped_image(buffer: bytes) -> tuple[int, bytes]:
     return stamp_of(buffer), buffer
 
 
-def _lower_priority() -> None:
+def lower_priority() -> None:
     """Give the other threads of this process precedence when cores are scarce."""
     os.setpriority(
         os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + 5

@@ -20,11 +20,14 @@ class Brightness(torch.nn.Module):
 
     Args:
         execute: Actions of a plan, all of them the same.
+        says_nothing: Whether values and standard deviations are NaN, as of a deterministic
+            policy without critic.
     """
 
-    def __init__(self, execute: int = 1) -> None:
+    def __init__(self, execute: int = 1, says_nothing: bool = False) -> None:
         super().__init__()
         self.execute = execute
+        self.scale = float("nan") if says_nothing else 1.0
 
     @torch.jit.export
     def act(
@@ -41,7 +44,7 @@ class Brightness(torch.nn.Module):
         )
         if self.execute > 1:
             action = action[:, None].repeat(1, self.execute, 1)
-        return action, torch.full_like(action, 0.01)
+        return action, torch.full_like(action, 0.01 * self.scale)
 
     @torch.jit.export
     def q(
@@ -51,12 +54,14 @@ class Brightness(torch.nn.Module):
         task: torch.Tensor,
         action: torch.Tensor,
     ) -> torch.Tensor:
-        return action[:, :2] * 10
+        return action[:, :2] * 10 * self.scale
 
 
-def write_brightness_bundle(path: Path, execute: int = 1) -> Path:
+def write_brightness_bundle(
+    path: Path, execute: int = 1, *, says_nothing: bool = False
+) -> Path:
     """Write the bundle to a folder and return the folder."""
-    module = torch.jit.script(Brightness(execute))
+    module = torch.jit.script(Brightness(execute, says_nothing))
     images = np.random.default_rng(0).integers(
         0, 256, (2, CAMERA.height, CAMERA.width, 3), np.uint8
     )

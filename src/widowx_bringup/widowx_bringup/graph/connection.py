@@ -17,6 +17,7 @@ from ptr_common.topics import (
     TOPIC_EPISODE_EVENT,
     TOPIC_EXECUTED,
     TOPIC_POLICY_STATE,
+    TOPIC_SHADOW_STATE,
     camera_info_topic,
 )
 
@@ -123,6 +124,7 @@ class GraphConnection:
         for kind, topic, profile in (
             (ArmState, TOPIC_ARM_STATE, qos.STATE),
             (PolicyState, TOPIC_POLICY_STATE, qos.STATE),
+            (PolicyState, TOPIC_SHADOW_STATE, qos.STATE),
             (EefCommand, TOPIC_EXECUTED, qos.COMMANDS),
             (CameraInfo, self.image_topic, qos.IMAGES),
         ):
@@ -139,6 +141,11 @@ class GraphConnection:
     def records(self) -> bool:
         """Whether the graph has a recorder."""
         return self.values.get("record", "true") == "true"
+
+    @property
+    def has_shadow(self) -> bool:
+        """Whether the graph has a second policy, which commands nothing."""
+        return bool(self.values.get("shadow"))
 
     def close(self) -> None:
         """Leave the graph.
@@ -336,10 +343,12 @@ class GraphConnection:
         topics = [TOPIC_ARM_STATE, self.image_topic]
         if "policy" in self.values:
             topics.append(TOPIC_POLICY_STATE)
+        if self.has_shadow:
+            topics.append(TOPIC_SHADOW_STATE)
         for topic in topics:
             self.wait_for_message(topic, START_TIMEOUT)
-        # The arm, the source of commands, and the recorder.
-        subscribers = 3 if self.records else 2
+        # The arm, the source of commands, a shadow of it, and the recorder.
+        subscribers = 2 + self.has_shadow + self.records
         self.wait(
             lambda: self._events.get_subscription_count() >= subscribers,
             START_TIMEOUT,

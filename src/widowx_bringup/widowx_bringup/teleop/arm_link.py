@@ -48,7 +48,10 @@ SETTLED_NS = 100_000_000
 The clock of this node and that of the sender differ by less.
 """
 
-NO_RECORDERS = ("arm_node", "simulation", "policy_node", "scripted_teleop", "teleop_node")
+NO_RECORDERS = (
+    *("arm_node", "simulation", "policy_node", "policy_shadow"),
+    *("scripted_teleop", "teleop_node"),
+)
 """Nodes that hear the events of episodes and record nothing."""
 
 REJECTED = "rejected: "
