@@ -88,6 +88,7 @@ VERBS: Mapping[str, str] = {
     "pretrain": f"{TRAINING} --data {{inputs}}/store",
     "record": "--out bags --episodes 2",
     "recover": "none",
+    "replay": "none --bundle {inputs}/bundle",
     "report": "none",
     "review": "{inputs}/store --list",
     "select": "none",

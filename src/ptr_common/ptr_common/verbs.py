@@ -48,6 +48,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "evaluate",
         "record",
         "recover",
+        "replay",
         "report",
         "study",
         "teleop",
