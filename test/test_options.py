@@ -8,7 +8,7 @@ import pytest
 
 from ptr_common.verbs import find_verbs, parser_of
 
-VERBS = ("calibrate", "compile", "demo", "evaluate", "record", "report", "study")
+VERBS = ("calibrate", "compile", "demo", "evaluate", "record", "replay", "report", "study")
 
 
 def parser(verb: str) -> argparse.ArgumentParser:
