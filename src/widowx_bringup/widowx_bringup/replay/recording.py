@@ -82,6 +82,11 @@ class PolicyEpisode:
     begins: bool
     steps: list[PolicyStep] = field(default_factory=list)
 
+    @property
+    def has_actions(self) -> bool:
+        """Whether the policy acted in it."""
+        return any(step.acted for step in self.steps)
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -173,7 +178,7 @@ class PolicyRecording:
         for step in sorted(steps, key=lambda step: step.stamp_ns):
             latest = [episode for stamp, episode in found if stamp <= step.stamp_ns][-1]
             latest.steps.append(step)
-        return [episode for _, episode in found if any(s.acted for s in episode.steps)]
+        return [episode for _, episode in found if episode.has_actions]
 
     def inputs(self, camera: str, images: Collection[int]) -> Inputs:
         """Return the images of some stamps [ns] and all arm states.
