@@ -67,7 +67,7 @@ class PolicyShadow(PolicyNode):
         """
         if not self.active or not self._episode or state.episode_id != self._episode:
             return
-        if state.status == PolicyState.STATUS_WAITING:
+        if state.status in (PolicyState.STATUS_WAITING, PolicyState.STATUS_STOPPED):
             self._publish_waiting(self._refusal or state.reason)
         elif state.status == PolicyState.STATUS_ACTING:
             self._act_on(to_ns(state.observation_stamp), to_ns(state.arm_stamp))

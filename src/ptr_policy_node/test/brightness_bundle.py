@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ptr_common.images import resize_area
-from ptr_policy_node.bundle import BundleInfo, CameraSpec, write_bundle
+from ptr_policy_node.bundle import BundleInfo, CameraSpec, QBand, write_bundle
 
 TASK = "put the red cube on the white plate"
 CAMERA = CameraSpec("front", 64, 48)
@@ -62,7 +62,12 @@ class Brightness(torch.nn.Module):
 
 
 def write_brightness_bundle(
-    path: Path, execute: int = 1, *, says_nothing: bool = False, draws: bool = False
+    path: Path,
+    execute: int = 1,
+    *,
+    says_nothing: bool = False,
+    draws: bool = False,
+    q_band: QBand | None = None,
 ) -> Path:
     """Write the bundle to a folder and return the folder.
 
@@ -71,6 +76,7 @@ def write_brightness_bundle(
         execute: See `Brightness`.
         says_nothing: See `Brightness`.
         draws: Whether the gripper is drawn; every fifth draw is the other value.
+        q_band: Of the demonstrations.
     """
     module = torch.jit.script(Brightness(execute, says_nothing, 0.4 if draws else 0.01))
     images = np.random.default_rng(0).integers(
@@ -86,6 +92,6 @@ def write_brightness_bundle(
         "action": action.numpy(), "q": q.numpy(),
     }  # fmt: skip
     info = BundleInfo("test", CAMERA, 16, 16, 5.0, (TASK,), "executed", {}, {}, "test")
-    info = replace(info, execute=execute, draws_gripper=draws)
+    info = replace(info, execute=execute, draws_gripper=draws, q_band=q_band)
     write_bundle(path, info, {"policy.pt": module.save_to_buffer()}, golden)
     return path

@@ -28,7 +28,7 @@ from ptr_common.topics import (
 from ptr_training.bags.reader import Bag
 
 START = 1  # ptr_msgs/msg/EpisodeEvent
-ACTING, WAITING = 1, 2  # ptr_msgs/msg/PolicyState
+ACTING, WAITING, STOPPED = 1, 2, 3  # ptr_msgs/msg/PolicyState
 FROM_POLICY = 1  # ptr_msgs/msg/EefCommand
 
 STATE_TOPICS = (TOPIC_POLICY_STATE, TOPIC_SHADOW_STATE)
@@ -263,7 +263,7 @@ def _steps_of(
     unstated = dict(commands)
     for state in states:
         stamp_ns = _ns(state.header.stamp)
-        if state.status == WAITING:
+        if state.status in (WAITING, STOPPED):
             yield PolicyStep(stamp_ns, acted=False)
         if state.status != ACTING:
             continue
