@@ -59,6 +59,10 @@ NODES: Mapping[str, Sequence[str]] = {
         *("autostart:=true", "bundle:={inputs}/bundle", "camera:=front"),
         *("width:=64", "height:=48"),
     ],
+    "policy_shadow": [
+        *("autostart:=true", "bundle:={inputs}/bundle", "camera:=front"),
+        *("width:=64", "height:=48"),
+    ],
     "recorder_node": ["directory:=bags", "camera:=front"],
     "scripted_teleop": [],
     "simulation": ["autostart:=true"],
@@ -85,6 +89,7 @@ VERBS: Mapping[str, str] = {
     "pretrain": f"{TRAINING} --data {{inputs}}/store",
     "record": "--out bags --episodes 2",
     "recover": "none",
+    "replay": "none --bundle {inputs}/bundle",
     "report": "none",
     "review": "{inputs}/store --list",
     "select": "none",

@@ -133,6 +133,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "widowx_bringup.sim.tasks",
         *("ptr_policy_node", "ptr_training.bags", "ptr_training.inspection"),
     ),
+    "widowx_bringup.replay": (
+        *(*ROS, "ptr_policy_node.bundle", "ptr_policy_node.policy", "ptr_training.bags"),
+        "widowx_bringup.graph",
+    ),
     "widowx_bringup.doctor": (
         *(
             *ROS,

@@ -66,6 +66,7 @@ def test_demonstrations_become_a_policy_that_moves_the_arm(tmp_path: Path) -> No
         "6",
         *factor,
         "camera_rate:=10.0",
+        "shadow:=bundle",
     )
     ptr(tmp_path, "evaluate", *rolled, "--out", "evaluation")
 
@@ -79,13 +80,19 @@ def test_demonstrations_become_a_policy_that_moves_the_arm(tmp_path: Path) -> No
             for each in reader.connections
         }
         for connection, _, data in reader.messages():
-            if connection.topic.endswith("policy/state"):
+            if connection.topic == "/wx250s/policy/state":
                 bundle_id = reader.deserialize(data, connection.msgtype).bundle_id
     assert (
         counts["arm/executed"] >= rollout.steps
     )  # one more where it came between the verdict and the end
     assert counts["camera/over_shoulder/image_raw"] > rollout.steps
     assert bundle_id == load_bundle(tmp_path / "bundle").bundle_id
+    assert counts["shadow/policy/state"] > 0
+    ptr(tmp_path, "replay", str(bag), "--bundle", "bundle", "--out", "replayed")
+    (replayed,) = json.loads((tmp_path / "replayed/replay.json").read_text())["episodes"]
+    assert replayed["compared"] == replayed["steps"] >= rollout.steps
+    assert max(replayed["action_difference"].values()) <= 1e-5
+    assert replayed["q_difference"] <= 1e-5
     assert (
         json.loads((tmp_path / "evaluation" / "results.json").read_text())["methods"][0][
             "rollouts"

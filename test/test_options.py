@@ -8,7 +8,10 @@ import pytest
 
 from ptr_common.verbs import find_verbs, parser_of
 
-VERBS = ("calibrate", "compile", "demo", "evaluate", "record", "report", "study", "view")
+VERBS = (
+    *("calibrate", "compile", "demo", "evaluate", "record", "replay", "report", "study"),
+    "view",
+)
 
 
 def parser(verb: str) -> argparse.ArgumentParser:

@@ -20,7 +20,10 @@ setup(
     },
     python_requires=">=3.10",
     entry_points={
-        "console_scripts": ["policy_node = ptr_policy_node.policy_node:main"],
+        "console_scripts": [
+            "policy_node = ptr_policy_node.policy_node:main",
+            "policy_shadow = ptr_policy_node.policy_shadow:main",
+        ],
         "ptr.commands": ["compile = ptr_policy_node.aot_compile:main"],
     },
 )

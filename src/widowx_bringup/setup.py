@@ -71,6 +71,7 @@ setup(
             "evaluate = widowx_bringup.evaluation.evaluate:main",
             "record = widowx_bringup.evaluation.record:main",
             "recover = widowx_bringup.recording.recover:main",
+            "replay = widowx_bringup.replay.main:main",
             "report = widowx_bringup.evaluation.report:main",
             "teleop = widowx_bringup.teleop.main:main",
             "session = widowx_bringup.evaluation.session.main:main",

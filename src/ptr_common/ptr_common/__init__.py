@@ -15,6 +15,7 @@ PROGRAMS = frozenset(
         "camera_node",
         "driver_keeper",
         "policy_node",
+        "policy_shadow",
         "ptr",
         "recorder_node",
         "scripted_teleop",

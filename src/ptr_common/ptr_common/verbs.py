@@ -49,6 +49,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "evaluate",
         "record",
         "recover",
+        "replay",
         "report",
         "session",
         "study",

@@ -116,7 +116,8 @@ def completions(tmp_path: Path, line: str) -> set[str]:
 
 
 def test_verbs_complete(tmp_path: Path) -> None:
-    assert completions(tmp_path, "ptr re") == {"record", "recover", "report", "review"}
+    found = completions(tmp_path, "ptr re")
+    assert found == {"record", "recover", "replay", "report", "review"}
     assert "--version" in completions(tmp_path, "ptr --")
 
 

@@ -29,6 +29,8 @@ from ptr_common.errors import PtrError
 from ptr_common.files import atomic_folder, sha256
 from ptr_common.images import RESIZE_NAME
 
+from .q_band import QBand
+
 FORMAT_VERSION = 1
 """Version of the format, in `bundle.json`."""
 
@@ -101,6 +103,7 @@ class BundleInfo:
     aliases: Mapping[str, str] = field(
         default_factory=dict
     )  # re-targeted tasks: new to known
+    q_band: QBand | None = None  # of held-out demonstrations, where they were at hand
 
     def to_json(self) -> dict[str, Any]:
         """Return the contents of `bundle.json` without the hashes."""
@@ -132,6 +135,7 @@ class BundleInfo:
             "history": self.history,
             "execute": self.execute,
             "draws_gripper": self.draws_gripper,
+            "q_band": self.q_band.to_json() if self.q_band else {},
             "data": dict(self.data),
             "checkpoint": dict(self.checkpoint),
             "code_version": self.code_version,
@@ -178,6 +182,7 @@ class BundleInfo:
             execute=fields.integer("execute", 1, MAX_WINDOW, 1),
             draws_gripper=fields.flag("draws_gripper", False),
             aliases=fields.table("aliases", {}).values,
+            q_band=QBand.from_json(fields.table("q_band", {})),
         )
         info._check_tasks(fields)
         return info

@@ -126,6 +126,13 @@ class ObservationBuffer:
         """The latest arm state."""
         return self._states[-1] if self._states else None
 
+    def arm_of(self, stamp_ns: int) -> ArmObservation | None:
+        """Return the arm state of a stamp [ns]; None if it is not among those kept."""
+        for state in reversed(self._states):
+            if state.stamp_ns == stamp_ns:
+                return state
+        return None
+
     @property
     def exposure_ns(self) -> int | None:
         """Time of exposure of the latest image [ns]."""

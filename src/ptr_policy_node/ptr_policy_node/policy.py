@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -112,7 +113,9 @@ def load_bundle(
     _check_contract(bundle.path, bundle.info, camera, rate)
     name, programs = open_backend(backend, bundle, precision, threads)
     policy = Policy(bundle.info, bundle.sha256, programs, f"{name} {precision}")
-    _check_golden(bundle, policy, TOLERANCES[precision])
+    golden = read_golden(bundle)
+    _check_golden(bundle, policy, golden, TOLERANCES[precision])
+    policy.lacks = _lacking(policy, golden)
     return policy
 
 
@@ -130,6 +133,8 @@ class Policy:
         sha256: The bundle's full name, the SHA-256 of its `bundle.json`.
         bundle_id: Its id, the first digits of that.
         backend: Name and precision of the backend, for example "export float32".
+        lacks: What the policy says of no action, for people: Q values without a critic, a
+            standard deviation if it is deterministic.
     """
 
     def __init__(
@@ -141,6 +146,7 @@ class Policy:
         self.sha256 = sha256
         self.bundle_id = sha256[:ID_DIGITS]
         self.backend = backend
+        self.lacks: tuple[str, ...] = ()
         self._programs = programs
         self._torch = torch
         self._history: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=info.history)
@@ -160,6 +166,21 @@ class Policy:
     def interrupt(self) -> None:
         """Drop the planned actions; call it at a control step without an action."""
         self._plan.clear()
+
+    @property
+    def plans_next(self) -> bool:
+        """Whether the next `act` makes a new plan, if the task stays the same."""
+        return not self._plan
+
+    def skip(self) -> None:
+        """Use up what `act` would: a planned action and a draw of the gripper.
+
+        A recording whose observation was lost goes on with it; nothing on a robot calls it.
+        """
+        if self._plan:
+            self._plan.popleft()
+        if self.info.draws_gripper:
+            self._rng.random()
 
     def act(self, image: np.ndarray, proprio: np.ndarray, task: str) -> PolicyOutput:
         """Return the policy's action: the next one of its plan, or the first of a new plan.
@@ -314,9 +335,22 @@ def _check_contract(
             )
 
 
-def _check_golden(bundle: Bundle, policy: Policy, tolerance: Tolerance) -> None:
+def _lacking(policy: Policy, golden: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """Return what the outputs of a policy hold no numbers of."""
+    inputs = (golden[name][0] for name in ("resized", "proprio", "task"))
+    std = policy.plan_on(*inputs)[0].std
+    lacking = []
+    if np.isnan(golden["q"]).all():
+        lacking.append("Q values (it has no critic)")
+    if np.isnan(std).all():
+        lacking.append("standard deviation (it is deterministic)")
+    return tuple(lacking)
+
+
+def _check_golden(
+    bundle: Bundle, policy: Policy, golden: Mapping[str, np.ndarray], tolerance: Tolerance
+) -> None:
     """Recompute the golden outputs and compare them; this also warms the programs up."""
-    golden = read_golden(bundle)
     for index in range(len(golden["image"])):
         expected = {name: golden[name][index] for name in GOLDEN_NAMES}
         try:

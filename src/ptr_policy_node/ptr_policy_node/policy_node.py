@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
 from ptr_common import qos
@@ -24,18 +25,16 @@ from ptr_common.cdr import stamp_of
 from ptr_common.errors import PtrError
 from ptr_common.images import RawImage
 from ptr_common.managed_node import (
-    PIXELS,
     Health,
     ManagedNode,
     MessageError,
     now_ns,
-    parameter,
     run,
     subscribe,
     to_ns,
     to_stamp,
 )
-from ptr_common.stamps import MAX_CAMERA_LATENCY, early_problem
+from ptr_common.stamps import early_problem
 from ptr_common.topics import (
     TOPIC_ARM_STATE,
     TOPIC_COMMAND,
@@ -47,59 +46,44 @@ from ptr_common.topics import (
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState
 
 from .observation import ArmObservation, ObservationBuffer, StepSchedule
+from .parameters import declare_parameters
+from .q_band import QWatch
 
 if TYPE_CHECKING:
     from .policy import Policy, PolicyOutput
 
-MAX_AGES = (0.01, 2.0)
-"""Range of the maximum ages [s]; no value in it switches the check off."""
-
 
 class PolicyNode(ManagedNode):
-    """ROS wiring of one policy."""
+    """ROS wiring of one policy.
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__("policy_node", **options)
-        self._declare_parameters()
+    Args:
+        name: Node name.
+        options: Passed on to `ManagedNode`.
+
+    Attributes:
+        state_topic: Where the states of the policy are published.
+    """
+
+    state_topic = TOPIC_POLICY_STATE
+
+    def __init__(self, name: str = "policy_node", **options: Any) -> None:
+        super().__init__(name, **options)
+        declare_parameters(self)
         self._observations: ObservationBuffer  # made by `configure`
         self._schedule = StepSchedule(CONTROL_RATE)
         self._policy: Policy | None = None
         self._episode = ""  # id; empty while idle
         self._task = ""
         self._refusal = ""  # why the running episode cannot be acted on
+        self._stop = ""  # why it is not gone on with
+        self._acted = 0  # actions of the running episode
         self._reported_ns = 0  # time of the latest policy state
         self._last = PolicyState()
         self._q_future: Future[None] | None = None  # the step whose Q values are computed
         self._critics = ThreadPoolExecutor(
-            max_workers=1, thread_name_prefix="critic", initializer=_lower_priority
+            max_workers=1, thread_name_prefix="critic", initializer=lower_priority
         )
         self.publish_health("policy")
-
-    def _declare_parameters(self) -> None:
-        latency = (0.0, MAX_CAMERA_LATENCY)
-        parameter(self, "bundle", "", "folder of the bundle", settable=True)
-        name = "full SHA-256 that the bundle must have; empty: any"
-        parameter(self, "bundle_sha256", "", name, settable=True)
-        key = "public key (PEM file) with which the bundle must be signed; empty: none"
-        parameter(self, "policy_key", "", key, settable=True)
-        parameter(self, "camera", "over_shoulder", "camera of the policy", settable=True)
-        width = "image width of the camera [pixels]"
-        parameter(self, "width", 640, width, PIXELS, settable=True)
-        height = "image height of the camera [pixels]"
-        parameter(self, "height", 480, height, PIXELS, settable=True)
-        task = "task of an episode whose START names none"
-        parameter(self, "task", "", task, settable=True)
-        backend = "backend of the bundle: auto, or one of BACKENDS"
-        parameter(self, "backend", "auto", backend, settable=True)
-        precision = "type of convolutions: float32 or bfloat16"
-        parameter(self, "precision", "float32", precision, settable=True)
-        threads = "CPU threads of PyTorch"
-        parameter(self, "threads", 1, threads, (1, 256), settable=True)
-        parameter(self, "camera_latency", 0.0, "camera latency [s]", latency, settable=True)
-        age = "maximum time since the exposure of an image that is acted on [s]"
-        parameter(self, "max_image_age", 0.2, age, MAX_AGES)
-        age = "maximum age of an arm state that is acted on [s]"
-        parameter(self, "max_state_age", 0.2, age, MAX_AGES)
 
     # --- life cycle ---
 
@@ -133,21 +117,44 @@ class PolicyNode(ManagedNode):
         if task := self.value("task"):
             policy.task_id(task)
         self._policy = policy
-        self._refusal = ""
+        self._refusal = self._stop = ""
+        self._watch = QWatch(policy.info.q_band, self._q_patience(policy))
         self._connect()
         self.get_logger().info(
             f"bundle {policy.sha256}: {policy.info.agent}, checked; runs by {policy.backend}"
         )
+        for what in policy.lacks:
+            self.get_logger().info(f"the bundle says no {what}: NaN in {self.state_topic}")
+
+    def _q_patience(self, policy: Policy) -> int:
+        """Return after how many steps below the band of Q the policy stops; 0: never.
+
+        Raises:
+            PtrError: If it is to stop and the bundle has no band.
+        """
+        steps: int = self.value("q_hold_steps")
+        if steps and policy.info.q_band is None:
+            raise PtrError(
+                f"q_hold_steps is {steps}, and bundle {policy.bundle_id} has no band of Q: make "
+                "it again with `ptr bundle` where its held-out demonstrations are, or set 0"
+            )
+        return steps
 
     def _connect(self) -> None:
         self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
-        self._states = self.create_publisher(PolicyState, TOPIC_POLICY_STATE, qos.STATE)
+        self.connect_inputs(qos.NEWEST_IMAGE)
+
+    def connect_inputs(self, images: QoSProfile) -> None:
+        """Publish states, and subscribe to what the policy acts on.
+
+        Args:
+            images: Quality of service of the subscription to the images.
+        """
+        self._states = self.create_publisher(PolicyState, self.state_topic, qos.STATE)
         subscribe(self, ArmState, TOPIC_ARM_STATE, self._on_arm, qos.STATE)
         subscribe(self, EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS)
         topic = image_topic(self.value("camera"))
-        subscribe(
-            self, Image, topic, self._on_image, qos.NEWEST_IMAGE, decode=_stamped_image
-        )
+        subscribe(self, Image, topic, self._on_image, images, decode=_stamped_image)
         self.create_timer(1.0 / CONTROL_RATE, self._on_tick)
 
     def deactivate(self) -> None:
@@ -185,6 +192,8 @@ class PolicyNode(ManagedNode):
         self._observations.start(start_ns)
         self._schedule.restart()
         self._policy.reset()
+        self._watch.start()
+        self._stop, self._acted = "", 0
         try:
             self._policy.task_id(self._task)
             if early := early_problem("START of the episode", start_ns, now):
@@ -219,6 +228,9 @@ class PolicyNode(ManagedNode):
             return  # `_on_tick` says so; a schedule of the future would not be due again
         if not self._schedule.take(stamp_ns):
             return
+        if self._stop:
+            self._publish_waiting(self._stop, PolicyState.STATUS_STOPPED)
+            return
         if problem := self._refusal or self._observations.problem(now_ns(self)):
             self._publish_waiting(problem)
             return
@@ -227,14 +239,18 @@ class PolicyNode(ManagedNode):
         except PtrError as error:
             self._publish_waiting("the image is malformed")
             raise MessageError(str(error)) from error
-        self._step(pixels, stamp_ns)
+        arm = self._observations.arm_at_exposure
+        assert arm is not None
+        self._step(pixels, stamp_ns, arm)
 
     def _on_tick(self) -> None:
         """Publish the state once per control period in which no step falls on an image."""
         now = now_ns(self)
         if not self.active or now - self._reported_ns < 1.5 * self._schedule.period_ns:
             return
-        if self._episode:
+        if self._episode and self._stop:
+            self._publish_waiting(self._stop, PolicyState.STATUS_STOPPED)
+        elif self._episode:
             problem = self._refusal or self._observations.problem(now)
             self._publish_waiting(problem or "no new image")
         else:
@@ -242,28 +258,31 @@ class PolicyNode(ManagedNode):
 
     # --- steps ---
 
-    def _step(self, image: np.ndarray, image_ns: int) -> None:
+    def _step(self, image: np.ndarray, image_ns: int, arm: ArmObservation) -> None:
         """Act on an image: publish the command at once, the Q values when they are known.
 
         Args:
             image: Shape (height, width, 3), uint8 RGB.
             image_ns: Its stamp [ns].
+            arm: The arm state that belongs to it.
         """
         assert self._policy is not None
-        arm = self._observations.arm_at_exposure
-        assert arm is not None
         output = self._policy.act(image, arm.proprio, self._task)
         sent_ns = now_ns(self)
         self._publish_command(output.action, image_ns, sent_ns)
         state = self._new_state(PolicyState.STATUS_ACTING)
         state.policy_std = output.std.astype(np.float64)
         state.latency = (sent_ns - image_ns) * 1e-9
+        state.action = output.action.astype(np.float64)
+        state.observation_stamp = to_stamp(image_ns)
+        state.arm_stamp = to_stamp(arm.stamp_ns)
 
+        self._acted += 1
         if self._q_future is not None and not self._q_future.done():
             self._publish_state(state)  # a slow computer: this step's Q values stay NaN
             return
         self._q_future = self._critics.submit(
-            self._publish_q_values, self._policy, output, state
+            self._publish_q_values, self._policy, output, state, self._acted - 1
         )
         self._q_future.add_done_callback(self._log_q_error)
 
@@ -285,10 +304,14 @@ class PolicyNode(ManagedNode):
         self._commands.publish(command)
 
     def _publish_q_values(
-        self, policy: Policy, output: PolicyOutput, state: PolicyState
+        self, policy: Policy, output: PolicyOutput, state: PolicyState, step: int
     ) -> None:
         """Complete and publish a policy state; in a second thread, so that no command waits."""
         state.q_values = policy.q_values(output).astype(np.float64)
+        problem = self._watch.problem(step, state.q_values)
+        if problem and not self._stop and state.episode_id == self._episode:
+            self._stop = problem  # no command from the next step on: the arm holds
+            self.get_logger().error(problem)
         if self.active:
             self._publish_state(state)
 
@@ -296,11 +319,13 @@ class PolicyNode(ManagedNode):
         if (error := future.exception()) is not None:
             self.get_logger().error(f"Q values: {error}")
 
-    def _publish_waiting(self, reason: str) -> None:
+    def _publish_waiting(
+        self, reason: str, status: int = PolicyState.STATUS_WAITING
+    ) -> None:
         """Publish why no action is taken; what was planned before is not executed later."""
         assert self._policy is not None
         self._policy.interrupt()
-        self._publish_state(self._new_state(PolicyState.STATUS_WAITING, reason))
+        self._publish_state(self._new_state(status, reason))
 
     def _new_state(self, status: int, reason: str = "") -> PolicyState:
         """Return a policy state of this moment, without values of an action."""
@@ -315,6 +340,8 @@ class PolicyNode(ManagedNode):
             task=self._task,
             status=status,
             reason=reason,
+            episode_id=self._episode,
+            action=np.full(7, np.nan),
         )
         state.header.stamp = to_stamp(self._reported_ns)
         return state
@@ -331,8 +358,8 @@ class PolicyNode(ManagedNode):
             "episode": self._episode,
             "latency": f"{self._last.latency:.3f}",
         }
-        if self._refusal:
-            return Health(DiagnosticStatus.ERROR, self._refusal, values)
+        if self._refusal or self._stop:
+            return Health(DiagnosticStatus.ERROR, self._refusal or self._stop, values)
         if self._episode and self._last.reason:
             return Health(DiagnosticStatus.WARN, self._last.reason, values)
         return Health(message="active" if self.active else "not active", values=values)
@@ -342,7 +369,7 @@ def _stamped_image(buffer: bytes) -> tuple[int, bytes]:
     return stamp_of(buffer), buffer
 
 
-def _lower_priority() -> None:
+def lower_priority() -> None:
     """Give the other threads of this process precedence when cores are scarce."""
     os.setpriority(
         os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + 5

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ptr_common.images import resize_area
-from ptr_policy_node.bundle import BundleInfo, CameraSpec, write_bundle
+from ptr_policy_node.bundle import BundleInfo, CameraSpec, QBand, write_bundle
 
 TASK = "put the red cube on the white plate"
 CAMERA = CameraSpec("front", 64, 48)
@@ -20,11 +20,18 @@ class Brightness(torch.nn.Module):
 
     Args:
         execute: Actions of a plan, all of them the same.
+        says_nothing: Whether values and standard deviations are NaN, as of a deterministic
+            policy without critic.
+        std: Standard deviation of every dimension.
     """
 
-    def __init__(self, execute: int = 1) -> None:
+    def __init__(
+        self, execute: int = 1, says_nothing: bool = False, std: float = 0.01
+    ) -> None:
         super().__init__()
         self.execute = execute
+        self.scale = float("nan") if says_nothing else 1.0
+        self.std = std
 
     @torch.jit.export
     def act(
@@ -41,7 +48,7 @@ class Brightness(torch.nn.Module):
         )
         if self.execute > 1:
             action = action[:, None].repeat(1, self.execute, 1)
-        return action, torch.full_like(action, 0.01)
+        return action, torch.full_like(action, self.std * self.scale)
 
     @torch.jit.export
     def q(
@@ -51,12 +58,27 @@ class Brightness(torch.nn.Module):
         task: torch.Tensor,
         action: torch.Tensor,
     ) -> torch.Tensor:
-        return action[:, :2] * 10
+        return action[:, :2] * 10 * self.scale
 
 
-def write_brightness_bundle(path: Path, execute: int = 1) -> Path:
-    """Write the bundle to a folder and return the folder."""
-    module = torch.jit.script(Brightness(execute))
+def write_brightness_bundle(
+    path: Path,
+    execute: int = 1,
+    *,
+    says_nothing: bool = False,
+    draws: bool = False,
+    q_band: QBand | None = None,
+) -> Path:
+    """Write the bundle to a folder and return the folder.
+
+    Args:
+        path: The folder.
+        execute: See `Brightness`.
+        says_nothing: See `Brightness`.
+        draws: Whether the gripper is drawn; every fifth draw is the other value.
+        q_band: Of the demonstrations.
+    """
+    module = torch.jit.script(Brightness(execute, says_nothing, 0.4 if draws else 0.01))
     images = np.random.default_rng(0).integers(
         0, 256, (2, CAMERA.height, CAMERA.width, 3), np.uint8
     )
@@ -70,6 +92,6 @@ def write_brightness_bundle(path: Path, execute: int = 1) -> Path:
         "action": action.numpy(), "q": q.numpy(),
     }  # fmt: skip
     info = BundleInfo("test", CAMERA, 16, 16, 5.0, (TASK,), "executed", {}, {}, "test")
-    info = replace(info, execute=execute)
+    info = replace(info, execute=execute, draws_gripper=draws, q_band=q_band)
     write_bundle(path, info, {"policy.pt": module.save_to_buffer()}, golden)
     return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,113 +15,20 @@ pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from brightness_bundle import CAMERA, TASK, write_brightness_bundle  # noqa: E402
 from lifecycle_msgs.msg import State  # noqa: E402
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from policy_rig import SECOND, Rig  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 
-from ptr_common import qos  # noqa: E402
 from ptr_common.errors import PtrError  # noqa: E402
 from ptr_common.images import fill_message  # noqa: E402
-from ptr_common.managed_node import to_stamp  # noqa: E402
-from ptr_common.topics import image_topic  # noqa: E402
+from ptr_common.managed_node import to_ns, to_stamp  # noqa: E402
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState  # noqa: E402
 from ptr_policy_node.policy import load_bundle  # noqa: E402
-from ptr_policy_node.policy_node import PolicyNode  # noqa: E402
-
-SECOND = 1_000_000_000
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_brightness_bundle(tmp_path_factory.mktemp("bundle") / "bundle")
-
-
-class Rig:
-    """The node under test, and everybody it talks to."""
-
-    def __init__(self, bundle: Path, **overrides: object) -> None:
-        values = {
-            "bundle": str(bundle),
-            "camera": CAMERA.name,
-            "width": CAMERA.width,
-            "height": CAMERA.height,
-        }
-        self.node = PolicyNode(
-            parameter_overrides=[
-                Parameter(k, value=v) for k, v in {**values, **overrides}.items()
-            ]
-        )
-        self.probe = rclpy.create_node("probe")
-        self.images = self.probe.create_publisher(
-            Image, image_topic(CAMERA.name), qos.IMAGES
-        )
-        self.arms = self.probe.create_publisher(ArmState, "arm/state", qos.STATE)
-        self.events = self.probe.create_publisher(EpisodeEvent, "episode/event", qos.EVENTS)
-        self.commands: list[EefCommand] = []
-        self.states: list[PolicyState] = []
-        self.probe.create_subscription(
-            EefCommand, "arm/command", self.commands.append, qos.COMMANDS
-        )
-        self.probe.create_subscription(
-            PolicyState, "policy/state", self.states.append, qos.STATE
-        )
-        self.executor = SingleThreadedExecutor()
-        for node in (self.node, self.probe):
-            self.executor.add_node(node)
-
-    def close(self) -> None:
-        self.executor.shutdown()
-        self.node.destroy_node()
-        self.probe.destroy_node()
-
-    def start(self) -> None:
-        self.node.start()
-        publishers = (self.images, self.arms, self.events)
-        self.until(
-            lambda: all(publisher.get_subscription_count() for publisher in publishers)
-        )
-
-    def until(self, condition: Callable[[], object], limit: float = 10.0) -> None:
-        deadline = time.monotonic() + limit
-        while not condition():
-            assert time.monotonic() < deadline, "the condition was not met in time"
-            self.executor.spin_once(timeout_sec=0.05)
-
-    def event(
-        self, event: int, task: str = TASK, episode: str = "e", stamp_ns: int = 0
-    ) -> None:
-        message = EpisodeEvent(episode_id=episode, event=event, task=task)
-        message.header.stamp = to_stamp(stamp_ns or time.time_ns())
-        self.events.publish(message)
-
-    def feed(
-        self,
-        *,
-        image_age: float = 0.0,
-        state_age: float = 0.0,
-        brightness: int = 128,
-        status: int = 0,
-        reason: str = "",
-    ) -> int:
-        now = time.time_ns()
-        state = ArmState(status=status, reason=reason)
-        state.header.stamp = to_stamp(now - round(state_age * SECOND))
-        self.arms.publish(state)
-        image = Image()
-        fill_message(image, np.full((CAMERA.height, CAMERA.width, 3), brightness, np.uint8))
-        stamp_ns = now - round(image_age * SECOND)
-        image.header.stamp = to_stamp(stamp_ns)
-        self.images.publish(image)
-        return stamp_ns
-
-    def feed_until(self, condition: Callable[[], object], **what: object) -> None:
-        def fed() -> object:
-            if not condition():
-                self.feed(**what)
-                return False
-            return True
-
-        self.until(fed)
 
 
 @pytest.fixture
@@ -195,6 +102,53 @@ def test_policy_state_tells_values_latency_and_bundle(rig: Rig, bundle: Path) ->
     assert state.execution == "torchscript float32"
     assert rig.node.health().values["execution"] == "torchscript float32"
     assert state.task == TASK
+
+
+def test_policy_state_names_the_image_the_arm_state_and_the_action(rig: Rig) -> None:
+    rig.start()
+    rig.event(EpisodeEvent.START)
+    fed: list[int] = []
+
+    def acted() -> bool:
+        fed.append(rig.feed(brightness=255))
+        return any(state.status == PolicyState.STATUS_ACTING for state in rig.states)
+
+    rig.until(acted)
+    state = next(each for each in rig.states if each.status == PolicyState.STATUS_ACTING)
+    assert state.episode_id == "e"
+    assert to_ns(state.observation_stamp) in fed
+    assert to_ns(state.arm_stamp) in fed  # image and arm state of a feeding have one stamp
+    rig.until(lambda: rig.commands)
+    command = rig.commands[0]
+    assert command.observation_stamp == state.observation_stamp
+    assert np.array_equal(command.action, state.action)
+    rig.feed_until(
+        lambda: rig.states[-1].status == PolicyState.STATUS_WAITING, image_age=0.5
+    )
+    waiting = rig.states[-1]
+    assert np.isnan(waiting.action).all()
+    assert to_ns(waiting.observation_stamp) == to_ns(waiting.arm_stamp) == 0
+
+
+def test_what_a_bundle_does_not_say_is_nan_and_logged_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rclpy.init()
+    rig = Rig(write_brightness_bundle(tmp_path / "bundle", says_nothing=True))
+    try:
+        rig.start()
+        rig.event(EpisodeEvent.START)
+        rig.feed_until(
+            lambda: [s.status for s in rig.states].count(PolicyState.STATUS_ACTING) >= 2
+        )
+    finally:
+        rig.close()
+        rclpy.shutdown()
+    assert np.isnan([state.q_values for state in rig.states]).all()
+    assert np.isnan([state.policy_std for state in rig.states]).all()
+    log = capfd.readouterr().err
+    assert log.count("says no Q values (it has no critic): NaN in policy/state") == 1
+    assert log.count("says no standard deviation (it is deterministic)") == 1
 
 
 def test_late_image_is_acted_on_with_the_arm_state_of_when_it_was_seen(

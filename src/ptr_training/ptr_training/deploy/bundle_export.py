@@ -22,6 +22,7 @@ from ptr_training.data.store import EpisodeStore
 from ptr_training.errors import TrainingError
 
 from .bundle_options import make_parser
+from .demonstrated_band import demonstrated_band
 from .portable import portable, portable_path, without_origins
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ def export(
 
     deployed = restore_agent(checkpoint, torch.device("cpu")).deployed().eval()
     programs, golden = make_programs(deployed, golden_inputs(checkpoint), form)
-    info = bundle_info(checkpoint, source)
+    band = demonstrated_band(checkpoint, deployed)
+    info = replace(bundle_info(checkpoint, source), q_band=band)
     return write_bundle(out, info, programs, golden, overwrite=overwrite)
 
 

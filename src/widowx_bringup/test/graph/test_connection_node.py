@@ -89,6 +89,7 @@ def test_a_counter_that_falls_is_an_error_that_names_it(robot: Robot, counter: s
         (500, PolicyState.STATUS_WAITING, 550, True),
         (500, PolicyState.STATUS_WAITING, 650, False),  # because the arm holds
         (500, PolicyState.STATUS_ACTING, 550, False),
+        (500, PolicyState.STATUS_STOPPED, 550, False),  # by itself, as Q left the band
         (390, PolicyState.STATUS_ACTING, 550, True),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from graph_nodes import nodes_of
+from graph_nodes import BUNDLE, nodes_of, write_description
 
 from ptr_common.errors import PtrError
 from widowx_bringup.arm.limits import Limits
@@ -35,6 +35,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def all_nodes() -> list[Any]:
     nodes = [(name, node) for name in GRAPHS for node in nodes_of(name)]
     nodes += [("real", node) for node in nodes_of("eval", use_sim="false")]
+    shadowed = nodes_of("eval", shadow=str(BUNDLE))
+    nodes += [("shadow", node) for node in shadowed if node.executable == "policy_shadow"]
     return [pytest.param(node, id=f"{name}-{node.executable}") for name, node in nodes]
 
 
@@ -52,7 +54,10 @@ def declared_parameters(source: Path) -> set[str]:
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "parameter":
             names.add(ast.literal_eval(node.args[1]))
         if isinstance(node, ast.ImportFrom):
-            for module in imported_modules(node, f"widowx_bringup.{source.parent.name}"):
+            package = f"widowx_bringup.{source.parent.name}"
+            if source.parent.name == "ptr_policy_node":
+                package = source.parent.name
+            for module in imported_modules(node, package):
                 names |= declared_parameters(module)
     if "ManagedNode" in source.read_text():
         names |= {"autostart"}
@@ -66,7 +71,8 @@ def imported_modules(statement: ast.ImportFrom, package: str) -> list[Path]:
     )
     files = []
     for module in (name, *(f"{name}.{alias.name}" for alias in statement.names)):
-        file = ROOM_PARENT / Path(*module.split(".")).with_suffix(".py")
+        file = ROOM_PARENT.parent / module.split(".")[0]
+        file /= Path(*module.split(".")).with_suffix(".py")
         if file.is_file():
             files.append(file)
     return files
@@ -112,6 +118,7 @@ def test_every_argument_changes_something(name: str) -> None:
     other |= {"camera_latency": "0.1", "camera_delay": "2"}
     if name != "record":  # the bundle decides: test_policy_bundle.py
         other |= dict.fromkeys(("policy", "camera", "width", "height"))
+        other |= {"shadow": str(BUNDLE)}
     other |= {"camera_rise": "0.07", "camera_turn": "15"}
     real = {
         "start_driver": "false",
@@ -154,6 +161,19 @@ def test_the_key_of_bundles_reaches_the_policy_node_as_a_whole_path() -> None:
         nodes = nodes_of("eval", policy_key=given)
         (policy,) = [node for node in nodes if node.executable == "policy_node"]
         assert policy.parameters["policy_key"] == expected
+
+
+def test_a_shadow_has_the_cameras_and_the_key_of_the_policy_and_a_bundle_of_its_own(
+    tmp_path: Path,
+) -> None:
+    other = write_description(tmp_path, agent="other")
+    given = {"policy_key": "ours.pub", "policy_sha256": "0" * 64}
+    nodes = {node.executable: node for node in nodes_of("eval", shadow=str(other), **given)}
+    policy, shadow = nodes["policy_node"], nodes["policy_shadow"]
+    changed = {"bundle": str(other), "bundle_sha256": ""}
+    assert shadow.parameters == {**policy.parameters, **changed}
+    assert shadow.namespace == policy.namespace
+    assert "policy_shadow" not in {node.executable for node in nodes_of("eval")}
 
 
 def test_recording_can_be_left_out() -> None:

@@ -92,3 +92,12 @@ def test_a_policy_that_is_configured_later_may_get_another_bundle(bundle: Path) 
     assert (values["camera"], values["width"]) == ("over_shoulder", "640")
     values = find_graph("eval").resolve({"policy": str(BUNDLE), "autostart": "false"})
     assert values["width"] == "48"
+
+
+def test_a_shadow_of_another_camera_is_refused(bundle: Path) -> None:
+    with pytest.raises(
+        GraphError, match="contradicts the arguments: camera:=over_shoulder"
+    ):
+        nodes_of("eval", shadow=str(bundle))
+    with pytest.raises(PtrError, match="nowhere is not a bundle"):
+        nodes_of("eval", shadow="nowhere")

@@ -10,7 +10,6 @@ simulated arm whose camera is 3 frames late. `camera/latency.py` has the estimat
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,10 +26,7 @@ from widowx_bringup.camera.calibrations import (
     write_calibration,
 )
 from widowx_bringup.camera.latency import Measurement, check, measure
-from widowx_bringup.graph.environment import environment
-from widowx_bringup.graph.graphs import find_graph
-from widowx_bringup.graph.processes import Processes
-from widowx_bringup.graph.session import own_domain
+from widowx_bringup.graph.session import simulated_graph
 from widowx_bringup.graph.values import parse_values
 
 from .calibration_plot import draw, table
@@ -103,7 +99,7 @@ def _open_calibrator(
     with contextlib.ExitStack() as stack:
         watch: Callable[[], object] = _nothing
         if simulated:
-            watch = stack.enter_context(_simulated_graph(given, folder)).check
+            watch = stack.enter_context(simulated_graph(given, folder)).check
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         stack.callback(rclpy.try_shutdown)
         clock = Parameter("use_sim_time", value=simulated)
@@ -119,23 +115,6 @@ def _open_calibrator(
 
 def _nothing() -> None:
     """Watch no process."""
-
-
-@contextlib.contextmanager
-def _simulated_graph(given: Mapping[str, str], folder: Path) -> Iterator[Processes]:
-    """Yield the running processes of a simulated graph, on a ROS domain of its own."""
-    trial = {
-        "teleop": "none",
-        "bag_directory": str(folder / "bags"),
-        **given,
-        "use_sim": "true",
-    }
-    graph = find_graph("record")
-    values = graph.resolve(trial)
-    specs = graph.nodes(values)
-    os.environ.update(environment(values))
-    with own_domain(specs), Processes(specs, folder / "log", {}) as processes:
-        yield processes
 
 
 def _store(measurement: Measurement, camera: str, device: str, file: Path | None) -> None:

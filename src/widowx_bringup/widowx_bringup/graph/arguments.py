@@ -150,6 +150,12 @@ POLICY_ARGUMENTS = (
         "policy_key", "public key file that the bundle must be signed with; empty: none", ""
     ),
 )
+SHADOW = Argument(
+    "shadow",
+    "bundle folder of a second policy that sees the same frames and commands nothing; its "
+    "states are on shadow/policy/state; empty: none",
+    "",
+)
 SHARED_WITH_POLICY = tuple(
     _by_bundle(each) if each in (CAMERA, WIDTH, HEIGHT, CAMERA_RATE) else each
     for each in SHARED

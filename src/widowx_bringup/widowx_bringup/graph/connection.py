@@ -11,7 +11,12 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any, TypeVar
 
 from ptr_common.errors import PtrError
-from ptr_common.topics import TOPIC_ARM_STATE, TOPIC_EPISODE_EVENT, TOPIC_POLICY_STATE
+from ptr_common.topics import (
+    TOPIC_ARM_STATE,
+    TOPIC_EPISODE_EVENT,
+    TOPIC_POLICY_STATE,
+    TOPIC_SHADOW_STATE,
+)
 
 from .processes import Processes
 from .view import GraphView
@@ -114,6 +119,11 @@ class GraphConnection:
     def records(self) -> bool:
         """Whether the graph has a recorder."""
         return self.values.get("record", "true") == "true"
+
+    @property
+    def has_shadow(self) -> bool:
+        """Whether the graph has a second policy, which commands nothing."""
+        return bool(self.values.get("shadow"))
 
     def close(self) -> None:
         """Leave the graph.
@@ -280,10 +290,13 @@ class GraphConnection:
         topics = [TOPIC_ARM_STATE, self.image_topic]
         if "policy" in self.values:
             topics.append(TOPIC_POLICY_STATE)
+        if self.has_shadow:
+            topics.append(TOPIC_SHADOW_STATE)
         for topic in topics:
             self.wait_for_message(topic, START_TIMEOUT)
-        # The arm, the source of commands, the recorder, and the server of run_task.
-        subscribers = 2 + self.records + (self.values.get("run_task") == "true")
+        # The arm, the source of commands, a shadow of it, the recorder, and the server of run_task.
+        runs_tasks = self.values.get("run_task") == "true"
+        subscribers = 2 + self.has_shadow + self.records + runs_tasks
         self.wait(
             lambda: self._events.get_subscription_count() >= subscribers,
             START_TIMEOUT,

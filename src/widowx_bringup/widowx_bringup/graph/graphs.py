@@ -33,6 +33,7 @@ from .arguments import (
     ROBOT_NAME,
     RUN_TASK,
     SCENE,
+    SHADOW,
     SHARED,
     SHARED_WITH_POLICY,
     TELEOP,
@@ -162,6 +163,14 @@ def _policy(
     return NodeSpec(POLICY, "policy_node", "policy.yaml", parameters, remappings)
 
 
+def _shadow(values: Mapping[str, str]) -> list[NodeSpec]:
+    """Return the node of a second policy that commands nothing, if there is one."""
+    if not values["shadow"]:
+        return []
+    node = _policy({**values, "policy": values["shadow"], "policy_sha256": ""})
+    return [replace(node, executable="policy_shadow")]
+
+
 def _recorder(values: Mapping[str, str]) -> NodeSpec:
     parameters: dict[str, Any] = {
         "directory": str(Path(values["bag_directory"]).absolute()),
@@ -226,7 +235,7 @@ def _placed(
 
 
 def _eval_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
-    nodes = [*_world(values), _policy(values)]
+    nodes = [*_world(values), _policy(values), *_shadow(values)]
     if values["record"] == "true":
         nodes.append(_recorder(values))
     simulated = values["use_sim"] == "true"
@@ -281,7 +290,7 @@ EVAL = Graph(
     "eval",
     "arm, camera, policy and recorder",
     (
-        *(*POLICY_ARGUMENTS, *SHARED_WITH_POLICY, RECORD, RUN_TASK, *SCENE),
+        *(*POLICY_ARGUMENTS, SHADOW, *SHARED_WITH_POLICY, RECORD, RUN_TASK, *SCENE),
         *(URDF, DELAY, RISE, TURN, *REAL),
     ),
     _eval_nodes,

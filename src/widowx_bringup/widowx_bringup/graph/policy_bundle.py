@@ -46,6 +46,20 @@ def complete(values: Mapping[str, str]) -> dict[str, str]:
     if values.get("autostart", "true") == "false":
         return _filled(values, _decided_if_there(folder))
     info = read_info(folder)
+    _check(folder, info, values)
+    filled = _filled(values, _decided(info))
+    if shadow := values.get("shadow"):
+        folder = Path(shadow).absolute()
+        _check(folder, read_info(folder), filled)
+    return filled
+
+
+def _check(folder: Path, info: BundleInfo, values: Mapping[str, str]) -> None:
+    """Refuse rate, camera and task of a graph that are not those of a bundle.
+
+    Raises:
+        GraphError: Names what contradicts the bundle.
+    """
     if info.rate != CONTROL_RATE:
         raise GraphError(
             f"{folder} acts at {info.rate:g} Hz; this arm is commanded at {CONTROL_RATE} Hz: "
@@ -54,7 +68,6 @@ def complete(values: Mapping[str, str]) -> dict[str, str]:
     _check_camera(folder, info, values)
     if values["task"]:
         _check_task(folder, info, values["task"])
-    return _filled(values, _decided(info))
 
 
 def _decided_if_there(folder: Path) -> Mapping[str, str]:

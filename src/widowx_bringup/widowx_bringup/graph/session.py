@@ -61,6 +61,25 @@ def open_session(
 
 
 @contextlib.contextmanager
+def simulated_graph(given: Mapping[str, str], folder: Path) -> Iterator[Processes]:
+    """Yield the running processes of a simulated arm, its camera and a recorder, without sender.
+
+    They are on a ROS domain of their own, of which this process is a part.
+
+    Args:
+        given: Arguments of the graph `record`.
+        folder: Receives the nodes' logs, and bags where the arguments name no folder for them.
+    """
+    trial = {"teleop": "none", "bag_directory": str(folder / "bags"), **given}
+    graph = find_graph("record")
+    values = graph.resolve({**trial, "use_sim": "true"})
+    specs = graph.nodes(values)
+    os.environ.update(environment(values))
+    with own_domain(specs), Processes(specs, folder / "log", {}) as processes:
+        yield processes
+
+
+@contextlib.contextmanager
 def own_domain(specs: Sequence[NodeSpec]) -> Iterator[None]:
     """Set ROS_DOMAIN_ID to a free one; where it is set, see that no graph like ours is there.
 

@@ -11,6 +11,7 @@ from ptr_common.topics import (
     TOPIC_DIAGNOSTICS,
     TOPIC_EXECUTED,
     TOPIC_POLICY_STATE,
+    TOPIC_SHADOW_STATE,
     camera_info_topic,
 )
 from widowx_bringup.arm.refusal import OF_POLICY, Kind
@@ -94,6 +95,7 @@ class GraphView:
         for kind, topic, profile in (
             (ArmState, TOPIC_ARM_STATE, qos.STATE),
             (PolicyState, TOPIC_POLICY_STATE, qos.STATE),
+            (PolicyState, TOPIC_SHADOW_STATE, qos.STATE),
             (EefCommand, TOPIC_EXECUTED, qos.COMMANDS),
             (CameraInfo, self.image_topic, qos.IMAGES),
         ):

@@ -39,6 +39,7 @@ from ptr_common.topics import (
     TOPIC_EXECUTED,
     TOPIC_JOINT_STATES,
     TOPIC_POLICY_STATE,
+    TOPIC_SHADOW_STATE,
     camera_info_topic,
     image_topic,
 )
@@ -112,6 +113,7 @@ class RecorderNode(Node):
         self._add(TOPIC_COMMAND, EefCommand, qos.COMMANDS)
         self._add(TOPIC_EXECUTED, EefCommand, qos.COMMANDS)
         self._add(TOPIC_POLICY_STATE, PolicyState, qos.STATE)
+        self._add(TOPIC_SHADOW_STATE, PolicyState, qos.STATE)
         self._add(
             TOPIC_DIAGNOSTICS,
             DiagnosticArray,

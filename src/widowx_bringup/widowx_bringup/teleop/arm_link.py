@@ -49,8 +49,8 @@ The clock of this node and that of the sender differ by less.
 """
 
 NO_RECORDERS = (
-    *("arm_node", "simulation", "policy_node", "scripted_teleop", "teleop_node"),
-    "task_server",
+    *("arm_node", "simulation", "policy_node", "policy_shadow"),
+    *("scripted_teleop", "teleop_node", "task_server"),
 )
 """Nodes that hear the events of episodes and record nothing."""
 
