@@ -11,6 +11,7 @@ bag of the right bundle.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -80,9 +81,10 @@ def kill_one(
 ) -> None:
     """Kill `ptr session` or one of its nodes."""
     victim = int(rng.choice([process.pid, *children(process.pid)]))
-    tally.kills += 1
-    tally.of_session += victim == process.pid
-    os.kill(victim, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
+        os.kill(victim, signal.SIGKILL)
+        tally.kills += 1
+        tally.of_session += victim == process.pid
 
 
 def run_session(
