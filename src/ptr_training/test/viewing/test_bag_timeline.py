@@ -31,6 +31,10 @@ def policy(
         "t",
         status,
         reason,
+        "e",
+        header(stamp - 30 * MS).stamp,
+        header(stamp - 30 * MS).stamp,
+        np.full(7, np.nan),
     )
     script.add("policy/state", stamp, names)
 

@@ -63,7 +63,7 @@ def test_failure_is_a_result_and_a_dead_node_an_error(tmp_path: Path) -> None:
         assert result.reason == "not solved within 3 steps"
         assert result.bag is not None
         assert result.bag.is_dir()
-        for running in runner._graph._processes._running:
+        for running in runner.graph._processes._running:
             if running.spec.executable == "camera_node":
                 os.kill(running.process.pid, signal.SIGKILL)
         with pytest.raises(NodeDiedError, match=r"camera_node ended \(killed by SIGKILL\)"):
