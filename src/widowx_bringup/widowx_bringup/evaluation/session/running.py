@@ -91,6 +91,7 @@ class _OverRos:
                 "width": str(camera.width),
                 "height": str(camera.height),
                 **self._plan.camera_shift.arguments(),
+                "run_task": "false",
                 **self._arguments,
                 "bag_directory": str(self._out / "bags"),
             }
