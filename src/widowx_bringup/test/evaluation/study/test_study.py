@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import re
 import shutil
@@ -265,3 +266,11 @@ def test_a_study_with_seeds_trains_each_on_its_data_and_evaluates_all_on_the_sam
     again = capfd.readouterr().out
     assert "$ ptr" not in again
     assert again.splitlines()[-5:] == first.splitlines()[-5:]
+
+
+def test_two_processes_do_not_run_one_study(tmp_path: Path) -> None:
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(StudyError, match="another process runs the study in"):
+            main(["tiny", "--out", str(tmp_path)])
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]

@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+import contextlib
+import fcntl
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,9 +124,10 @@ def main(argv: list[str]) -> int:
     studies = _studies(options, plan, rows)
     seconds = 60.0 * options.minutes if options.minutes else None
     try:
-        outcomes = asyncio.run(
-            asyncio.wait_for(run_all(studies, rows, options.jobs), seconds)
-        )
+        with _alone(options.out):
+            outcomes = asyncio.run(
+                asyncio.wait_for(run_all(studies, rows, options.jobs), seconds)
+            )
     except asyncio.TimeoutError:
         print(f"\nstopped after {options.minutes:g} minutes; the same command goes on")
         return UNFINISHED
@@ -139,6 +142,24 @@ def main(argv: list[str]) -> int:
         written += ", strips.jpg"
     print(f"\n{text}\n\n{options.out}: {written}; a folder with log for each row")
     return int(any(outcome.problem for each in outcomes for outcome in each))
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep another process from running the same study meanwhile: both would write each row.
+
+    Raises:
+        StudyError: If one runs it already.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StudyError(
+                f"another process runs the study in {out}; wait for its end, or stop it"
+            ) from error
+        yield
 
 
 def _write(
