@@ -179,6 +179,10 @@ class ArmNode(DeviceNode):
         self.answer(GoToPose, "arm/go_to_pose", lambda to: self.motions.go_to_pose(to.pose))
         if self.arm.features.sleep is not None:
             self.serve("arm/go_to_sleep", self.motions.go_to_sleep)
+        self.start_states()
+
+    def start_states(self) -> None:
+        """Publish states at `STATE_RATE` from now on."""
         self.create_timer(1.0 / STATE_RATE, self._on_timer)
 
     def _rest(self) -> None:
@@ -220,7 +224,7 @@ class ArmNode(DeviceNode):
 
     def _on_timer(self) -> None:
         if self._pending is None or self._pending.done():  # one state at a time
-            self._pending = self.submit(self._publish_state)
+            self._pending = self.submit(self.publish_state)
 
     # --- jobs: they run in the device thread ------------------------------------------------
 
@@ -289,7 +293,7 @@ class ArmNode(DeviceNode):
         except ArmError as error:
             self._fail(error)
 
-    def _publish_state(self) -> None:
+    def publish_state(self) -> None:
         """Publish the state; where the arm does not answer, the last one with its old stamp."""
         self._check_publishers()
         try:
@@ -309,9 +313,8 @@ class ArmNode(DeviceNode):
         """Hold if several nodes send commands."""
         if self.count_publishers(TOPIC_COMMAND) <= 1 or self.guard.holding:
             return
-        names = []
-        for sender in self.get_publishers_info_by_topic(TOPIC_COMMAND):
-            names.append(f"{sender.node_namespace.rstrip('/')}/{sender.node_name}")
+        senders = self.get_publishers_info_by_topic(TOPIC_COMMAND)
+        names = [f"{one.node_namespace.rstrip('/')}/{one.node_name}" for one in senders]
         if len(names) > 1:
             text = f"{len(names)} nodes publish {TOPIC_COMMAND}: {', '.join(sorted(names))}"
             self._hold(Refusal(Kind.TWO_SENDERS, f"{text}; stop all but one"))

@@ -19,7 +19,7 @@ from ptr_msgs.srv import ResetScene
 from widowx_bringup.arm.controller import EefController
 from widowx_bringup.arm.device_thread import DeviceThread
 from widowx_bringup.arm.kinematics import Kinematics
-from widowx_bringup.arm.node import WATCH_PERIOD, ArmNode
+from widowx_bringup.arm.node import STATE_RATE, WATCH_PERIOD, ArmNode
 from widowx_bringup.arm.protocol import Arm
 from widowx_bringup.arm.refusal import Refusal
 from widowx_bringup.camera.protocol import TOPIC_WORLD
@@ -34,6 +34,7 @@ TICK = 0.01
 """Step of simulated time between two messages on /clock [s]."""
 
 WATCH_TICKS = round(WATCH_PERIOD / TICK)
+STATE_TICKS = round(1.0 / (STATE_RATE * TICK))
 
 
 class SimulationNode(ArmNode):
@@ -107,6 +108,9 @@ class SimulationNode(ArmNode):
         self.serve("sim/outcome", self._outcome)
         return DeviceThread(self._tick, TICK / self._factor)
 
+    def start_states(self) -> None:
+        """Leave it to the ticks: on a busy computer a timer would be late by the world's time."""
+
     def now_ns(self) -> int:
         """Return the world's time [ns]; the clock of the node follows it over /clock."""
         return self.device_stamp_ns(self.world.time_ns)
@@ -140,6 +144,9 @@ class SimulationNode(ArmNode):
         if world_ns >= self._next_state_ns:
             self._next_state_ns += self._state_period_ns
             self._publish_world()
+
+        if self._ticks % STATE_TICKS == 0:
+            self.publish_state()
 
         self.world.advance(TICK)
         self._ticks += 1
