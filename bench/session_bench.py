@@ -17,7 +17,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -100,10 +99,9 @@ def run_session(
         with output.open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log)
             while process.poll() is None and tally.kills < kills:
-                moment = time.monotonic() + rng.uniform(0.0, KILL_WITHIN)
-                while process.poll() is None and time.monotonic() < moment:
-                    time.sleep(0.05)
-                if process.poll() is None:
+                try:
+                    process.wait(rng.uniform(0.0, KILL_WITHIN))
+                except subprocess.TimeoutExpired:
                     kill_one(process, rng, tally)
             status = process.wait()
         if status == 0:

@@ -1,4 +1,4 @@
-"""Intervals, tests of paired scenes, power and agreement, against published values and oracles."""
+"""Intervals, tests of paired scenes and power, against published values and oracles."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from widowx_bringup.evaluation.statistics import (
     compare_pairs,
     difference_text,
     holm,
-    kappa,
     mcnemar_p,
     mcnemar_power,
     probability_text,
@@ -237,19 +236,6 @@ def test_what_was_shown_once_stays_shown() -> None:
         session.add(False, True)
     assert session.p <= p
     assert session.interval[0] >= low
-
-
-# Raters
-
-
-def test_kappa_by_hand() -> None:
-    # 20 yes-yes, 15 no-no, 5 and 10 unlike: agreement 0.7, by chance 0.5
-    first = ["yes"] * 25 + ["no"] * 25
-    second = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
-    assert kappa(first, second) == pytest.approx(0.4)
-    assert kappa(first, first) == 1.0
-    assert math.isnan(kappa([], []))
-    assert math.isnan(kappa(["no"], ["no"]))
 
 
 # Oracles: pip install -r requirements/optional/statistics.txt

@@ -36,7 +36,14 @@ from widowx_bringup.sim.tasks import TARGET_TASK, parse_task, sample_layout
 
 from . import checkpoint_rates
 from .film_strip import can_film, write_film_strip, write_films_page
-from .results import Rollout, counted_of, read_results, results_text, write_results
+from .results import (
+    Rollout,
+    counted_of,
+    planned_rollout,
+    read_results,
+    results_text,
+    write_results,
+)
 from .rollout_store import export_bags
 from .runners import Method, Runner, Runners, open_runner, prepare_without_ros
 
@@ -153,34 +160,14 @@ def _missing_rollouts(
     missing = []
     for index, seed in enumerate(plan.layout_seeds()):
         if index not in done:
-            missing.append(_planned_rollout(method, plan, index, seed))
+            strip = f"strips/{method.name}_{index:03d}.jpg"
+            missing.append(planned_rollout(method.name, index, seed, plan.task, strip))
     return missing
 
 
 def _store(out: Path, method: Method) -> Path:
     """Return the folder of a method's rollouts as an episode store."""
     return out / "episodes" / method.name
-
-
-def _planned_rollout(
-    method: Method, plan: EvaluationPlan, index: int, seed: int
-) -> Rollout:
-    """Return a rollout without its outcome."""
-    return Rollout(
-        method=method.name,
-        rollout=index,
-        layout_seed=seed,
-        task=plan.task,
-        success=False,
-        steps=0,
-        duration=0.0,
-        clipped=0,
-        held=0,
-        rejected=0,
-        reason="",
-        bag="",
-        strip=f"strips/{method.name}_{index:03d}.jpg",
-    )
 
 
 def _run_method(

@@ -70,6 +70,35 @@ class Rollout:
         return self.strip.replace("strips/", "films/", 1).replace(".jpg", ".html")
 
 
+def planned_rollout(
+    method: str, scene: int, layout_seed: int, task: str, strip: str
+) -> Rollout:
+    """Return a rollout without its outcome.
+
+    Args:
+        method: Its name, or its code.
+        scene: Index of the start scene.
+        layout_seed: Seed of that scene.
+        task: Name of the task.
+        strip: Where its film strip will be, relative to the results.
+    """
+    return Rollout(
+        method=method,
+        rollout=scene,
+        layout_seed=layout_seed,
+        task=task,
+        success=False,
+        steps=0,
+        duration=0.0,
+        clipped=0,
+        held=0,
+        rejected=0,
+        reason="",
+        bag="",
+        strip=strip,
+    )
+
+
 @dataclass(frozen=True)
 class Summary:
     """Successes of one method over its rollouts that count."""

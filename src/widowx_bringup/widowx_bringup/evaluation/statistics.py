@@ -1,4 +1,4 @@
-"""What success counts say: intervals, tests on paired scenes, power, and agreement of raters.
+"""What success counts say: intervals, tests on paired scenes, and power.
 
 Methods are compared on the same start scenes. What counts is therefore the scenes that only one
 of two methods solved: McNemar's exact test for the question whether they differ, Tango's score
@@ -12,7 +12,7 @@ of trials that was fixed before.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -317,29 +317,6 @@ class AnytimeComparison:
     def resolved(self) -> bool:
         """Whether one method is better, at any time that one may stop."""
         return self.p < 1.0 - LEVEL
-
-
-def kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
-    """Return Cohen's kappa: how much more than by chance two raters agree.
-
-    Args:
-        first: Verdicts of the first rater.
-        second: Verdicts of the second one on the same trials, in the same order.
-
-    Returns:
-        1 if they always agree, 0 if as by chance; NaN without a trial, and if both only ever
-        gave one verdict, the same.
-
-    Source: J. Cohen, Educational and Psychological Measurement 20, 1960.
-    """
-    pairs = list(zip(first, second, strict=True))
-    if not pairs:
-        return math.nan
-    agreed = sum(a == b for a, b in pairs) / len(pairs)
-    chance = 0.0
-    for verdict in {*first, *second}:
-        chance += first.count(verdict) * second.count(verdict) / len(pairs) ** 2
-    return (agreed - chance) / (1.0 - chance) if chance < 1.0 else math.nan
 
 
 def probability_text(p: float) -> str:

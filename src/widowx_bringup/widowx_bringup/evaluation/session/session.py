@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptr_common.versions import versions
-from widowx_bringup.evaluation.results import Rollout
+from widowx_bringup.evaluation.results import Rollout, planned_rollout
 
 from . import codes, journal
 from .journal import Journal, read_journal
@@ -165,21 +165,8 @@ class Session:
     def planned(self, trial: Trial) -> Rollout:
         """Return a trial without its outcome, by its code."""
         code = self.codes[trial.method]
-        return Rollout(
-            method=code,
-            rollout=trial.scene,
-            layout_seed=trial.layout_seed,
-            task=self.plan.task,
-            success=False,
-            steps=0,
-            duration=0.0,
-            clipped=0,
-            held=0,
-            rejected=0,
-            reason="",
-            bag="",
-            strip=f"strips/trial_{trial.number:04d}.jpg",
-        )
+        strip = f"strips/trial_{trial.number:04d}.jpg"
+        return planned_rollout(code, trial.scene, trial.layout_seed, self.plan.task, strip)
 
     def start(self, trial: Trial) -> None:
         """Write down that a trial begins."""
