@@ -21,7 +21,6 @@ from widowx_bringup.evaluation.statistics import (
     mcnemar_p,
     mcnemar_power,
     probability_text,
-    scenes_needed,
     tango_interval,
     tango_score,
     wilson_interval,
@@ -169,13 +168,6 @@ def test_power_is_the_share_of_outcomes_that_are_found() -> None:
 def test_power_of_no_difference_is_at_most_the_level() -> None:
     assert mcnemar_power(0.0, 0.0, 20) == 0.0
     assert 0.0 < mcnemar_power(0.25, 0.25, 20) <= 1 - LEVEL
-
-
-def test_the_scenes_needed_are_the_first_that_do() -> None:
-    scenes = scenes_needed(0.5, 0.05)
-    assert scenes is not None
-    assert mcnemar_power(0.5, 0.05, scenes) >= 0.8 > mcnemar_power(0.5, 0.05, scenes - 1)
-    assert scenes_needed(0.2, 0.2, most=30) is None
 
 
 @pytest.mark.parametrize("shares", [(0.7, 0.5), (-0.1, 0.2), (math.nan, 0.1)])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
@@ -33,3 +35,22 @@ def test_its_first_scene_can_be_chosen(ros: None) -> None:
 def test_a_scene_of_an_unknown_task_is_refused_with_the_nearest_name(ros: None) -> None:
     with pytest.raises(PtrError, match=f"did you mean '{TARGET_TASK}'"):
         Rig(start=False, scene_task="put the yelow cube on the white plate")
+
+
+def test_states_are_even_in_the_time_of_the_world_while_its_callbacks_are_late(
+    ros: None,
+) -> None:
+    with contextlib.closing(Rig()) as rig:
+        stamps: list[int] = []
+        enough = threading.Event()
+        publish = rig.node.publish_state
+
+        def noting() -> None:
+            stamps.append(rig.node.world.time_ns)
+            publish()
+            if len(stamps) == 6:
+                enough.set()
+
+        rig.node.publish_state = noting  # type: ignore[method-assign]
+        assert enough.wait(15.0)  # nothing spins the node meanwhile
+    assert set(np.diff(stamps[:6]).tolist()) == {50_000_000}

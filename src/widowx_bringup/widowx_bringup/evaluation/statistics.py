@@ -232,27 +232,6 @@ def mcnemar_power(won: float, lost: float, scenes: int) -> float:
     return power
 
 
-def scenes_needed(
-    won: float, lost: float, power: float = 0.8, most: int = 1000
-) -> int | None:
-    """Return the least number of scenes from which on a difference is found as often.
-
-    The power of an exact test falls by a little at some numbers; from the one returned on it
-    stays above `power` for the next ten.
-
-    Args:
-        won, lost: See `mcnemar_power`.
-        power: How often it is to be found, 0 to 1.
-        most: Largest number that is considered; None if it does not do.
-    """
-    above = 0
-    for scenes in range(2, most + 11):
-        above = above + 1 if mcnemar_power(won, lost, scenes) >= power else 0
-        if above > 10:
-            return scenes - 10
-    return None
-
-
 class AnytimeComparison:
     """The difference of two paired rates, which may be looked at after every scene.
 

@@ -13,7 +13,7 @@ import yaml
 from widowx_bringup.evaluation.results import Rollout, read_results
 from widowx_bringup.evaluation.session import codes, journal, running
 from widowx_bringup.evaluation.session.journal import Journal, read_journal
-from widowx_bringup.evaluation.session.main import main
+from widowx_bringup.evaluation.session.main import anytime_text, main, power_text
 from widowx_bringup.evaluation.session.plan import (
     SessionError,
     SessionPlan,
@@ -258,6 +258,27 @@ def test_unblinding_ends_the_session_and_is_written_down(
 def test_a_folder_without_a_session_is_named(tmp_path: Path) -> None:
     with pytest.raises(SessionError, match="holds no session"):
         load_state(tmp_path)
+
+
+# What is told before and while it runs
+
+
+def test_the_power_is_told_for_the_scenes_of_the_plan() -> None:
+    # fieldtrial 0.3.0: 0.095, 0.582 and 0.906
+    assert "of 15 points in 10%, of 35 points in 58%, of 55 points in 91%" in power_text(20)
+    assert "of 15 points in 0%" in power_text(1)
+
+
+def test_scenes_that_both_methods_met_may_be_looked_at_at_any_time(
+    bundles: Path, tmp_path: Path
+) -> None:
+    plan = load_plan(write_plan(bundles, trials=12, blind=False))
+    with Session(plan, tmp_path) as session:
+        assert anytime_text(session.state) == ""
+        running.run_trials(session, Scripted())
+        text = anytime_text(session.state)
+    assert text.startswith("looked at after every scene: ")
+    assert text.endswith("trials may end here")  # ptr solves every scene, bc none
 
 
 # A genuine one, without ROS

@@ -8,11 +8,19 @@ from typing import Any
 
 from ptr_common.arguments import VerbParser, positive_float
 from widowx_bringup.evaluation.results import results_text, write_results
+from widowx_bringup.evaluation.statistics import (
+    AnytimeComparison,
+    mcnemar_power,
+    probability_text,
+)
 from widowx_bringup.graph.values import parse_values
 
 from .plan import load_plan
 from .running import open_trial_runner, run_trials
 from .session import Session, SessionState, load_state, unblind
+
+ALONE = 0.05
+"""Share of scenes that the worse method alone solves, where the power is told."""
 
 DESCRIPTION = """Compare methods blindly in the trials of a locked plan.
 
@@ -95,6 +103,8 @@ def _run(options: argparse.Namespace) -> int:
         "real_time_factor": str(options.real_time_factor),
         **parse_values(options.values),
     }
+    if len(plan.methods) > 1:
+        print(power_text(plan.trials))
     with Session(plan, out) as session:
         over_ros = not options.in_process
         with open_trial_runner(plan, out, arguments, over_ros=over_ros) as runner:
@@ -119,7 +129,42 @@ def status_text(state: SessionState) -> str:
         lines.append(f"trial {state.pending} is running, or was cut off")
     if done:
         lines += ["", results_text(state.rollouts)]
+    if found := anytime_text(state):
+        lines.append(found)
     return "\n".join(lines)
+
+
+def power_text(scenes: int) -> str:
+    """Return how likely so many scenes show a difference, for three sizes of it."""
+    found = []
+    for won in (0.2, 0.4, 0.6):
+        power = mcnemar_power(won, ALONE, scenes)
+        found.append(f"of {100 * (won - ALONE):.0f} points in {power:.0%}")
+    return (
+        f"scenes: {scenes}; they show a difference {', '.join(found)} of all sessions "
+        f"(McNemar, 5 %; the worse method alone solves {ALONE:.0%})"
+    )
+
+
+def anytime_text(state: SessionState) -> str:
+    """Return what may be said of two methods after every trial; empty for another number."""
+    solved: dict[int, dict[str, bool]] = {}
+    for row in state.rollouts:
+        if not row.aborted:
+            solved.setdefault(row.rollout, {})[row.method] = row.success
+    pairs = [scene for scene in solved.values() if len(scene) == 2]
+    if len(state.plan["methods"]) != 2 or not pairs:
+        return ""
+    session = AnytimeComparison()
+    first, second = pairs[0]
+    for scene in pairs:
+        session.add(scene[first], scene[second])
+    low, high = (round(100 * end) for end in session.interval)
+    verdict = "trials may end here" if session.resolved else "not resolved so far"
+    return (
+        f"looked at after every scene: {first} against {second} {low} … {high} points, "
+        f"{probability_text(session.p)}: {verdict}"
+    )
 
 
 def _write(folder: Path, state: SessionState) -> None:
