@@ -5,6 +5,7 @@ SHELL := bash
 .PHONY: help setup demo test check figures mutants fuzz bench lock clean
 
 PRESET ?= full# of the demo: full or smoke
+JOBS ?= 2# processes of the tests; 0: this one alone
 COVERAGE ?=# of the tests: 1 measures it, and `make check` prints it
 ARGS ?=# further arguments: make test ARGS="-k bundle"
 
@@ -26,8 +27,8 @@ setup: ## install everything into .venv: packages, ROS 2 Jazzy, messages (PYTHON
 demo: setup ## teach a simulated arm a new task and report on it: runs/demo/report.html (PRESET=smoke: a quick pass)
 	@$(BIN)/ptr demo --preset $(PRESET) --out runs/demo $(ARGS)
 
-test: setup ## run the tests (ARGS="-k bundle": some of them)
-	@$(BIN)/python -m $(if $(COVERAGE),coverage run -m) pytest $(ARGS)
+test: setup ## run the tests, two at a time (ARGS="-k bundle": some of them; JOBS=0: one after the other)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
 
 check: setup ## lint, formatting, import directions, types; shell scripts and Dockerfiles; coverage of the last tests
 	@$(BIN)/ruff check
