@@ -96,7 +96,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "mujoco",
         "qpsolvers",
     ),
-    "widowx_bringup.camera": (*ROS, "tf2_msgs"),
+    "widowx_bringup.camera": (*ROS, "tf2_msgs", "glfw", "OpenGL"),
     "widowx_bringup.sim": (
         *(
             *ROS,
