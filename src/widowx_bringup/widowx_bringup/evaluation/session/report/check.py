@@ -19,10 +19,11 @@ from ptr_policy_node.bundle import ID_DIGITS
 from ptr_training.bags.metadata import METADATA
 from widowx_bringup.evaluation.results import Rollout
 
-from . import codes
-from .bag_names import FOLDER, trial_of
-from .plan import SessionError, SessionPlan, Trial
-from .session import SessionState, load_state
+from widowx_bringup.evaluation.session import codes
+from widowx_bringup.evaluation.session.bag_names import FOLDER, trial_of
+from widowx_bringup.evaluation.session.plan import SessionError, Trial
+from widowx_bringup.evaluation.session.session import SessionState, load_state
+from .trials import plan_of
 from .trial_bag import COUNTERS, TrialBag, read_trial_bag
 
 
@@ -35,12 +36,14 @@ class Check:
         counted: Trials that count, by the bags.
         void: Bags of tries that do not count.
         differences: A line for each; empty if the table follows from the bags.
+        notes: A line for each try that has a verdict and does not count.
     """
 
     planned: int
     counted: int
     void: int
     differences: list[str]
+    notes: list[str]
 
     @property
     def text(self) -> str:
@@ -48,11 +51,12 @@ class Check:
         done = f"{self.counted} of {self.planned} trials"
         if not self.differences:
             void = f" ({self.void} void tries left out)" if self.void else ""
-            return f"{done}: the table follows from the bags{void}"
+            told = f"{done}: the table follows from the bags{void}"
+            return "\n".join([*self.notes, told])
         found = len(self.differences)
         noun = "difference" if found == 1 else "differences"
         return "\n".join(
-            [*self.differences, f"{done} in the bags; {found} {noun} from the journal"]
+            [*self.notes, *self.differences, f"{done} in the bags; {found} {noun} from the journal"]
         )
 
 
@@ -74,8 +78,11 @@ def check_session(folder: Path) -> Check:
             "run the session over ROS for bags"
         )
     bags, differences = _read_bags(folder)
-    chosen, void = _chosen(bags)
-    plan = SessionPlan(**state.plan, bundles={})
+    chosen = _chosen(bags)
+    if state.pending is not None and state.pending not in counted:
+        chosen.pop(state.pending, None)  # it runs, or was cut off: nothing counts of it yet
+    notes = [_note(bag) for bag in bags if chosen.get(bag.number) != bag and bag.has_verdict]
+    plan = plan_of(state)
     of_method = codes.read_codes(folder, state.seal)
     for trial in plan.order():
         row, bag = counted.get(trial.number), chosen.get(trial.number)
@@ -89,7 +96,8 @@ def check_session(folder: Path) -> Check:
             )
     beyond = sorted(set(chosen) - set(range(state.planned)))
     differences += [f"{chosen[number].path}: the plan has no such trial" for number in beyond]
-    return Check(state.planned, len(chosen), void, differences)
+    void = len(bags) - len(chosen)
+    return Check(state.planned, len(chosen), void, differences, notes)
 
 
 def _check_plan(state: SessionState, folder: Path) -> None:
@@ -123,13 +131,18 @@ def _read_bags(folder: Path) -> tuple[list[TrialBag], list[str]]:
     return found, problems
 
 
-def _chosen(bags: list[TrialBag]) -> tuple[dict[int, TrialBag], int]:
-    """Return the bag that counts of each trial, and how many do not count."""
+def _chosen(bags: list[TrialBag]) -> dict[int, TrialBag]:
+    """Return the bag that counts of each trial: its last try, if that has a verdict."""
     last: dict[int, TrialBag] = {}
     for bag in sorted(bags, key=lambda bag: bag.attempt):
         last[bag.number] = bag
-    chosen = {number: bag for number, bag in last.items() if bag.success is not None}
-    return chosen, len(bags) - len(chosen)
+    return {number: bag for number, bag in last.items() if bag.has_verdict}
+
+
+def _note(bag: TrialBag) -> str:
+    """Return what a try says that has a verdict and does not count."""
+    verdict = "solved" if bag.success else "not solved"
+    return f"trial {bag.number}, try {bag.attempt}: it ended {verdict}, and does not count"
 
 
 def _against_plan(bag: TrialBag, trial: Trial, task: str, bundle: str) -> list[str]:

@@ -18,7 +18,7 @@ from ptr_training.bags.errors import BagError
 from ptr_training.bags.reader import Bag
 from widowx_bringup.replay.recording import START, arm_namespace, messages_of
 
-from .bag_names import trial_of
+from widowx_bringup.evaluation.session.bag_names import trial_of
 
 VERDICTS = {2: True, 3: False}
 """Whether the task was solved, by the end event; any other end is no verdict."""
@@ -42,6 +42,11 @@ class TrialBag:
     clipped: int
     held: int
     rejected: int
+
+    @property
+    def has_verdict(self) -> bool:
+        """Whether it ended with the task solved or not."""
+        return self.success is not None
 
 
 def read_trial_bag(path: Path) -> TrialBag:
