@@ -22,6 +22,7 @@ table { border-collapse: collapse; margin: 1rem 0; }
 caption { text-align: left; font-size: .85rem; color: #51606f; padding-bottom: .3rem; }
 th, td { border-bottom: 1px solid #ddd; padding: .3rem .7rem; text-align: left; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.number { white-space: nowrap; }
 .scroll { overflow-x: auto; }
 img, video { max-width: 100%; height: auto; }
 code, pre { background: #f4f4f4; overflow-wrap: anywhere; }

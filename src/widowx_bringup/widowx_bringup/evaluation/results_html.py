@@ -12,7 +12,7 @@ from .results import Summary, has_partial_score
 
 TABLE = """
 <table>
-<caption>{{ caption }}</caption>
+<caption>Trials that count{% if grouped %}, by session{% endif %}</caption>
 <thead><tr>{% if grouped %}<th scope="col">session</th>{% endif %}
 <th scope="col">method</th><th scope="col" class="number">solved</th>
 <th scope="col" class="number">rate</th><th scope="col" class="number">95 % interval</th>
@@ -33,12 +33,13 @@ TABLE = """
 {{- "–" if row.mean_score is none else "{:.0%}".format(row.mean_score) }}</td>{% endif %}</tr>
 {% endfor %}{% endfor %}
 </tbody></table>
+<p class="explained">{{ explained }}</p>
 """
 
-CAPTION = (
-    "Steps: mean of the solved trials. Clipped, held, rejected: commands that a limit changed, "
-    "times the arm stopped, commands refused; of all trials that count. Repeated: tries that "
-    "ended for a cause outside the policy. Interval: Wilson."
+EXPLAINED = (
+    "Interval: Wilson. Steps: mean of the solved trials. Clipped, held, rejected: commands that a "
+    "limit changed, times the arm stopped, commands refused, of all trials that count. Repeated: "
+    "tries that ended for a cause outside the policy; they are in no other number."
 )
 
 BARS = """
@@ -60,8 +61,11 @@ BARS = """
 BAR_HEIGHT = 42
 """Height of a name with its bar [pixels]."""
 
-STYLE = ".bars { display: block; max-width: 44rem; margin: 1rem 0; }\n"
-"""CSS of the bars."""
+STYLE = """
+.bars { display: block; max-width: 44rem; margin: 1rem 0 }
+.explained { max-width: 44rem; font-size: .85rem; color: #51606f }
+"""
+"""CSS of both."""
 
 
 def results_table(groups: Mapping[str, Sequence[Summary]]) -> Markup:
@@ -72,7 +76,7 @@ def results_table(groups: Mapping[str, Sequence[Summary]]) -> Markup:
     """
     scored = any(has_partial_score(row) for rows in groups.values() for row in rows)
     return render_part(
-        TABLE, groups=groups, grouped=len(groups) > 1, scored=scored, caption=CAPTION
+        TABLE, groups=groups, grouped=len(groups) > 1, scored=scored, explained=EXPLAINED
     )
 
 

@@ -11,15 +11,20 @@ from widowx_bringup.evaluation.results import results_text, write_results
 from widowx_bringup.graph.values import parse_values
 
 from .plan import load_plan
+from .report.lineage import keep_lineage
 from .report.told import anytime_text, power_text
 from .running import open_trial_runner, run_trials
 from .session import Session, SessionState, load_state, unblind
+
+VERBS = "run|status|unblind|report|check"
 
 DESCRIPTION = """Compare methods blindly in the trials of a locked plan.
 
   ptr session run PLAN --out FOLDER      run the trials that are missing; after a kill, too
   ptr session status FOLDER              what is done, by the methods' codes
   ptr session unblind FOLDER             which method each code stands for, and the results
+  ptr session report FOLDER              FOLDER/report.html; before it is unblinded, too
+  ptr session check FOLDER               whether the table follows from the bags alone
 
 A plan is a YAML file: name, task, methods (NAME: BUNDLE), trials (of each method), seed,
 time_limit [s], blind, camera (rise [m], turn [degrees]). All methods meet each scene, in an
@@ -29,7 +34,7 @@ order drawn from the seed. The first trial locks the plan.
 
 def _parser() -> VerbParser:
     parser = VerbParser("session", DESCRIPTION)
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="run|status|unblind")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar=VERBS)
     run = _add(verbs, "run", "run the trials that are missing")
     run.add_argument("plan", type=Path, help="YAML file of the session")
     run.add_argument(
@@ -65,6 +70,10 @@ def _parser() -> VerbParser:
         default="",
         help="why trials are missing; kept in the journal (default: none may be missing)",
     )
+    report = _add(verbs, "report", "write report.html, results.csv and results.json")
+    report.add_argument("folder", type=Path, help="folder of the session")
+    check = _add(verbs, "check", "recompute the table from the bags, and compare the journal")
+    check.add_argument("folder", type=Path, help="folder of the session")
     return parser
 
 
@@ -83,6 +92,10 @@ def main(argv: list[str]) -> int:
     if options.verb == "status":
         print(status_text(load_state(options.folder)))
         return 0
+    if options.verb == "report":
+        return _report(options.folder)
+    if options.verb == "check":
+        return _check(options.folder)
     state = unblind(options.folder, options.early)
     _write(options.folder, state)
     print(status_text(state))
@@ -99,6 +112,7 @@ def _run(options: argparse.Namespace) -> int:
     if len(plan.methods) > 1:
         print(power_text(plan.trials))
     with Session(plan, out) as session:
+        keep_lineage(plan, out)
         over_ros = not options.in_process
         with open_trial_runner(plan, out, arguments, over_ros=over_ros) as runner:
             run_trials(session, runner)
@@ -108,6 +122,21 @@ def _run(options: argparse.Namespace) -> int:
     if not state.unblinded and plan.blind:
         print(f"all trials are done; `ptr session unblind {out}` names the methods")
     return 0
+
+
+def _report(folder: Path) -> int:
+    from .report.page import write_session_report
+
+    print(f"report: {write_session_report(folder)}")
+    return 0
+
+
+def _check(folder: Path) -> int:
+    from .report.check import check_session
+
+    found = check_session(folder)
+    print(found.text)
+    return 1 if found.differences else 0
 
 
 def status_text(state: SessionState) -> str:
