@@ -150,7 +150,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "widowx_bringup.evaluation": (
         *ROS,
-        "jinja2",
+        "markupsafe",
         "matplotlib",
         "ptr_policy_node",
         "ptr_training",

@@ -72,7 +72,9 @@ def _scrolling(body: Markup) -> Markup:
 
     Its box can be reached by keyboard, which scrolls it then.
     """
-    opened = body.replace(Markup("<table"), Markup('<div class="scroll" tabindex="0"><table'))
+    opened = body.replace(
+        Markup("<table"), Markup('<div class="scroll" tabindex="0"><table')
+    )
     return opened.replace(Markup("</table>"), Markup("</table></div>"))
 
 

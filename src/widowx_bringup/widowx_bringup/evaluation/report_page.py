@@ -29,6 +29,7 @@ figure { margin: .4rem 0 } figcaption { font-size: .85rem; color: #51606f }
 figure.won, figure.lost { border-left: 8px solid #2a9d5c; padding-left: .5rem; max-width: 44rem }
 figure.lost { border-left: 8px dashed #cf4b3f } figure.won > img, figure.lost > img,
 figure.won a img, figure.lost a img { display: block; width: 100% }
+.commands { min-width: 26rem }
 .note { background: #fff6e0; border-left: 4px solid #e0a100; padding: .6rem 1rem }
 """
 
@@ -109,14 +110,15 @@ all.</p>
 <figure class="{{ "won" if row.success else "lost" }}">
 {% set film = "evaluation/" ~ row.film %}
 {% if film in films %}<a href="{{ film | urlencode }}">{% endif %}
-<img alt="{{ method }}, scene {{ row.rollout }}: {{ "solved" if row.success else "failed" }}, eight frames"
+<img alt="{{ method }}, scene {{ row.rollout }}: eight frames"
  src="{{ data_uri(folder / "evaluation" / row.strip) }}">
 {% if film in films %}</a>
 <details><summary>Q and actions</summary>
 <img alt="Q and actions of {{ method }}, scene {{ row.rollout }}" loading="lazy"
  src="{{ data_uri(films[film]) }}"></details>
 {% endif %}
-<figcaption>{{ "● solved" if row.success else "✕ failed" }}: scene {{ row.rollout }} (seed {{ row.layout_seed }}), {{ row.steps }} steps:
+<figcaption>{{ "● solved" if row.success else "✕ failed" }}: scene {{ row.rollout }}
+(seed {{ row.layout_seed }}), {{ row.steps }} steps:
 {{ row.reason }}</figcaption></figure>
 {% endfor %}
 </details>
@@ -128,8 +130,9 @@ all.</p>
 <thead><tr><th scope="col">stage</th><th scope="col" class="number">wall time</th>
 <th scope="col">commands</th></tr></thead>
 {% for stage in record.stages %}
-<tr><th scope="row">{{ stage.name }}</th><td class="number">{{ "{:.0f} s".format(stage.seconds) }}</td>
-<td>
+<tr><th scope="row">{{ stage.name }}</th>
+<td class="number">{{ "{:.0f} s".format(stage.seconds) }}</td>
+<td class="commands">
 {% for chain in stage.chains %}
 {% for command in chain %}
 <code>ptr {{ " ".join(command) }}</code><br>

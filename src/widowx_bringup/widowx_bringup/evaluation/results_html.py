@@ -23,7 +23,8 @@ TABLE = """
 <tbody>
 {% for group, rows in groups.items() %}{% for row in rows %}
 <tr>{% if grouped %}<td>{{ group }}</td>{% endif %}
-<th scope="row">{{ row.method }}</th><td class="number">{{ row.successes }}/{{ row.rollouts }}</td>
+<th scope="row" class="name">{{ row.method }}</th>
+<td class="number">{{ row.successes }}/{{ row.rollouts }}</td>
 <td class="number">{{ "{:.0%}".format(row.rate) }}</td>
 <td class="number">{{ "{:.0%} – {:.0%}".format(row.low, row.high) }}</td>
 <td class="number">{{ "{:.1f}".format(row.mean_steps) if row.successes else "–" }}</td>
@@ -63,6 +64,7 @@ BAR_HEIGHT = 42
 
 STYLE = """
 .bars { display: block; max-width: 44rem; margin: 1rem 0 }
+.name { white-space: nowrap }
 .explained { max-width: 44rem; font-size: .85rem; color: #51606f }
 """
 """CSS of both."""

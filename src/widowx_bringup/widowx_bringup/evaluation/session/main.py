@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ptr_common.arguments import VerbParser, positive_float
-from widowx_bringup.evaluation.results import results_text, write_results
+from widowx_bringup.evaluation.results import results_text
 from widowx_bringup.graph.values import parse_values
 
 from .plan import load_plan
+from .report.check import check_session
 from .report.lineage import keep_lineage
+from .report.page import write_session_report, write_tables
 from .report.told import anytime_text, power_text
+from .report.trials import read_told
 from .running import open_trial_runner, run_trials
 from .session import Session, SessionState, load_state, unblind
 
@@ -72,7 +75,9 @@ def _parser() -> VerbParser:
     )
     report = _add(verbs, "report", "write report.html, results.csv and results.json")
     report.add_argument("folder", type=Path, help="folder of the session")
-    check = _add(verbs, "check", "recompute the table from the bags, and compare the journal")
+    check = _add(
+        verbs, "check", "recompute the table from the bags, and compare the journal"
+    )
     check.add_argument("folder", type=Path, help="folder of the session")
     return parser
 
@@ -97,7 +102,7 @@ def main(argv: list[str]) -> int:
     if options.verb == "check":
         return _check(options.folder)
     state = unblind(options.folder, options.early)
-    _write(options.folder, state)
+    write_tables(read_told(options.folder))
     print(status_text(state))
     return 0
 
@@ -117,7 +122,7 @@ def _run(options: argparse.Namespace) -> int:
         with open_trial_runner(plan, out, arguments, over_ros=over_ros) as runner:
             run_trials(session, runner)
         state = session.state
-    _write(out, state)
+    write_tables(read_told(out))
     print(status_text(state))
     if not state.unblinded and plan.blind:
         print(f"all trials are done; `ptr session unblind {out}` names the methods")
@@ -125,15 +130,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _report(folder: Path) -> int:
-    from .report.page import write_session_report
-
     print(f"report: {write_session_report(folder)}")
     return 0
 
 
 def _check(folder: Path) -> int:
-    from .report.check import check_session
-
     found = check_session(folder)
     print(found.text)
     return 1 if found.differences else 0
@@ -154,9 +155,3 @@ def status_text(state: SessionState) -> str:
     if found := anytime_text(state):
         lines.append(found)
     return "\n".join(lines)
-
-
-def _write(folder: Path, state: SessionState) -> None:
-    """Write `results.csv` and `results.json` of what the journal says."""
-    about = {"plan": state.plan, "plan_sha256": state.plan_sha256}
-    write_results(folder, state.rollouts, about)

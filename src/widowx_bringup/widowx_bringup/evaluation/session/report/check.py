@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +18,13 @@ from ptr_common.errors import PtrError
 from ptr_policy_node.bundle import ID_DIGITS
 from ptr_training.bags.metadata import METADATA
 from widowx_bringup.evaluation.results import Rollout
-
 from widowx_bringup.evaluation.session import codes
 from widowx_bringup.evaluation.session.bag_names import FOLDER, trial_of
 from widowx_bringup.evaluation.session.plan import SessionError, Trial
 from widowx_bringup.evaluation.session.session import SessionState, load_state
-from .trials import plan_of
+
 from .trial_bag import COUNTERS, TrialBag, read_trial_bag
+from .trials import plan_of
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,11 @@ class Check:
         found = len(self.differences)
         noun = "difference" if found == 1 else "differences"
         return "\n".join(
-            [*self.notes, *self.differences, f"{done} in the bags; {found} {noun} from the journal"]
+            [
+                *self.notes,
+                *self.differences,
+                f"{done} in the bags; {found} {noun} from the journal",
+            ]
         )
 
 
@@ -77,11 +81,14 @@ def check_session(folder: Path) -> Check:
             f"{folder} was run without ROS (--in-process): it has no bags to check; "
             "run the session over ROS for bags"
         )
-    bags, differences = _read_bags(folder)
+    paths = {folder / row.bag for row in counted.values() if row.bag}
+    bags, differences = _read_bags(paths | {*(folder / FOLDER).glob("[!.]*/")})
     chosen = _chosen(bags)
     if state.pending is not None and state.pending not in counted:
         chosen.pop(state.pending, None)  # it runs, or was cut off: nothing counts of it yet
-    notes = [_note(bag) for bag in bags if chosen.get(bag.number) != bag and bag.has_verdict]
+    notes = [
+        _note(bag) for bag in bags if chosen.get(bag.number) != bag and bag.has_verdict
+    ]
     plan = plan_of(state)
     of_method = codes.read_codes(folder, state.seal)
     for trial in plan.order():
@@ -95,7 +102,9 @@ def check_session(folder: Path) -> Check:
                 f"trial {trial.number}: the plan's order has another method than {row.method}"
             )
     beyond = sorted(set(chosen) - set(range(state.planned)))
-    differences += [f"{chosen[number].path}: the plan has no such trial" for number in beyond]
+    differences += [
+        f"{chosen[number].path}: the plan has no such trial" for number in beyond
+    ]
     void = len(bags) - len(chosen)
     return Check(state.planned, len(chosen), void, differences, notes)
 
@@ -110,10 +119,10 @@ def _check_plan(state: SessionState, folder: Path) -> None:
         )
 
 
-def _read_bags(folder: Path) -> tuple[list[TrialBag], list[str]]:
-    """Return all bags of a session, and a line for each that cannot be read."""
+def _read_bags(paths: Iterable[Path]) -> tuple[list[TrialBag], list[str]]:
+    """Return the bags that exist, and a line for each that cannot be read."""
     found, problems = [], []
-    for path in sorted((folder / FOLDER).glob("[!.]*/")):
+    for path in sorted(filter(Path.exists, paths)):
         if not (path / METADATA).is_file():
             problems.append(f"{path} is no complete bag: it has no {METADATA}")
             continue
@@ -183,7 +192,9 @@ def _against_journal(
     if row is None:
         assert bag is not None
         verdict = "solved" if bag.success else "not solved"
-        return [f"trial {number}: {bag.path.name} says {verdict}; the journal counts no try"]
+        return [
+            f"trial {number}: {bag.path.name} says {verdict}; the journal counts no try"
+        ]
     if bag is None or folder / row.bag != bag.path:
         lost = "is missing" if not (folder / row.bag).exists() else "does not count"
         return [f"trial {number}: its bag {row.bag or '(none)'} {lost}"]

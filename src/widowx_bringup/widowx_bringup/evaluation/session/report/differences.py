@@ -43,9 +43,7 @@ def all_pairs(
     for first, second in itertools.combinations(methods, 2):
         both = [scene for scene in solved.values() if {first, second} <= set(scene)]
         if both:
-            ours, theirs = (
-                [scene[method] for scene in both] for method in (first, second)
-            )
+            ours, theirs = ([scene[method] for scene in both] for method in (first, second))
             found.append((first, second, compare_pairs(ours, theirs)))
     adjusted = holm([comparison.p for _, _, comparison in found])
     return [
@@ -54,9 +52,7 @@ def all_pairs(
     ]
 
 
-def cochran_text(
-    solved: dict[Scene, dict[str, bool]], methods: Sequence[str]
-) -> str:
+def cochran_text(solved: dict[Scene, dict[str, bool]], methods: Sequence[str]) -> str:
     """Return whether more than two methods differ at all; empty for fewer, or no scene."""
     whole = [scene for scene in solved.values() if set(methods) <= set(scene)]
     if len(methods) < 3 or not whole:

@@ -17,7 +17,6 @@ from ptr_common.documents import read_json
 from ptr_common.errors import PtrError
 from ptr_common.files import atomic_folder, sha256
 from ptr_policy_node.bundle import BundleInfo
-
 from widowx_bringup.evaluation.session.plan import SessionPlan
 
 FOLDER = "lineage"

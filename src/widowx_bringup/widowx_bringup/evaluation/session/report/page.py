@@ -143,7 +143,9 @@ def protocol(session: SessionTold) -> dict[str, str]:
 def _named(unblinded: Mapping[str, str]) -> str:
     """Return which method each code stood for; empty before it is known."""
     named = sorted((code, method) for method, code in unblinded.items())
-    return ": " + ", ".join(f"{code} was {method}" for code, method in named) if named else ""
+    return (
+        ": " + ", ".join(f"{code} was {method}" for code, method in named) if named else ""
+    )
 
 
 def _checked(session: SessionTold) -> str:

@@ -14,7 +14,8 @@ dt { color: #51606f } dd { margin: 0; min-width: 0; overflow-wrap: anywhere }
 .solved { color: #136338 } .failed { color: #a3261b } .open, small { color: #51606f }
 td a, figure a { display: inline-block; padding: .25rem .4rem .25rem 0 }
 summary { padding: .3rem 0 }
-.films { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)) }
+.films { display: grid; gap: 1rem;
+grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)) }
 figure { margin: 0; min-width: 0; border-top: 4px solid #2a9d5c; padding-top: .3rem }
 figure.solved, figure.failed { color: inherit }
 figure.failed { border-top: 4px dashed #cf4b3f }
@@ -44,9 +45,11 @@ MACROS = """
 {% if cell.counted %}{% set told = cell.counted %}
 {{ mark(told.state) }}, {{ told.row.steps }}
 <small>
-<a href="{{ page }}#trial-{{ told.number }}">film<span hidden> of trial {{ told.number }}</span></a>
+{% if page is not none %}<a href="{{ page | urlencode }}#trial-{{ told.number }}"
+ aria-label="film of trial {{ told.number }}">film</a>{% endif %}
 {% if told.row.bag and not session.blinded %}
-<a href="{{ (base ~ told.row.bag) | urlencode }}/">bag</a>
+<a href="{{ (base ~ told.row.bag) | urlencode }}/"
+ aria-label="bag of trial {{ told.number }}">bag</a>
 {% endif %}</small>
 {% else %}<span class="open">– open</span>{% endif %}
 {% if cell.void %}<small>{{ cell.void }} void</small>{% endif %}
@@ -169,7 +172,8 @@ trial {{ told.number }}, seed {{ told.row.layout_seed }}</figcaption>
 {% set what = "trial " ~ told.number ~ ": " ~ method ~ ", scene " ~ scene ~ ", " ~ told.state %}
 {% if film.video %}
 <video controls muted playsinline preload="none" src="{{ film.video | urlencode }}"
- {% if film.poster %}poster="{{ film.poster | urlencode }}"{% endif %} aria-label="film of {{ what }}">
+ {% if film.poster %}poster="{{ film.poster | urlencode }}"{% endif %}
+ aria-label="film of {{ what }}">
 </video>
 {% endif %}
 {% if film.strip %}

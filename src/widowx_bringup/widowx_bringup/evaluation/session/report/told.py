@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from widowx_bringup.evaluation.session.session import SessionState
 from widowx_bringup.evaluation.statistics import (
     AnytimeComparison,
     mcnemar_power,
     probability_text,
 )
-
-from widowx_bringup.evaluation.session.session import SessionState
 
 ALONE = 0.05
 """Share of scenes that the worse method alone solves, where the power is told."""

@@ -16,9 +16,8 @@ from ptr_common.topics import (
 )
 from ptr_training.bags.errors import BagError
 from ptr_training.bags.reader import Bag
-from widowx_bringup.replay.recording import START, arm_namespace, messages_of
-
 from widowx_bringup.evaluation.session.bag_names import trial_of
+from widowx_bringup.replay.recording import START, arm_namespace, messages_of
 
 VERDICTS = {2: True, 3: False}
 """Whether the task was solved, by the end event; any other end is no verdict."""
