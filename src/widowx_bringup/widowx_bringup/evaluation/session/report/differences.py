@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from widowx_bringup.evaluation.results import Contrast
 from widowx_bringup.evaluation.statistics import (
     LEVEL,
@@ -41,26 +43,37 @@ def all_pairs(
     """
     found = []
     for first, second in itertools.combinations(methods, 2):
-        both = [scene for scene in solved.values() if {first, second} <= set(scene)]
-        if both:
-            ours, theirs = ([scene[method] for scene in both] for method in (first, second))
-            found.append((first, second, compare_pairs(ours, theirs)))
-    adjusted = holm([comparison.p for _, _, comparison in found])
+        ours, theirs = _shared(solved, (first, second))
+        if len(ours):
+            pairs = compare_pairs(ours.tolist(), theirs.tolist())
+            found.append((first, second, pairs))
+    adjusted = holm([pairs.p for _, _, pairs in found])
     return [
-        Contrast(second, first, comparison, p)
-        for (first, second, comparison), p in zip(found, adjusted, strict=True)
+        Contrast(second, first, pairs, p)
+        for (first, second, pairs), p in zip(found, adjusted, strict=True)
     ]
+
+
+def _shared(solved: dict[Scene, dict[str, bool]], methods: Sequence[str]) -> np.ndarray:
+    """Return whether each method solved each scene that all of them met, (methods, scenes)."""
+    rows = []
+    for scene in solved.values():
+        if set(methods) <= set(scene):
+            rows.append([scene[method] for method in methods])
+    return np.array(rows, bool).reshape(-1, len(methods)).T
 
 
 def cochran_text(solved: dict[Scene, dict[str, bool]], methods: Sequence[str]) -> str:
     """Return whether more than two methods differ at all; empty for fewer, or no scene."""
-    whole = [scene for scene in solved.values() if set(methods) <= set(scene)]
-    if len(methods) < 3 or not whole:
+    if len(methods) < 3:
         return ""
-    cells = [[scene[method] for scene in whole] for method in methods]
-    q, p = cochran_q(cells)
+    shared = _shared(solved, methods)
+    scenes = shared.shape[1]
+    if not scenes:
+        return ""
+    q, p = cochran_q(shared.tolist())
     verdict = "they differ" if p < 1.0 - LEVEL else "not resolved"
     return (
-        f"All {len(methods)} methods on {len(whole)} scenes: Cochran's Q = {q:.2f}, "
+        f"All {len(methods)} methods on {scenes} scenes: Cochran's Q = {q:.2f}, "
         f"{probability_text(p)}: {verdict}"
     )

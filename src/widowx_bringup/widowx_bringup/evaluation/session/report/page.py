@@ -98,7 +98,7 @@ def _render(session: SessionTold) -> str:
         checked=_checked(session),
         contrasts=all_pairs(solved, session.methods),
         cochran=cochran_text(solved, session.methods),
-        anytime=anytime_text(session.state),
+        anytime=anytime_text(session.state, session.rollouts),
         reasons=session.reasons(),
         stages=any(told.stage for told in session.counted),
         residuals=any(told.residual for told in session.counted),

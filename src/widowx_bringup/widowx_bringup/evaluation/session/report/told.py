@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from widowx_bringup.evaluation.results import Rollout
 from widowx_bringup.evaluation.session.session import SessionState
 from widowx_bringup.evaluation.statistics import (
     AnytimeComparison,
@@ -25,10 +28,15 @@ def power_text(scenes: int) -> str:
     )
 
 
-def anytime_text(state: SessionState) -> str:
-    """Return what may be said of two methods after every trial; empty for another number."""
+def anytime_text(state: SessionState, rollouts: Sequence[Rollout] | None = None) -> str:
+    """Return what may be said of two methods after every trial; empty for another number.
+
+    Args:
+        state: Of the session.
+        rollouts: Its trials, those of the method first that is named first; None: as they were.
+    """
     solved: dict[int, dict[str, bool]] = {}
-    for row in state.rollouts:
+    for row in state.rollouts if rollouts is None else rollouts:
         if not row.aborted:
             solved.setdefault(row.rollout, {})[row.method] = row.success
     pairs = [scene for scene in solved.values() if len(scene) == 2]
