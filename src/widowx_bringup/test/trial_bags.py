@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 
@@ -16,9 +17,13 @@ from ptr_common.topics import start_text
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState
 from widowx_bringup.evaluation.results import Rollout
 from widowx_bringup.evaluation.session.bag_names import FOLDER, new_name
-from widowx_bringup.evaluation.session.plan import SessionPlan, Trial
+from widowx_bringup.evaluation.session.plan import SessionPlan, Trial, load_plan
+from widowx_bringup.evaluation.session.report.lineage import keep_lineage
+from widowx_bringup.evaluation.session.running import run_trials
+from widowx_bringup.evaluation.session.session import Session
 from widowx_bringup.recording.bag_writer import BagWriter, Topic
 from widowx_bringup.recording.message_definitions import message_definition
+from widowx_bringup.sim.tasks import TARGET_TASK
 
 BEGIN = 1_000_000_000_000
 PERIOD = 200_000_000
@@ -68,6 +73,33 @@ class Recorded:
             strip="" if aborted else planned.strip,
         )
         return done, [] if aborted else images
+
+
+def plan_with(bundles: Path, **changes: object) -> SessionPlan:
+    """Return a plan of two methods on two scenes, with changes.
+
+    Args:
+        bundles: Folder with the bundles `ptr` and `bc`.
+        changes: Values of the plan.
+    """
+    values = {"task": TARGET_TASK, "methods": {"ptr": "ptr", "bc": "bc"}, "trials": 2}
+    file = bundles / "recorded.yaml"
+    file.write_text(yaml.safe_dump(values | changes, sort_keys=False))
+    return load_plan(file)
+
+
+def record(plan: SessionPlan, folder: Path, **how: tuple[Any, ...]) -> Path:
+    """Run a session in a folder as `ptr session run` does, and return the folder.
+
+    Args:
+        plan: Of the session.
+        folder: Of the session.
+        how: What `Recorded` takes.
+    """
+    with Session(plan, folder) as session:
+        keep_lineage(plan, folder)
+        run_trials(session, Recorded(plan, folder, **how))
+    return folder
 
 
 def write_trial_bag(

@@ -50,7 +50,8 @@ class Check:
         """The result in one line, or a line for each difference and their number."""
         done = f"{self.counted} of {self.planned} trials"
         if not self.differences:
-            void = f" ({self.void} void tries left out)" if self.void else ""
+            tries = "try" if self.void == 1 else "tries"
+            void = f" ({self.void} void {tries} left out)" if self.void else ""
             told = f"{done}: the table follows from the bags{void}"
             return "\n".join([*self.notes, told])
         found = len(self.differences)
