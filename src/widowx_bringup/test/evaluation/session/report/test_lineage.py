@@ -6,8 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 from trial_bags import plan_with
 
+from ptr_common.errors import PtrError
 from widowx_bringup.evaluation.session.plan import SessionPlan
 from widowx_bringup.evaluation.session.report.curves import curves_png
 from widowx_bringup.evaluation.session.report.lineage import (
@@ -65,6 +67,13 @@ def test_a_run_of_other_data_is_not_taken_for_it(bundles: Path, tmp_path: Path) 
     assert found.info is not None
     assert found.text("config.yaml") == ""
     assert found.metrics() == {}
+
+
+def test_damaged_metrics_are_named(bundles: Path, tmp_path: Path) -> None:
+    found = first(run_beside(bundles, tmp_path, "0" * 64), tmp_path / "session")
+    (found.folder / "metrics.csv").write_text("step,loss\n1,nought\n")
+    with pytest.raises(PtrError, match=r"metrics\.csv is damaged: .*nought"):
+        found.metrics()
 
 
 def test_a_copy_that_was_changed_tells_nothing(bundles: Path, tmp_path: Path) -> None:

@@ -176,6 +176,7 @@ def test_three_methods_have_three_pairs_and_cochrans_q(
         "All 3 methods on 3 scenes: Cochran&#39;s Q = 6.00, p = 0.05: they differ" in page
     )
     assert "adjusted by Holm for 3 pairs" in page
+    assert len(json.loads((tmp_path / "results.json").read_text())["contrasts"]) == 3
 
 
 def test_a_session_that_has_just_begun_has_a_report(

@@ -83,7 +83,8 @@ def check_session(folder: Path) -> Check:
             "run the session over ROS for bags"
         )
     paths = {folder / row.bag for row in counted.values() if row.bag}
-    bags, differences = _read_bags(paths | {*(folder / FOLDER).glob("[!.]*/")})
+    bags, unread = _read_bags(paths | {*(folder / FOLDER).glob("[!.]*/")})
+    differences = list(unread.values())
     chosen = _chosen(bags)
     if state.pending is not None and state.pending not in counted:
         chosen.pop(state.pending, None)  # it runs, or was cut off: nothing counts of it yet
@@ -97,7 +98,8 @@ def check_session(folder: Path) -> Check:
         if bag is not None:
             bundle = plan.methods[trial.method][:ID_DIGITS]
             differences += _against_plan(bag, trial, plan.task, bundle)
-        differences += _against_journal(trial.number, row, bag, folder)
+        if row is None or folder / row.bag not in unread:
+            differences += _against_journal(trial.number, row, bag, folder)
         if row is not None and row.method != of_method[trial.method]:
             differences.append(
                 f"trial {trial.number}: the plan's order has another method than {row.method}"
@@ -120,20 +122,20 @@ def _check_plan(state: SessionState, folder: Path) -> None:
         )
 
 
-def _read_bags(paths: Iterable[Path]) -> tuple[list[TrialBag], list[str]]:
-    """Return the bags that exist, and a line for each that cannot be read."""
-    found, problems = [], []
+def _read_bags(paths: Iterable[Path]) -> tuple[list[TrialBag], dict[Path, str]]:
+    """Return the bags that exist, and a line for each that cannot be read, by its path."""
+    found, problems = [], {}
     for path in sorted(filter(Path.exists, paths)):
         if not (path / METADATA).is_file():
-            problems.append(f"{path} is no complete bag: it has no {METADATA}")
+            problems[path] = f"{path} is no complete bag: it has no {METADATA}"
             continue
         try:
             bag = read_trial_bag(path)
         except PtrError as error:
-            problems.append(str(error))
+            problems[path] = str(error)
             continue
         if trial_of(path.name) != (bag.number, bag.attempt):
-            problems.append(
+            problems[path] = (
                 f"{path} holds trial {bag.number}, try {bag.attempt}: it was renamed"
             )
         else:

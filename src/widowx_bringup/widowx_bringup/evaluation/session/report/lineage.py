@@ -16,7 +16,7 @@ from typing import Any
 from ptr_common.documents import read_json
 from ptr_common.errors import PtrError
 from ptr_common.files import atomic_folder, sha256
-from ptr_policy_node.bundle import BundleInfo
+from ptr_policy_node.bundle import BundleInfo, read_info
 from widowx_bringup.evaluation.session.plan import SessionPlan
 
 FOLDER = "lineage"
@@ -75,12 +75,22 @@ class Lineage:
         return file if file.is_file() else None
 
     def metrics(self) -> dict[str, list[tuple[float, float]]]:
-        """Return step and value of each metric of the training, by its name."""
+        """Return step and value of each metric of the training, by its name.
+
+        Raises:
+            PtrError: If the file is damaged.
+        """
         found: dict[str, list[tuple[float, float]]] = {}
-        for row in csv.DictReader(self.text("metrics.csv").splitlines()):
-            for name, value in row.items():
-                if name and name != "step" and value:
-                    found.setdefault(name, []).append((float(row["step"]), float(value)))
+        try:
+            for row in csv.DictReader(self.text("metrics.csv").splitlines()):
+                step = float(row.pop("step"))
+                for name, value in row.items():
+                    if value:
+                        found.setdefault(name, []).append((step, float(value)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise PtrError(
+                f"{self.folder / 'metrics.csv'} is damaged: {error!r}"
+            ) from error
         return found
 
 
@@ -90,6 +100,9 @@ def keep_lineage(plan: SessionPlan, folder: Path) -> None:
     Args:
         plan: Of the session; its bundles are at hand.
         folder: Of the session.
+
+    Raises:
+        PtrError: If a bundle is incomplete, or a file of its run damaged.
     """
     for method, name in plan.methods.items():
         target = folder / FOLDER / name
@@ -107,23 +120,28 @@ def keep_lineage(plan: SessionPlan, folder: Path) -> None:
 
 def _run_of(bundle: Path) -> Path | None:
     """Return the run that made a bundle, where it lies beside it; None if it does not."""
-    values = read_json(bundle / BUNDLE, PtrError)
-    path = values.get("checkpoint", {}).get("path", "") if isinstance(values, dict) else ""
-    run = Path(str(path)).parent.parent  # RUN/checkpoints/step_N.pt
+    info = read_info(bundle)
+    run = Path(
+        str(info.checkpoint.get("path", ""))
+    ).parent.parent  # RUN/checkpoints/step_N.pt
     beside = bundle.absolute().parent
     for candidate in (beside, beside / run.name, beside.parent.joinpath(*run.parts[-2:])):
-        if (candidate / "config.yaml").is_file() and _same_data(candidate, values):
+        if (candidate / "config.yaml").is_file() and _same_data(candidate, info):
             return candidate
     return None
 
 
-def _same_data(run: Path, values: dict[str, Any]) -> bool:
+def _same_data(run: Path, info: BundleInfo) -> bool:
     """Return whether a run learnt from the target data that a bundle names."""
-    if not (run / "data.json").is_file():
+    file = run / "data.json"
+    values = read_json(file, PtrError) if file.is_file() else None
+    if not isinstance(values, dict):
         return False
-    target = read_json(run / "data.json", PtrError).get("target") or {}
-    told = values.get("data", {}).get("target") or {}
-    return bool(target.get("sha256") == told.get("sha256"))
+    hashes = []
+    for data in (values, info.data):
+        target = data.get("target")
+        hashes.append(target.get("sha256") if isinstance(target, Mapping) else None)
+    return bool(hashes[0] == hashes[1])
 
 
 def read_lineage(plan: Mapping[str, Any], folder: Path) -> list[Lineage]:

@@ -11,12 +11,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ptr_common.files import atomic_file
 from ptr_common.html_page import render_page
 from widowx_bringup.evaluation import results_html
-from widowx_bringup.evaluation.results import Rollout, Summary, summarise, write_results
+from widowx_bringup.evaluation.results import (
+    Contrast,
+    Rollout,
+    Summary,
+    summarise,
+    write_results,
+)
 from widowx_bringup.evaluation.results_html import rate_bars, results_table
 from widowx_bringup.evaluation.session.plan import SessionError
 
@@ -90,7 +95,7 @@ class Part:
     session: SessionTold
     base: str
     page: str | None
-    contrasts: list[Any]
+    contrasts: list[Contrast]
 
 
 def write_merged_report(folders: Sequence[Path], out: Path, *, mixed: bool = False) -> Path:
@@ -121,9 +126,11 @@ def write_merged_report(folders: Sequence[Path], out: Path, *, mixed: bool = Fal
         "sessions": {part.name: part.session.state.plan for part in parts},
         "differences": differences,
     }
-    write_results(out, rows, about)
+    methods = _methods(sessions)
+    pairs = all_pairs(solved_by_scene(sessions), methods)
+    write_results(out, rows, about, pairs)
     with atomic_file(out / PAGE) as path:
-        path.write_text(_render(parts, rows, differences), encoding="utf-8")
+        path.write_text(_render(parts, rows, differences, pairs), encoding="utf-8")
     return out / PAGE
 
 
@@ -209,10 +216,19 @@ def repeated_scenes(sessions: Sequence[SessionTold]) -> str:
     return ""
 
 
-def _render(parts: Sequence[Part], rows: Sequence[Rollout], mixed: Sequence[str]) -> str:
+def _methods(sessions: Sequence[SessionTold]) -> list[str]:
+    """Return the methods of all sessions, in the order of the first plan that has each."""
+    return list(dict.fromkeys(name for session in sessions for name in session.methods))
+
+
+def _render(
+    parts: Sequence[Part],
+    rows: Sequence[Rollout],
+    mixed: Sequence[str],
+    pairs: Sequence[Contrast],
+) -> str:
     sessions = [part.session for part in parts]
-    methods = list(dict.fromkeys(name for session in sessions for name in session.methods))
-    solved = solved_by_scene(sessions)
+    methods = _methods(sessions)
     together = summarise(sorted(rows, key=lambda row: methods.index(row.method)))
     groups: dict[str, list[Summary]] = {}
     for part in parts:
@@ -229,6 +245,6 @@ def _render(parts: Sequence[Part], rows: Sequence[Rollout], mixed: Sequence[str]
         task=", ".join(dict.fromkeys(session.state.plan["task"] for session in sessions)),
         table=results_table(groups),
         bars=rate_bars(together),
-        contrasts=all_pairs(solved, methods),
-        cochran=cochran_text(solved, methods),
+        contrasts=pairs,
+        cochran=cochran_text(solved_by_scene(sessions), methods),
     )

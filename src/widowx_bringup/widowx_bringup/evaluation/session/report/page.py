@@ -81,7 +81,8 @@ def write_tables(session: SessionTold) -> None:
     if session.blinded:
         del plan["methods"]
     about = {"plan": plan, "plan_sha256": state.plan_sha256}
-    write_results(session.folder, session.rollouts, about)
+    pairs = all_pairs(solved_by_scene([session]), session.methods)
+    write_results(session.folder, session.rollouts, about, pairs)
 
 
 def _render(session: SessionTold) -> str:

@@ -59,10 +59,10 @@ class Told:
     @property
     def residual(self) -> str:
         """Distance and rotation from where the arm should have begun; empty if not measured."""
-        told = self.line.get("residual")
-        if not isinstance(told, Mapping):
+        told = self.line.get("residual") or {}
+        if told.get("position") is None or told.get("rotation") is None:
             return ""
-        return f"{1e3 * float(told['position']):.0f} mm, {float(told['rotation']):.1f}°"
+        return f"{1e3 * told['position']:.0f} mm, {told['rotation']:.1f}°"
 
 
 @dataclass(frozen=True)
