@@ -150,7 +150,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "widowx_bringup.evaluation": (
         *ROS,
-        "markupsafe",
+        "jinja2",
         "matplotlib",
         "ptr_policy_node",
         "ptr_training",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from markupsafe import Markup
-
 from ptr_common.html_page import render_part
 
 from .results import Summary, has_partial_score
@@ -70,8 +68,8 @@ STYLE = """
 """CSS of both."""
 
 
-def results_table(groups: Mapping[str, Sequence[Summary]]) -> Markup:
-    """Return the table of the methods.
+def results_table(groups: Mapping[str, Sequence[Summary]]) -> str:
+    """Return the table of the methods, as markup for a template.
 
     Args:
         groups: Summaries by the session that they are of; a single group has no column.
@@ -82,8 +80,8 @@ def results_table(groups: Mapping[str, Sequence[Summary]]) -> Markup:
     )
 
 
-def rate_bars(summaries: Sequence[Summary]) -> Markup:
-    """Return the rates as bars with their intervals, as wide as the page."""
+def rate_bars(summaries: Sequence[Summary]) -> str:
+    """Return the rates as bars with their intervals, as wide as the page, as markup."""
     bars, told = [], []
     for index, row in enumerate(summaries):
         rates = {"rate": row.rate, "low": row.low, "high": row.high}
