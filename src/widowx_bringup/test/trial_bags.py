@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ptr_common.managed_node import to_stamp
 from ptr_common.topics import start_text
 from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState
 from widowx_bringup.evaluation.results import Rollout
+from widowx_bringup.evaluation.session import journal
 from widowx_bringup.evaluation.session.bag_names import FOLDER, new_name
 from widowx_bringup.evaluation.session.plan import SessionPlan, Trial, load_plan
 from widowx_bringup.evaluation.session.report.lineage import keep_lineage
@@ -100,6 +102,22 @@ def record(plan: SessionPlan, folder: Path, **how: tuple[Any, ...]) -> Path:
         keep_lineage(plan, folder)
         run_trials(session, Recorded(plan, folder, **how))
     return folder
+
+
+def rewrite_journal(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Write a session's journal anew, hashes included.
+
+    Args:
+        folder: Of the session.
+        change: Changes a line.
+    """
+    lines = journal.read_journal(folder)
+    (folder / journal.FILE).unlink()
+    with journal.Journal(folder) as written:
+        for line in lines:
+            del line["at"], line["previous"]
+            change(line)
+            written.add(line.pop("event"), **line)
 
 
 def write_trial_bag(

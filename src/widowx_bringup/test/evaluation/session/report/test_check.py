@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("ptr_msgs", reason="ROS 2 is not installed")
 
-from trial_bags import Recorded, write_trial_bag
+from trial_bags import Recorded, rewrite_journal, write_trial_bag
 
 from ptr_msgs.msg import EpisodeEvent
 from widowx_bringup.evaluation.session import codes, journal
@@ -79,19 +79,11 @@ def test_another_verdict_is_a_difference(
 
 
 def test_other_counts_are_differences(folder: Path) -> None:
-    # A journal that was written anew, with all its hashes.
-    old = journal.read_journal(folder)
-    (folder / journal.FILE).unlink()
-    with journal.Journal(folder) as written:
-        for line in old:
-            values = {
-                name: value
-                for name, value in line.items()
-                if name not in ("event", "at", "previous")
-            }
-            if line["event"] == journal.TRIAL and line["trial"] == 2:
-                values["result"] |= {"steps": 9, "clipped": 0}
-            written.add(line["event"], **values)
+    def change(line: dict) -> None:
+        if line["event"] == journal.TRIAL and line["trial"] == 2:
+            line["result"] |= {"steps": 9, "clipped": 0}
+
+    rewrite_journal(folder, change)
     told = "\n".join(differences(folder))
     assert "trial 2 (trial_0002_1): steps is 4 in the bag, 9 in the journal" in told
     assert "trial 2 (trial_0002_1): clipped is 3 in the bag, 0 in the journal" in told
@@ -159,7 +151,19 @@ def test_a_trial_that_was_cut_off_after_its_bag_is_told_and_repeated(
     assert len(found.notes) == 1
 
 
-def test_changed_codes_and_plans_are_refused(folder: Path) -> None:
+def test_a_changed_plan_is_refused(folder: Path) -> None:
+    def change(line: dict) -> None:
+        if line["event"] == journal.BEGUN:
+            line["plan"]["seed"] = 77
+
+    rewrite_journal(folder, change)
+    with pytest.raises(
+        SessionError, match="the plan in the journal is not that of its hash"
+    ):
+        check_session(folder)
+
+
+def test_changed_codes_are_refused(folder: Path) -> None:
     file = folder / codes.FILE
     values = json.loads(file.read_text())
     names = list(values["codes"])

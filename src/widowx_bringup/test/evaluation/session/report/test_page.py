@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from trial_bags import Recorded, plan_with, record
+from trial_bags import Recorded, plan_with, record, rewrite_journal
 
 from widowx_bringup.evaluation.results import read_results
 from widowx_bringup.evaluation.session import journal
@@ -144,20 +144,18 @@ def test_a_bag_that_differs_is_told_in_the_report(folder: Path) -> None:
 
 def test_what_a_person_judged_is_shown(plan: SessionPlan, tmp_path: Path) -> None:
     record(plan, tmp_path)
-    old = journal.read_journal(tmp_path)
-    (tmp_path / journal.FILE).unlink()
     judged = {
         "judge": "person",
         "reason": "it dropped <the> cube",
         "stage": "grasped",
         "residual": {"position": 0.0123, "rotation": 2.5},
     }
-    with journal.Journal(tmp_path) as written:
-        for line in old:
-            for name in ("at", "previous"):
-                del line[name]
-            more = judged if line.get("trial") == 2 and "result" in line else {}
-            written.add(line.pop("event"), **line, **more)
+
+    def change(line: dict) -> None:
+        if line["event"] == journal.TRIAL and line["trial"] == 2:
+            line |= judged
+
+    rewrite_journal(tmp_path, change)
     page = write_session_report(tmp_path, films=False).read_text()
     assert "it dropped &lt;the&gt; cube" in page
     assert "<td>grasped</td>" in page

@@ -53,7 +53,7 @@ TEMPLATE = (
 <a href="{{ part.page | urlencode }}">{{ part.name }}</a>{% else %}{{ part.name }}{% endif %}</th>
 <td class="number">{{ session.counted | length }} of {{ session.state.planned }}</td>
 <td class="number">{{ session.void | length }}</td>
-<td class="number">{{ session.state.plan.seed }}</td><td>{{ session.begun.at }}</td>
+<td class="number">{{ session.state.plan.seed }}</td><td>{{ session.began }}</td>
 <td class="hash">{{ session.state.plan_sha256[:12] }}</td></tr>
 {% endfor %}
 </tbody></table>

@@ -133,7 +133,7 @@ def protocol(session: SessionTold) -> dict[str, str]:
         "judged by": ", ".join(session.judges) or "nobody yet",
         "agreement": "not measured: each trial has one judge",
         "power, before": power_text(plan["trials"]) if len(plan["methods"]) > 1 else "",
-        "began": session.begun["at"],
+        "began": session.began,
         "last entry": session.ended,
         "plan": f"SHA-256 {state.plan_sha256}",
         "journal": f"SHA-256 {sha256(session.folder / journal.FILE)}",

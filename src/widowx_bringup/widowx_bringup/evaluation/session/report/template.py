@@ -118,7 +118,7 @@ scene {{ scene }}: {{ methods | join(", ") }}{{ "; " if not loop.last }}
 <th scope="col">ended</th><th scope="col">why</th></tr></thead><tbody>
 {% for told in session.void %}
 <tr><td class="number">{{ told.number }}</td><td>{{ told.row.method }}</td>
-<td>{{ told.at }}</td><td>{{ told.reason }}</td></tr>
+<td>{{ told.at }}</td><td class="text">{{ told.reason }}</td></tr>
 {% endfor %}
 </tbody></table>
 {% else %}<p>None.</p>{% endif %}
@@ -162,13 +162,15 @@ scene {{ scene }}: {{ methods | join(", ") }}{{ "; " if not loop.last }}
 {% if not session.blinded %}The player has steps, and Q and actions on the time axis of the film.
 {% endif %}</p>
 {% for scene, cells in session.scenes().items() %}
-<h3>Scene {{ scene }}</h3>
+<h3>Scene {{ scene }}{% for method in session.methods if cells[method].counted %}
+{% if loop.first %} (seed {{ cells[method].counted.row.layout_seed }}){% endif %}
+{% endfor %}</h3>
 <div class="films">
 {% for method in session.methods if cells[method].counted %}
 {% set told = cells[method].counted %}{% set film = films[told.number] %}
 <figure class="{{ told.state }}" id="trial-{{ told.number }}">
 <figcaption><b>{{ method }}</b>: {{ mark(told.state) }}, {{ told.row.steps }} steps;
-trial {{ told.number }}, seed {{ told.row.layout_seed }}</figcaption>
+trial {{ told.number }}</figcaption>
 {% set what = "trial " ~ told.number ~ ": " ~ method ~ ", scene " ~ scene ~ ", " ~ told.state %}
 {% if film.video %}
 <video controls muted playsinline preload="none" src="{{ film.video | urlencode }}"

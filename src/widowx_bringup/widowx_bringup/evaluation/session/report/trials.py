@@ -25,7 +25,7 @@ class Told:
     Attributes:
         number: Of the trial.
         row: Its outcome, by the name or the code of its method.
-        at: When it ended, ISO 8601.
+        at: When it ended.
         line: The whole line; a person who judges leaves `judge`, `stage` and `residual` there.
     """
 
@@ -106,6 +106,11 @@ class SessionTold:
         return str(self.state.plan["name"])
 
     @property
+    def began(self) -> str:
+        """When its first line was written."""
+        return _readable(self.begun["at"])
+
+    @property
     def rollouts(self) -> list[Rollout]:
         """Every try by method, in the plan's order of methods, and then in the order of time."""
         rows = [told.row for told in self.tries]
@@ -171,7 +176,7 @@ def read_told(folder: Path) -> SessionTold:
     ended = [line for line in lines if line["event"] == journal.TRIAL]
     for (number, row), line in zip(state.trials, ended, strict=True):
         named = replace(row, method=names.get(row.method, row.method))
-        tries.append(Told(number, named, line["at"], line))
+        tries.append(Told(number, named, _readable(line["at"]), line))
     blinded = bool(state.plan["blind"]) and not state.unblinded
     unblinding = [line for line in lines if line["event"] == journal.UNBLINDED]
     return SessionTold(
@@ -180,10 +185,15 @@ def read_told(folder: Path) -> SessionTold:
         begun=lines[0],
         tries=tries,
         methods=_methods(state, tries, blinded=blinded),
-        ended=lines[-1]["at"],
+        ended=_readable(lines[-1]["at"]),
         early=unblinding[-1].get("early", "") if unblinding else "",
         blinded=blinded,
     )
+
+
+def _readable(at: str) -> str:
+    """Return a time of the journal (ISO 8601) for people."""
+    return at.replace("T", " ").replace("+00:00", " UTC")
 
 
 def _methods(state: SessionState, tries: Sequence[Told], *, blinded: bool) -> list[str]:
