@@ -178,7 +178,7 @@ def write_report(folder: Path) -> Path:
     record_path = folder / RECORD
     if not record_path.exists():
         raise ReportError(
-            f"{folder} holds no {RECORD}; give the --out folder of `ptr demo`"
+            f"{folder} holds no {RECORD}; give the --out folder of `ptr demo` or `ptr session run`"
         )
     record = json.loads(record_path.read_text())
     rollouts = read_results(folder / "evaluation")

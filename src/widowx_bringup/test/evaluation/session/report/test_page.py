@@ -17,7 +17,8 @@ from widowx_bringup.evaluation.results import read_results
 from widowx_bringup.evaluation.session import journal
 from widowx_bringup.evaluation.session.main import main
 from widowx_bringup.evaluation.session.plan import SessionError, SessionPlan
-from widowx_bringup.evaluation.session.report.page import write_session_report
+from widowx_bringup.evaluation.session.report.page import protocol, write_session_report
+from widowx_bringup.evaluation.session.report.trials import read_told
 from widowx_bringup.evaluation.session.running import run_trials
 from widowx_bringup.evaluation.session.session import Session, unblind
 
@@ -200,6 +201,19 @@ def test_a_session_without_bags_has_a_report(plan: SessionPlan, tmp_path: Path) 
     assert "no copy of its bundle.json" in page
     assert "<video" not in page
     assert 'src="strips/trial_0000.jpg"' in page
+
+
+def test_what_a_later_version_plans_is_shown_as_it_is(
+    plan: SessionPlan, tmp_path: Path
+) -> None:
+    Session(plan, tmp_path).journal.close()
+
+    def change(line: dict) -> None:
+        line["plan"]["placements"] = [{"text": "left <of> the plate"}]
+
+    rewrite_journal(tmp_path, change)
+    facts = protocol(read_told(tmp_path))
+    assert facts["placements"] == '[{"text": "left <of> the plate"}]'
 
 
 def test_a_folder_without_a_session_is_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,12 @@ from .told import anytime_text, power_text
 from .trials import SessionTold, read_told
 
 PAGE = "report.html"
+
+TOLD = {
+    *("name", "task", "methods", "trials", "seed", "time_limit", "blind"),
+    *("camera_rise", "camera_turn"),
+}
+"""Values of a plan that the page has in words; any other is shown as it is."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,8 @@ def protocol(session: SessionTold) -> dict[str, str]:
         "plan": f"SHA-256 {state.plan_sha256}",
         "journal": f"SHA-256 {sha256(session.folder / journal.FILE)}",
     }
+    for name in sorted(set(plan) - TOLD):
+        facts[name] = textwrap.shorten(json.dumps(plan[name], ensure_ascii=False), 300)
     return {name: value for name, value in facts.items() if value}
 
 
