@@ -124,7 +124,7 @@ def test_verbs_complete(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("ptr report --", {"--help"}),
+        ("ptr report --", {"--help", "--mixed", "--out"}),
         ("ptr demo --pre", {"--preset"}),
         ("ptr demo --preset ", {"full", "smoke"}),
     ],

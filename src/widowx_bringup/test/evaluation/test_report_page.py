@@ -130,7 +130,7 @@ def test_every_command_and_version_of_the_run_is_on_the_page(tmp_path: Path) -> 
     commands = sum(len(chain) for stage in record["stages"] for chain in stage["chains"])
     assert page.count("<code>ptr ") == commands
     for name, version in record["versions"].items():
-        assert f"<tr><td>{name}</td><td>{version}</td></tr>" in page
+        assert f'<tr><th scope="row">{name}</th><td>{version}</td></tr>' in page
 
 
 def test_a_method_that_never_succeeds_has_a_dash_for_its_steps(tmp_path: Path) -> None:

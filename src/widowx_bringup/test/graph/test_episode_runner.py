@@ -28,10 +28,11 @@ class Connection:
         self.values = {"bag_directory": str(folder)}
         self.image_topic = "camera/front/camera_info"
         self.records = True
-        self.executed = 0
+        self.executed_ns: list[int] = []
         self.solved_at: int | None = None  # steps
         self.dies_at: int | None = None  # steps
         self.stalls = False
+        self.late = False  # a command is executed after the end event
         self.state = ArmState(status=ArmState.STATUS_OK, clipped=1, held=2, rejected=3)
         self.hold = Kind.CAMERA
         self.policy_waited = False
@@ -43,8 +44,15 @@ class Connection:
     def now_ns(self) -> int:
         return self._time_ns
 
+    @property
+    def executed(self) -> int:
+        return len(self.executed_ns)
+
+    def executed_until(self, stamp_ns: int) -> int:
+        return sum(stamp <= stamp_ns for stamp in self.executed_ns)
+
     def restart_count(self) -> None:
-        self.executed = 0
+        self.executed_ns.clear()
 
     def hold_kind(self, held: int) -> str:
         assert held == self.state.held
@@ -53,11 +61,14 @@ class Connection:
     def arm_state(self) -> ArmState:
         return self.state
 
-    def publish_event(self, episode_id: str, event: int, task: str, text: str) -> None:
+    def publish_event(self, episode_id: str, event: int, task: str, text: str) -> int:
         assert task == "stir"
         self.events.append((event, text))
+        if self.late and event != EpisodeEvent.START:
+            self.executed_ns.append(self._time_ns + 1)
         if event not in (EpisodeEvent.START, EpisodeEvent.DISCARD) and self.records:
             (Path(self.values["bag_directory"]) / episode_id).mkdir()
+        return self._time_ns
 
     def reset_scene(self, task: str, seed: int) -> Any:
         return SimpleNamespace(success=not self.reset_error, message=self.reset_error)
@@ -77,7 +88,7 @@ class Connection:
             if self.executed == self.dies_at:
                 raise NodeDiedError("policy_node ended")
             if not self.stalls or self.executed == 0:
-                self.executed += 1
+                self.executed_ns.append(self._time_ns)
         raise EpisodeError(problem)
 
 
@@ -102,6 +113,12 @@ def test_a_solved_task_ends_the_episode_as_a_success(graph: Connection) -> None:
     assert result.bag is not None
     assert result.bag.name == result.episode_id
     assert result.duration == pytest.approx(4 / CONTROL_RATE)
+
+
+def test_a_command_after_the_end_event_is_no_step(graph: Connection) -> None:
+    graph.solved_at, graph.late = 4, True
+    assert run(graph).steps == 4
+    assert graph.executed == 5
 
 
 def test_the_scene_is_seen_by_arm_and_camera_before_the_start(graph: Connection) -> None:

@@ -32,9 +32,10 @@ FILMS_PAGE = """
 <p>Each film has Q and actions under it on one time axis, and a player with steps.
 Green: solved; red: not; the number is that of the steps.</p>
 <table>
-<tr><th class="number">scene</th>{% for method in methods %}<th>{{ method }}</th>{% endfor %}</tr>
+<tr><th scope="col" class="number">scene</th>
+{% for method in methods %}<th scope="col">{{ method }}</th>{% endfor %}</tr>
 {% for scene, cells in scenes.items() %}
-<tr><td class="number">{{ scene }}</td>
+<tr><th scope="row" class="number">{{ scene }}</th>
 {% for method in methods %}
 <td>{% for row in cells.get(method, []) %}
 <a class="{{ "won" if row.success else "lost" }}" href="{{ row.film | urlencode }}">

@@ -13,7 +13,9 @@ from ptr_common.errors import PtrError
 from ptr_common.files import atomic_file
 from ptr_common.html_page import data_uri, render_page
 
-from .results import Rollout, Summary, by_method, contrasts, read_results, summarise
+from . import results_html
+from .results import Rollout, by_method, contrasts, read_results, summarise
+from .results_html import rate_bars, results_table
 
 RECORD = "demo.json"
 """Record of a demonstration run, in its folder."""
@@ -25,8 +27,9 @@ h2 { margin-top: 2.2rem; border-bottom: 1px solid #d5dbe1 }
 code { padding: .1rem .3rem; border-radius: 3px; overflow-wrap: anywhere }
 figure { margin: .4rem 0 } figcaption { font-size: .85rem; color: #51606f }
 figure.won, figure.lost { border-left: 8px solid #2a9d5c; padding-left: .5rem; max-width: 44rem }
-figure.lost { border-left-color: #cf4b3f } figure.won > img, figure.lost > img,
+figure.lost { border-left: 8px dashed #cf4b3f } figure.won > img, figure.lost > img,
 figure.won a img, figure.lost a img { display: block; width: 100% }
+.commands { min-width: 26rem }
 .note { background: #fff6e0; border-left: 4px solid #e0a100; padding: .6rem 1rem }
 """
 
@@ -44,35 +47,12 @@ Its success rates say nothing about the methods.</p>
 {% endif %}
 
 <h2>Success on the new task</h2>
-<table>
-<tr><th>method</th><th class="number">successes</th><th class="number">rate</th>
-<th>95 % interval (Wilson)</th><th class="number">mean steps to success</th>
-<th class="number">clipped</th><th class="number">held</th><th class="number">rejected</th>
-<th class="number">repeated</th></tr>
-{% for row in summaries %}
-<tr><td>{{ row.method }}</td><td class="number">{{ row.successes }}/{{ row.rollouts }}</td>
-<td class="number">{{ "{:.0%}".format(row.rate) }}</td>
-<td>{{ "{:.0%} – {:.0%}".format(row.low, row.high) }}</td>
-<td class="number">{{ "{:.1f}".format(row.mean_steps) if row.successes else "–" }}</td>
-<td class="number">{{ row.clipped }}</td><td class="number">{{ row.held }}</td>
-<td class="number">{{ row.rejected }}</td><td class="number">{{ row.repeated }}</td></tr>
-{% endfor %}
-</table>
+{{ table }}
 {% for row in aborted %}
 <p class="note">{{ row.method }}, scene {{ row.rollout }}: does not count, and was repeated;
 {{ row.reason }}</p>
 {% endfor %}
-<svg width="{{ chart.width }}" height="{{ chart.height }}" role="img">
-{% for bar in chart.bars %}
-<text x="0" y="{{ bar.middle + 5 }}" font-size="14">{{ bar.method }}</text>
-<rect x="{{ chart.left }}" y="{{ bar.top }}" width="{{ bar.length }}" height="24"
- fill="{{ bar.colour }}"/>
-<path d="M{{ bar.low }} {{ bar.middle }}H{{ bar.high }}" stroke="#1d2733" stroke-width="2"/>
-{% endfor %}
-{% for tick in chart.ticks %}
-<text x="{{ tick.x }}" y="{{ chart.height - 8 }}" font-size="12">{{ tick.label }}</text>
-{% endfor %}
-</svg>
+{{ bars }}
 {% for contrast in contrasts %}
 <p>{{ contrast.sentence }}.</p>
 {% endfor %}
@@ -95,7 +75,7 @@ successes and in steps, is what Q decides. Of the
 then the critic learns beside the policy, which goes on cloning. Motions are cloned throughout: Q
 decides the gripper alone.</p>
 {% for plot in gripper_plots %}
-<figure><img alt="{{ plot.stem }}" src="{{ data_uri(plot) }}">
+<figure><img alt="What the critic says of the gripper" src="{{ data_uri(plot) }}">
 <figcaption>Held-out demonstrations, as ptr sees them. Above: how much more return the critic
 expects of a closed gripper than of an open one. Below: how likely the policy closes it; at less
 than a half, the likelier action leaves it open.</figcaption></figure>
@@ -114,13 +94,13 @@ all.</p>
 {% for run in runs %}
 {% for plot in run.plots %}
 <h3>{{ run.method }}</h3>
-<figure><img alt="{{ plot.stem }}" src="{{ data_uri(plot) }}">
+<figure><img alt="Checkpoints of {{ run.method }}" src="{{ data_uri(plot) }}">
 <figcaption>{{ run.choice }}</figcaption></figure>
 {% endfor %}
 {% endfor %}
 
 <h2>Rollouts</h2>
-<p>Eight frames each, first to last; green: solved, red: not.
+<p>Eight frames each, first to last; dashed red: not solved.
 {%- if films %} A tap on the frames opens the film with a player, beside this page in
 <code>evaluation/films</code>; under them Q and actions on the time axis of the frames.
 {%- endif %}</p>
@@ -130,13 +110,15 @@ all.</p>
 <figure class="{{ "won" if row.success else "lost" }}">
 {% set film = "evaluation/" ~ row.film %}
 {% if film in films %}<a href="{{ film | urlencode }}">{% endif %}
-<img alt="{{ method }}_{{ row.rollout }}" src="{{ data_uri(folder / "evaluation" / row.strip) }}">
+<img alt="{{ method }}, scene {{ row.rollout }}: eight frames"
+ src="{{ data_uri(folder / "evaluation" / row.strip) }}">
 {% if film in films %}</a>
 <details><summary>Q and actions</summary>
-<img alt="Q and actions of {{ method }}_{{ row.rollout }}" loading="lazy"
+<img alt="Q and actions of {{ method }}, scene {{ row.rollout }}" loading="lazy"
  src="{{ data_uri(films[film]) }}"></details>
 {% endif %}
-<figcaption>scene {{ row.rollout }} (seed {{ row.layout_seed }}), {{ row.steps }} steps:
+<figcaption>{{ "● solved" if row.success else "✕ failed" }}: scene {{ row.rollout }}
+(seed {{ row.layout_seed }}), {{ row.steps }} steps:
 {{ row.reason }}</figcaption></figure>
 {% endfor %}
 </details>
@@ -144,10 +126,13 @@ all.</p>
 
 <h2>Time taken</h2>
 <table>
-<tr><th>stage</th><th class="number">wall time</th><th>commands</th></tr>
+<caption>Wall time and commands</caption>
+<thead><tr><th scope="col">stage</th><th scope="col" class="number">wall time</th>
+<th scope="col">commands</th></tr></thead>
 {% for stage in record.stages %}
-<tr><td>{{ stage.name }}</td><td class="number">{{ "{:.0f} s".format(stage.seconds) }}</td>
-<td>
+<tr><th scope="row">{{ stage.name }}</th>
+<td class="number">{{ "{:.0f} s".format(stage.seconds) }}</td>
+<td class="commands">
 {% for chain in stage.chains %}
 {% for command in chain %}
 <code>ptr {{ " ".join(command) }}</code><br>
@@ -155,29 +140,18 @@ all.</p>
 {% endfor %}
 </td></tr>
 {% endfor %}
-<tr><td><b>total</b></td>
+<tr><th scope="row">total</th>
 <td class="number"><b>{{ "{:.0f} s".format(total) }}</b></td><td></td></tr>
 </table>
 
 <h2>Versions</h2>
 <table>
+<caption>When it was run</caption>
 {% for name, version in record.versions.items() %}
-<tr><td>{{ name }}</td><td>{{ version }}</td></tr>
+<tr><th scope="row">{{ name }}</th><td>{{ version }}</td></tr>
 {% endfor %}
 </table>
 """
-
-COLOURS = ("#2f6fb2", "#7a8794", "#c08a2c", "#5a9e6f")
-"""Colours of the bars, in turn."""
-
-CHART_LEFT = 120
-"""Left end of the bars [pixels]; the names stand before it."""
-
-CHART_SCALE = 600.0
-"""Length of a bar of 100 % [pixels]."""
-
-BAR_DISTANCE = 34
-"""Distance of the tops of two bars [pixels]."""
 
 
 class ReportError(PtrError):
@@ -204,7 +178,7 @@ def write_report(folder: Path) -> Path:
     record_path = folder / RECORD
     if not record_path.exists():
         raise ReportError(
-            f"{folder} holds no {RECORD}; give the --out folder of `ptr demo`"
+            f"{folder} holds no {RECORD}; give the --out folder of `ptr demo` or `ptr session run`"
         )
     record = json.loads(record_path.read_text())
     rollouts = read_results(folder / "evaluation")
@@ -234,15 +208,15 @@ def _render(folder: Path, record: Mapping[str, Any], rollouts: Sequence[Rollout]
     return render_page(
         TITLE,
         TEMPLATE,
-        style=STYLE,
+        style=STYLE + results_html.STYLE,
         folder=folder,
         record=record,
         plan=record["plan"],
         scenes=len({rollout.rollout for rollout in rollouts}),
-        summaries=summaries,
+        table=results_table({"": summaries}),
+        bars=rate_bars(summaries),
         contrasts=contrasts(rollouts),
         aborted=[rollout for rollout in rollouts if rollout.aborted],
-        chart=_chart(summaries),
         runs=runs,
         least_share=LEAST_SHARE,
         gripper_plots=sorted(folder.glob(f"ptr/finetune/select/{GRIPPER_PLOT}")),
@@ -280,32 +254,3 @@ def _read_run(method: str, run: Path) -> TrainedRun:
         sentence += f" {evidence[0].upper()}{evidence[1:]}."
     plots = sorted((run / "select").glob("q_trend.png"))
     return TrainedRun(method, summary, config, sentence, plots)
-
-
-def _chart(summaries: Sequence[Summary]) -> dict[str, Any]:
-    """Return places and sizes [pixels] of a bar for each method, with its interval."""
-    bars = []
-    for index, summary in enumerate(summaries):
-        top = index * BAR_DISTANCE + 6
-        bars.append(
-            {
-                "method": summary.method,
-                "top": top,
-                "middle": top + 12,
-                "length": f"{summary.rate * CHART_SCALE:.1f}",
-                "low": f"{CHART_LEFT + summary.low * CHART_SCALE:.1f}",
-                "high": f"{CHART_LEFT + summary.high * CHART_SCALE:.1f}",
-                "colour": COLOURS[index % len(COLOURS)],
-            }
-        )
-    ticks = []
-    for percent in (0, 25, 50, 75, 100):
-        x = CHART_LEFT + percent / 100 * CHART_SCALE - 10
-        ticks.append({"x": f"{x:.0f}", "label": f"{percent}%"})
-    return {
-        "left": CHART_LEFT,
-        "width": f"{CHART_LEFT + CHART_SCALE + 40:.0f}",
-        "height": len(summaries) * BAR_DISTANCE + 30,
-        "bars": bars,
-        "ticks": ticks,
-    }

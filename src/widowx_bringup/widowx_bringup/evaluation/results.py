@@ -254,8 +254,20 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.0%}"
 
 
-def write_results(folder: Path, rollouts: Sequence[Rollout], about: dict[str, Any]) -> None:
-    """Write `results.csv` (a row per rollout) and `results.json` (summary and what was run)."""
+def write_results(
+    folder: Path,
+    rollouts: Sequence[Rollout],
+    about: dict[str, Any],
+    compared: Sequence[Contrast] | None = None,
+) -> None:
+    """Write `results.csv` (a row per rollout) and `results.json` (summary and what was run).
+
+    Args:
+        folder: Of the results.
+        rollouts: All of them.
+        about: What was run.
+        compared: How the methods compare; None: each further one with the first.
+    """
     with atomic_file(folder / "results.csv") as path, path.open("w", newline="") as file:
         writer = csv.DictWriter(file, [column.name for column in fields(Rollout)])
         writer.writeheader()
@@ -265,10 +277,11 @@ def write_results(folder: Path, rollouts: Sequence[Rollout], about: dict[str, An
     for summary in summaries:
         if math.isnan(summary["mean_steps"]):
             summary["mean_steps"] = None
+    compared = contrasts(rollouts) if compared is None else compared
     content = {
         "about": about,
         "methods": summaries,
-        "contrasts": [asdict(contrast) for contrast in contrasts(rollouts)],
+        "contrasts": [asdict(contrast) for contrast in compared],
     }
     with atomic_file(folder / "results.json") as path:
         path.write_text(json.dumps(content, indent=2) + "\n")

@@ -81,12 +81,22 @@ class GraphRunner:
         self._out = out
         self._films = films
 
-    def run(self, rollout: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
-        """Carry out one rollout; see `Runner`."""
+    def run(
+        self, rollout: Rollout, max_steps: int, name: str = ""
+    ) -> tuple[Rollout, list[np.ndarray]]:
+        """Carry out one rollout; see `Runner`.
+
+        Args:
+            rollout: The rollout without its outcome.
+            max_steps: Longest rollout [control steps].
+            name: Of the episode and its bag; empty: a UUID.
+        """
         self.film = None
         try:
             before = self._session.counters()
-            result = self._session.run_episode(rollout.task, rollout.layout_seed, max_steps)
+            result = self._session.run_episode(
+                rollout.task, rollout.layout_seed, max_steps, name=name
+            )
             after = self._session.counters()
         except (EpisodeError, NodeDiedError) as error:
             raise SessionLostError(str(error)) from error

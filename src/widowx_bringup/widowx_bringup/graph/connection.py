@@ -192,10 +192,15 @@ class GraphConnection:
     def restart_count(self) -> None:
         """Count executed commands from 0 again."""
         with self._changed:
-            self._view.executed = 0
+            self._view.executed_ns.clear()
 
-    def publish_event(self, episode_id: str, event: int, task: str, text: str) -> None:
-        """Publish an `EpisodeEvent` with the time of the graph's clock.
+    def executed_until(self, stamp_ns: int) -> int:
+        """Return how many commands since `restart_count` are stamped up to a time [ns]."""
+        with self._changed:
+            return sum(stamp <= stamp_ns for stamp in self._view.executed_ns)
+
+    def publish_event(self, episode_id: str, event: int, task: str, text: str) -> int:
+        """Publish an `EpisodeEvent` with the time of the graph's clock, and return that [ns].
 
         Args:
             episode_id: Identifier of the episode.
@@ -206,8 +211,10 @@ class GraphConnection:
         from ptr_msgs.msg import EpisodeEvent
 
         message = EpisodeEvent(episode_id=episode_id, event=event, task=task, text=text)
-        message.header.stamp = self._node.get_clock().now().to_msg()
+        now = self._node.get_clock().now()
+        message.header.stamp = now.to_msg()
         self._events.publish(message)
+        return int(now.nanoseconds)
 
     def reset_scene(self, task: str, seed: int) -> Any:
         """Return the simulation's answer to a request for a scene, a `ResetScene.Response`."""

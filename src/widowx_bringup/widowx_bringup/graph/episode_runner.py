@@ -36,7 +36,7 @@ class EpisodeResult:
         reason: Why the episode ended.
         aborted: Whether that was a cause outside the policy, so that it neither succeeded
             nor failed.
-        steps: Number of commands executed.
+        steps: Commands executed up to the end event, by their stamps: as many as the bag has.
         duration: Time from START to the end event, on the graph's clock [s].
         bag: The bag; None if the episode was not recorded or was discarded.
     """
@@ -124,16 +124,16 @@ class EpisodeRunner:
                 self._wait_for_steps(graph.executed + linger)
             event = verdict.event(keep_failure=keep_failure)
         finally:
-            steps, duration = graph.executed, (graph.now_ns() - start_ns) * 1e-9
-            graph.publish_event(episode_id, event, task, verdict.reason)
+            end_ns = graph.publish_event(episode_id, event, task, verdict.reason)
         recorded = graph.records and event != EpisodeEvent.DISCARD
+        bag = self._wait_for_bag(episode_id) if recorded else None
         return EpisodeResult(
             *(episode_id, task, seed),
             success=verdict.success,
             reason=verdict.reason,
-            steps=steps,
-            duration=duration,
-            bag=self._wait_for_bag(episode_id) if recorded else None,
+            steps=graph.executed_until(end_ns),
+            duration=(end_ns - start_ns) * 1e-9,
+            bag=bag,
             aborted=verdict.aborted,
         )
 

@@ -54,7 +54,7 @@ class GraphView:
     Attributes:
         image_topic: Topic of the camera info that accompanies each image of the camera.
         newest: Newest message by topic.
-        executed: Commands executed since it was set to 0.
+        executed_ns: Stamps of the commands executed since it was emptied [ns].
         policy_waited: Whether the policy lacked an input when the arm began to hold.
         arm: Newest state of the arm; None before the first.
         restarted: The counter of the arm that went backwards, in words; empty if none did.
@@ -64,7 +64,7 @@ class GraphView:
     def __init__(self, camera: str, nodes: Set[str]) -> None:
         self.image_topic = camera_info_topic(camera)
         self.newest: dict[str, Any] = {}
-        self.executed = 0
+        self.executed_ns: list[int] = []
         self.policy_waited = False
         self.arm: Any = None
         self.restarted = ""
@@ -108,7 +108,17 @@ class GraphView:
         if topic == TOPIC_ARM_STATE:
             self._note_arm(message)
         if topic == TOPIC_EXECUTED:
-            self.executed += 1
+            self._note_executed(message)
+
+    @property
+    def executed(self) -> int:
+        """Number of commands executed since `executed_ns` was emptied."""
+        return len(self.executed_ns)
+
+    def _note_executed(self, command: Any) -> None:
+        from ptr_common.node import to_ns
+
+        self.executed_ns.append(to_ns(command.header.stamp))
 
     def _note_arm(self, state: Any) -> None:
         """Note what a state of the arm says beside the one before it."""

@@ -110,7 +110,7 @@ class TaskEpisode:
     def _begin(self) -> None:
         """Publish the START of the episode."""
         link = self._link
-        link.view.executed = 0
+        link.view.executed_ns.clear()
         link.view.restarted = ""
         self._bags = link.status("recorder_node")[1].get("bags", "0")
         self._start_ns = link.now_ns()

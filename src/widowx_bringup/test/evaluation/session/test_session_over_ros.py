@@ -41,3 +41,10 @@ def test_one_graph_runs_the_trials_of_both_methods(
         (bag,) = (row.bag for _, row in state.trials if row.method == code)
         info = (bundles / method / "bundle.json").read_bytes()
         assert bundles_in(out / bag) == {hashlib.sha256(info).hexdigest()[:12]}
+    assert {row.bag for _, row in state.trials} == {
+        "bags/trial_0000_1",
+        "bags/trial_0001_1",
+    }
+    capsys.readouterr()
+    assert main(["check", str(out)]) == 0
+    assert capsys.readouterr().out == "2 of 2 trials: the table follows from the bags\n"

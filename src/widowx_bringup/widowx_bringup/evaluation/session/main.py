@@ -7,26 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from ptr_common.arguments import VerbParser, positive_float
-from widowx_bringup.evaluation.results import results_text, write_results
-from widowx_bringup.evaluation.statistics import (
-    AnytimeComparison,
-    mcnemar_power,
-    probability_text,
-)
+from widowx_bringup.evaluation.results import results_text
 from widowx_bringup.graph.values import parse_values
 
 from .plan import load_plan
+from .report.check import check_session
+from .report.lineage import keep_lineage
+from .report.page import write_session_report, write_tables
+from .report.told import anytime_text, power_text
+from .report.trials import read_told
 from .running import open_trial_runner, run_trials
 from .session import Session, SessionState, load_state, unblind
 
-ALONE = 0.05
-"""Share of scenes that the worse method alone solves, where the power is told."""
+VERBS = "run|status|unblind|report|check"
 
 DESCRIPTION = """Compare methods blindly in the trials of a locked plan.
 
   ptr session run PLAN --out FOLDER      run the trials that are missing; after a kill, too
   ptr session status FOLDER              what is done, by the methods' codes
   ptr session unblind FOLDER             which method each code stands for, and the results
+  ptr session report FOLDER              FOLDER/report.html; before it is unblinded, too
+  ptr session check FOLDER               whether the table follows from the bags alone
 
 A plan is a YAML file: name, task, methods (NAME: BUNDLE), trials (of each method), seed,
 time_limit [s], blind, camera (rise [m], turn [degrees]). All methods meet each scene, in an
@@ -36,7 +37,7 @@ order drawn from the seed. The first trial locks the plan.
 
 def _parser() -> VerbParser:
     parser = VerbParser("session", DESCRIPTION)
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="run|status|unblind")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar=VERBS)
     run = _add(verbs, "run", "run the trials that are missing")
     run.add_argument("plan", type=Path, help="YAML file of the session")
     run.add_argument(
@@ -72,6 +73,12 @@ def _parser() -> VerbParser:
         default="",
         help="why trials are missing; kept in the journal (default: none may be missing)",
     )
+    report = _add(verbs, "report", "write report.html, results.csv and results.json")
+    report.add_argument("folder", type=Path, help="folder of the session")
+    check = _add(
+        verbs, "check", "recompute the table from the bags, and compare the journal"
+    )
+    check.add_argument("folder", type=Path, help="folder of the session")
     return parser
 
 
@@ -90,8 +97,12 @@ def main(argv: list[str]) -> int:
     if options.verb == "status":
         print(status_text(load_state(options.folder)))
         return 0
+    if options.verb == "report":
+        return _report(options.folder)
+    if options.verb == "check":
+        return _check(options.folder)
     state = unblind(options.folder, options.early)
-    _write(options.folder, state)
+    write_tables(read_told(options.folder))
     print(status_text(state))
     return 0
 
@@ -106,15 +117,27 @@ def _run(options: argparse.Namespace) -> int:
     if len(plan.methods) > 1:
         print(power_text(plan.trials))
     with Session(plan, out) as session:
+        keep_lineage(plan, out)
         over_ros = not options.in_process
         with open_trial_runner(plan, out, arguments, over_ros=over_ros) as runner:
             run_trials(session, runner)
         state = session.state
-    _write(out, state)
+    write_tables(read_told(out))
     print(status_text(state))
     if not state.unblinded and plan.blind:
         print(f"all trials are done; `ptr session unblind {out}` names the methods")
     return 0
+
+
+def _report(folder: Path) -> int:
+    print(f"report: {write_session_report(folder)}")
+    return 0
+
+
+def _check(folder: Path) -> int:
+    found = check_session(folder)
+    print(found.text)
+    return 1 if found.differences else 0
 
 
 def status_text(state: SessionState) -> str:
@@ -132,42 +155,3 @@ def status_text(state: SessionState) -> str:
     if found := anytime_text(state):
         lines.append(found)
     return "\n".join(lines)
-
-
-def power_text(scenes: int) -> str:
-    """Return how likely so many scenes show a difference, for three sizes of it."""
-    found = []
-    for won in (0.2, 0.4, 0.6):
-        power = mcnemar_power(won, ALONE, scenes)
-        found.append(f"of {100 * (won - ALONE):.0f} points in {power:.0%}")
-    return (
-        f"scenes: {scenes}; they show a difference {', '.join(found)} of all sessions "
-        f"(McNemar, 5 %; the worse method alone solves {ALONE:.0%})"
-    )
-
-
-def anytime_text(state: SessionState) -> str:
-    """Return what may be said of two methods after every trial; empty for another number."""
-    solved: dict[int, dict[str, bool]] = {}
-    for row in state.rollouts:
-        if not row.aborted:
-            solved.setdefault(row.rollout, {})[row.method] = row.success
-    pairs = [scene for scene in solved.values() if len(scene) == 2]
-    if len(state.plan["methods"]) != 2 or not pairs:
-        return ""
-    session = AnytimeComparison()
-    first, second = pairs[0]
-    for scene in pairs:
-        session.add(scene[first], scene[second])
-    low, high = (round(100 * end) for end in session.interval)
-    verdict = "trials may end here" if session.resolved else "not resolved so far"
-    return (
-        f"looked at after every scene: {first} against {second} {low} … {high} points, "
-        f"{probability_text(session.p)}: {verdict}"
-    )
-
-
-def _write(folder: Path, state: SessionState) -> None:
-    """Write `results.csv` and `results.json` of what the journal says."""
-    about = {"plan": state.plan, "plan_sha256": state.plan_sha256}
-    write_results(folder, state.rollouts, about)

@@ -17,6 +17,7 @@ from widowx_bringup.evaluation.in_process import InProcessRunner
 from widowx_bringup.evaluation.results import Rollout
 from widowx_bringup.evaluation.runners import GraphRunner, SessionLostError, new_log
 
+from .bag_names import new_name
 from .plan import SessionError, SessionPlan, Trial
 from .session import Session
 
@@ -71,7 +72,8 @@ class _OverRos:
         bundle = self._plan.bundles[trial.method].absolute()
         try:
             runner = self._on_graph(bundle)
-            return runner.run(planned, self._plan.max_steps)
+            name = new_name(self._out, trial.number)
+            return runner.run(planned, self._plan.max_steps, name)
         except (SessionLostError, EpisodeError, NodeDiedError) as error:
             self.close()
             reason = str(error).partition("\n")[0]  # the log it names has the rest
