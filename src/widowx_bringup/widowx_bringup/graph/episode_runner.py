@@ -24,6 +24,11 @@ COMMAND_TIMEOUT = 0.5
 """Longest time without a command before the arm's state is looked at again [s]."""
 
 
+def limit_ns(max_steps: int) -> int:
+    """Return the longest time of an episode of so many control steps [ns]."""
+    return round((max_steps / CONTROL_RATE + SLACK) * 1e9)
+
+
 @dataclass(frozen=True)
 class EpisodeResult:
     """Result of one episode.
@@ -53,17 +58,30 @@ class EpisodeResult:
 
 
 @dataclass(frozen=True)
-class _Verdict:
-    """How an episode ended; the attributes are those of `EpisodeResult`."""
+class Verdict:
+    """How an episode ended.
+
+    Attributes:
+        success: As in `EpisodeResult`.
+        reason: As in `EpisodeResult`.
+        aborted: As in `EpisodeResult`.
+        event: The event that ends it, one of the constants of `EpisodeEvent`; None: the one
+            that follows from the other attributes.
+        published: Whether somebody else has published that event already.
+    """
 
     success: bool
     reason: str
     aborted: bool = False
+    event: int | None = None
+    published: bool = False
 
-    def event(self, *, keep_failure: bool) -> int:
+    def end_event(self, *, keep_failure: bool) -> int:
         """Return the event that ends the episode, one of the constants of `EpisodeEvent`."""
         from ptr_msgs.msg import EpisodeEvent
 
+        if self.event is not None:
+            return self.event
         if self.success:
             return EpisodeEvent.SUCCESS
         if not keep_failure:
@@ -117,15 +135,16 @@ class EpisodeRunner:
         start_ns = graph.now_ns()
         graph.restart_count()
         graph.publish_event(episode_id, EpisodeEvent.START, task, start_text(seed))
-        event, verdict = EpisodeEvent.DISCARD, _Verdict(False, "")  # after an exception
+        event, verdict = EpisodeEvent.DISCARD, Verdict(False, "")  # after an exception
         try:
-            verdict = self._watch(start_ns, max_steps)
+            verdict = self.watch(start_ns, max_steps)
             if verdict.success and linger:
                 self._wait_for_steps(graph.executed + linger)
-            event = verdict.event(keep_failure=keep_failure)
+            event = verdict.end_event(keep_failure=keep_failure)
         finally:
             steps, duration = graph.executed, (graph.now_ns() - start_ns) * 1e-9
-            graph.publish_event(episode_id, event, task, verdict.reason)
+            if not verdict.published:
+                graph.publish_event(episode_id, event, task, verdict.reason)
         recorded = graph.records and event != EpisodeEvent.DISCARD
         return EpisodeResult(
             *(episode_id, task, seed),
@@ -158,7 +177,7 @@ class EpisodeRunner:
         arm = self.graph.arm_state()
         return arm.clipped, arm.held, arm.rejected
 
-    def _watch(self, start_ns: int, max_steps: int) -> _Verdict:
+    def watch(self, start_ns: int, max_steps: int) -> Verdict:
         """Wait until the episode is over.
 
         Args:
@@ -169,20 +188,19 @@ class EpisodeRunner:
 
         graph = self.graph
         graph.wait(lambda: graph.executed, ANSWER_TIMEOUT, "no command was executed")
-        limit_ns = round((max_steps / CONTROL_RATE + SLACK) * 1e9)
         while True:
             steps = graph.executed
             if self.solved():
-                return _Verdict(True, "solved")
+                return Verdict(True, "solved")
             arm = graph.arm_state()
             if arm.status != ArmState.STATUS_OK:
-                return _Verdict(False, arm.reason, not self._is_of_policy(arm))
-            if steps >= max_steps or graph.now_ns() - start_ns > limit_ns:
-                return _Verdict(False, f"not solved within {max_steps} steps")
+                return Verdict(False, arm.reason, not self.is_of_policy(arm))
+            if steps >= max_steps or graph.now_ns() - start_ns > limit_ns(max_steps):
+                return Verdict(False, f"not solved within {max_steps} steps")
             with contextlib.suppress(EpisodeError):
                 self._wait_for_steps(steps + 1, COMMAND_TIMEOUT)
 
-    def _is_of_policy(self, arm: ArmState) -> bool:
+    def is_of_policy(self, arm: ArmState) -> bool:
         """Return whether the arm holds because of the policy.
 
         Args:
