@@ -101,7 +101,7 @@ class Attendance:
 
     def to_json(self) -> dict[str, Any]:
         """Return what the hash of the plan covers; nothing of a plan that says nothing of it."""
-        if self == Attendance():
+        if self == UNATTENDED:
             return {}
         placements = [{"text": each.text, "photo": each.sha256} for each in self.placements]
         return {
@@ -112,6 +112,10 @@ class Attendance:
             "reasons": list(self.reasons),
             "stages": list(self.stages),
         }
+
+
+UNATTENDED = Attendance()
+"""Of a plan that says nothing of it."""
 
 
 def read_attendance(fields: Fields, folder: Path, trials: int, seed: int) -> Attendance:
@@ -154,7 +158,7 @@ def _placements(fields: Fields, folder: Path, trials: int) -> tuple[Placement, .
     if not 1 <= len(tables) <= trials:
         fields.refuse("placements", f"1 to {trials} tables, one for each scene")
     return tuple(
-        _placement(fields.inner(table, f"placements[{index}]"), folder)
+        _placement(fields.inner(table, f"placements.{index}"), folder)
         for index, table in enumerate(tables)
     )
 
@@ -192,7 +196,7 @@ def _starts(fields: Fields, folder: Path, trials: int, seed: int) -> tuple[Pose,
                 f"a folder of demonstrations, or 1 to {trials} poses, one for each scene",
             )
         table = fields.inner(
-            {f"[{index}]": pose for index, pose in enumerate(given)}, "starts"
+            {str(index): pose for index, pose in enumerate(given)}, "starts"
         )
         poses = tuple(table.numbers(name, 7) for name in table.values)
     else:

@@ -1,7 +1,8 @@
 """The journal of a session: one line for each thing that happened, on disk before the next.
 
 Each line holds the hash of the line before it, so that a line that was changed or taken out
-later is found; that is their order, whatever a clock said. A line that a crash tore is cut off when the journal is opened.
+later is found; that is their order, whatever a clock said. A line that a crash tore is cut off
+when the journal is opened.
 """
 
 from __future__ import annotations

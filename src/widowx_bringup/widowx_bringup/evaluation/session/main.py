@@ -31,6 +31,10 @@ DESCRIPTION = """Compare methods blindly in the trials of a locked plan.
 A plan is a YAML file: name, task, methods (NAME: BUNDLE), trials (of each method), seed,
 time_limit [s], blind, camera (rise [m], turn [degrees]). All methods meet each scene, in an
 order drawn from the seed. The first trial locks the plan.
+
+Where a person attends: judge (checker, person), starts (poses x y z roll pitch yaw gripper, or
+a store of held-out demonstrations), placements (text, photo), tolerance (position [m], rotation
+[degrees]), reasons, stages. A real arm (use_sim:=false) needs a person.
 """
 
 
@@ -49,6 +53,12 @@ def _parser() -> VerbParser:
         "--in-process",
         action="store_true",
         help="run without ROS: faster, no bags (default: over ROS)",
+    )
+    run.add_argument(
+        "--running",
+        action="store_true",
+        help="join the graph that `ptr up eval` has started with the same name:=value "
+        "(default: start a graph, and end it)",
     )
     run.add_argument(
         "--real-time-factor",
@@ -106,9 +116,10 @@ def _run(options: argparse.Namespace) -> int:
     if len(plan.methods) > 1:
         print(power_text(plan.trials))
     with Session(plan, out) as session:
-        over_ros = not options.in_process
-        with open_trial_runner(plan, out, arguments, over_ros=over_ros) as runner:
-            run_trials(session, runner)
+        if session.missing():
+            how = {"over_ros": not options.in_process, "joins": options.running}
+            with open_trial_runner(plan, out, arguments, **how) as runner:
+                run_trials(session, runner)
         state = session.state
     _write(out, state)
     print(status_text(state))

@@ -20,7 +20,7 @@ from widowx_bringup.sim.camera_shift import RISE, TURN, CameraShift
 from widowx_bringup.sim.tasks import TASKS, parse_task
 
 from . import attendance
-from .attendance import Attendance, SessionError
+from .attendance import UNATTENDED, Attendance, SessionError
 
 KEYS = (
     *("name", "task", "methods", "trials", "seed", "time_limit", "blind", "camera"),
@@ -76,7 +76,7 @@ class SessionPlan:
     blind: bool
     camera_rise: float = 0.0
     camera_turn: float = 0.0
-    attendance: Attendance = Attendance()
+    attendance: Attendance = UNATTENDED
 
     @property
     def max_steps(self) -> int:
@@ -90,7 +90,7 @@ class SessionPlan:
 
     def to_json(self) -> dict[str, Any]:
         """Return what the hash covers: all but where bundles and photos lie."""
-        values = asdict(replace(self, bundles={}, attendance=Attendance()))
+        values = asdict(replace(self, bundles={}, attendance=UNATTENDED))
         del values["bundles"], values["attendance"]
         return values | self.attendance.to_json()
 

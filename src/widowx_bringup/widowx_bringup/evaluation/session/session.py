@@ -74,7 +74,7 @@ def read_state(lines: Sequence[dict[str, Any]], folder: Path) -> SessionState:
         if line["event"] == journal.STARTED:
             pending = int(line["trial"])
         elif line["event"] == journal.TRIAL:
-            number, row, pending = int(line["trial"]), _rollout(line["result"]), None
+            number, row, pending = int(line["trial"]), _rollout(line), None
             if not row.aborted and number in counted:
                 raise SessionError(f"{folder}: trial {number} counts twice")
             if not row.aborted:
@@ -86,9 +86,33 @@ def read_state(lines: Sequence[dict[str, Any]], folder: Path) -> SessionState:
     return SessionState(*sealed, trials, pending, unblinded)
 
 
-def _rollout(values: dict[str, Any]) -> Rollout:
-    """Return a rollout; values that only a later version knows are left out."""
+def _line_of(rollout: Rollout) -> dict[str, Any]:
+    """Return what the line of a trial says of its outcome.
+
+    What a person judged, and where the arm began, stands beside the result.
+    """
+    result = asdict(rollout)
+    stage, judge = result.pop("stage"), result.pop("judge")
+    position, rotation = result.pop("residual_position"), result.pop("residual_rotation")
+    line: dict[str, Any] = {"result": result}
+    if judge:
+        line |= {"judge": judge, "reason": rollout.reason, "stage": stage}
+    if position is not None:
+        line["residual"] = {"position": position, "rotation": rotation}
+    return line
+
+
+def _rollout(line: dict[str, Any]) -> Rollout:
+    """Return the outcome of a trial's line; what only a later version knows is left out."""
     known = {item.name for item in fields(Rollout)}
+    residual = line.get("residual", {})
+    values = {
+        **line["result"],
+        "judge": line.get("judge", ""),
+        "stage": line.get("stage", ""),
+        "residual_position": residual.get("position"),
+        "residual_rotation": residual.get("rotation"),
+    }
     return Rollout(**{name: value for name, value in values.items() if name in known})
 
 
@@ -174,7 +198,7 @@ class Session:
 
     def end(self, trial: Trial, rollout: Rollout) -> None:
         """Write down how a trial ended; it is on disk when this returns."""
-        self.journal.add(journal.TRIAL, trial=trial.number, result=asdict(rollout))
+        self.journal.add(journal.TRIAL, trial=trial.number, **_line_of(rollout))
 
 
 def unblind(folder: Path, reason: str = "") -> SessionState:
