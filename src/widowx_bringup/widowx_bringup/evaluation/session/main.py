@@ -16,6 +16,7 @@ from widowx_bringup.evaluation.statistics import (
 from widowx_bringup.graph.values import parse_values
 
 from .plan import load_plan
+from .rating import rate, ratings_json, ratings_text
 from .running import open_trial_runner, run_trials
 from .session import Session, SessionState, load_state, unblind
 
@@ -26,6 +27,7 @@ DESCRIPTION = """Compare methods blindly in the trials of a locked plan.
 
   ptr session run PLAN --out FOLDER      run the trials that are missing; after a kill, too
   ptr session status FOLDER              what is done, by the methods' codes
+  ptr session rate FOLDER --rater NAME   a second rater judges the films, blinded
   ptr session unblind FOLDER             which method each code stands for, and the results
 
 A plan is a YAML file: name, task, methods (NAME: BUNDLE), trials (of each method), seed,
@@ -40,7 +42,9 @@ a store of held-out demonstrations), placements (text, photo), tolerance (positi
 
 def _parser() -> VerbParser:
     parser = VerbParser("session", DESCRIPTION)
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="run|status|unblind")
+    verbs = parser.add_subparsers(
+        dest="verb", required=True, metavar="run|status|rate|unblind"
+    )
     run = _add(verbs, "run", "run the trials that are missing")
     run.add_argument("plan", type=Path, help="YAML file of the session")
     run.add_argument(
@@ -74,6 +78,13 @@ def _parser() -> VerbParser:
     )
     status = _add(verbs, "status", "what is done so far")
     status.add_argument("folder", type=Path, help="folder of the session")
+    rating = _add(verbs, "rate", "judge the films of a session as a second rater, blinded")
+    rating.add_argument("folder", type=Path, help="folder of the session")
+    rating.add_argument(
+        "--rater",
+        required=True,
+        help="name of the rater, for ratings_NAME.jsonl (required)",
+    )
     end = _add(verbs, "unblind", "name the methods, and end the session")
     end.add_argument("folder", type=Path, help="folder of the session")
     end.add_argument(
@@ -98,12 +109,25 @@ def main(argv: list[str]) -> int:
     if options.verb == "run":
         return _run(options)
     if options.verb == "status":
-        print(status_text(load_state(options.folder)))
+        _print_status(options.folder, load_state(options.folder))
+        return 0
+    if options.verb == "rate":
+        done = rate(options.folder, options.rater, input)
+        state = load_state(options.folder)
+        _write(options.folder, state)
+        print(f"{done} of {len(state.counted)} trials are rated by {options.rater}")
         return 0
     state = unblind(options.folder, options.early)
     _write(options.folder, state)
-    print(status_text(state))
+    _print_status(options.folder, state)
     return 0
+
+
+def _print_status(folder: Path, state: SessionState) -> None:
+    """Print what is done, and how far raters agree."""
+    print(status_text(state))
+    if found := ratings_text(folder, state):
+        print(found)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -122,7 +146,7 @@ def _run(options: argparse.Namespace) -> int:
                 run_trials(session, runner)
         state = session.state
     _write(out, state)
-    print(status_text(state))
+    _print_status(out, state)
     if not state.unblinded and plan.blind:
         print(f"all trials are done; `ptr session unblind {out}` names the methods")
     return 0
@@ -180,5 +204,9 @@ def anytime_text(state: SessionState) -> str:
 
 def _write(folder: Path, state: SessionState) -> None:
     """Write `results.csv` and `results.json` of what the journal says."""
-    about = {"plan": state.plan, "plan_sha256": state.plan_sha256}
+    about = {
+        "plan": state.plan,
+        "plan_sha256": state.plan_sha256,
+        "raters": ratings_json(folder, state),
+    }
     write_results(folder, state.rollouts, about)

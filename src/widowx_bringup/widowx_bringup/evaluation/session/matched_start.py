@@ -239,12 +239,16 @@ class MatchedStart:
             self._graph.wait(self._asked_ready, math.inf, "")
             return
         reference = read_image(placement.photo)
-        with self._graph.newest_image() as newest:
-            while not self._is_ready:
-                with contextlib.suppress(EpisodeError):
-                    self._graph.wait(self._asked_ready, GHOST_PERIOD, "")
-                if (live := newest()) is not None:
-                    write_jpeg(self._folder / GHOST, ghost(reference, live))
+        file = self._folder / GHOST
+        try:
+            with self._graph.newest_image() as newest:
+                while not self._is_ready:
+                    if (live := newest()) is not None:
+                        write_jpeg(file, ghost(reference, live))
+                    with contextlib.suppress(EpisodeError):
+                        self._graph.wait(self._asked_ready, GHOST_PERIOD, "")
+        finally:
+            file.unlink(missing_ok=True)  # nobody is shown an old one
 
     def _asked_ready(self) -> bool:
         self._is_ready = self._is_ready or self._terminal.key() in ("\n", "\r")
