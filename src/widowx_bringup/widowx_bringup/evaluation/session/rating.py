@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -232,7 +233,7 @@ def ratings_text(folder: Path, state: SessionState) -> str:
         found = agreement(state, ratings)
         low, high = wilson_interval(found.alike, found.trials)
         kappa = f"kappa {found.kappa:.2f} ({found.low:.2f} … {found.high:.2f})"
-        if found.kappa != found.kappa:
+        if math.isnan(found.kappa):
             kappa = "kappa is not defined, as both said the same of every trial"
         lines.append(
             f"rater {rater}: as the judge in {found.alike} of {found.trials} trials "
@@ -256,7 +257,7 @@ def ratings_json(folder: Path, state: SessionState) -> list[dict[str, Any]]:
     found = []
     for rater, ratings in all_ratings(folder, state).items():
         values = asdict(agreement(state, ratings))
-        if values["kappa"] != values["kappa"]:
+        if math.isnan(values["kappa"]):
             values |= {"kappa": None, "low": None, "high": None}
         where = disagreements(state, ratings) if state.unblinded else None
         found.append({"rater": rater, **values, "disagreements": where})
