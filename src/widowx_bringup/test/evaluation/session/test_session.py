@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import resource
+import shutil
 from collections import Counter
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 import yaml
 
+from ptr_common.errors import PtrError
 from widowx_bringup.evaluation.results import Rollout, read_results
 from widowx_bringup.evaluation.session import codes, journal, running
 from widowx_bringup.evaluation.session.journal import Journal, read_journal
@@ -195,6 +199,145 @@ def test_a_trial_that_never_works_ends_the_run(bundles: Path, tmp_path: Path) ->
         pytest.raises(SessionError, match=r"trial 0 was repeated 2 times.*no camera"),
     ):
         running.run_trials(session, Broken())
+
+
+# Full disks and wrong clocks
+
+
+def test_on_a_full_disk_nothing_counts_and_the_trial_is_repeated(
+    bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel refuses to let the journal grow, in the middle of the line of a trial."""
+
+    class Filling(Scripted):
+        def run(self, trial: Trial, planned: Rollout) -> tuple[Rollout, list]:
+            if len(self.ran) == 2:
+                size = (tmp_path / journal.FILE).stat().st_size
+                resource.setrlimit(resource.RLIMIT_FSIZE, (size + 40, limits[1]))
+            return super().run(trial, planned)
+
+    plan, limits = load_plan(write_plan(bundles)), resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(OSError, match="File too large"), Session(plan, tmp_path) as cut:
+            running.run_trials(cut, Filling())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(load_state(tmp_path).counted) == [0, 1]
+    again = Scripted()
+    with Session(plan, tmp_path) as session:
+        running.run_trials(session, again)
+        assert sorted(session.state.counted) == list(range(6))
+    assert [number for number, _ in again.ran] == [2, 3, 4, 5]
+
+
+def test_a_clock_that_is_set_back_changes_no_order(
+    bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Backwards(datetime):
+        hour = 23
+
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:
+            cls.hour -= 1
+            return datetime(2026, 1, 1, cls.hour, tzinfo=timezone.utc)
+
+    monkeypatch.setattr(journal, "datetime", Backwards)
+    plan = load_plan(write_plan(bundles))
+    with Session(plan, tmp_path) as session:
+        running.run_trials(session, Scripted())
+    state = load_state(tmp_path)
+    assert [number for number, _ in state.trials] == list(range(6))
+    stamps = [line["at"] for line in read_journal(tmp_path)]
+    assert stamps == sorted(stamps, reverse=True)
+    with Session(plan, tmp_path) as session:
+        assert session.missing() == []
+
+
+# What a person said
+
+
+def test_what_a_person_judged_stands_beside_the_result_and_comes_back(
+    bundles: Path, tmp_path: Path
+) -> None:
+    class Judged(Scripted):
+        def run(self, trial: Trial, planned: Rollout) -> tuple[Rollout, list]:
+            values = {"judge": "person", "stage": "lifted", "reason": "dropped"}
+            return (
+                replace(planned, residual_position=0.001, residual_rotation=0.5, **values),
+                [],
+            )
+
+    with Session(load_plan(write_plan(bundles)), tmp_path) as session:
+        running.run_trials(session, Judged())
+        rows = session.state.rollouts
+    line = read_journal(tmp_path)[2]
+    assert line["residual"] == {"position": 0.001, "rotation": 0.5}
+    assert (line["judge"], line["stage"], line["reason"]) == ("person", "lifted", "dropped")
+    assert (rows[0].judge, rows[0].stage) == ("person", "lifted")
+    assert rows[0].residual_rotation == 0.5
+
+
+def test_a_journal_of_before_is_read_and_one_without_a_person_looks_like_it(
+    bundles: Path, tmp_path: Path
+) -> None:
+    with Session(load_plan(write_plan(bundles)), tmp_path) as session:
+        running.run_trials(session, Scripted())
+    for line in read_journal(tmp_path):
+        if line["event"] == journal.TRIAL:
+            assert set(line) == {"event", "at", "trial", "result", "previous"}
+            assert list(line["result"])[-1] == "score"
+    assert load_state(tmp_path).rollouts[0].judge == ""
+
+
+# What is refused before the first trial
+
+
+def damaged(bundles: Path, folder: Path) -> None:
+    """Make a copy of a bundle, one of whose files was altered."""
+    shutil.copytree(bundles / "bc", folder)
+    program = folder / "policy.pt"
+    program.write_bytes(program.read_bytes()[:-1] + b"!")
+
+
+@pytest.mark.parametrize("options", [[], ["--in-process"]])
+def test_a_damaged_bundle_ends_the_session_before_its_first_trial(
+    bundles: Path, tmp_path: Path, options: list[str]
+) -> None:
+    damaged(bundles, tmp_path / "bad")
+    plan = write_plan(bundles, methods={"ptr": "ptr", "bad": str(tmp_path / "bad")})
+    with pytest.raises(PtrError, match=r"policy\.pt"):
+        main(["run", str(plan), "--out", str(tmp_path / "out"), *options])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "message"),
+    [
+        (
+            {"judge": "person"},
+            ["--in-process"],
+            "--in-process has no arm .* nobody who judges",
+        ),
+        ({}, ["use_sim:=false"], "judge is checker, which only the simulation has"),
+        (
+            {"judge": "person", "task": "fold the towel"},
+            [],
+            "unknown task 'fold the towel'",
+        ),
+        ({"task": "put the red cube on the white plate"}, ["--in-process"], "has no task"),
+    ],
+)
+def test_what_cannot_be_judged_or_done_is_refused_before_the_first_trial(
+    bundles: Path,
+    tmp_path: Path,
+    changes: dict[str, object],
+    arguments: list[str],
+    message: str,
+) -> None:
+    plan = write_plan(bundles, **changes)
+    with pytest.raises(PtrError, match=message):
+        main(["run", str(plan), "--out", str(tmp_path / "out"), *arguments])
+    assert not (tmp_path / "out").exists()  # nothing is locked
 
 
 # The lock, and blinding

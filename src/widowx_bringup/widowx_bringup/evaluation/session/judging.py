@@ -22,7 +22,7 @@ KEYS_TEXT = "s success  f failure  d discard"
 UNSAID = "no reason given"
 """Reason of a failure or a discard for which nobody gave one."""
 
-_STAGE = re.compile(r"^(?P<reason>.*?)(?:;\s*)?\bstage (?P<stage>[^;]+)$")
+_STAGE = re.compile(r"(?:(?P<reason>.*);\s*)?stage (?P<stage>[^;]+)")
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,10 @@ def judgement_of(event: Any) -> Judgement:
     Its text is the reason; `; stage NAME` behind it says how far the trial came.
     """
     text = event.text.strip()
-    if found := _STAGE.match(text):
-        return Judgement(event.event, found["reason"].strip(), found["stage"].strip())
+    if found := _STAGE.fullmatch(text):
+        return Judgement(
+            event.event, (found["reason"] or "").strip(), found["stage"].strip()
+        )
     return Judgement(event.event, text)
 
 

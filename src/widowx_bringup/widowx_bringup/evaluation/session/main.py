@@ -17,7 +17,7 @@ from widowx_bringup.graph.values import parse_values
 
 from .plan import load_plan
 from .rating import rate, ratings_json, ratings_text
-from .running import open_trial_runner, run_trials
+from .running import check_plan, open_trial_runner, run_trials
 from .session import Session, SessionState, load_state, unblind
 
 ALONE = 0.05
@@ -105,9 +105,11 @@ def _add(verbs: Any, name: str, text: str) -> VerbParser:
 
 def main(argv: list[str]) -> int:
     """Compare methods blindly in the trials of a locked plan, killed and resumed at will."""
-    options = _parser().parse_args(argv)
+    # argparse takes arguments of the graph only straight behind the plan
+    given = [argument for argument in argv if ":=" in argument and argv[0] == "run"]
+    options = _parser().parse_args([each for each in argv if each not in given])
     if options.verb == "run":
-        return _run(options)
+        return _run(options, parse_values(given))
     if options.verb == "status":
         _print_status(options.folder, load_state(options.folder))
         return 0
@@ -130,13 +132,14 @@ def _print_status(folder: Path, state: SessionState) -> None:
         print(found)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, values: dict[str, str]) -> int:
     plan = load_plan(options.plan)
     out = options.out.absolute()
     arguments = {
         "real_time_factor": str(options.real_time_factor),
-        **parse_values(options.values),
+        **values,
     }
+    check_plan(plan, arguments, over_ros=not options.in_process)
     if len(plan.methods) > 1:
         print(power_text(plan.trials))
     with Session(plan, out) as session:

@@ -181,14 +181,11 @@ def open_trial_runner(
         joins: Join a graph that runs already, rather than start one.
 
     Raises:
-        SessionError: If the plan cannot be carried out so, or a bundle is refused.
+        SessionError: If the graph does not start, or its policy node refuses a bundle.
     """
-    check_bundles(plan)
-    check_judge(plan, arguments, over_ros=over_ros)
     if not over_ros:
         yield _WithoutRos(plan)
         return
-    _check_cameras(plan)
     with open_terminal() as terminal:
         runner = _OverRos(plan, out, arguments, terminal, joins=joins)
         try:
@@ -198,7 +195,24 @@ def open_trial_runner(
             runner.close()
 
 
-def check_bundles(plan: SessionPlan) -> None:
+def check_plan(plan: SessionPlan, arguments: Mapping[str, str], *, over_ros: bool) -> None:
+    """Refuse, before anything is locked or started, what cannot be carried out.
+
+    Args:
+        plan: Of the session.
+        arguments: Further arguments of the graph.
+        over_ros: Whether a graph of nodes is run.
+
+    Raises:
+        PtrError: Names what is wrong with a bundle, or with the plan.
+    """
+    _check_judge(plan, arguments, over_ros=over_ros)
+    _check_bundles(plan)
+    if over_ros:
+        _check_cameras(plan)
+
+
+def _check_bundles(plan: SessionPlan) -> None:
     """Read each method's bundle in full, and see that it knows the task.
 
     Raises:
@@ -216,7 +230,9 @@ def check_bundles(plan: SessionPlan) -> None:
             )
 
 
-def check_judge(plan: SessionPlan, arguments: Mapping[str, str], *, over_ros: bool) -> None:
+def _check_judge(
+    plan: SessionPlan, arguments: Mapping[str, str], *, over_ros: bool
+) -> None:
     """Refuse trials that nobody could judge or begin as the plan says.
 
     Raises:
