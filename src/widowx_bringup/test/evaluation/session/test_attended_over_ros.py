@@ -154,7 +154,9 @@ def test_a_session_is_judged_by_a_person_on_the_graph(
     state = load_state(out)
     rows = [row for _, row in state.trials]
     outcomes = [(row.success, row.aborted, row.reason, row.stage) for row in rows]
-    assert "image" in outcomes.pop(4)[2]  # why the arm held
+    held = outcomes.pop(4)  # for want of images, or of commands that answer them
+    assert held[1]
+    assert held[2].startswith("no ")
     assert outcomes == [
         (True, False, "success", "placed"),
         (False, True, "the cube rolled away", ""),
@@ -163,7 +165,6 @@ def test_a_session_is_judged_by_a_person_on_the_graph(
         (True, False, "success", "placed"),
     ]
     assert [row.judge for row in rows] == 4 * ["person"] + ["", "person"]
-    assert rows[4].aborted
     lines = [line for line in read_journal(out) if line["event"] == "trial"]
     for line in lines:
         assert line["residual"]["position"] < 0.02

@@ -109,7 +109,7 @@ def main(argv: list[str]) -> int:
     given = [argument for argument in argv if ":=" in argument and argv[0] == "run"]
     options = _parser().parse_args([each for each in argv if each not in given])
     if options.verb == "run":
-        return _run(options, parse_values(given))
+        return _run(options, parse_values([*given, *options.values]))
     if options.verb == "status":
         _print_status(options.folder, load_state(options.folder))
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -142,6 +143,8 @@ class _OverRos:
             **self._arguments,
             "bag_directory": str(self._out / "bags"),
         }
+        if self._plan.attendance.by_person:  # teleoperation and consoles look there
+            os.environ.setdefault("ROS_DOMAIN_ID", "0")
         if self._joins:
             opened = join_session("eval", values)
         else:
