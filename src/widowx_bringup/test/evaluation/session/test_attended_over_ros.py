@@ -21,6 +21,7 @@ from std_srvs.srv import Trigger  # noqa: E402
 
 from ptr_common import qos  # noqa: E402
 from ptr_msgs.msg import EefCommand, EpisodeEvent  # noqa: E402
+from widowx_bringup.evaluation.film_strip import can_film  # noqa: E402
 from widowx_bringup.evaluation.results import read_results  # noqa: E402
 from widowx_bringup.evaluation.session.journal import read_journal  # noqa: E402
 from widowx_bringup.evaluation.session.main import main  # noqa: E402
@@ -170,6 +171,11 @@ def test_a_session_is_judged_by_a_person_on_the_graph(
         assert line["residual"]["position"] < 0.02
         assert "stage" not in line["result"]
     assert read_results(out) == state.rollouts
+    films = list((out / "films").glob("*.html"))
+    assert len(films) == 4 * bool(can_film())
+    for film in films:  # which raters look at
+        for word in ("SUCCESS", "FAILURE", "STOP", "<b>", "missed grasp", "min Q"):
+            assert word not in film.read_text()
     assert len(person.ghosts) == 6
     assert 100 < person.ghosts[0].mean() < 250
     assert len(list((out / "bags").iterdir())) == 5  # a discarded one is gone

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ptr_training.viewing.bag_timeline import read_bag
+from ptr_training.viewing.timeline import Timeline, no_series
 from widowx_bringup.evaluation.results import Rollout
 from widowx_bringup.evaluation.runners import GraphRunner
 from widowx_bringup.graph.connection import ANSWER_TIMEOUT, EpisodeError
@@ -167,7 +169,7 @@ class AttendedRunner:
         self._episodes = episodes
         self._attendance = attendance
         self._out = out
-        self._runner = GraphRunner(episodes, out, films=films)
+        self._runner = GraphRunner(episodes, out, films=films, read=blind_timeline)
 
     def run(self, planned: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
         """Run a trial; see `runners.Runner`."""
@@ -203,6 +205,11 @@ class AttendedRunner:
             judge=PERSON,
             strip="" if discarded else done.strip,
         )
+
+
+def blind_timeline(bag: Path) -> Timeline:
+    """Return what a rater may see of a bag: neither what was said of it nor the policy's Q."""
+    return replace(read_bag(bag), outcome="", marks=[], q=no_series(2))
 
 
 def _with_residual(rollout: Rollout, residual: Residual | None) -> Rollout:

@@ -96,7 +96,11 @@ def _line_of(rollout: Rollout) -> dict[str, Any]:
     position, rotation = result.pop("residual_position"), result.pop("residual_rotation")
     line: dict[str, Any] = {"result": result}
     if judge:
-        line |= {"judge": judge, "reason": rollout.reason, "stage": stage}
+        line |= {
+            "judge": judge,
+            "reason": "" if rollout.success else rollout.reason,
+            "stage": stage,
+        }
     if position is not None:
         line["residual"] = {"position": position, "rotation": rotation}
     return line
