@@ -134,7 +134,9 @@ class EpisodeRunner:
         episode_id = name or str(uuid.uuid4())
         start_ns = graph.now_ns()
         graph.restart_count()
-        graph.publish_event(episode_id, EpisodeEvent.START, task, start_text(seed))
+        simulated = self.values.get("use_sim", "true") == "true"
+        text = start_text(seed if simulated else None)
+        graph.publish_event(episode_id, EpisodeEvent.START, task, text)
         event, verdict = EpisodeEvent.DISCARD, Verdict(False, "")  # after an exception
         try:
             verdict = self.watch(start_ns, max_steps)

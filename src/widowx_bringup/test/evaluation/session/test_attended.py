@@ -232,6 +232,7 @@ def test_without_poses_a_real_arm_goes_to_its_own(tmp_path: Path) -> None:
     graph = played(tmp_path, simulated=False)
     row = run(graph, tmp_path, Desk("\ns"))
     assert graph.called == ["arm/go_to_start"]
+    assert graph.events[0] == (EpisodeEvent.START, "")  # nobody drew its scene
     assert row.residual_position == 0.0
 
 

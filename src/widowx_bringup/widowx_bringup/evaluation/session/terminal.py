@@ -11,6 +11,8 @@ import tty
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from tqdm import tqdm
+
 
 @dataclass(frozen=True)
 class Terminal:
@@ -56,7 +58,8 @@ def open_terminal() -> Iterator[Terminal]:
 
 
 def _show(text: str) -> None:
-    print(text, flush=True)
+    tqdm.write(text)  # above a bar of progress
+    sys.stdout.flush()
 
 
 def _read_key(file: int) -> str:
