@@ -24,7 +24,6 @@ from .rollout_store import write_episodes
 
 if TYPE_CHECKING:
     from ptr_training.viewing.film import Film
-    from ptr_training.viewing.timeline import Timeline
     from widowx_bringup.graph.episode_runner import EpisodeRunner
 
 
@@ -71,22 +70,13 @@ class GraphRunner:
         session: The graph.
         out: Folder of the results; bag paths are relative to it.
         films: Make a film of each rollout.
-        read: Returns what a film shows of a bag.
 
     Attributes:
         film: Of the latest rollout, if films are made.
     """
 
-    def __init__(
-        self,
-        session: EpisodeRunner,
-        out: Path,
-        *,
-        films: bool = False,
-        read: Callable[[Path], Timeline] = read_bag,
-    ) -> None:
+    def __init__(self, session: EpisodeRunner, out: Path, *, films: bool = False) -> None:
         self.film: Film | None = None
-        self._read = read
         self._session = session
         self._out = out
         self._films = films
@@ -116,7 +106,7 @@ class GraphRunner:
         if done.aborted or result.bag is None:  # perhaps no image was recorded
             return replace(done, strip=""), []
         if self._films:
-            self.film = film_of(rollout, partial(self._read, result.bag))
+            self.film = film_of(rollout, partial(read_bag, result.bag))
         return done, read_images(result.bag, self._session.values["camera"])
 
 

@@ -130,13 +130,10 @@ class EpisodeRunner:
         from ptr_msgs.msg import EpisodeEvent
 
         self.reset(task, seed)
-        graph = self.graph
-        episode_id = name or str(uuid.uuid4())
+        graph, episode_id = self.graph, name or str(uuid.uuid4())
         start_ns = graph.now_ns()
         graph.restart_count()
-        simulated = self.values.get("use_sim", "true") == "true"
-        text = start_text(seed if simulated else None)
-        graph.publish_event(episode_id, EpisodeEvent.START, task, text)
+        graph.publish_event(episode_id, EpisodeEvent.START, task, self._start_text(seed))
         event, verdict = EpisodeEvent.DISCARD, Verdict(False, "")  # after an exception
         try:
             verdict = self.watch(start_ns, max_steps)
@@ -157,6 +154,11 @@ class EpisodeRunner:
             bag=self._wait_for_bag(episode_id) if recorded else None,
             aborted=verdict.aborted,
         )
+
+    def _start_text(self, seed: int) -> str:
+        """Return the text of START; nobody draws the scenes of a real arm."""
+        simulated = self.values.get("use_sim", "true") == "true"
+        return start_text(seed if simulated else None)
 
     def reset(self, task: str, seed: int) -> None:
         """Set the scene of a task and wait until arm state and image show it.

@@ -50,7 +50,8 @@ class Desk:
 @pytest.fixture(autouse=True)
 def _no_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bags of a graph that is played are empty folders."""
-    monkeypatch.setattr(runners, "read_images", lambda *_: [])
+    images = [np.zeros((4, 4, 3), np.uint8)]
+    monkeypatch.setattr(runners, "read_images", lambda *_: images)
 
 
 def run(
@@ -60,7 +61,9 @@ def run(
     episodes: Any = AttendedEpisodes(graph, desk.terminal, attendance, folder)  # type: ignore[arg-type]
     runner = AttendedRunner(episodes, attendance, folder, films=False)
     planned = planned_rollout("A", 0, 5, "stir", "strips/trial_0000.jpg")
-    return runner.run(planned, max_steps=10)[0]
+    row, images = runner.run(planned, max_steps=10)
+    assert bool(images) == bool(row.strip) == (not row.aborted)
+    return row
 
 
 def ready(graph: PlayedGraph) -> Callable[[], str]:
@@ -269,6 +272,16 @@ def test_the_checker_judges_a_matched_start_as_well(tmp_path: Path) -> None:
     row = run(graph, tmp_path, Desk(None), Attendance(starts=(POSE,)))
     assert row.reason == "not solved within 10 steps"
     assert (row.judge, row.residual_position) == ("", 0.0)
+
+
+def test_an_arm_that_is_stopped_while_the_scene_is_laid_out_begins_no_trial(
+    tmp_path: Path,
+) -> None:
+    graph = played(tmp_path, simulated=False)
+    graph.at[1] = lambda: graph.hold_arm(Kind.OPERATOR, "stopped by the operator")
+    desk = Desk("--\n--es")
+    assert run(graph, tmp_path, desk).success
+    assert desk.has_shown("the arm holds: stopped by the operator")
 
 
 def test_a_held_real_arm_is_freed_by_a_person_only(tmp_path: Path) -> None:

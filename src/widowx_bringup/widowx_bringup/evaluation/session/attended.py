@@ -12,6 +12,7 @@ import numpy as np
 
 from ptr_training.viewing.bag_timeline import read_bag
 from ptr_training.viewing.timeline import Timeline, no_series
+from widowx_bringup.evaluation.film_strip import film_of
 from widowx_bringup.evaluation.results import Rollout
 from widowx_bringup.evaluation.runners import GraphRunner
 from widowx_bringup.graph.connection import ANSWER_TIMEOUT, EpisodeError
@@ -169,7 +170,8 @@ class AttendedRunner:
         self._episodes = episodes
         self._attendance = attendance
         self._out = out
-        self._runner = GraphRunner(episodes, out, films=films, read=blind_timeline)
+        self._films = films
+        self._runner = GraphRunner(episodes, out)
 
     def run(self, planned: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
         """Run a trial; see `runners.Runner`."""
@@ -180,11 +182,21 @@ class AttendedRunner:
         except StartMissedError as error:
             void = replace(planned, aborted=True, reason=str(error), strip="")
             return _with_residual(void, error.residual), []
-        if self._runner.film is not None:
-            page = self._out / planned.film
-            self._runner.film.write(page.parent, page.stem)
         done = _with_residual(done, episodes.residual)
-        return (self._judged(done) if self._attendance.by_person else done), images
+        if self._attendance.by_person:
+            done = self._judged(done)
+        if done.aborted:
+            return done, []
+        if self._films and done.bag:
+            self._write_film(done)
+        return done, images
+
+    def _write_film(self, done: Rollout) -> None:
+        """Write the film of a trial, as a rater may see it."""
+        film = film_of(done, partial(blind_timeline, self._out / done.bag))
+        if film is not None:
+            page = self._out / done.film
+            film.write(page.parent, page.stem)
 
     def _judged(self, done: Rollout) -> Rollout:
         """Return a trial with the verdict of a person."""

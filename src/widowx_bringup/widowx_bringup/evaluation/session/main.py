@@ -45,6 +45,29 @@ def _parser() -> VerbParser:
     verbs = parser.add_subparsers(
         dest="verb", required=True, metavar="run|status|rate|unblind"
     )
+    _add_run(verbs)
+    status = _add(verbs, "status", "what is done so far")
+    status.add_argument("folder", type=Path, help="folder of the session")
+    rating = _add(verbs, "rate", "judge the films of a session as a second rater, blinded")
+    rating.add_argument("folder", type=Path, help="folder of the session")
+    rating.add_argument(
+        "--rater",
+        required=True,
+        help="name of the rater, for ratings_NAME.jsonl (required)",
+    )
+    end = _add(verbs, "unblind", "name the methods, and end the session")
+    end.add_argument("folder", type=Path, help="folder of the session")
+    end.add_argument(
+        "--early",
+        metavar="TEXT",
+        default="",
+        help="why trials are missing; kept in the journal (default: none may be missing)",
+    )
+    return parser
+
+
+def _add_run(verbs: Any) -> None:
+    """Add what `ptr session run` takes."""
     run = _add(verbs, "run", "run the trials that are missing")
     run.add_argument("plan", type=Path, help="YAML file of the session")
     run.add_argument(
@@ -76,24 +99,6 @@ def _parser() -> VerbParser:
         metavar="name:=value",
         help="arguments of the graph (ptr up --help)",
     )
-    status = _add(verbs, "status", "what is done so far")
-    status.add_argument("folder", type=Path, help="folder of the session")
-    rating = _add(verbs, "rate", "judge the films of a session as a second rater, blinded")
-    rating.add_argument("folder", type=Path, help="folder of the session")
-    rating.add_argument(
-        "--rater",
-        required=True,
-        help="name of the rater, for ratings_NAME.jsonl (required)",
-    )
-    end = _add(verbs, "unblind", "name the methods, and end the session")
-    end.add_argument("folder", type=Path, help="folder of the session")
-    end.add_argument(
-        "--early",
-        metavar="TEXT",
-        default="",
-        help="why trials are missing; kept in the journal (default: none may be missing)",
-    )
-    return parser
 
 
 def _add(verbs: Any, name: str, text: str) -> VerbParser:

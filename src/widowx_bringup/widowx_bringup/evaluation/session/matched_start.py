@@ -139,6 +139,7 @@ class MatchedStart:
         if goes:
             self._go(pose)
         self._lay_out(scene)
+        self._free()  # a person may have stopped it meanwhile
         if not goes:
             return None
         residual = Residual.between(self._measured(), np.asarray(pose or START_POSE))
