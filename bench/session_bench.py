@@ -24,6 +24,7 @@ import numpy as np
 from rosbags.highlevel import AnyReader
 
 from ptr_policy_node.bundle import write_bundle
+from widowx_bringup.evaluation.session.codes import read_sealed
 from widowx_bringup.evaluation.session.plan import SessionPlan, load_plan
 from widowx_bringup.evaluation.session.session import load_state, unblind
 from widowx_bringup.sim.tasks import TARGET_TASK
@@ -119,7 +120,7 @@ def check(plan: SessionPlan, out: Path) -> int:
     if numbers != list(range(state.planned)):
         raise SystemExit(f"{out}: trials {numbers} count, of {state.planned}")
     codes = unblind(out).unblinded
-    for trial in plan.order():
+    for trial in plan.order(read_sealed(out, state.seal).salt):
         row = state.counted[trial.number]
         if row.method != codes[trial.method] or row.layout_seed != trial.layout_seed:
             raise SystemExit(f"{out}: trial {trial.number} is of another method or scene")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from .errors import PtrError
+from .names import did_you_mean
 
 MAX_BYTES = 1 << 28
 """Largest document that is read [bytes]."""
@@ -211,13 +212,26 @@ class Fields:
 
     def table(self, name: str, default: Any = MISSING) -> Fields:
         """Return a table."""
+        return self.inner(self._take(name, default), name)
+
+    def inner(self, values: Any, name: str) -> Fields:
+        """Return the fields of a table inside this one, which messages call `name`."""
         return Fields(
-            self._take(name, default),
+            values,
             self._where,
             self._error,
             prefix=f"{self._prefix}{name}.",
             remedy=self._remedy[2:-1],
         )
+
+    def refuse_unknown(self, known: Sequence[str]) -> None:
+        """Raise the error if the table has an entry of another name."""
+        for key in self.values:
+            if key not in known:
+                hint = did_you_mean(key, known)
+                raise self._error(
+                    f"{self._where} has an unknown entry {self._prefix}{key}; {hint}"
+                )
 
     def tables(self, name: str) -> list[dict[str, Any]]:
         """Return a list of tables with names of text."""

@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from .errors import PtrError
 
@@ -144,6 +145,27 @@ def _put_in_place(temporary: Path, path: Path) -> None:
     path.replace(old)
     temporary.replace(path)
     shutil.rmtree(old)
+
+
+def append_durably(file: BinaryIO, content: bytes) -> None:
+    """Append to a file; it is on disk when this returns.
+
+    Args:
+        file: Opened without a buffer (`buffering=0`) to read and append.
+        content: What is appended.
+
+    Raises:
+        OSError: If the disk is full; nothing of the content is left in the file then.
+    """
+    end = file.seek(0, os.SEEK_END)
+    rest = memoryview(content)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+    except OSError:
+        os.ftruncate(file.fileno(), end)
+        raise
 
 
 def sha256(path: Path | str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -17,6 +18,7 @@ import numpy as np
 
 from .cdr import CdrError, CdrReader
 from .errors import PtrError
+from .files import atomic_file
 
 RESIZE_NAME = "cv2.INTER_AREA"
 """Kernel of `resize_area`, as named in every episode store and bundle."""
@@ -142,6 +144,31 @@ class RawImage:
             raise ImageError(
                 f"image of {self.width}x{self.height} {self.encoding}: {error}"
             ) from error
+
+
+def write_jpeg(path: Path, image: np.ndarray, quality: int = 85) -> None:
+    """Write an RGB image, (H, W, 3) uint8, as a JPEG file.
+
+    Raises:
+        ImageError: If it cannot be encoded.
+    """
+    ok, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not ok:
+        raise ImageError(f"{path}: an image {image.shape} could not be encoded as JPEG")
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data.tobytes())
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Return the image of a file, (H, W, 3) uint8 RGB.
+
+    Raises:
+        ImageError: If it cannot be read, or is none.
+    """
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ImageError(f"{path} is missing, or no image that can be read (JPEG, PNG, …)")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def decode(buffer: bytes | memoryview, type_name: str) -> np.ndarray:

@@ -125,3 +125,10 @@ def test_file_is_named_in_every_error(tmp_path: Path) -> None:
         read_json(tmp_path / "x.json", PtrError)
     with pytest.raises(PtrError, match=r"x\.json cannot be read"):
         read_yaml(tmp_path / "x.json", PtrError)
+
+
+def test_unknown_entry_is_named_with_its_table_and_the_nearest_name() -> None:
+    fields = Fields({"inner": {"hight": 1}}, "file", PtrError).table("inner")
+    with pytest.raises(PtrError, match=r"entry inner\.hight; did you mean height"):
+        fields.refuse_unknown(("height", "width"))
+    fields.refuse_unknown(("hight",))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ptr_common.errors import PtrError
-from ptr_common.files import atomic_file, atomic_folder, sha256
+from ptr_common.files import append_durably, atomic_file, atomic_folder, sha256
 
 
 def test_file_appears_only_when_complete(tmp_path: Path) -> None:
@@ -112,3 +113,20 @@ def test_errors_about_other_files_pass_unchanged(tmp_path: Path) -> None:
     with pytest.raises(PermissionError) as caught, atomic_folder(tmp_path / "store"):
         raise error
     assert caught.value is error
+
+
+def test_what_is_appended_is_whole_or_not_there(tmp_path: Path) -> None:
+    """The kernel takes part of it, and then no more."""
+    path = tmp_path / "log"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with path.open("a+b", buffering=0) as file:
+        append_durably(file, b"first\n")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                append_durably(file, b"second\n")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert path.read_bytes() == b"first\n"
+        append_durably(file, b"third\n")
+    assert path.read_bytes() == b"first\nthird\n"

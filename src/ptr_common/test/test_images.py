@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -255,3 +256,20 @@ def test_resize_keeps_the_mean_and_the_wanted_size(size: tuple[int, int]) -> Non
 
 def test_resize_to_the_same_size_changes_nothing(picture: np.ndarray) -> None:
     assert images.resize_area(picture, (6, 8)) is picture
+
+
+def test_an_image_file_is_read_as_it_was_written(
+    tmp_path: Path, picture: np.ndarray
+) -> None:
+    images.write_jpeg(tmp_path / "image.jpg", np.full((20, 30, 3), (200, 10, 90), np.uint8))
+    found = images.read_image(tmp_path / "image.jpg")
+    np.testing.assert_allclose(found.mean((0, 1)), (200, 10, 90), atol=3)
+    cv2.imwrite(str(tmp_path / "image.png"), picture[..., ::-1])
+    np.testing.assert_array_equal(images.read_image(tmp_path / "image.png"), picture)
+
+
+def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("no image")
+    for name in ("a.jpg", "none.png"):
+        with pytest.raises(images.ImageError, match=f"{name} is missing, or no image"):
+            images.read_image(tmp_path / name)

@@ -21,6 +21,7 @@ from widowx_bringup.evaluation.evaluate import (
 )
 from widowx_bringup.evaluation.results import Rollout, read_results
 from widowx_bringup.evaluation.runners import Method, SessionLostError
+from widowx_bringup.evaluation.session.plan import SessionError
 from widowx_bringup.sim.camera_shift import CameraShift
 from widowx_bringup.sim.tasks import TARGET_TASK, TaskError
 
@@ -201,3 +202,12 @@ def test_an_unknown_task_lists_the_known_ones(tmp_path: Path) -> None:
             ]
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_the_plan_of_a_session_is_carried_out_by_it(tmp_path: Path) -> None:
+    """With the options of `ptr session run`, which refuses what it does not know."""
+    missing = tmp_path / "plan.yaml"
+    with pytest.raises(SessionError, match=r"plan\.yaml cannot be read"):
+        main(["--out", str(tmp_path), str(missing), "--in-process"])
+    with pytest.raises(SystemExit):
+        main([str(missing), "--rollouts", "3", "--out", str(tmp_path)])

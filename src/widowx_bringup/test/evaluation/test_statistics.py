@@ -15,6 +15,7 @@ from widowx_bringup.evaluation.statistics import (
     AnytimeComparison,
     PairedComparison,
     cochran_q,
+    cohen_kappa,
     compare_pairs,
     difference_text,
     holm,
@@ -153,6 +154,43 @@ def test_holm_by_hand() -> None:
     assert holm([]) == []
 
 
+# Two raters
+
+
+def raters(table: list[list[int]]) -> tuple[list[int], list[int]]:
+    """Return what two raters said, from how often the first said i and the second j."""
+    first, second = [], []
+    for (i, j), count in np.ndenumerate(np.array(table)):
+        first += [i] * count
+        second += [j] * count
+    return first, second
+
+
+def test_kappa_agrees_with_published_examples() -> None:
+    # Fleiss, Levin and Paik 2003, table 18.1: kappa 0.68, standard error 0.087
+    found = cohen_kappa(*raters([[75, 1, 4], [5, 4, 1], [0, 0, 10]]))
+    assert (found.alike, found.trials) == (89, 100)
+    assert found.kappa == pytest.approx(0.676, abs=5e-4)
+    assert (found.high - found.low) / (2 * 1.959964) == pytest.approx(0.087, abs=1e-3)
+    # Cohen 1960, table 1: 0.44 + 0.20 + 0.06 alike, by chance 0.41
+    found = cohen_kappa(*raters([[88, 10, 2], [14, 40, 6], [18, 10, 12]]))
+    assert found.kappa == pytest.approx((0.70 - 0.41) / (1 - 0.41))
+
+
+def test_kappa_of_raters_that_always_or_never_agree() -> None:
+    always = cohen_kappa([True, False, True], [True, False, True])
+    assert (always.kappa, always.low, always.high) == (1.0, 1.0, 1.0)
+    assert cohen_kappa([True, False], [False, True]).kappa == -1.0
+    assert math.isnan(cohen_kappa([True, True], [True, True]).kappa)
+    assert cohen_kappa([True, True], [True, False]).kappa == 0.0
+
+
+def test_kappa_needs_the_same_trials() -> None:
+    for first, second in (([], []), ([True], [True, False])):
+        with pytest.raises(ValueError, match="the same are needed"):
+            cohen_kappa(first, second)
+
+
 # Power
 
 
@@ -259,3 +297,15 @@ def test_statsmodels_has_the_same_figures_of_several_methods() -> None:
     np.testing.assert_allclose(
         holm(probabilities), tests.multipletests(probabilities, method="holm")[1]
     )
+
+
+def test_statsmodels_has_the_same_kappa() -> None:
+    raters_of = pytest.importorskip("statsmodels.stats.inter_rater")
+    rng = np.random.default_rng(1)
+    for _ in range(5):
+        table = rng.integers(1, 30, (2, 2))
+        found = cohen_kappa(*raters(table.tolist()))
+        expected = raters_of.cohens_kappa(table)
+        assert found.kappa == pytest.approx(expected.kappa)
+        assert found.low == pytest.approx(expected.kappa_low)
+        assert found.high == pytest.approx(expected.kappa_upp)

@@ -79,9 +79,9 @@ def test_a_policys_success_is_counted_only_if_the_task_is_solved(ros: None) -> N
         rig.record()
         rig.press(Button.SAVE)
         rig.until(lambda: rig.has_shown("NOT SAVED"))
-        assert rig.node.verdicts == []
+        assert rig.node.rollouts.verdicts == []
         rig.press(Button.FAIL)
-        rig.until(lambda: rig.node.verdicts == [False])
+        rig.until(lambda: rig.node.rollouts.verdicts == [False])
 
 
 def test_after_an_episode_another_scene_is_drawn(

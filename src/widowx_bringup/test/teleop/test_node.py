@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import re
@@ -23,6 +24,7 @@ from ptr_common import qos  # noqa: E402
 from ptr_common.errors import PtrError  # noqa: E402
 from ptr_common.managed_node import to_ns  # noqa: E402
 from ptr_msgs.msg import EefCommand, EpisodeEvent  # noqa: E402
+from widowx_bringup.sim.tasks import TARGET_TASK  # noqa: E402
 from widowx_bringup.teleop.devices import Keyboard  # noqa: E402
 from widowx_bringup.teleop.mapping import Button, TeleopInput  # noqa: E402
 
@@ -198,6 +200,53 @@ def test_a_person_who_watches_a_policy_begins_judges_and_stops_and_never_command
         assert rig.shown[-2:] == ["rollout 2: stir", "failure: 1 of 2 rollouts succeeded"]
         rig.press(Button.SAVE)
         rig.until(lambda: rig.shown[-1] == "no episode is running; 1 begins one")
-        assert rig.node.verdicts == [True, False]
+        assert rig.node.rollouts.verdicts == [True, False]
         rig.press(Button.STOP)
         rig.until(lambda: "hold" in rig.called)
+
+
+def test_a_person_who_watches_judges_the_rollout_of_somebody_else_once(
+    ros: None, tmp_path: Path
+) -> None:
+    """Also after it has ended without a verdict, as a trial of a session whose time is over."""
+    with contextlib.closing(Rig(watch=True, out=str(tmp_path))) as rig:
+        events = rig.probe.create_publisher(EpisodeEvent, "episode/event", qos.EVENTS)
+        rig.until(lambda: events.get_subscription_count() == 2)
+        for event in (EpisodeEvent.START, EpisodeEvent.STOP):
+            events.publish(EpisodeEvent(episode_id="trial", event=event, task="stir"))
+        rig.until(lambda: rig.has_shown("ended without a verdict"))
+        rig.press(Button.RECORD)
+        rig.until(lambda: rig.has_shown("not begun: an episode is running"))
+        rig.press(Button.FAIL)
+        rig.until(lambda: rig.events[-1].event == EpisodeEvent.FAILURE)
+        assert (rig.events[-1].episode_id, rig.events[-1].text) == ("trial", "")
+        rig.press(Button.FAIL)
+        rig.until(lambda: rig.shown[-1] == "no episode is running; 1 begins one")
+        (line,) = (tmp_path / "verdicts.jsonl").read_text().splitlines()
+        assert (
+            json.loads(line).items()
+            >= {
+                "episode": "trial",
+                "task": "stir",
+                "verdict": "failure",
+            }.items()
+        )
+
+
+def test_what_somebody_else_has_judged_is_not_judged_again(ros: None) -> None:
+    with contextlib.closing(Rig(watch=True)) as rig:
+        events = rig.probe.create_publisher(EpisodeEvent, "episode/event", qos.EVENTS)
+        rig.until(lambda: events.get_subscription_count() == 2)
+        for event in (EpisodeEvent.START, EpisodeEvent.SUCCESS):
+            events.publish(EpisodeEvent(episode_id="trial", event=event, task="stir"))
+        rig.until(lambda: len(rig.events) == 2 and not rig.node.rollouts.other)
+        rig.press(Button.SAVE)
+        rig.until(lambda: rig.shown[-1] == "no episode is running; 1 begins one")
+        assert len(rig.events) == 2
+
+
+def test_a_watching_person_sets_no_scene_before_a_rollout_begins(ros: None) -> None:
+    with contextlib.closing(Rig(simulated=True, watch=True, task=TARGET_TASK)) as rig:
+        assert rig.scenes == []
+        rig.record()
+        assert len(rig.scenes) == 1

@@ -6,6 +6,8 @@ becomes a bag. With `--in-process` the same controller, camera model and policy 
 which is faster over many scenes, and with `--workers` on several processes; their number
 changes nothing.
 
+Where a plan (YAML) stands in place of the options, this is `ptr session run`.
+
 A rollout that ends for a cause outside the policy (a node, a camera, the arm, the operator) is
 no failure: it is listed as aborted, and repeated from the same scene. An evaluation that goes
 on repeats those that it lacks.
@@ -46,6 +48,7 @@ from .results import (
 )
 from .rollout_store import export_bags
 from .runners import Method, Runner, Runners, open_runner, prepare_without_ros
+from .session import main as session
 
 REPEATS = 2
 """Most repeats of a rollout in one run of the evaluation."""
@@ -328,13 +331,21 @@ def _parser() -> VerbParser:
         "values",
         nargs="*",
         metavar="name:=value",
-        help="arguments of the graph (ptr up --help)",
+        help="arguments of the graph (ptr up --help); or the plan of a session, PLAN.yaml, "
+        "with the options of `ptr session run`",
     )
     return parser
 
 
+def is_session_plan(argument: str) -> bool:
+    """Return whether an argument is the plan of a session, which `ptr session run` carries out."""
+    return argument.endswith((".yaml", ".yml")) and ":=" not in argument
+
+
 def main(argv: list[str]) -> int:
     """Roll policies out from the same start scenes and count successes."""
+    if any(is_session_plan(argument) for argument in argv):
+        return session.main(["run", *argv])
     options = _parser().parse_args(argv)
     task = parse_task(options.task)
     longest = options.max_steps or task.rollout_steps

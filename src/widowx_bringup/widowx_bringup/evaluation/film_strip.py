@@ -18,7 +18,7 @@ import numpy as np
 from ptr_common.errors import PtrError
 from ptr_common.files import atomic_file
 from ptr_common.html_page import render_page
-from ptr_common.images import decode
+from ptr_common.images import decode, write_jpeg
 from ptr_common.topics import image_topic
 from ptr_training.bags.reader import Bag
 
@@ -96,12 +96,7 @@ def film_strip(images: Sequence[np.ndarray], count: int = STRIP_FRAMES) -> np.nd
 
 def write_film_strip(path: Path, images: Sequence[np.ndarray]) -> None:
     """Write a film strip of RGB images, each (H, W, 3) uint8, as a JPEG file."""
-    bgr = film_strip(images)[..., ::-1]
-    ok, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])
-    if not ok:
-        raise FilmStripError(f"{path}: the film strip could not be encoded as JPEG")
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(data.tobytes())
+    write_jpeg(path, film_strip(images))
 
 
 def read_images(bag_path: Path, camera: str, count: int = STRIP_FRAMES) -> list[np.ndarray]:

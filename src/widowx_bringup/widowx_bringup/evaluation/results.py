@@ -63,6 +63,10 @@ class Rollout:
     strip: str  # film strip, path relative to the results; empty without one
     aborted: bool = False  # ended for a cause outside the policy; does not count
     score: float | None = None  # share of the task that was done, 0 to 1; None: not judged
+    judge: str = ""  # "person"; empty: the simulation's checker
+    stage: str = ""  # how far it came, in the judge's words
+    residual_position: float | None = None  # distance from the start pose [m]; None: none
+    residual_rotation: float | None = None  # rotation from it [degrees]
 
     @property
     def film(self) -> str:
@@ -299,8 +303,9 @@ def read_results(folder: Path) -> list[Rollout]:
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
         expected = [column.name for column in fields(Rollout)]
-        # In tables from before the last two columns nothing was aborted, and nothing scored.
-        if reader.fieldnames not in (expected, expected[:-1], expected[:-2]):
+        # Older tables end before `aborted` or a later column; those that lack have defaults.
+        names = list(reader.fieldnames or ())
+        if names != expected[: max(len(names), expected.index("aborted"))]:
             raise ResultsError(
                 f"{path}: columns {reader.fieldnames}, expected {expected}; choose another --out"
             )

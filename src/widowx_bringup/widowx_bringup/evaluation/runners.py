@@ -101,7 +101,6 @@ class GraphRunner:
         except (EpisodeError, NodeDiedError) as error:
             raise SessionLostError(str(error)) from error
         clipped, held, rejected = np.subtract(after, before).tolist()
-        assert result.bag is not None  # the session records and keeps failures
         done = replace(
             rollout,
             success=result.success,
@@ -111,14 +110,19 @@ class GraphRunner:
             held=held,
             rejected=rejected,
             reason=result.reason,
-            bag=str(result.bag.relative_to(self._out)),
+            bag="" if result.bag is None else _relative(result.bag, self._out),
             aborted=result.aborted,
         )
-        if done.aborted:  # perhaps no image was recorded
+        if done.aborted or result.bag is None:  # perhaps no image was recorded
             return replace(done, strip=""), []
         if self._films:
             self.film = film_of(rollout, partial(read_bag, result.bag))
         return done, read_images(result.bag, self._session.values["camera"])
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """Return a path relative to a folder; one that lies outside of it stays as it is."""
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 class Runners:

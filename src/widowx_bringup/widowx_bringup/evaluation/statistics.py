@@ -204,6 +204,61 @@ def holm(probabilities: Sequence[float]) -> list[float]:
     return adjusted
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """How far two raters agree on the same trials."""
+
+    alike: int  # trials of which both said the same
+    trials: int  # all that both judged
+    kappa: float  # Cohen's, 1: always alike, 0: as by chance; NaN: both said one thing only
+    low: float  # 95 % interval of kappa; NaN as kappa is
+    high: float
+
+
+def cohen_kappa(first: Sequence[object], second: Sequence[object]) -> Agreement:
+    """Return how far two raters agree, less what chance alone would make alike.
+
+    The interval is that of large samples. It has no width where the raters always agree, so
+    look at the number of trials as well.
+
+    Args:
+        first: What the first rater said of each trial; at least one.
+        second: What the second one said, in the same order.
+
+    Raises:
+        ValueError: If there is no trial, or they have not as many.
+
+    Source: J. Cohen, Educational and Psychological Measurement 20, 1960; the variance of
+    J. L. Fleiss, J. Cohen and B. S. Everitt, Psychological Bulletin 72, 1969.
+    """
+    from scipy.stats import norm
+
+    if not first or len(first) != len(second):
+        raise ValueError(
+            f"raters of {len(first)} and {len(second)} trials; the same are needed"
+        )
+    labels = sorted({*first, *second}, key=repr)
+    shares = np.zeros((len(labels), len(labels)))
+    for a, b in zip(first, second, strict=True):
+        shares[labels.index(a), labels.index(b)] += 1.0 / len(first)
+    rows, columns = shares.sum(axis=1), shares.sum(axis=0)
+    diagonal = np.diag(shares)
+    observed, chance = float(diagonal.sum()), float(rows @ columns)
+    alike = sum(a == b for a, b in zip(first, second, strict=True))
+    if chance > 1.0 - 1e-12:
+        return Agreement(alike, len(first), math.nan, math.nan, math.nan)
+    kappa = (observed - chance) / (1.0 - chance)
+    margins = rows[None, :] + columns[:, None]  # of each cell (i, j): row j, column i
+    own = float(diagonal @ (1.0 - np.diag(margins) * (1.0 - kappa)) ** 2)
+    outside = shares * margins**2
+    other = (1.0 - kappa) ** 2 * float(outside.sum() - np.diag(outside).sum())
+    excess = (kappa - chance * (1.0 - kappa)) ** 2
+    variance = max(0.0, own + other - excess) / ((1.0 - chance) ** 2 * len(first))
+    half = float(norm.ppf(0.5 + LEVEL / 2)) * math.sqrt(variance)
+    low, high = max(-1.0, kappa - half), min(1.0, kappa + half)
+    return Agreement(alike, len(first), kappa, low, high)
+
+
 def mcnemar_power(won: float, lost: float, scenes: int) -> float:
     """Return how likely McNemar's exact test finds a difference at 5 %.
 

@@ -7,18 +7,22 @@ import faulthandler
 import functools
 import threading
 import time
-from collections.abc import Callable, Mapping, Set
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Set
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
 
 from ptr_common.errors import PtrError
+from ptr_common.images import RawImage
 from ptr_common.topics import (
     TOPIC_ARM_STATE,
     TOPIC_EPISODE_EVENT,
     TOPIC_POLICY_STATE,
     TOPIC_SHADOW_STATE,
+    image_topic,
 )
 
-from .processes import Processes
 from .view import GraphView
 
 T = TypeVar("T")
@@ -44,20 +48,31 @@ class RestartError(PtrError):
     """A node was restarted beneath the connection: what it counted is lost."""
 
 
+class NodeWatch(Protocol):
+    """Says whether the nodes of a graph are alive; see `processes.Processes`."""
+
+    log_folder: Path
+
+    def check(self) -> None:
+        """Raise NodeDiedError if one has ended."""
+
+
 class GraphConnection:
     """A node beside a graph's nodes that notes their messages and calls their services.
 
     Args:
-        processes: The graph's nodes; waiting fails at once when one of them ends.
+        processes: Watches the graph's nodes; waiting fails at once when one of them ends.
         values: The graph's arguments.
         nodes: Full names of the nodes that the recorder must receive.
 
     Attributes:
         values: The graph's arguments.
+        ends: Every event but START of the episode that was begun last, its own ones included,
+            oldest first.
     """
 
     def __init__(
-        self, processes: Processes, values: Mapping[str, str], nodes: Set[str]
+        self, processes: NodeWatch, values: Mapping[str, str], nodes: Set[str]
     ) -> None:
         import rclpy
         from rclpy.node import Node
@@ -67,6 +82,8 @@ class GraphConnection:
         from ptr_common.node import Executor
 
         self.values = values
+        self.ends: list[Any] = []
+        self._episode_id = ""  # of the episode that was begun last
         self._processes = processes
         self._changed = threading.Condition()
         self._view = GraphView(values["camera"], nodes)
@@ -91,6 +108,7 @@ class GraphConnection:
         from std_srvs.srv import Trigger
 
         from ptr_common import qos
+        from ptr_common.node import subscribe
         from ptr_msgs.msg import EpisodeEvent
         from ptr_msgs.srv import ResetScene
 
@@ -99,6 +117,7 @@ class GraphConnection:
         self._reset_client = node.create_client(ResetScene, "sim/reset")
         self._outcome_client = node.create_client(Trigger, "sim/outcome")
         self._view.subscribe(node, self._on_message, self._on_diagnostics)
+        subscribe(node, EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS)
 
     @property
     def executed(self) -> int:
@@ -158,6 +177,12 @@ class GraphConnection:
             self._view.note_diagnostics(message)
             self._changed.notify_all()
 
+    def _on_event(self, event: Any) -> None:
+        with self._changed:
+            if event.event != event.START and event.episode_id == self._episode_id:
+                self.ends.append(event)
+            self._changed.notify_all()
+
     # --- messages and services ------------------------------------------------------------
 
     def now_ns(self) -> int:
@@ -213,6 +238,9 @@ class GraphConnection:
         message = EpisodeEvent(episode_id=episode_id, event=event, task=task, text=text)
         now = self._node.get_clock().now()
         message.header.stamp = now.to_msg()
+        if event == EpisodeEvent.START:
+            with self._changed:
+                self._episode_id, self.ends = episode_id, []
         self._events.publish(message)
         return int(now.nanoseconds)
 
@@ -227,6 +255,61 @@ class GraphConnection:
         from std_srvs.srv import Trigger
 
         return self.call(self._outcome_client, Trigger.Request()).success
+
+    def recorder_folder(self) -> Path:
+        """Return the folder in which the recorder puts its bags, as it says itself."""
+
+        def folder() -> str:
+            values = getattr(self._view.recorder, "values", ())
+            return next((item.value for item in values if item.key == "directory"), "")
+
+        return Path(self.wait(folder, ANSWER_TIMEOUT, "the recorder names no folder"))
+
+    @contextlib.contextmanager
+    def newest_image(self) -> Iterator[Callable[[], np.ndarray | None]]:
+        """Listen to the policy's camera, and yield what returns its newest image.
+
+        The image is (H, W, 3) uint8 RGB; None before the first.
+        """
+        from sensor_msgs.msg import Image
+
+        from ptr_common import qos
+        from ptr_common.node import subscribe
+
+        newest: list[RawImage] = []
+
+        def on_image(image: RawImage) -> None:
+            newest[:] = [image]
+
+        subscription = subscribe(
+            self._node,
+            Image,
+            image_topic(self.values["camera"]),
+            on_image,
+            qos.IMAGES,
+            decode=RawImage.from_cdr,
+        )
+        try:
+            yield lambda: newest[0].rgb() if newest else None
+        finally:
+            self._node.destroy_subscription(subscription)
+
+    def serve(self, name: str, on_call: Callable[[], str]) -> None:
+        """Offer a service of the type std_srvs/Trigger.
+
+        Args:
+            name: Of the service.
+            on_call: Does what is asked for, and returns the answer.
+        """
+        from std_srvs.srv import Trigger
+
+        def answer(_: Any, response: Any) -> Any:
+            with self._changed:
+                response.success, response.message = True, on_call()
+                self._changed.notify_all()
+            return response
+
+        self._node.create_service(Trigger, name, answer)
 
     def client(self, kind: Any, name: str) -> Any:
         """Return a client of a service of the graph."""
@@ -301,9 +384,10 @@ class GraphConnection:
             topics.append(TOPIC_SHADOW_STATE)
         for topic in topics:
             self.wait_for_message(topic, START_TIMEOUT)
-        # The arm, the source of commands, a shadow of it, the recorder, and the server of run_task.
+        # This node, the arm, the source of commands, a shadow of it, the recorder, and the
+        # server of run_task.
         runs_tasks = self.values.get("run_task") == "true"
-        subscribers = 2 + self.has_shadow + self.records + runs_tasks
+        subscribers = 3 + self.has_shadow + self.records + runs_tasks
         self.wait(
             lambda: self._events.get_subscription_count() >= subscribers,
             START_TIMEOUT,

@@ -24,6 +24,11 @@ COMMAND_TIMEOUT = 0.5
 """Longest time without a command before the arm's state is looked at again [s]."""
 
 
+def limit_ns(max_steps: int) -> int:
+    """Return the longest time of an episode of so many control steps [ns]."""
+    return round((max_steps / CONTROL_RATE + SLACK) * 1e9)
+
+
 @dataclass(frozen=True)
 class EpisodeResult:
     """Result of one episode.
@@ -53,17 +58,30 @@ class EpisodeResult:
 
 
 @dataclass(frozen=True)
-class _Verdict:
-    """How an episode ended; the attributes are those of `EpisodeResult`."""
+class Verdict:
+    """How an episode ended.
+
+    Attributes:
+        success: As in `EpisodeResult`.
+        reason: As in `EpisodeResult`.
+        aborted: As in `EpisodeResult`.
+        event: The event that ends it, one of the constants of `EpisodeEvent`; None: the one
+            that follows from the other attributes.
+        published: Whether somebody else has published that event already.
+    """
 
     success: bool
     reason: str
     aborted: bool = False
+    event: int | None = None
+    published: bool = False
 
-    def event(self, *, keep_failure: bool) -> int:
+    def end_event(self, *, keep_failure: bool) -> int:
         """Return the event that ends the episode, one of the constants of `EpisodeEvent`."""
         from ptr_msgs.msg import EpisodeEvent
 
+        if self.event is not None:
+            return self.event
         if self.success:
             return EpisodeEvent.SUCCESS
         if not keep_failure:
@@ -109,22 +127,25 @@ class EpisodeRunner:
         Raises:
             PtrError: If a node ends, does not answer or was restarted.
         """
+        from ptr_common.node import to_ns
         from ptr_msgs.msg import EpisodeEvent
 
         self.reset(task, seed)
-        graph = self.graph
-        episode_id = name or str(uuid.uuid4())
+        graph, episode_id = self.graph, name or str(uuid.uuid4())
         start_ns = graph.now_ns()
         graph.restart_count()
-        graph.publish_event(episode_id, EpisodeEvent.START, task, start_text(seed))
-        event, verdict = EpisodeEvent.DISCARD, _Verdict(False, "")  # after an exception
+        graph.publish_event(episode_id, EpisodeEvent.START, task, self._start_text(seed))
+        event, verdict = EpisodeEvent.DISCARD, Verdict(False, "")  # after an exception
         try:
-            verdict = self._watch(start_ns, max_steps)
+            verdict = self.watch(start_ns, max_steps)
             if verdict.success and linger:
                 self._wait_for_steps(graph.executed + linger)
-            event = verdict.event(keep_failure=keep_failure)
+            event = verdict.end_event(keep_failure=keep_failure)
         finally:
-            end_ns = graph.publish_event(episode_id, event, task, verdict.reason)
+            if verdict.published:
+                end_ns = to_ns(graph.ends[0].header.stamp)
+            else:
+                end_ns = graph.publish_event(episode_id, event, task, verdict.reason)
         recorded = graph.records and event != EpisodeEvent.DISCARD
         bag = self._wait_for_bag(episode_id) if recorded else None
         return EpisodeResult(
@@ -136,6 +157,11 @@ class EpisodeRunner:
             bag=bag,
             aborted=verdict.aborted,
         )
+
+    def _start_text(self, seed: int) -> str:
+        """Return the text of START; nobody draws the scenes of a real arm."""
+        simulated = self.values.get("use_sim", "true") == "true"
+        return start_text(seed if simulated else None)
 
     def reset(self, task: str, seed: int) -> None:
         """Set the scene of a task and wait until arm state and image show it.
@@ -158,7 +184,7 @@ class EpisodeRunner:
         arm = self.graph.arm_state()
         return arm.clipped, arm.held, arm.rejected
 
-    def _watch(self, start_ns: int, max_steps: int) -> _Verdict:
+    def watch(self, start_ns: int, max_steps: int) -> Verdict:
         """Wait until the episode is over.
 
         Args:
@@ -169,20 +195,19 @@ class EpisodeRunner:
 
         graph = self.graph
         graph.wait(lambda: graph.executed, ANSWER_TIMEOUT, "no command was executed")
-        limit_ns = round((max_steps / CONTROL_RATE + SLACK) * 1e9)
         while True:
             steps = graph.executed
             if self.solved():
-                return _Verdict(True, "solved")
+                return Verdict(True, "solved")
             arm = graph.arm_state()
             if arm.status != ArmState.STATUS_OK:
-                return _Verdict(False, arm.reason, not self._is_of_policy(arm))
-            if steps >= max_steps or graph.now_ns() - start_ns > limit_ns:
-                return _Verdict(False, f"not solved within {max_steps} steps")
+                return Verdict(False, arm.reason, not self.is_of_policy(arm))
+            if steps >= max_steps or graph.now_ns() - start_ns > limit_ns(max_steps):
+                return Verdict(False, f"not solved within {max_steps} steps")
             with contextlib.suppress(EpisodeError):
                 self._wait_for_steps(steps + 1, COMMAND_TIMEOUT)
 
-    def _is_of_policy(self, arm: ArmState) -> bool:
+    def is_of_policy(self, arm: ArmState) -> bool:
         """Return whether the arm holds because of the policy.
 
         Args:

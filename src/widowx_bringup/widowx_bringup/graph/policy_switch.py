@@ -19,16 +19,17 @@ class PolicySwitch:
     Args:
         graph: Connection to the graph; camera and image size of all bundles are those that it
             was started with.
+        loaded: Bundle that the node has; None if that is not known.
     """
 
-    def __init__(self, graph: GraphConnection) -> None:
+    def __init__(self, graph: GraphConnection, loaded: Path | None) -> None:
         from lifecycle_msgs.srv import ChangeState
         from rcl_interfaces.srv import SetParameters
 
         self._graph = graph
         self._states = graph.client(ChangeState, f"{NODE}/change_state")
         self._parameters = graph.client(SetParameters, f"{NODE}/set_parameters")
-        self._bundle = Path(graph.values["policy"])
+        self._bundle = loaded
 
     def use(self, bundle: Path) -> None:
         """Have the policy node act by a bundle; returns once it is loaded, checked and active.

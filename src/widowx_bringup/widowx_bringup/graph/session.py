@@ -1,6 +1,6 @@
-"""Starts a graph for episodes: its nodes, a free ROS domain, and an `EpisodeRunner`.
+"""Starts a graph for episodes, or joins one: its nodes, a free ROS domain, an `EpisodeRunner`.
 
-`ptr record` and `ptr evaluate` use it.
+`ptr record`, `ptr evaluate` and `ptr session` use it.
 """
 
 from __future__ import annotations
@@ -58,6 +58,40 @@ def open_session(
             yield EpisodeRunner(connection)
         finally:
             connection.close()
+
+
+class _OthersNodes:
+    """Nodes that somebody else started; whether they live shows in their messages alone."""
+
+    log_folder = Path("the output of the graph's nodes")
+
+    def check(self) -> None:
+        """Find nothing: their processes are not ours."""
+
+
+@contextlib.contextmanager
+def join_session(graph_name: str, given: Mapping[str, str]) -> Iterator[EpisodeRunner]:
+    """Yield a runner on a graph that runs already, and leave the graph as it is afterwards.
+
+    Args:
+        graph_name: "eval" or "record".
+        given: The arguments that the graph was started with.
+
+    Raises:
+        PtrError: If an argument is wrong, or no such graph is heard.
+    """
+    graph = find_graph(graph_name)
+    values = graph.resolve(given)
+    reporting_nodes = {spec.full_name for spec in graph.nodes(values) if spec.reports}
+    os.environ.update(environment(values))
+    connection = GraphConnection(_OthersNodes(), values, reporting_nodes)
+    try:
+        connection.wait_ready()
+        if connection.records:
+            values["bag_directory"] = str(connection.recorder_folder())
+        yield EpisodeRunner(connection)
+    finally:
+        connection.close()
 
 
 @contextlib.contextmanager

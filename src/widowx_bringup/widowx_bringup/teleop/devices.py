@@ -26,6 +26,7 @@ from std_msgs.msg import Bool
 from ptr_common import qos
 from ptr_common.action_space import ACTION_HIGH, JOINT_NAMES, opening_of
 from ptr_common.errors import PtrError
+from ptr_common.managed_node import parameter
 from ptr_common.node import MessageError, subscribe
 from ptr_common.rotation import rotation_from_rpy, rpy_from_rotation
 
@@ -365,3 +366,19 @@ DEVICES: dict[str, Callable[[Node], Device]] = {
     "leader": Leader,
 }
 """Devices of a node; the keyboard needs a terminal, see `ptr teleop`."""
+
+
+def chosen_device(node: Node) -> Device:
+    """Return the device that the parameter `device` of a node names.
+
+    Raises:
+        PtrError: If there is none of that name.
+    """
+    kinds = ", ".join(DEVICES)
+    kind = parameter(node, "device", "gamepad", f"device of the person: {kinds}")
+    if kind not in DEVICES:
+        raise PtrError(
+            f"parameter device is {kind!r}; choose one of {kinds}; "
+            "the keyboard needs a terminal: run `ptr teleop`"
+        )
+    return DEVICES[kind](node)

@@ -54,6 +54,13 @@ def _parser() -> argparse.ArgumentParser:
         help="begin, judge and stop the rollouts of a policy (default: the keys move the arm)",
     )
     parser.add_argument(
+        "--out",
+        default="",
+        metavar="FOLDER",
+        help="with --watch: folder that receives verdicts.jsonl, a line for each verdict "
+        "(default: the verdicts are in the bags alone)",
+    )
+    parser.add_argument(
         "--speed",
         type=_speed,
         default=SPEED,
@@ -155,7 +162,7 @@ def _teleoperate(options: argparse.Namespace, *, local: bool) -> tuple[int, bool
     from .node import TeleopNode
 
     parameters = []
-    for name in ("task", "speed", "camera", "watch"):
+    for name in ("task", "speed", "camera", "watch", "out"):
         parameters.append(Parameter(name, value=getattr(options, name)))
     found = False
     search: LocalSimulation | None = None

@@ -26,7 +26,6 @@ from sensor_msgs.msg import CameraInfo
 
 from ptr_common import qos
 from ptr_common.action_space import BASE_FRAME, CONTROL_RATE
-from ptr_common.errors import PtrError
 from ptr_common.managed_node import (
     Health,
     now_ns,
@@ -51,10 +50,11 @@ from .arm_link import SERVICES, ArmLink
 from .calls import Answer, Calls
 from .coverage import Demonstration, missing_coverage
 from .demonstration_set import DemonstrationSet
-from .devices import DEVICES, Device
+from .devices import Device, chosen_device
 from .episode_start import EpisodeStart
 from .mapping import FASTEST, SLOWEST, SPEED, Button, TeleopInput, TeleopMapper
 from .scene import SimulatedScene
+from .watched import WatchedRollouts
 
 POLL_PERIOD = 0.02
 """Time between two inputs of the device [s]."""
@@ -76,7 +76,7 @@ class TeleopNode(Node):
         watches: Whether a policy moves the arm and the person only judges it.
         mapper: Turns inputs into actions.
         device: The person's device.
-        verdicts: Success of each rollout that was watched.
+        rollouts: Those that a watching person judges.
         episode: Identifier of the running episode; empty if none is running.
     """
 
@@ -103,7 +103,6 @@ class TeleopNode(Node):
             "whether a policy moves the arm and the person only judges it",
         )
         self.mapper = TeleopMapper(speed)
-        self.verdicts: list[bool] = []
         self.episode = ""
         self._names = EpisodeNames()
         self._input = TeleopInput()
@@ -113,7 +112,7 @@ class TeleopNode(Node):
         self._schedule = StepSchedule(CONTROL_RATE)
         self._connect()
         publish_diagnostics(self, "teleoperation", self._health)
-        self.device = (make_device or self._make_device)(self)
+        self.device = (make_device or chosen_device)(self)
         self.create_timer(POLL_PERIOD, self._poll)
         self.create_timer(LOOK_PERIOD, self._look)
 
@@ -131,18 +130,17 @@ class TeleopNode(Node):
         self._set = DemonstrationSet(self, self.task, self._show)
         subscribe(self, ArmState, TOPIC_ARM_STATE, self._on_state, qos.STATE)
         subscribe(self, CameraInfo, camera_info_topic(camera), self._on_image, qos.IMAGES)
-        if not self.watches:  # the arm holds when two nodes could command it
+        folder = parameter(
+            self, "out", "", "folder of verdicts.jsonl, for a person who watches"
+        )
+        self.rollouts = WatchedRollouts(
+            lambda: self.episode, self._publish_verdict, self._show, folder
+        )
+        if self.watches:
+            on_event = self.rollouts.on_event
+            subscribe(self, EpisodeEvent, TOPIC_EPISODE_EVENT, on_event, qos.EVENTS)
+        else:  # the arm holds when two nodes could command it
             self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
-
-    def _make_device(self, node: Node) -> Device:
-        kinds = ", ".join(DEVICES)
-        kind = parameter(node, "device", "gamepad", f"device of the person: {kinds}")
-        if kind not in DEVICES:
-            raise PtrError(
-                f"parameter device is {kind!r}; choose one of {kinds}; "
-                "the keyboard needs a terminal: run `ptr teleop`"
-            )
-        return DEVICES[kind](node)
 
     @property
     def demonstrations(self) -> list[Demonstration]:
@@ -170,7 +168,8 @@ class TeleopNode(Node):
 
         self._input = self.device.read(time.monotonic())
         for button in self._input.buttons:
-            self._press(button)
+            if not self.rollouts.judge_other(button):
+                self._press(button)
 
     def _press(self, button: Button) -> None:
         """Do what a button asks for."""
@@ -180,18 +179,18 @@ class TeleopNode(Node):
         elif button == Button.RECORD:
             self._begin()
         elif button == Button.SAVE:
-            self._if_solved(partial(self._judge, True) if self.watches else self._save)
-        elif button == Button.FAIL and self.watches:
-            self._judge(False)
+            judge = partial(self._end, EpisodeEvent.SUCCESS)
+            self._if_solved(judge if self.watches else self._save)
         elif button == Button.FAIL:
-            self._end(EpisodeEvent.FAILURE, "saved as a failure")
+            text = "" if self.watches else "saved as a failure"
+            self._end(EpisodeEvent.FAILURE, text)
         elif button == Button.DISCARD and self.beginning.awaited:
             self.beginning.give_up("you gave up")
         elif button == Button.DISCARD:
             self._end(EpisodeEvent.DISCARD, "discarded")
         elif button == Button.AGAIN:
             self._again()
-        elif button == Button.SCENE and (self.episode or self.beginning.awaited):
+        elif button == Button.SCENE and (self._running() or self.beginning.awaited):
             self._show("the scene stays as it is: an episode is running")
         elif button == Button.SCENE:
             self.beginning.draw_scene()
@@ -207,7 +206,7 @@ class TeleopNode(Node):
             if button == Button.HOME and not answer.success:
                 self.beginning.give_up("the arm does not go to its start pose")
 
-        if button == Button.HOME and self.episode:
+        if button == Button.HOME and self._running():
             self._show(
                 "not during an episode: its commands would be rejected; end it first"
             )
@@ -218,7 +217,7 @@ class TeleopNode(Node):
 
     def _look(self) -> None:
         """Recognise a simulated graph, and notice a second arm."""
-        if self.beginning.recognise(self.task):
+        if self.beginning.recognise(self.task, draws=not self.watches):
             self.task = self._set.task = self.beginning.task
         self.link.look_for_arms()
 
@@ -266,13 +265,17 @@ class TeleopNode(Node):
 
     def _why_not(self) -> str:
         """Return why no episode can begin now; empty if one can."""
-        if self.episode:
+        if self._running():
             return (
                 "an episode is running; "
                 "2 saves it as a success, 3 as a failure, 4 discards it"
             )
         self._look()
         return self.link.obstacle(needs_recorder=not self.watches)
+
+    def _running(self) -> str:
+        """Return the episode that runs, here or by somebody else; empty without one."""
+        return self.episode or self.rollouts.other
 
     def _again(self) -> None:
         """Discard what is running; record anew from the start pose, or in the same scene."""
@@ -297,12 +300,12 @@ class TeleopNode(Node):
         self.scene.recorded = True
         name = f"demonstration {len(self.demonstrations) + 1}"
         if self.watches:
-            name = f"rollout {len(self.verdicts) + 1}"
+            name = f"rollout {len(self.rollouts.verdicts) + 1}"
         self._show(f"{name}: {self.task}")
 
     # --- end of an episode ----------------------------------------------------------------
 
-    def _if_solved(self, finish: Callable[[], None]) -> None:
+    def _if_solved(self, finish: Callable[[], object]) -> None:
         """End an episode as a success, in simulation only if the task is solved.
 
         Args:
@@ -335,21 +338,12 @@ class TeleopNode(Node):
             for sentence in missing_coverage(self.demonstrations):
                 self._show(f"  note: {sentence}")
 
-    def _judge(self, success: bool) -> None:
-        """End a watched rollout with the person's verdict."""
-        verdicts = [*self.verdicts, success]
-        name = "success" if success else "failure"
-        text = f"{name}: {sum(verdicts)} of {len(verdicts)} rollouts succeeded"
-        event = EpisodeEvent.SUCCESS if success else EpisodeEvent.FAILURE
-        if self._end(event, text):
-            self.verdicts = verdicts
-
-    def _end(self, event: int, text: str) -> bool:
+    def _end(self, event: int, text: str = "") -> bool:
         """End the running episode.
 
         Args:
             event: The end event, one of the constants of `EpisodeEvent`.
-            text: Message for the person.
+            text: Message for the person; empty: how many rollouts succeeded.
 
         Returns:
             Whether an episode was running and has ended.
@@ -366,18 +360,23 @@ class TeleopNode(Node):
         self._publish_event(event)
         if saves:
             self._names.keep(self.episode)
+        if self.watches:
+            self.rollouts.keep(self.episode, event, self.task)
         self.episode = ""
         self._set.recording = False
+        said = self.rollouts.text(event)
         if rejected := self.link.rejected - self._rejected_before:
-            text = f"{text}; the arm rejected {rejected} of its commands"
-        self._show(text)
+            text = f"{text or said}; the arm rejected {rejected} of its commands"
+        self._show(text or said)
         self.beginning.draw_scene_later()
         return True
 
     def _publish_event(self, event: int) -> None:
         seed = f", seed {self.scene.seed}" if self.beginning.simulated else ""
-        message = EpisodeEvent(episode_id=self.episode, event=event, task=self.task)
-        message.text = f"teleoperation{seed}"
+        self._publish_verdict(self.episode, event, self.task, f"teleoperation{seed}")
+
+    def _publish_verdict(self, episode: str, event: int, task: str, text: str = "") -> None:
+        message = EpisodeEvent(episode_id=episode, event=event, task=task, text=text)
         message.header.stamp = to_stamp(now_ns(self))
         self._events.publish(message)
 
@@ -385,7 +384,7 @@ class TeleopNode(Node):
         message = "an episode is running" if self.episode else "idle"
         values = {
             "demonstrations": len(self.demonstrations),
-            "rollouts": len(self.verdicts),
+            "rollouts": len(self.rollouts.verdicts),
             "speed": f"{self.mapper.speed:.2f}",
         }
         return Health(message=message, values=values)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import resource
+import shutil
 from collections import Counter
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 import yaml
 
+from ptr_common.errors import PtrError
 from widowx_bringup.evaluation.results import Rollout, read_results
 from widowx_bringup.evaluation.session import codes, journal, running
 from widowx_bringup.evaluation.session.journal import Journal, read_journal
@@ -100,7 +104,7 @@ def test_all_methods_meet_each_scene_and_each_place_as_often(methods: int) -> No
     names = [f"m{index}" for index in range(methods)]
     hashes = dict.fromkeys(names, "0" * 64)
     plan = SessionPlan("s", TARGET_TASK, hashes, {}, 3 * methods, 1, 1.0, blind=True)
-    order = plan.order()
+    order = plan.order("salt")
     assert [trial.number for trial in order] == list(range(len(order)))
     places: Counter[tuple[str, int]] = Counter()
     for scene in range(plan.trials):
@@ -110,8 +114,24 @@ def test_all_methods_meet_each_scene_and_each_place_as_often(methods: int) -> No
         assert sorted(trial.method for trial in block) == names
         places.update((trial.method, place) for place, trial in enumerate(block))
     assert set(places.values()) == {3}
-    assert order == plan.order()
+    assert order == plan.order("salt")
     assert len({trial.layout_seed for trial in order}) == plan.trials
+
+
+def test_the_order_of_a_blinded_session_does_not_follow_from_its_plan() -> None:
+    hashes = {"ptr": "0" * 64, "bc": "1" * 64}
+    plan = SessionPlan("s", TARGET_TASK, hashes, {}, 40, 1, 1.0, blind=True)
+
+    def methods(plan: SessionPlan, salt: str) -> list[str]:
+        return [trial.method for trial in plan.order(salt)]
+
+    assert methods(plan, "a") != methods(plan, "b")
+    assert plan.order("a")[7].layout_seed == plan.order("b")[7].layout_seed
+    open_plan = replace(plan, blind=False)
+    assert methods(open_plan, "a") == methods(open_plan, "b")
+    turned = replace(plan, methods={"bc": "1" * 64, "ptr": "0" * 64})
+    assert turned.sha256 == plan.sha256
+    assert turned.order("a") == plan.order("a")
 
 
 # Kills
@@ -121,8 +141,7 @@ def test_a_session_that_is_killed_anywhere_goes_on_at_that_trial(
     bundles: Path, tmp_path: Path
 ) -> None:
     plan = load_plan(write_plan(bundles))
-    order = [(trial.number, trial.method) for trial in plan.order()]
-    for die_at in range(len(order)):
+    for die_at in range(6):
         folder = tmp_path / str(die_at)
         first, second = Scripted(die_at=die_at), Scripted()
         with pytest.raises(KeyboardInterrupt), Session(plan, folder) as session:
@@ -131,6 +150,7 @@ def test_a_session_that_is_killed_anywhere_goes_on_at_that_trial(
             assert session.state.trials[-1][1].reason == INTERRUPTED
             running.run_trials(session, second)
             state = session.state
+            order = [(trial.number, trial.method) for trial in session.trials]
         assert first.ran + second.ran == order
         assert sorted(state.counted) == list(range(len(order)))
         assert len(state.trials) == len(order) + 1
@@ -195,6 +215,145 @@ def test_a_trial_that_never_works_ends_the_run(bundles: Path, tmp_path: Path) ->
         pytest.raises(SessionError, match=r"trial 0 was repeated 2 times.*no camera"),
     ):
         running.run_trials(session, Broken())
+
+
+# Full disks and wrong clocks
+
+
+def test_on_a_full_disk_nothing_counts_and_the_trial_is_repeated(
+    bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel refuses to let the journal grow, in the middle of the line of a trial."""
+
+    class Filling(Scripted):
+        def run(self, trial: Trial, planned: Rollout) -> tuple[Rollout, list]:
+            if len(self.ran) == 2:
+                size = (tmp_path / journal.FILE).stat().st_size
+                resource.setrlimit(resource.RLIMIT_FSIZE, (size + 40, limits[1]))
+            return super().run(trial, planned)
+
+    plan, limits = load_plan(write_plan(bundles)), resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(OSError, match="File too large"), Session(plan, tmp_path) as cut:
+            running.run_trials(cut, Filling())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(load_state(tmp_path).counted) == [0, 1]
+    again = Scripted()
+    with Session(plan, tmp_path) as session:
+        running.run_trials(session, again)
+        assert sorted(session.state.counted) == list(range(6))
+    assert [number for number, _ in again.ran] == [2, 3, 4, 5]
+
+
+def test_a_clock_that_is_set_back_changes_no_order(
+    bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Backwards(datetime):
+        hour = 23
+
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:
+            cls.hour -= 1
+            return datetime(2026, 1, 1, cls.hour, tzinfo=timezone.utc)
+
+    monkeypatch.setattr(journal, "datetime", Backwards)
+    plan = load_plan(write_plan(bundles))
+    with Session(plan, tmp_path) as session:
+        running.run_trials(session, Scripted())
+    state = load_state(tmp_path)
+    assert [number for number, _ in state.trials] == list(range(6))
+    stamps = [line["at"] for line in read_journal(tmp_path)]
+    assert stamps == sorted(stamps, reverse=True)
+    with Session(plan, tmp_path) as session:
+        assert session.missing() == []
+
+
+# What a person said
+
+
+def test_what_a_person_judged_stands_beside_the_result_and_comes_back(
+    bundles: Path, tmp_path: Path
+) -> None:
+    class Judged(Scripted):
+        def run(self, trial: Trial, planned: Rollout) -> tuple[Rollout, list]:
+            values = {"judge": "person", "stage": "lifted", "reason": "dropped"}
+            return (
+                replace(planned, residual_position=0.001, residual_rotation=0.5, **values),
+                [],
+            )
+
+    with Session(load_plan(write_plan(bundles)), tmp_path) as session:
+        running.run_trials(session, Judged())
+        rows = session.state.rollouts
+    line = read_journal(tmp_path)[2]
+    assert line["residual"] == {"position": 0.001, "rotation": 0.5}
+    assert (line["judge"], line["stage"], line["reason"]) == ("person", "lifted", "dropped")
+    assert (rows[0].judge, rows[0].stage) == ("person", "lifted")
+    assert rows[0].residual_rotation == 0.5
+
+
+def test_a_journal_of_before_is_read_and_one_without_a_person_looks_like_it(
+    bundles: Path, tmp_path: Path
+) -> None:
+    with Session(load_plan(write_plan(bundles)), tmp_path) as session:
+        running.run_trials(session, Scripted())
+    for line in read_journal(tmp_path):
+        if line["event"] == journal.TRIAL:
+            assert set(line) == {"event", "at", "trial", "result", "previous"}
+            assert list(line["result"])[-1] == "score"
+    assert load_state(tmp_path).rollouts[0].judge == ""
+
+
+# What is refused before the first trial
+
+
+def damaged(bundles: Path, folder: Path) -> None:
+    """Make a copy of a bundle, one of whose files was altered."""
+    shutil.copytree(bundles / "bc", folder)
+    program = folder / "policy.pt"
+    program.write_bytes(program.read_bytes()[:-1] + b"!")
+
+
+@pytest.mark.parametrize("options", [[], ["--in-process"]])
+def test_a_damaged_bundle_ends_the_session_before_its_first_trial(
+    bundles: Path, tmp_path: Path, options: list[str]
+) -> None:
+    damaged(bundles, tmp_path / "bad")
+    plan = write_plan(bundles, methods={"ptr": "ptr", "bad": str(tmp_path / "bad")})
+    with pytest.raises(PtrError, match=r"policy\.pt"):
+        main(["run", str(plan), "--out", str(tmp_path / "out"), *options])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "message"),
+    [
+        (
+            {"judge": "person"},
+            ["--in-process"],
+            "--in-process has no arm .* nobody who judges",
+        ),
+        ({}, ["use_sim:=false"], "judge is checker, which only the simulation has"),
+        (
+            {"judge": "person", "task": "fold the towel"},
+            [],
+            "unknown task 'fold the towel'",
+        ),
+        ({"task": "put the red cube on the white plate"}, ["--in-process"], "has no task"),
+    ],
+)
+def test_what_cannot_be_judged_or_done_is_refused_before_the_first_trial(
+    bundles: Path,
+    tmp_path: Path,
+    changes: dict[str, object],
+    arguments: list[str],
+    message: str,
+) -> None:
+    plan = write_plan(bundles, **changes)
+    with pytest.raises(PtrError, match=message):
+        main(["run", str(plan), "--out", str(tmp_path / "out"), *arguments])
+    assert not (tmp_path / "out").exists()  # nothing is locked
 
 
 # The lock, and blinding

@@ -10,6 +10,7 @@ from rosbags.highlevel import AnyReader
 
 from widowx_bringup.evaluation.session.main import main
 from widowx_bringup.evaluation.session.session import load_state, unblind
+from widowx_bringup.graph.session import open_session
 from widowx_bringup.sim.tasks import TARGET_TASK
 
 
@@ -48,3 +49,21 @@ def test_one_graph_runs_the_trials_of_both_methods(
     capsys.readouterr()
     assert main(["check", str(out)]) == 0
     assert capsys.readouterr().out == "2 of 2 trials: the table follows from the bags\n"
+
+
+def test_a_graph_that_runs_already_is_joined_and_left_running(
+    bundles: Path, tmp_path: Path
+) -> None:
+    plan, out = bundles / "joined.yaml", tmp_path / "out"
+    plan.write_text(
+        f"{{task: {TARGET_TASK}, methods: {{bc: bc}}, trials: 1, time_limit: 1.0}}"
+    )
+    given = {"policy": str(bundles / "ptr"), "real_time_factor": "3", "run_task": "false"}
+    given["bag_directory"] = str(tmp_path / "elsewhere")
+    with open_session("eval", given, tmp_path / "log") as session:
+        assert main(["run", str(plan), "--out", str(out), "--running"]) == 0
+        session.graph.wait_for_message("arm/state", 15.0, fresh=True)
+    ((_, row),) = load_state(out).trials
+    assert Path(row.bag).parent == tmp_path / "elsewhere"
+    info = (bundles / "bc" / "bundle.json").read_bytes()
+    assert bundles_in(Path(row.bag)) == {hashlib.sha256(info).hexdigest()[:12]}

@@ -7,6 +7,7 @@ import json
 import random
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ptr_common.documents import Fields, read_json
@@ -18,6 +19,19 @@ FILE = "sealed.json"
 """Which method each code stands for. Nobody who judges trials reads it before the end."""
 
 LETTERS = "ABCDEFGH"
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """What nobody who judges trials knows before the session is unblinded.
+
+    Attributes:
+        codes: Code of each method.
+        salt: Drawn anew for each session, so that neither codes nor order can be guessed.
+    """
+
+    codes: dict[str, str]
+    salt: str
 
 
 def seal(folder: Path, methods: Sequence[str], *, blind: bool) -> str:
@@ -45,8 +59,8 @@ def seal(folder: Path, methods: Sequence[str], *, blind: bool) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_codes(folder: Path, seal_sha256: str) -> dict[str, str]:
-    """Return the code of each method.
+def read_sealed(folder: Path, seal_sha256: str) -> Sealed:
+    """Return what was sealed when a session began.
 
     Args:
         folder: Of the session.
@@ -61,5 +75,7 @@ def read_codes(folder: Path, seal_sha256: str) -> dict[str, str]:
         raise SessionError(
             f"{path} is not what was sealed when the session began; restore it from a copy"
         )
-    fields = Fields(values, path, SessionError).table("codes")
-    return {method: fields.text(method) for method in fields.values}
+    fields = Fields(values, path, SessionError)
+    codes = fields.table("codes")
+    named = {method: codes.text(method) for method in codes.values}
+    return Sealed(named, fields.text("salt"))

@@ -1,7 +1,8 @@
 """The journal of a session: one line for each thing that happened, on disk before the next.
 
 Each line holds the hash of the line before it, so that a line that was changed or taken out
-later is found. A line that a crash tore is cut off when the journal is opened.
+later is found; that is their order, whatever a clock said. A line that a crash tore is cut off
+when the journal is opened.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ptr_common.documents import parse_json
+from ptr_common.files import append_durably
 
 from .plan import SessionError
 
@@ -49,7 +50,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / FILE
-        self._file: BinaryIO = self.path.open("a+b")
+        self._file: BinaryIO = self.path.open("a+b", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -96,14 +97,7 @@ class Journal:
             "previous": self._last,
         }
         content = json.dumps(line).encode() + b"\n"
-        end = self._file.seek(0, os.SEEK_END)
-        try:
-            self._file.write(content)
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError:
-            os.ftruncate(self._file.fileno(), end)
-            raise
+        append_durably(self._file, content)
         self._last = hashlib.sha256(content).hexdigest()
         self.lines.append(line)
         return line

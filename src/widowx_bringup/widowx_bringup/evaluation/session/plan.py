@@ -5,32 +5,37 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ptr_common.action_space import CONTROL_RATE
+from ptr_common.arguments import MAX_SEED
 from ptr_common.documents import Fields, read_yaml
-from ptr_common.errors import PtrError
 from ptr_common.files import sha256
-from ptr_common.names import did_you_mean
+from ptr_common.names import clean_task, find_task
 from widowx_bringup.sim.camera_shift import RISE, TURN, CameraShift
-from widowx_bringup.sim.tasks import parse_task
+from widowx_bringup.sim.tasks import TASKS, parse_task
 
-KEYS = ("name", "task", "methods", "trials", "seed", "time_limit", "blind", "camera")
+from . import attendance
+from .attendance import UNATTENDED, Attendance, SessionError
+
+KEYS = (
+    *("name", "task", "methods", "trials", "seed", "time_limit", "blind", "camera"),
+    *attendance.KEYS,
+)
 """What a plan may say."""
 
 CAMERA_KEYS = ("rise", "turn")
 """What a plan may say of the simulated camera."""
 
+TIME_LIMIT = 10.0
+"""Longest trial of a task that the simulation does not have, where the plan names none [s]."""
+
 MAX_METHODS = 8
 MAX_TRIALS = 1000
-
-
-class SessionError(PtrError):
-    """A session cannot be carried out as asked."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class SessionPlan:
         blind: Whether methods have codes until the session is unblinded.
         camera_rise: Of the simulated camera [m].
         camera_turn: Of the simulated camera about the table [degrees].
+        attendance: Who judges the trials, and how they begin.
     """
 
     name: str
@@ -70,6 +76,7 @@ class SessionPlan:
     blind: bool
     camera_rise: float = 0.0
     camera_turn: float = 0.0
+    attendance: Attendance = UNATTENDED
 
     @property
     def max_steps(self) -> int:
@@ -82,10 +89,10 @@ class SessionPlan:
         return CameraShift(self.camera_rise, self.camera_turn)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the hash covers: all but where the bundles lie."""
-        values = asdict(self)
-        del values["bundles"]
-        return values
+        """Return what the hash covers: all but where bundles and photos lie."""
+        values = asdict(replace(self, bundles={}, attendance=UNATTENDED))
+        del values["bundles"], values["attendance"]
+        return values | self.attendance.to_json()
 
     @property
     def sha256(self) -> str:
@@ -93,15 +100,21 @@ class SessionPlan:
         text = json.dumps(self.to_json(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def order(self) -> list[Trial]:
+    def order(self, salt: str) -> list[Trial]:
         """Return all trials in their order: paired, and randomised in blocks.
 
         All methods meet a scene before the next scene comes. In a block of as many scenes as
         there are methods, each method is once first, once second, and so on.
+
+        Args:
+            salt: Of the sealed codes. Without it, whoever has the plan of a blinded session
+                could compute which method a trial has.
         """
         scenes, order = np.random.SeedSequence([self.seed, *self.task.encode()]).spawn(2)
+        if self.blind:
+            order = np.random.SeedSequence([self.seed, *salt.encode()])
         rng = np.random.default_rng(order)
-        methods = list(self.methods)
+        methods = sorted(self.methods)  # the hash does not depend on their order either
         trials: list[Trial] = []
         block: list[list[str]] = []
         for scene, child in enumerate(scenes.spawn(self.trials)):
@@ -126,8 +139,11 @@ def load_plan(file: Path) -> SessionPlan:
         SessionError: If it is no plan; the message names the value and those allowed.
     """
     fields = Fields(read_yaml(file, SessionError), file, SessionError)
-    _refuse_unknown(file, fields, KEYS)
-    task = parse_task(fields.text("task", filled=True))
+    fields.refuse_unknown(KEYS)
+    trials = fields.integer("trials", 1, MAX_TRIALS, 20)
+    seed = fields.integer("seed", 0, MAX_SEED, 0)
+    attended = attendance.read_attendance(fields, file.parent, trials, seed)
+    task, time_limit = _task(fields, simulated=not attended.by_person)
     bundles = {}
     given = fields.table("methods")
     if not 1 <= len(given.values) <= MAX_METHODS:
@@ -138,33 +154,38 @@ def load_plan(file: Path) -> SessionPlan:
     for name in given.values:
         bundles[name] = file.parent / Path(given.text(name, filled=True)).expanduser()
     camera = fields.table("camera", {})
-    _refuse_unknown(file, camera, CAMERA_KEYS, "camera.")
+    camera.refuse_unknown(CAMERA_KEYS)
     shift = CameraShift(
         camera.number("rise", *RISE, 0.0), camera.number("turn", *TURN, 0.0)
     )
     return SessionPlan(
         name=fields.text("name", file.stem, filled=True),
-        task=task.name,
+        task=task,
         methods={name: _bundle_hash(file, name, path) for name, path in bundles.items()},
         bundles=bundles,
-        trials=fields.integer("trials", 1, MAX_TRIALS, 20),
-        seed=fields.integer("seed", 0, 2**63 - 1, 0),
-        time_limit=fields.number(
-            "time_limit", 1.0, 600.0, task.rollout_steps / CONTROL_RATE
-        ),
+        trials=trials,
+        seed=seed,
+        time_limit=fields.number("time_limit", 1.0, 600.0, time_limit),
         blind=fields.flag("blind", True),
         camera_rise=shift.rise,
         camera_turn=shift.turn,
+        attendance=attended,
     )
 
 
-def _refuse_unknown(
-    file: Path, fields: Fields, known: Sequence[str], prefix: str = ""
-) -> None:
-    for key in fields.values:
-        if key not in known:
-            hint = did_you_mean(key, known)
-            raise SessionError(f"{file} has an unknown entry {prefix}{key}; {hint}")
+def _task(fields: Fields, *, simulated: bool) -> tuple[str, float]:
+    """Return the name of the task, and its usual longest trial [s].
+
+    Args:
+        fields: Of the plan.
+        simulated: Whether only tasks of the simulation will do.
+    """
+    name = clean_task(fields.text("task", filled=True))
+    known = find_task(name, TASKS)
+    if known is None and not simulated:
+        return name, TIME_LIMIT
+    task = parse_task(known or name)
+    return task.name, task.rollout_steps / CONTROL_RATE
 
 
 def _bundle_hash(file: Path, name: str, bundle: Path) -> str:

@@ -74,7 +74,7 @@ def read_state(lines: Sequence[dict[str, Any]], folder: Path) -> SessionState:
         if line["event"] == journal.STARTED:
             pending = int(line["trial"])
         elif line["event"] == journal.TRIAL:
-            number, row, pending = int(line["trial"]), _rollout(line["result"]), None
+            number, row, pending = int(line["trial"]), _rollout(line), None
             if not row.aborted and number in counted:
                 raise SessionError(f"{folder}: trial {number} counts twice")
             if not row.aborted:
@@ -86,9 +86,37 @@ def read_state(lines: Sequence[dict[str, Any]], folder: Path) -> SessionState:
     return SessionState(*sealed, trials, pending, unblinded)
 
 
-def _rollout(values: dict[str, Any]) -> Rollout:
-    """Return a rollout; values that only a later version knows are left out."""
+def _line_of(rollout: Rollout) -> dict[str, Any]:
+    """Return what the line of a trial says of its outcome.
+
+    What a person judged, and where the arm began, stands beside the result.
+    """
+    result = asdict(rollout)
+    stage, judge = result.pop("stage"), result.pop("judge")
+    position, rotation = result.pop("residual_position"), result.pop("residual_rotation")
+    line: dict[str, Any] = {"result": result}
+    if judge:
+        line |= {
+            "judge": judge,
+            "reason": "" if rollout.success else rollout.reason,
+            "stage": stage,
+        }
+    if position is not None:
+        line["residual"] = {"position": position, "rotation": rotation}
+    return line
+
+
+def _rollout(line: dict[str, Any]) -> Rollout:
+    """Return the outcome of a trial's line; what only a later version knows is left out."""
     known = {item.name for item in fields(Rollout)}
+    residual = line.get("residual", {})
+    values = {
+        **line["result"],
+        "judge": line.get("judge", ""),
+        "stage": line.get("stage", ""),
+        "residual_position": residual.get("position"),
+        "residual_rotation": residual.get("rotation"),
+    }
     return Rollout(**{name: value for name, value in values.items() if name in known})
 
 
@@ -98,6 +126,10 @@ class Session:
     Args:
         plan: What it compares.
         folder: Where its results are; a session that was begun there goes on.
+
+    Attributes:
+        codes: Code of each method.
+        trials: All trials, in their order.
 
     Raises:
         SessionError: If another plan is locked there, another process runs it, or it was
@@ -110,7 +142,8 @@ class Session:
         self.journal = Journal(folder)
         try:
             self._begin_or_check()
-            self.codes = codes.read_codes(folder, self.state.seal)
+            sealed = codes.read_sealed(folder, self.state.seal)
+            self.codes, self.trials = sealed.codes, plan.order(sealed.salt)
             self._void_pending()
         except BaseException:
             self.journal.close()
@@ -153,14 +186,14 @@ class Session:
     def _void_pending(self) -> None:
         """Write down that a trial which a crash cut off does not count."""
         if (number := self.state.pending) is not None:
-            trial = self.plan.order()[number]
+            trial = self.trials[number]
             void = replace(self.planned(trial), aborted=True, reason=INTERRUPTED, strip="")
             self.end(trial, void)
 
     def missing(self) -> list[Trial]:
         """Return the trials that do not count yet, in their order."""
         counted = self.state.counted
-        return [trial for trial in self.plan.order() if trial.number not in counted]
+        return [trial for trial in self.trials if trial.number not in counted]
 
     def planned(self, trial: Trial) -> Rollout:
         """Return a trial without its outcome, by its code."""
@@ -174,7 +207,7 @@ class Session:
 
     def end(self, trial: Trial, rollout: Rollout) -> None:
         """Write down how a trial ended; it is on disk when this returns."""
-        self.journal.add(journal.TRIAL, trial=trial.number, result=asdict(rollout))
+        self.journal.add(journal.TRIAL, trial=trial.number, **_line_of(rollout))
 
 
 def unblind(folder: Path, reason: str = "") -> SessionState:
@@ -198,7 +231,7 @@ def unblind(folder: Path, reason: str = "") -> SessionState:
             )
         written.add(
             journal.UNBLINDED,
-            codes=codes.read_codes(folder, state.seal),
+            codes=codes.read_sealed(folder, state.seal).codes,
             early=reason,
             trials=done,
         )

@@ -16,19 +16,24 @@ from ptr_msgs.msg import EpisodeEvent
 from widowx_bringup.evaluation.session import codes, journal
 from widowx_bringup.evaluation.session.bag_names import new_name, trial_of
 from widowx_bringup.evaluation.session.main import main
-from widowx_bringup.evaluation.session.plan import SessionError, SessionPlan
+from widowx_bringup.evaluation.session.plan import SessionError, SessionPlan, Trial
 from widowx_bringup.evaluation.session.report.check import check_session
 from widowx_bringup.evaluation.session.running import run_trials
-from widowx_bringup.evaluation.session.session import Session
+from widowx_bringup.evaluation.session.session import Session, load_state
 
 
 def differences(folder: Path) -> list[str]:
     return check_session(folder).differences
 
 
+def trials(plan: SessionPlan, folder: Path) -> list[Trial]:
+    """Return the trials of a session in their order."""
+    return plan.order(codes.read_sealed(folder, load_state(folder).seal).salt)
+
+
 def rewrite(plan: SessionPlan, folder: Path, number: int, **changes: object) -> str:
     """Write the bag of a trial anew, with changes, and return its name."""
-    trial = plan.order()[number]
+    trial = trials(plan, folder)[number]
     (old,) = (folder / "bags").glob(f"trial_{number:04d}_*")
     shutil.rmtree(old)
     values: dict = {
@@ -70,7 +75,7 @@ def test_a_bag_of_something_else_is_named(
 def test_another_verdict_is_a_difference(
     plan: SessionPlan, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    solved = plan.order()[0].method == "ptr"
+    solved = trials(plan, folder)[0].method == "ptr"
     event = EpisodeEvent.FAILURE if solved else EpisodeEvent.SUCCESS
     name = rewrite(plan, folder, 0, event=event)
     assert main(["check", str(folder)]) == 1
@@ -87,6 +92,22 @@ def test_other_counts_are_differences(folder: Path) -> None:
     told = "\n".join(differences(folder))
     assert "trial 2 (trial_0002_1): steps is 4 in the bag, 9 in the journal" in told
     assert "trial 2 (trial_0002_1): clipped is 3 in the bag, 0 in the journal" in told
+
+
+def test_a_verdict_after_the_end_of_a_bag_is_the_journals_alone(
+    plan: SessionPlan, folder: Path
+) -> None:
+    rewrite(plan, folder, 0, event=EpisodeEvent.STOP)
+    assert "does not count" in differences(folder)[0]
+
+    def change(line: dict) -> None:
+        if line["event"] == journal.TRIAL and line["trial"] == 0:
+            line["judge"] = "person"
+
+    rewrite_journal(folder, change)
+    found = check_session(folder)
+    assert found.differences == []
+    assert "trial 0: judged after its bag had ended" in found.text
 
 
 def test_a_bag_that_is_missing_or_cut_is_named(folder: Path) -> None:
@@ -118,7 +139,7 @@ def test_a_bag_without_metadata_and_a_renamed_one_are_named(folder: Path) -> Non
 
 
 def test_a_try_that_the_journal_lacks_is_named(plan: SessionPlan, folder: Path) -> None:
-    trial = plan.order()[0]
+    trial = trials(plan, folder)[0]
     write_trial_bag(
         folder / "bags",
         new_name(folder, 0),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,8 @@ class Check:
         counted: Trials that count, by the bags.
         void: Bags of tries that do not count.
         differences: A line for each; empty if the table follows from the bags.
-        notes: A line for each try that has a verdict and does not count.
+        notes: A line for each try that has a verdict and does not count, and for each trial
+            that was judged after its bag had ended.
     """
 
     planned: int
@@ -85,22 +86,28 @@ def check_session(folder: Path) -> Check:
     paths = {folder / row.bag for row in counted.values() if row.bag}
     bags, unread = _read_bags(paths | {*(folder / FOLDER).glob("[!.]*/")})
     differences = list(unread.values())
-    chosen = _chosen(bags)
+    judged = {number for number, row in counted.items() if row.judge}
+    chosen = _chosen(bags, judged)
     if state.pending is not None and state.pending not in counted:
         chosen.pop(state.pending, None)  # it runs, or was cut off: nothing counts of it yet
     notes = [
         _note(bag) for bag in bags if chosen.get(bag.number) != bag and bag.has_verdict
     ]
+    notes += [
+        f"trial {number}: judged after its bag had ended; its verdict is the journal's alone"
+        for number, bag in sorted(chosen.items())
+        if not bag.has_verdict
+    ]
     plan = plan_of(state)
-    of_method = codes.read_codes(folder, state.seal)
-    for trial in plan.order():
+    sealed = codes.read_sealed(folder, state.seal)
+    for trial in plan.order(sealed.salt):
         row, bag = counted.get(trial.number), chosen.get(trial.number)
         if bag is not None:
             bundle = plan.methods[trial.method][:ID_DIGITS]
             differences += _against_plan(bag, trial, plan.task, bundle)
         if row is None or folder / row.bag not in unread:
             differences += _against_journal(trial.number, row, bag, folder)
-        if row is not None and row.method != of_method[trial.method]:
+        if row is not None and row.method != sealed.codes[trial.method]:
             differences.append(
                 f"trial {trial.number}: the plan's order has another method than {row.method}"
             )
@@ -143,12 +150,21 @@ def _read_bags(paths: Iterable[Path]) -> tuple[list[TrialBag], dict[Path, str]]:
     return found, problems
 
 
-def _chosen(bags: list[TrialBag]) -> dict[int, TrialBag]:
-    """Return the bag that counts of each trial: its last try, if that has a verdict."""
+def _chosen(bags: list[TrialBag], judged: Set[int]) -> dict[int, TrialBag]:
+    """Return the bag that counts of each trial: its last try, if that has a verdict.
+
+    Args:
+        bags: All bags.
+        judged: Trials that a person judged, perhaps after their time was over.
+    """
     last: dict[int, TrialBag] = {}
     for bag in sorted(bags, key=lambda bag: bag.attempt):
         last[bag.number] = bag
-    return {number: bag for number, bag in last.items() if bag.has_verdict}
+    return {
+        number: bag
+        for number, bag in last.items()
+        if bag.has_verdict or (bag.stopped and number in judged)
+    }
 
 
 def _note(bag: TrialBag) -> str:
@@ -194,15 +210,14 @@ def _against_journal(
         return []
     if row is None:
         assert bag is not None
-        verdict = "solved" if bag.success else "not solved"
-        return [
-            f"trial {number}: {bag.path.name} says {verdict}; the journal counts no try"
-        ]
+        says = "solved" if bag.success else "not solved"
+        return [f"trial {number}: {bag.path.name} says {says}; the journal counts no try"]
     if bag is None or folder / row.bag != bag.path:
         lost = "is missing" if not (folder / row.bag).exists() else "does not count"
         return [f"trial {number}: its bag {row.bag or '(none)'} {lost}"]
     differences = []
-    told: Mapping[str, object] = {"success": bag.success, "steps": bag.steps}
+    verdict = {"success": bag.success} if bag.has_verdict else {}
+    told: Mapping[str, object] = {**verdict, "steps": bag.steps}
     counted = {name: getattr(bag, name) for name in COUNTERS}
     for name, value in {**told, **counted}.items():
         if (written := getattr(row, name)) != value:

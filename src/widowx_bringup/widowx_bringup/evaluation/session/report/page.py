@@ -16,6 +16,7 @@ from widowx_bringup.evaluation import results_html
 from widowx_bringup.evaluation.results import Rollout, summarise, write_results
 from widowx_bringup.evaluation.results_html import rate_bars, results_table
 from widowx_bringup.evaluation.session import journal
+from widowx_bringup.evaluation.session.rating import ratings_json, ratings_text
 
 from .check import check_session
 from .curves import curves_png
@@ -87,7 +88,11 @@ def write_tables(session: SessionTold) -> None:
     plan = dict(state.plan)
     if session.blinded:
         del plan["methods"]
-    about = {"plan": plan, "plan_sha256": state.plan_sha256}
+    about = {
+        "plan": plan,
+        "plan_sha256": state.plan_sha256,
+        "raters": ratings_json(session.folder, state),
+    }
     pairs = all_pairs(solved_by_scene([session]), session.methods)
     write_results(session.folder, session.rollouts, about, pairs)
 
@@ -132,13 +137,15 @@ def protocol(session: SessionTold) -> dict[str, str]:
         "trials": f"{done} of {planned} done, {plan['trials']} of each method; "
         f"{len(session.void)} void",
         "order": "all methods meet a scene before the next one comes, each first as often as "
-        "the others; drawn from the seed",
+        "the others; drawn from the seed"
+        + (" and the sealed codes" if plan["blind"] else ""),
         "seed": str(plan["seed"]),
         "time limit": f"{plan['time_limit']:g} s",
         "camera": "not moved" if in_place else moved,
         "blinding": blinding,
         "judged by": ", ".join(session.judges) or "nobody yet",
-        "agreement": "not measured: each trial has one judge",
+        "agreement": ratings_text(session.folder, state)
+        or "not measured: each trial has one judge",
         "power, before": power_text(plan["trials"]) if len(plan["methods"]) > 1 else "",
         "began": session.began,
         "last entry": session.ended,

@@ -22,6 +22,9 @@ from widowx_bringup.replay.recording import START, arm_namespace, messages_of
 VERDICTS = {2: True, 3: False}
 """Whether the task was solved, by the end event; any other end is no verdict."""
 
+STOP = 5
+"""Event that ends an episode without a verdict."""
+
 COUNTERS = ("clipped", "held", "rejected")
 """Counters of `ArmState`: what a bag adds to them is the trial's."""
 
@@ -41,6 +44,7 @@ class TrialBag:
     clipped: int
     held: int
     rejected: int
+    stopped: bool = False  # by an event that leaves the verdict to somebody
 
     @property
     def has_verdict(self) -> bool:
@@ -76,6 +80,7 @@ def read_trial_bag(path: Path) -> TrialBag:
             layout_seed=seed_of(start.text),
             bundles=frozenset(state.bundle_id for _, state in policy if state.bundle_id),
             success=VERDICTS.get(end.event) if end is not None else None,
+            stopped=end is not None and end.event == STOP,
             steps=_executed(bag, prefix + TOPIC_EXECUTED, end),
             **counted,
         )
