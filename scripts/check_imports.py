@@ -133,6 +133,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "widowx_bringup.sim.tasks",
         *("ptr_policy_node", "ptr_training.bags", "ptr_training.inspection"),
     ),
+    "widowx_bringup.console": (
+        *(*ROS, "websockets", "widowx_bringup.graph", "widowx_bringup.teleop"),
+        *("widowx_bringup.sim.tasks", "widowx_bringup.evaluation.session"),
+        *("ptr_policy_node.bundle", "ptr_policy_node.q_band"),
+    ),
     "widowx_bringup.replay": (
         *(*ROS, "ptr_policy_node.bundle", "ptr_policy_node.policy", "ptr_training.bags"),
         "widowx_bringup.graph",

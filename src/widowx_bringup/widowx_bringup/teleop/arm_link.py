@@ -50,7 +50,7 @@ The clock of this node and that of the sender differ by less.
 
 NO_RECORDERS = (
     *("arm_node", "simulation", "policy_node", "policy_shadow"),
-    *("scripted_teleop", "teleop_node", "task_server"),
+    *("scripted_teleop", "teleop_node", "console_node", "task_server"),
 )
 """Nodes that hear the events of episodes and record nothing."""
 

@@ -84,7 +84,6 @@ class EpisodeStart:
         self._node.set_parameters([Parameter("use_sim_time", value=True)])
         self._link.forget_motion()  # its times are of the other clock
         self._show("the graph is simulated: its clock counts, and it sets up the scenes")
-        self.draw_scene()
         return True
 
     def draw_scene(self) -> None:

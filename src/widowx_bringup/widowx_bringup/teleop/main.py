@@ -7,15 +7,17 @@ ptr teleop --watch --task "put the yellow cube on the white plate"
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 from functools import partial
+from typing import TYPE_CHECKING
 
 from widowx_bringup.graph.arguments import CAMERA, ROBOT_NAME
-from widowx_bringup.graph.environment import environment
 from widowx_bringup.graph.spec import Argument
 
+from .joining import join
 from .mapping import FASTEST, SLOWEST, SPEED
+
+if TYPE_CHECKING:
+    from .node import TeleopNode
 
 DESCRIPTION = """\
 Move the arm with the keyboard of this terminal, beside a running graph
@@ -62,13 +64,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--camera",
-        type=partial(_value_of, CAMERA),
+        type=partial(value_of, CAMERA),
         default=CAMERA.default,
         help="camera whose images the commands answer (default: %(default)s)",
     )
     parser.add_argument(
         "--robot-name",
-        type=partial(_value_of, ROBOT_NAME),
+        type=partial(value_of, ROBOT_NAME),
         default=ROBOT_NAME.default,
         help="namespace of the graph (default: %(default)s)",
     )
@@ -102,7 +104,7 @@ def _speed(text: str) -> float:
     return speed
 
 
-def _value_of(argument: Argument, text: str) -> str:
+def value_of(argument: Argument, text: str) -> str:
     """Return the text if it is a possible value of the graph's argument."""
     try:
         argument.kind(text)
@@ -122,59 +124,19 @@ def main(argv: list[str]) -> int:
     """
     options = _parser().parse_args(argv)
     print(f"{WATCH_HELP if options.watch else HELP}\ntask: {options.task}", flush=True)
-    if options.simulated or _hears_this_computer_only():
-        return _teleoperate(options, local=True)[0]
-    status, found = _teleoperate(options, local=False)
-    return _teleoperate(options, local=True)[0] if found else status
-
-
-def _hears_this_computer_only() -> bool:
-    """Return whether the shell keeps every node to this computer already."""
-    variables = environment({"use_sim": "true"}).items()
-    return all(os.environ.get(name) == value for name, value in variables if "ROS_" in name)
-
-
-def _teleoperate(options: argparse.Namespace, *, local: bool) -> tuple[int, bool]:
-    """Run the node of a person.
-
-    Args:
-        options: The command line.
-        local: Hear the nodes of this computer only.
-
-    Returns:
-        Exit status, and whether it ended because a simulated graph runs on this computer,
-        which only a node that hears this computer alone is sure to see.
-    """
-    os.environ.update(environment({"use_sim": str(local).lower()}))
-    from rclpy.parameter import Parameter
-
-    from ptr_common.managed_node import run
-
-    from .devices import Keyboard
-    from .local_simulation import LocalSimulation
-    from .node import TeleopNode
-
-    parameters = []
-    for name in ("task", "speed", "camera", "watch"):
-        parameters.append(Parameter(name, value=getattr(options, name)))
-    found = False
-    search: LocalSimulation | None = None
 
     def make_node() -> TeleopNode:
-        nonlocal search
-        node = TeleopNode(
+        """Return the node of the person at this terminal."""
+        from rclpy.parameter import Parameter
+
+        from .devices import Keyboard
+        from .node import TeleopNode
+
+        parameters = []
+        for name in ("task", "speed", "camera", "watch"):
+            parameters.append(Parameter(name, value=getattr(options, name)))
+        return TeleopNode(
             Keyboard, print, namespace=options.robot_name, parameter_overrides=parameters
         )
-        if not local:
-            search = LocalSimulation(node, note_found)
-        return node
 
-    def note_found() -> None:
-        nonlocal found
-        found = True
-        signal.raise_signal(signal.SIGINT)
-
-    status = run(make_node, arguments=[])
-    if search is not None:
-        search.close()
-    return status, found
+    return join(make_node, simulated=options.simulated)

@@ -25,7 +25,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 
 from ptr_common import qos
-from ptr_common.action_space import BASE_FRAME, CONTROL_RATE
+from ptr_common.action_space import CONTROL_RATE
 from ptr_common.errors import PtrError
 from ptr_common.managed_node import (
     Health,
@@ -36,19 +36,14 @@ from ptr_common.managed_node import (
     subscribe,
     to_stamp,
 )
-from ptr_common.topics import (
-    TOPIC_ARM_STATE,
-    TOPIC_COMMAND,
-    TOPIC_EPISODE_EVENT,
-    camera_info_topic,
-    robot_frame,
-)
-from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
+from ptr_common.topics import TOPIC_ARM_STATE, TOPIC_EPISODE_EVENT, camera_info_topic
+from ptr_msgs.msg import ArmState, EpisodeEvent
 from ptr_policy_node.observation import StepSchedule
 from widowx_bringup.graph.episode_names import EpisodeNames
 
 from .arm_link import SERVICES, ArmLink
 from .calls import Answer, Calls
+from .commands import CommandSender
 from .coverage import Demonstration, missing_coverage
 from .demonstration_set import DemonstrationSet
 from .devices import DEVICES, Device
@@ -78,7 +73,10 @@ class TeleopNode(Node):
         device: The person's device.
         verdicts: Success of each rollout that was watched.
         episode: Identifier of the running episode; empty if none is running.
+        reason: Why the person judges the episode so; for its end event, empty: not said.
     """
+
+    NAME = "teleop_node"
 
     def __init__(
         self,
@@ -86,7 +84,7 @@ class TeleopNode(Node):
         show: Callable[[str], object] = print,
         **options: Any,
     ) -> None:
-        super().__init__("teleop_node", **options)
+        super().__init__(self.NAME, **options)
         self._show = show
         self.task = parameter(self, "task", "", "name of the task")
         speed = parameter(
@@ -104,7 +102,7 @@ class TeleopNode(Node):
         )
         self.mapper = TeleopMapper(speed)
         self.verdicts: list[bool] = []
-        self.episode = ""
+        self.episode = self.reason = ""
         self._names = EpisodeNames()
         self._input = TeleopInput()
         # Proprioception and action, (7,) each, of the running episode.
@@ -131,8 +129,9 @@ class TeleopNode(Node):
         self._set = DemonstrationSet(self, self.task, self._show)
         subscribe(self, ArmState, TOPIC_ARM_STATE, self._on_state, qos.STATE)
         subscribe(self, CameraInfo, camera_info_topic(camera), self._on_image, qos.IMAGES)
-        if not self.watches:  # the arm holds when two nodes could command it
-            self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
+        self.commands = CommandSender(self)
+        if not self.watches:
+            self.commands.open()
 
     def _make_device(self, node: Node) -> Device:
         kinds = ", ".join(DEVICES)
@@ -220,7 +219,12 @@ class TeleopNode(Node):
         """Recognise a simulated graph, and notice a second arm."""
         if self.beginning.recognise(self.task):
             self.task = self._set.task = self.beginning.task
+            self._greet()
         self.link.look_for_arms()
+
+    def _greet(self) -> None:
+        """Set up a scene, now that the graph is known to be simulated."""
+        self.beginning.draw_scene()
 
     # --- steps ----------------------------------------------------------------------------
 
@@ -244,14 +248,7 @@ class TeleopNode(Node):
         self.device.on_step(action)
         if self.episode:
             self._steps.append((np.asarray(state.proprio), action))
-        command = EefCommand(
-            action=action,
-            source=EefCommand.SOURCE_TELEOP,
-            observation_stamp=image.header.stamp,
-        )
-        command.header.stamp = to_stamp(now_ns(self))
-        command.header.frame_id = robot_frame(self.get_namespace(), BASE_FRAME)
-        self._commands.publish(command)
+        self.commands.send(action, image.header.stamp)
 
     # --- begin of an episode --------------------------------------------------------------
 
@@ -366,18 +363,27 @@ class TeleopNode(Node):
         self._publish_event(event)
         if saves:
             self._names.keep(self.episode)
-        self.episode = ""
+        self._close_episode(text)
+        return True
+
+    def _close_episode(self, text: str) -> None:
+        """Have no episode running any more.
+
+        Args:
+            text: What the person is told.
+        """
+        self.episode = self.reason = ""
         self._set.recording = False
         if rejected := self.link.rejected - self._rejected_before:
             text = f"{text}; the arm rejected {rejected} of its commands"
         self._show(text)
         self.beginning.draw_scene_later()
-        return True
 
     def _publish_event(self, event: int) -> None:
         seed = f", seed {self.scene.seed}" if self.beginning.simulated else ""
         message = EpisodeEvent(episode_id=self.episode, event=event, task=self.task)
-        message.text = f"teleoperation{seed}"
+        reason = f": {self.reason}" if self.reason else ""
+        message.text = f"teleoperation{seed}{reason}"
         message.header.stamp = to_stamp(now_ns(self))
         self._events.publish(message)
 
