@@ -178,12 +178,16 @@ function showImage(message) {
 function pairs(id, rows) {
   const list = at(id);
   rows.forEach(([name, value], index) => {
-    const term = list.children[2 * index] || list.appendChild(document.createElement("dt"));
-    const text = list.children[2 * index + 1] || list.appendChild(document.createElement("dd"));
+    let pair = list.children[index];
+    if (!pair) {
+      pair = list.appendChild(document.createElement("div"));
+      pair.append(document.createElement("dt"), document.createElement("dd"));
+    }
+    const [term, text] = pair.children;
     if (term.textContent !== name) term.textContent = name;
     if (text.textContent !== value) text.textContent = value;
   });
-  while (list.children.length > 2 * rows.length) list.lastChild.remove();
+  while (list.children.length > rows.length) list.lastChild.remove();
 }
 
 const degrees = (radians) => `${((radians * 180) / Math.PI).toFixed(0)}°`;
@@ -254,9 +258,11 @@ function showEpisode(now) {
   const { count, enough, rollouts, recorder } = now.set;
   at("meter").max = enough;
   at("meter").value = Math.min(count, enough);
-  const judged = rollouts[1] ? `; ${rollouts[0]} of ${rollouts[1]} rollouts succeeded` : "";
   const lacks = recorder ? "" : " (no recorder: nothing is saved)";
-  set("meter-label", `${count} of ${enough} demonstrations${judged}${lacks}`);
+  at("meter").hidden = Boolean(now.policy);
+  set("meter-label", now.policy
+    ? `${rollouts[0]} of ${rollouts[1]} rollouts judged here succeeded${lacks}`
+    : `${count} of ${enough} demonstrations${lacks}`);
 }
 
 function showDrive(now) {
@@ -270,6 +276,7 @@ function showDrive(now) {
   at("drive").disabled = !mine && others.length > 0;
   at("drive").classList.toggle("mine", mine);
   at("pads").hidden = !mine;
+  document.body.classList.toggle("drives", mine);
   at("gripper").firstChild.textContent = gripper > 0.5 ? "Close the gripper " : "Open the gripper ";
   if (!mine && held.size) release();
 }
