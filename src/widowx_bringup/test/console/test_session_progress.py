@@ -64,9 +64,10 @@ def test_an_unblinded_session_shows_the_results(tmp_path: Path) -> None:
 
 def test_a_session_that_has_not_begun_or_was_changed_is_a_sentence(tmp_path: Path) -> None:
     assert "holds no session" in SessionProgress(tmp_path / "none").view()["problem"]
-    run_trials(tmp_path, [True])
+    run_trials(tmp_path, [True, True])
     file = tmp_path / journal.FILE
-    file.write_text(file.read_text().replace('"success": true', '"success": false'))
+    text = file.read_text()
+    file.write_text(text.replace('"success": true', '"success": false', 1))
     with pytest.raises(SessionError, match="damaged, or was changed"):
         progress(tmp_path)
     view = SessionProgress(tmp_path).view()
