@@ -55,6 +55,15 @@ class Visitor:
         assert errors == []
 
 
+def until(page: Any, condition: Callable[[], object]) -> None:
+    """Wait, at the browser, until a condition holds."""
+    for _ in range(500):
+        if condition():
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError("the condition was not met in time")
+
+
 @pytest.fixture
 def rig(ros: None) -> Iterator[ConsoleRig]:
     with contextlib.closing(ConsoleRig(simulated=True, task="")) as rig:
@@ -73,11 +82,9 @@ def test_a_demonstration_is_driven_by_keys_and_saved(rig: ConsoleRig) -> None:
         page.keyboard.press("1")
         expect(page.locator("#episode")).to_contain_text("running")
         page.keyboard.down("w")
-        page.wait_for_timeout(600)  # a person holds a key for some time
-        assert moved()
+        until(page, moved)
         page.keyboard.up("w")
-        page.wait_for_timeout(600)
-        assert not moved()
+        until(page, lambda: not moved())
         page.keyboard.press("g")
         page.keyboard.press("2")
         expect(page.locator("#meter-label")).to_contain_text("1 of 10 demonstrations")
@@ -102,8 +109,7 @@ def test_on_a_phone_nothing_is_cut_off_and_a_finger_holds_a_pad(rig: ConsoleRig)
         for button in page.locator("button:visible").all():
             assert button.bounding_box()["height"] >= TARGET, button.inner_text()
         pad.dispatch_event("pointerdown", {"button": 0, "pointerId": 1, "bubbles": True})
-        page.wait_for_timeout(600)
-        assert rig.commands[-1].action[2] > 0
+        until(page, lambda: rig.commands and rig.commands[-1].action[2] > 0)
         pad.dispatch_event("pointercancel", {"pointerId": 1, "bubbles": True})
 
     options = {"viewport": {"width": 420, "height": 900}, "has_touch": True}
