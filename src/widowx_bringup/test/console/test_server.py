@@ -101,6 +101,6 @@ def test_a_port_in_use_is_one_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(
-            ConsoleError, match=f"cannot listen on 127.0.0.1:{port} .*--port"
+            ConsoleError, match=f"cannot listen on 127.0.0.1:{port}: another"
         ):
             ConsoleServer(Nothing(), Access("127.0.0.1"), "127.0.0.1", port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -45,7 +46,7 @@ class Frame:
 class CameraImages:
     """Newest image of each camera in the namespace of a node.
 
-    `look` belongs to the thread of the node, `frames` to that of the server.
+    `look` belongs to the thread of the node, `frames` to those of the server.
 
     Args:
         node: The node that subscribes.
@@ -59,6 +60,7 @@ class CameraImages:
         self._raw: dict[str, bytes] = {}  # newest message of each camera, not yet encoded
         self._frames: dict[str, Frame] = {}
         self._encoded_at: dict[str, float] = {}
+        self._lock = threading.Lock()  # viewers ask from several threads
 
     def look(self, watched: bool) -> None:
         """Subscribe to every camera that publishes, or to none if nobody watches."""
@@ -66,6 +68,9 @@ class CameraImages:
             for subscription in self._subscriptions.values():
                 self._node.destroy_subscription(subscription)
             self._subscriptions.clear()
+            with self._lock:  # who comes later sees nothing old
+                self._raw.clear()
+                self._frames.clear()
             return
         for topic, _ in self._node.get_topic_names_and_types():
             match = self._pattern.fullmatch(topic)
@@ -78,17 +83,20 @@ class CameraImages:
 
     def frames(self) -> list[Frame]:
         """Return the newest image of each camera, at most ten a second of each."""
-        now = time.monotonic()
-        for camera in sorted(self._raw):
-            if now - self._encoded_at.get(camera, 0.0) < PERIOD:
-                continue
-            self._encoded_at[camera] = now
-            try:
-                self._frames[camera] = encode(camera, self._raw.pop(camera))
-            except (ImageError, cv2.error) as error:
-                text = f"an image of {camera} cannot be shown: {error}"
-                self._node.get_logger().warning(text, throttle_duration_sec=10.0)
-        return [self._frames[camera] for camera in sorted(self._frames)]
+        with self._lock:
+            now = time.monotonic()
+            for camera in sorted(self._raw):
+                if now - self._encoded_at.get(camera, 0.0) >= PERIOD:
+                    self._encoded_at[camera] = now
+                    self._encode(camera, self._raw.pop(camera))
+            return [self._frames[camera] for camera in sorted(self._frames)]
+
+    def _encode(self, camera: str, message: bytes) -> None:
+        try:
+            self._frames[camera] = encode(camera, message)
+        except (ImageError, cv2.error) as error:
+            text = f"an image of {camera} cannot be shown: {error}"
+            self._node.get_logger().warning(text, throttle_duration_sec=10.0)
 
 
 def encode(camera: str, message: bytes) -> Frame:

@@ -276,7 +276,9 @@ class ConsoleNode(TeleopNode):
                 self._speed += 0.3 * (float(path) / seconds - self._speed)
 
     def _make_view(self) -> None:
-        """Make what the page shows, for the thread of the server."""
+        """Make what the page shows, for the thread of the server, while anybody looks."""
+        if self._view and not self._watching:
+            return
         session = self._session.view() if self._session is not None else None
         blind = bool(session and session.get("blind"))
         policy = self._policy.view()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -140,9 +141,11 @@ class ConsoleServer:
         self._thread.start()
         self._started.wait(START_LIMIT)
         if self._problem is not None:
+            taken = self._problem.errno == errno.EADDRINUSE
             raise ConsoleError(
-                f"the console cannot listen on {host}:{port} ({self._problem.strerror}); "
-                "another program may have it: choose another --port"
+                f"the console cannot listen on {host}:{port}: "
+                + ("another program does" if taken else str(self._problem.strerror))
+                + "; choose another --host or --port (parameters host and port)"
             )
 
     def close(self) -> None:

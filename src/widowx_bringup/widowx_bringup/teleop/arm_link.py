@@ -275,7 +275,7 @@ class ArmLink:
         domain = os.environ.get("ROS_DOMAIN_ID", "0")
         return (
             f"start the graph in another terminal: `{self._start_command}` "
-            f"(ROS_DOMAIN_ID is {domain} here); q quits"
+            f"(ROS_DOMAIN_ID is {domain} here)"
         )
 
     def _cameras(self) -> list[str]:

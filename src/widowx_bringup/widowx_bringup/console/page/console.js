@@ -4,6 +4,7 @@
 // every 0.1 s while something is held; zeros at the end), `press` (a button, with `reason`),
 // `drive` (true, false), `task`.
 const HEARTBEAT = 100; // [ms]
+const STALE = 1.5; // age from which an image is shown as old [s]
 const MOVES = {
   w: "0 1", s: "0 -1", a: "1 1", d: "1 -1", r: "2 1", f: "2 -1",
   o: "3 1", u: "3 -1", k: "4 1", i: "4 -1", j: "5 1", l: "5 -1",
@@ -18,6 +19,7 @@ const all = (selector) => document.querySelectorAll(selector);
 let socket = null;
 let view = null;
 let line = 0;
+const arrivals = new Map(); // figure of a camera -> when its newest image came [ms]
 const held = new Map(); // what holds a motion (key or pointer) -> "dimension direction"
 let moved = false; // whether the newest motion sent was one
 
@@ -163,16 +165,28 @@ function showImage(message) {
     figure = document.createElement("figure");
     figure.id = `camera ${camera}`;
     const caption = document.createElement("figcaption");
-    caption.textContent = camera.replaceAll("_", " ");
+    caption.dataset.camera = camera.replaceAll("_", " ");
     const image = document.createElement("img");
     image.alt = `live image of the camera ${camera}`;
     figure.append(image, caption);
     at("cameras").append(figure);
   }
+  arrivals.set(figure, performance.now());
   const image = figure.firstChild;
   const url = URL.createObjectURL(new Blob([message.subarray(1 + length)], { type: "image/jpeg" }));
   image.onload = image.onerror = () => URL.revokeObjectURL(url);
   image.src = url;
+}
+
+function showAges() {
+  for (const [figure, arrival] of arrivals) {
+    const age = (performance.now() - arrival) / 1000;
+    const old = age > STALE;
+    const caption = figure.lastChild;
+    const text = caption.dataset.camera + (old ? `: no new image for ${age.toFixed(0)} s` : "");
+    if (caption.textContent !== text) caption.textContent = text;
+    figure.classList.toggle("stale", old);
+  }
 }
 
 function pairs(id, rows) {
@@ -198,6 +212,7 @@ const clock = (seconds) =>
 
 function show(now) {
   showStatus(now);
+  showAges();
   showEpisode(now);
   showDrive(now);
   showPolicy(now);
