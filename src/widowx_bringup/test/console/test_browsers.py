@@ -9,7 +9,7 @@ import pytest
 
 from widowx_bringup.console.browsers import REST_TIME, VIEW_LIMIT, Browsers
 from widowx_bringup.teleop.devices import SILENCE_TIMEOUT
-from widowx_bringup.teleop.mapping import Button
+from widowx_bringup.teleop.mapping import TAP_TIME, Button
 
 FORWARD = [1.0, 0, 0, 0, 0, 0]
 NOTHING = [0.0] * 6
@@ -30,9 +30,17 @@ def test_motion_lasts_as_long_as_its_heartbeats(browsers: Browsers) -> None:
     assert not browsers.read(now + SILENCE_TIMEOUT + 0.01).held
 
 
-def test_a_released_key_ends_the_motion_at_once(browsers: Browsers) -> None:
+def test_a_released_key_ends_the_motion_and_a_tap_is_one_step(browsers: Browsers) -> None:
+    begin = time.monotonic()
     browsers.hold("a", FORWARD, 0.0)
     browsers.hold("a", NOTHING, 0.0)
+    assert browsers.read(begin + TAP_TIME / 2).held
+    assert not browsers.read(time.monotonic() + TAP_TIME).held
+
+
+def test_the_stop_ends_the_motion_at_once(browsers: Browsers) -> None:
+    browsers.hold("a", FORWARD, 0.0)
+    browsers.press(Button.STOP)
     assert not browsers.read(time.monotonic()).held
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from widowx_bringup.teleop.devices import SILENCE_TIMEOUT, Device
-from widowx_bringup.teleop.mapping import Button, TeleopInput
+from widowx_bringup.teleop.mapping import TAP_TIME, Button, TeleopInput
 
 VIEW_LIMIT = 0.7
 """Longest age of the view that a heartbeat answers [s]."""
@@ -35,8 +35,9 @@ class Browsers(Device):
         self.driver = ""
         self._lock = threading.Lock()
         self._motion = np.zeros(6)
-        self._held_at = -np.inf  # newest heartbeat, on the monotonic clock [s]
-        self._moved_at = -np.inf  # newest heartbeat, also once it was released [s]
+        self._ends = -np.inf  # when the motion ends, on the monotonic clock [s]
+        self._tap_ends = -np.inf  # when it ends at the earliest: a tap is one step [s]
+        self._moved_at = -np.inf  # newest heartbeat [s]
         self._buttons: list[Button] = []
 
     def take(self, browser: str, now: float) -> str:
@@ -52,7 +53,7 @@ class Browsers(Device):
         with self._lock:
             if self.driver not in ("", browser) and now - self._moved_at < REST_TIME:
                 return f"{self.driver} moves the arm; take over once it rests"
-            self._held_at = -np.inf
+            self._ends = -np.inf
             self.driver = browser
             return ""
 
@@ -61,7 +62,7 @@ class Browsers(Device):
         with self._lock:
             if self.driver == browser:
                 self.driver = ""
-                self._held_at = -np.inf
+                self._ends = -np.inf
 
     def hold(self, browser: str, motion: Sequence[float], view_age: float) -> None:
         """Note a heartbeat.
@@ -71,23 +72,31 @@ class Browsers(Device):
             motion: Wanted motion, (6,), see `TeleopInput`; zeros: nothing is held any more.
             view_age: Age of the view that the browser has shown [s].
         """
+        now = time.monotonic()
         with self._lock:
             if browser != self.driver:
                 return
-            self._motion = np.asarray(motion, dtype=float)
-            if not self._motion.any() or not view_age <= VIEW_LIMIT:
-                self._held_at = -np.inf
+            if not view_age <= VIEW_LIMIT:
+                self._ends = -np.inf
+            elif any(motion):
+                if now > self._ends:
+                    self._tap_ends = now + TAP_TIME
+                self._motion = np.asarray(motion, dtype=float)
+                self._ends = now + SILENCE_TIMEOUT
+                self._moved_at = now
             else:
-                self._held_at = self._moved_at = time.monotonic()
+                self._ends = min(self._ends, max(now, self._tap_ends))
 
     def press(self, button: Button) -> None:
         """Note a button; the gripper acts at once, also while nothing moves."""
+        now = time.monotonic()
         with self._lock:
             self._buttons.append(button)
-            now = time.monotonic()
-            if button == Button.GRIPPER and now - self._held_at > SILENCE_TIMEOUT:
+            if button == Button.STOP:
+                self._ends = -np.inf
+            elif button == Button.GRIPPER and now > self._ends:
                 self._motion = np.zeros(6)
-                self._held_at = now
+                self._ends = now + SILENCE_TIMEOUT
 
     def read(self, now: float) -> TeleopInput:
         """Return the input since the last call; no motion without a fresh heartbeat.
@@ -98,6 +107,6 @@ class Browsers(Device):
         with self._lock:
             buttons = tuple(self._buttons)
             self._buttons = []
-            if now - self._held_at > SILENCE_TIMEOUT:
+            if now > self._ends:
                 return TeleopInput(buttons=buttons)
             return TeleopInput(self._motion, True, buttons)

@@ -24,7 +24,7 @@ from ptr_msgs.msg import ArmState, EpisodeEvent
 from widowx_bringup.sim.tasks import TARGET_TASK, TASKS
 from widowx_bringup.teleop.coverage import ENOUGH
 from widowx_bringup.teleop.mapping import Button
-from widowx_bringup.teleop.node import TeleopNode
+from widowx_bringup.teleop.node import REAL_TIME, TeleopNode
 
 from .access import Access
 from .browsers import Browsers
@@ -101,7 +101,7 @@ class ConsoleNode(TeleopNode):
         self._rollouts = Rollouts(self, self._on_end)
         self._policy = PolicyView(self, self._rollouts)
         self._make_view()
-        self.create_timer(VIEW_PERIOD, self._make_view)
+        self.create_timer(VIEW_PERIOD, self._make_view, clock=REAL_TIME)
         access = access or Access(host)
         self.server = ConsoleServer(self, access, host, port)
         print(f"console: {access.url(self.server.port)}", flush=True)

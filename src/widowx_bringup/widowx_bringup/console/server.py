@@ -92,7 +92,7 @@ class _Views:
 
     def show(self, number: object) -> None:
         """Note the newest view that the browser has shown."""
-        if not isinstance(number, int) or number not in self._sent:
+        if not isinstance(number, int) or not 0 <= number <= self.number:
             raise ValueError(f"view {number!r} was not sent")
         self._shown = max(self._shown, number)
         for old in [other for other in self._sent if other < self._shown]:

@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
@@ -56,6 +57,9 @@ POLL_PERIOD = 0.02
 
 LOOK_PERIOD = 0.5
 """Time between two looks at which nodes the graph has [s]."""
+
+REAL_TIME = Clock(clock_type=ClockType.STEADY_TIME)
+"""Clock of a person's input, which counts also where simulated time stands still."""
 
 
 class TeleopNode(Node):
@@ -112,8 +116,8 @@ class TeleopNode(Node):
         self._connect()
         publish_diagnostics(self, "teleoperation", self._health)
         self.device = (make_device or self._make_device)(self)
-        self.create_timer(POLL_PERIOD, self._poll)
-        self.create_timer(LOOK_PERIOD, self._look)
+        self.create_timer(POLL_PERIOD, self._poll, clock=REAL_TIME)
+        self.create_timer(LOOK_PERIOD, self._look, clock=REAL_TIME)
 
     def _connect(self) -> None:
         """Create publishers, clients and subscriptions; a watching person sends no commands."""
