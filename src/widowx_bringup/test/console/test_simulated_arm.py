@@ -12,28 +12,28 @@ rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 from arm_node_rig import Rig  # noqa: E402
 from console_rig import Browser  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
-from sensor_msgs.msg import CameraInfo  # noqa: E402
+from sensor_msgs.msg import CameraInfo, JointState  # noqa: E402
 
 from ptr_common import qos  # noqa: E402
-from ptr_msgs.msg import ArmState  # noqa: E402
 from widowx_bringup.console.node import ConsoleNode  # noqa: E402
 
 
 class SimulatedRig(Rig):
-    """The simulated arm, a camera whose images have the times of its states, and a console."""
+    """The simulated arm, a camera that answers each state of its world, and a console."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(use_sim_time=True)
+        self.probe.destroy_publisher(self.commands)  # a second sender
         overrides = [Parameter("port", value=0), Parameter("task", value="")]
         self.console = ConsoleNode(parameter_overrides=overrides)
         self.executor.add_node(self.console)
         topic = "camera/over_shoulder/camera_info"
         self.camera = self.probe.create_publisher(CameraInfo, topic, qos.IMAGES)
-        self.probe.create_subscription(ArmState, "arm/state", self.show, qos.STATE)
+        self.probe.create_subscription(JointState, "sim/world", self.show, qos.STATE)
 
-    def show(self, state: ArmState) -> None:
+    def show(self, world: JointState) -> None:
         image = CameraInfo()
-        image.header.stamp = state.header.stamp
+        image.header.stamp = world.header.stamp
         self.camera.publish(image)
 
     def close(self) -> None:

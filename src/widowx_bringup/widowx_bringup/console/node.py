@@ -18,13 +18,13 @@ import numpy as np
 from rclpy.parameter import Parameter
 
 from ptr_common.errors import PtrError
-from ptr_common.managed_node import now_ns, parameter, run, to_ns
+from ptr_common.managed_node import REAL_TIME, now_ns, parameter, run, to_ns
 from ptr_common.names import clean_task
 from ptr_msgs.msg import ArmState, EpisodeEvent
 from widowx_bringup.sim.tasks import TARGET_TASK, TASKS
 from widowx_bringup.teleop.coverage import ENOUGH
 from widowx_bringup.teleop.mapping import Button
-from widowx_bringup.teleop.node import REAL_TIME, TeleopNode
+from widowx_bringup.teleop.node import TeleopNode
 
 from .access import Access
 from .browsers import Browsers

@@ -20,7 +20,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
@@ -29,6 +28,7 @@ from ptr_common import qos
 from ptr_common.action_space import CONTROL_RATE
 from ptr_common.errors import PtrError
 from ptr_common.managed_node import (
+    REAL_TIME,
     Health,
     now_ns,
     parameter,
@@ -57,9 +57,6 @@ POLL_PERIOD = 0.02
 
 LOOK_PERIOD = 0.5
 """Time between two looks at which nodes the graph has [s]."""
-
-REAL_TIME = Clock(clock_type=ClockType.STEADY_TIME)
-"""Clock of a person's input, which counts also where simulated time stands still."""
 
 
 class TeleopNode(Node):
@@ -91,13 +88,8 @@ class TeleopNode(Node):
         super().__init__(self.NAME, **options)
         self._show = show
         self.task = parameter(self, "task", "", "name of the task")
-        speed = parameter(
-            self,
-            "speed",
-            SPEED,
-            "speed at the start, as a fraction of the longest step",
-            (SLOWEST, FASTEST),
-        )
+        text = "speed at the start, as a fraction of the longest step"
+        speed = parameter(self, "speed", SPEED, text, (SLOWEST, FASTEST))
         self.watches = parameter(
             self,
             "watch",
@@ -371,11 +363,7 @@ class TeleopNode(Node):
         return True
 
     def _close_episode(self, text: str) -> None:
-        """Have no episode running any more.
-
-        Args:
-            text: What the person is told.
-        """
+        """Have no episode running any more, and tell the person why."""
         self.episode = self.reason = ""
         self._set.recording = False
         if rejected := self.link.rejected - self._rejected_before:
