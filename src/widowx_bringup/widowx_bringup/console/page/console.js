@@ -276,7 +276,7 @@ function showEpisode(now) {
   const lacks = recorder ? "" : " (no recorder: nothing is saved)";
   at("meter").hidden = Boolean(now.policy);
   set("meter-label", now.policy
-    ? `${rollouts[0]} of ${rollouts[1]} rollouts judged here succeeded${lacks}`
+    ? `judged here: ${rollouts[0]} of ${rollouts[1]} rollouts succeeded${lacks}`
     : `${count} of ${enough} demonstrations${lacks}`);
 }
 
