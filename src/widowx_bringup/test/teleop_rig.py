@@ -74,8 +74,8 @@ class Rig(ProbeRig):
         self.add_nodes()
         if present:
             self.join(simulated=simulated)
-            self.until(lambda: not self.node.link.obstacle(needs_recorder=True))
             self.until(lambda: self.node.beginning.simulated == simulated)
+            self.until(lambda: not self.node.link.obstacle(needs_recorder=True))
 
     def make_node(self, parameters: list[Parameter]) -> TeleopNode:
         """Return the node under test."""
