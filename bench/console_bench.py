@@ -148,9 +148,9 @@ def main() -> int:
                     flush=True,
                 )
     rclpy.shutdown()
-    for kind, results in turns.items():
+    for kind, measured in turns.items():
         for index, quantity in enumerate(("latency", "period")):
-            values = np.concatenate([result[index] for result in results])
+            values = np.concatenate([turn[index] for turn in measured])
             p50, p99 = np.percentile(values, (50, 99))
             print(
                 f"{kind:7} {quantity:7} p50 {p50:.1f} ms, p99 {p99:.1f} ms, n {len(values)}"
