@@ -201,7 +201,7 @@ class ConsoleServer:
         try:
             async for message in connection:
                 self._receive(browser, message, views)
-        except ValueError:
+        except (ValueError, TypeError, OverflowError):  # what conversions raise
             await connection.close(NO_PAGE, "no message of the page")
         except ConnectionClosed:
             pass
