@@ -101,7 +101,7 @@ def test_a_second_browser_watches_until_the_arm_rests(
             return second.drives
 
         rig.until(second_drives)
-        assert not browser.drives
+        rig.until(lambda: not browser.drives)
 
 
 def test_a_second_console_refuses_to_drive_and_names_the_first(

@@ -263,13 +263,16 @@ function showEpisode(now) {
   const state = now.awaited ? `waiting for ${now.awaited}`
     : episode ? `● running ${clock(episode.seconds)}${whose}` : "no episode is running";
   set("episode", state);
+  const theirs = Boolean(now.drive.driver) && now.drive.driver !== now.me;
   for (const button of all("[data-ends]")) {
-    button.disabled = !episode && !(now.awaited && button.dataset.press === "discard");
+    const ends = episode || (now.awaited && button.dataset.press === "discard");
+    button.disabled = theirs || !ends;
   }
-  document.querySelector("[data-press=record]").disabled = Boolean(episode || now.awaited);
-  document.querySelector("[data-press=home]").disabled = Boolean(episode);
+  const busy = theirs || Boolean(episode || now.awaited);
+  for (const name of ["record", "home", "scene"]) {
+    document.querySelector(`[data-press=${name}]`).disabled = busy;
+  }
   at("scene").hidden = !now.simulated;
-  at("scene").disabled = Boolean(episode || now.awaited);
   const { count, enough, rollouts, recorder } = now.set;
   at("meter").max = enough;
   at("meter").value = Math.min(count, enough);
