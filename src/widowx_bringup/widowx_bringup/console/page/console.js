@@ -233,7 +233,8 @@ function showStatus(now) {
   const arm = now.arm;
   const missing = now.missing.length > 0;
   const status = missing || !arm ? "waiting" : arm.status;
-  const text = missing ? `no message of ${now.missing.join(" and ")}` : arm ? arm.reason : "";
+  const names = now.missing.map((text) => text.split(" (")[0]); // without the seconds, read aloud
+  const text = missing ? `no message of ${names.join(" and ")}` : arm ? arm.reason : "";
   at("status").className = status;
   const name = document.createElement("strong");
   name.textContent = status === "ok" ? "arm ok" : status;
