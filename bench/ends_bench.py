@@ -54,6 +54,7 @@ NODES: Mapping[str, Sequence[str]] = {
     "bag_player": ["bag:=none"],
     "camera_monitor": ["cameras:=[front]"],
     "camera_node": ["autostart:=true", "device:=simulator", "camera:=over_shoulder"],
+    "console_node": ["port:=0"],
     "driver_keeper": ['command:=["sleep","1000"]'],
     "policy_node": [
         *("autostart:=true", "bundle:={inputs}/bundle", "camera:=front"),
@@ -77,6 +78,7 @@ VERBS: Mapping[str, str] = {
     "calibrate": "camera --simulated",
     "collect": "--out store --episodes-per-task 2",
     "compile": "{inputs}/bundle",
+    "console": "--task stir --simulated --port 0",
     "convert": "{inputs}/store --to lerobot --out lerobot",
     "demo": "--preset smoke --out demo",
     "doctor": "",

@@ -130,8 +130,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "widowx_bringup.teleop": (
         *(*ROS, "pyspacemouse", "widowx_bringup.arm", "widowx_bringup.graph"),
-        "widowx_bringup.sim.tasks",
+        *("widowx_bringup.sim.tasks", "widowx_bringup.camera"),
         *("ptr_policy_node", "ptr_training.bags", "ptr_training.inspection"),
+    ),
+    "widowx_bringup.console": (
+        *(*ROS, "websockets", "widowx_bringup.graph", "widowx_bringup.teleop"),
+        *("widowx_bringup.sim.tasks", "widowx_bringup.evaluation.session"),
+        *("ptr_policy_node.bundle", "ptr_policy_node.q_band"),
     ),
     "widowx_bringup.replay": (
         *(*ROS, "ptr_policy_node.bundle", "ptr_policy_node.policy", "ptr_training.bags"),

@@ -19,7 +19,7 @@ setup(
     description="Arm, cameras, simulator, teleoperation, recorder, evaluation: WidowX 250 S",
     license="MIT",
     packages=find_packages(exclude=["test", "test.*"]),
-    package_data={NAME: ["description/*.xml"]},
+    package_data={NAME: ["console/page/*", "description/*.xml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml", "share/foxglove_layout.json"]),
@@ -45,6 +45,7 @@ setup(
         "qpsolvers",
         "scipy",
         "tqdm",
+        "websockets",
     ],
     extras_require={
         "spacemouse": ["pyspacemouse"],
@@ -56,6 +57,7 @@ setup(
         "console_scripts": [
             "arm_node = widowx_bringup.arm.node:main",
             "bag_player = widowx_bringup.recording.bag_player:main",
+            "console_node = widowx_bringup.console.node:main",
             "driver_keeper = widowx_bringup.arm.interbotix.driver_keeper:main",
             "camera_monitor = widowx_bringup.camera.monitor:main",
             "camera_node = widowx_bringup.sim.camera_node:main",
@@ -68,6 +70,7 @@ setup(
         "ptr.commands": [
             "calibrate = widowx_bringup.evaluation.calibrate:main",
             "collect = widowx_bringup.sim.collect:main",
+            "console = widowx_bringup.console.main:main",
             "demo = widowx_bringup.evaluation.demo:main",
             "doctor = widowx_bringup.doctor.main:main",
             "evaluate = widowx_bringup.evaluation.evaluate:main",

@@ -13,6 +13,7 @@ PROGRAMS = frozenset(
         "bag_player",
         "camera_monitor",
         "camera_node",
+        "console_node",
         "driver_keeper",
         "policy_node",
         "policy_shadow",

@@ -21,6 +21,7 @@ from rclpy.signals import SignalHandlerOptions
 from .errors import PtrError
 from .node import (
     PIXELS,
+    REAL_TIME,
     Executor,
     Health,
     MessageError,
@@ -37,6 +38,7 @@ from .process.end_limit import end_limit
 
 __all__ = [  # with what most nodes need beside it
     "PIXELS",
+    "REAL_TIME",
     "Executor",
     "Health",
     "ManagedNode",

@@ -30,6 +30,9 @@ T = TypeVar("T")
 PIXELS = (1, 16384)
 """Smallest and largest width and height of an image."""
 
+REAL_TIME = Clock(clock_type=ClockType.STEADY_TIME)
+"""Clock of timers that must not stand still with simulated time."""
+
 
 def to_ns(stamp: Time) -> int:
     """Return a message's stamp as integer nanoseconds."""
@@ -296,4 +299,4 @@ def publish_diagnostics(
         message.header.stamp = node.get_clock().now().to_msg()
         publisher.publish(message)
 
-    node.create_timer(1.0, publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
+    node.create_timer(1.0, publish, clock=REAL_TIME)

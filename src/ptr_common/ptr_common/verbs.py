@@ -44,6 +44,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "widowx_bringup": (
         "calibrate",
         "collect",
+        "console",
         "demo",
         "doctor",
         "evaluate",

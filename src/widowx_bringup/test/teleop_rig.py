@@ -60,10 +60,8 @@ class Rig(ProbeRig):
         self.hands = Hands()
         self.shown: list[str] = []
         values = {"task": "stir", **overrides}
-        self.node = TeleopNode(
-            lambda node: self.hands,
-            self.shown.append,
-            parameter_overrides=[Parameter(name, value=v) for name, v in values.items()],
+        self.node = self.make_node(
+            [Parameter(name, value=value) for name, value in values.items()]
         )
         self.probe = rclpy.create_node("probe")
         self.commands: list[EefCommand] = []
@@ -76,8 +74,14 @@ class Rig(ProbeRig):
         self.add_nodes()
         if present:
             self.join(simulated=simulated)
-            self.until(lambda: not self.node.link.obstacle(needs_recorder=True))
             self.until(lambda: self.node.beginning.simulated == simulated)
+            self.until(lambda: not self.node.link.obstacle(needs_recorder=True))
+
+    def make_node(self, parameters: list[Parameter]) -> TeleopNode:
+        """Return the node under test."""
+        return TeleopNode(
+            lambda node: self.hands, self.shown.append, parameter_overrides=parameters
+        )
 
     def join(self, *, simulated: bool = False) -> None:
         """Let the probe play its parts from now on."""

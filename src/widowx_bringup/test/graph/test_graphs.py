@@ -119,7 +119,7 @@ def test_every_argument_changes_something(name: str) -> None:
     if name != "record":  # the bundle decides: test_policy_bundle.py
         other |= dict.fromkeys(("policy", "camera", "width", "height"))
         other |= {"shadow": str(BUNDLE)}
-    other |= {"camera_rise": "0.07", "camera_turn": "15"}
+    other |= {"camera_rise": "0.07", "camera_turn": "15", "console": "true"}
     real = {
         "start_driver": "false",
         "load_configs": "false",
@@ -313,3 +313,20 @@ def test_every_graph_has_a_launch_file(graph: str) -> None:
         file.read_text() for file in (config_folder().parent / "launch").glob("*.launch.py")
     ]
     assert sum(f'describe("{graph}")' in text for text in texts) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "task"),
+    [({}, TARGET_TASK), ({"demonstrated": "stir"}, "stir"), ({"use_sim": "false"}, "")],
+)
+def test_the_console_is_a_node_of_the_graph_if_it_is_wanted(
+    given: dict[str, str], task: str
+) -> None:
+    values = {"teleop": "none", **given}
+    graph = find_graph("record")
+    without = graph.nodes(graph.resolve(values))
+    specs = graph.nodes(graph.resolve({**values, "console": "true"}))
+    assert [spec for spec in specs if spec not in without] == [specs[-1]]
+    assert specs[-1].full_name == "/wx250s/console_node"
+    assert specs[-1].parameters["task"] == task
+    assert "host" not in specs[-1].parameters  # this computer alone

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-from widowx_bringup.graph.environment import environment
 from widowx_bringup.teleop import main as teleop
 from widowx_bringup.teleop.mapping import FASTEST, SLOWEST
 
@@ -83,14 +82,3 @@ def test_without_a_terminal_it_says_what_to_do() -> None:
     assert done.returncode == 2
     assert "no terminal to read keys from: run `ptr teleop` in one" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_a_shell_that_keeps_to_this_computer_needs_no_search(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name, value in environment({"use_sim": "true"}).items():
-        monkeypatch.setenv(name, value)
-    assert teleop._hears_this_computer_only()
-    for name in ("ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY"):
-        monkeypatch.delenv(name, raising=False)
-    assert not teleop._hears_this_computer_only()

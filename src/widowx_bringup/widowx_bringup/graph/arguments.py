@@ -250,6 +250,13 @@ RUN_TASK = Argument(
     BOOLEAN,
 )
 
+CONSOLE = Argument(
+    "console",
+    "whether the console's page is served, to this computer alone, on http://127.0.0.1:8080",
+    "false",
+    BOOLEAN,
+)
+
 # --- the real arm -------------------------------------------------------------------------
 
 REAL = (

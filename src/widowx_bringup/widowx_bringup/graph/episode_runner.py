@@ -142,10 +142,11 @@ class EpisodeRunner:
                 self._wait_for_steps(graph.executed + linger)
             event = verdict.end_event(keep_failure=keep_failure)
         finally:
-            if verdict.published:
-                end_ns = to_ns(graph.ends[0].header.stamp)
-            else:
+            end_ns = graph.now_ns()
+            if not verdict.published:
                 end_ns = graph.publish_event(episode_id, event, task, verdict.reason)
+            elif start_ns <= (stamp_ns := to_ns(graph.ends[0].header.stamp)) < end_ns:
+                end_ns = stamp_ns  # not if somebody's clock is another
         recorded = graph.records and event != EpisodeEvent.DISCARD
         bag = self._wait_for_bag(episode_id) if recorded else None
         return EpisodeResult(

@@ -20,6 +20,7 @@ from widowx_bringup.sim.tasks import TARGET_TASK, TASKS, parse_task
 from .arguments import (
     BAG,
     CAMERA_OF_POLICY,
+    CONSOLE,
     DELAY,
     DEMONSTRATED,
     DISTURBANCE,
@@ -202,6 +203,21 @@ def _teleop_device(values: Mapping[str, str]) -> list[NodeSpec]:
     return [NodeSpec("joy", "joy_node", parameters={"autorepeat_rate": JOY_RATE}), teleop]
 
 
+def _console(values: Mapping[str, str], task: str) -> list[NodeSpec]:
+    """Return the node of the console, if it is wanted.
+
+    Args:
+        values: The graph's arguments.
+        task: Task of its episodes; empty where the simulated scene, or a person, names it.
+    """
+    if values["console"] == "false":
+        return []
+    if not task and values["use_sim"] == "true":
+        task = _scene(values)
+    parameters = {"camera": values["camera"], "task": task}
+    return [NodeSpec(BRINGUP, "console_node", parameters=parameters)]
+
+
 def _task_server(values: Mapping[str, str], nodes: list[str]) -> NodeSpec:
     """Return the node of the action run_task.
 
@@ -238,6 +254,7 @@ def _eval_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
     nodes = [*_world(values), _policy(values), *_shadow(values)]
     if values["record"] == "true":
         nodes.append(_recorder(values))
+    nodes += _console(values, values["task"])
     simulated = values["use_sim"] == "true"
     placed = _placed(nodes, values, simulated)
     if values["run_task"] == "true":
@@ -265,6 +282,7 @@ def _record_nodes(values: Mapping[str, str]) -> list[NodeSpec]:
         nodes.append(NodeSpec(BRINGUP, "scripted_teleop", parameters=parameters))
     elif teleop in TELEOP_DEVICES:
         nodes += _teleop_device(values)
+    nodes += _console(values, values["demonstrated"])
     return _placed(nodes, values, simulated)
 
 
@@ -290,7 +308,15 @@ EVAL = Graph(
     "eval",
     "arm, camera, policy and recorder",
     (
-        *(*POLICY_ARGUMENTS, SHADOW, *SHARED_WITH_POLICY, RECORD, RUN_TASK, *SCENE),
+        *(
+            *POLICY_ARGUMENTS,
+            SHADOW,
+            *SHARED_WITH_POLICY,
+            RECORD,
+            RUN_TASK,
+            CONSOLE,
+            *SCENE,
+        ),
         *(URDF, DELAY, RISE, TURN, *REAL),
     ),
     _eval_nodes,
@@ -300,7 +326,7 @@ RECORD_GRAPH = Graph(
     "record",
     "arm, camera, teleoperation and recorder",
     (
-        *(*SHARED, TELEOP, DEMONSTRATED, *MISTAKES, DISTURBANCE, *SCENE),
+        *(*SHARED, TELEOP, DEMONSTRATED, *MISTAKES, DISTURBANCE, CONSOLE, *SCENE),
         *(URDF, DELAY, RISE, TURN, *REAL),
     ),
     _record_nodes,

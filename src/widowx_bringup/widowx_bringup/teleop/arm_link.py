@@ -50,7 +50,7 @@ The clock of this node and that of the sender differ by less.
 
 NO_RECORDERS = (
     *("arm_node", "simulation", "policy_node", "policy_shadow"),
-    *("scripted_teleop", "teleop_node", "task_server"),
+    *("scripted_teleop", "teleop_node", "console_node", "task_server"),
 )
 """Nodes that hear the events of episodes and record nothing."""
 
@@ -275,7 +275,7 @@ class ArmLink:
         domain = os.environ.get("ROS_DOMAIN_ID", "0")
         return (
             f"start the graph in another terminal: `{self._start_command}` "
-            f"(ROS_DOMAIN_ID is {domain} here); q quits"
+            f"(ROS_DOMAIN_ID is {domain} here)"
         )
 
     def _cameras(self) -> list[str]:

@@ -49,6 +49,12 @@ class DemonstrationSet:
         """Folder of the bags, as the recorder says it; None before it has."""
         return self._bags
 
+    def change_task(self, task: str) -> None:
+        """Hold the demonstrations of another task from now on."""
+        self.task = task
+        self.demonstrations, self._earlier = [], []
+        self._bags = None  # read anew
+
     def add(self, steps: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """Add a demonstration.
 
@@ -93,5 +99,8 @@ class DemonstrationSet:
                 ).start()
 
     def _read_earlier(self) -> None:
-        assert self._bags is not None
-        self._earlier = read_demonstrations(self._bags, self.task)
+        task, folder = self.task, self._bags
+        assert folder is not None
+        earlier = read_demonstrations(folder, task)
+        if task == self.task:
+            self._earlier = earlier

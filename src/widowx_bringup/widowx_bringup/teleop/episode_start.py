@@ -65,12 +65,11 @@ class EpisodeStart:
 
     # --- the simulation -------------------------------------------------------------------
 
-    def recognise(self, task: str, *, draws: bool) -> bool:
+    def recognise(self, task: str) -> bool:
         """Follow clock and scenes of the simulation, once the graph has one.
 
         Args:
             task: Name of the task, as the person wrote it.
-            draws: Show a scene of the task at once; somebody else's rollout may be running.
 
         Returns:
             Whether the graph turned out to be simulated just now; `task` has its name.
@@ -85,8 +84,6 @@ class EpisodeStart:
         self._node.set_parameters([Parameter("use_sim_time", value=True)])
         self._link.forget_motion()  # its times are of the other clock
         self._show("the graph is simulated: its clock counts, and it sets up the scenes")
-        if draws:
-            self.draw_scene()
         return True
 
     def draw_scene(self) -> None:

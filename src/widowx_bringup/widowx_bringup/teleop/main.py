@@ -7,15 +7,23 @@ ptr teleop --watch --task "put the yellow cube on the white plate"
 from __future__ import annotations
 
 import argparse
-import os
-import signal
+import subprocess
+import sys
 from functools import partial
+from typing import TYPE_CHECKING
 
 from widowx_bringup.graph.arguments import CAMERA, ROBOT_NAME
-from widowx_bringup.graph.environment import environment
 from widowx_bringup.graph.spec import Argument
 
+from .joining import join
 from .mapping import FASTEST, SLOWEST, SPEED
+from .status_line import StatusLine
+
+if TYPE_CHECKING:
+    from .node import TeleopNode
+
+STATUS_PERIOD = 0.2
+"""Time between two status lines [s]."""
 
 DESCRIPTION = """\
 Move the arm with the keyboard of this terminal, beside a running graph
@@ -69,13 +77,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--camera",
-        type=partial(_value_of, CAMERA),
+        type=partial(value_of, CAMERA),
         default=CAMERA.default,
         help="camera whose images the commands answer (default: %(default)s)",
     )
     parser.add_argument(
+        "--view",
+        action="store_true",
+        help="show the camera in a window, where a display exists (default: keys alone)",
+    )
+    parser.add_argument(
         "--robot-name",
-        type=partial(_value_of, ROBOT_NAME),
+        type=partial(value_of, ROBOT_NAME),
         default=ROBOT_NAME.default,
         help="namespace of the graph (default: %(default)s)",
     )
@@ -109,7 +122,7 @@ def _speed(text: str) -> float:
     return speed
 
 
-def _value_of(argument: Argument, text: str) -> str:
+def value_of(argument: Argument, text: str) -> str:
     """Return the text if it is a possible value of the graph's argument."""
     try:
         argument.kind(text)
@@ -129,59 +142,74 @@ def main(argv: list[str]) -> int:
     """
     options = _parser().parse_args(argv)
     print(f"{WATCH_HELP if options.watch else HELP}\ntask: {options.task}", flush=True)
-    if options.simulated or _hears_this_computer_only():
-        return _teleoperate(options, local=True)[0]
-    status, found = _teleoperate(options, local=False)
-    return _teleoperate(options, local=True)[0] if found else status
+    terminal = PersonsTerminal(options)
+    try:
+        return join(terminal.make_node, simulated=options.simulated)
+    finally:
+        terminal.close()
 
 
-def _hears_this_computer_only() -> bool:
-    """Return whether the shell keeps every node to this computer already."""
-    variables = environment({"use_sim": "true"}).items()
-    return all(os.environ.get(name) == value for name, value in variables if "ROS_" in name)
-
-
-def _teleoperate(options: argparse.Namespace, *, local: bool) -> tuple[int, bool]:
-    """Run the node of a person.
+class PersonsTerminal:
+    """A person's node with its status line and, if asked for, a window of its camera.
 
     Args:
         options: The command line.
-        local: Hear the nodes of this computer only.
-
-    Returns:
-        Exit status, and whether it ended because a simulated graph runs on this computer,
-        which only a node that hears this computer alone is sure to see.
     """
-    os.environ.update(environment({"use_sim": str(local).lower()}))
-    from rclpy.parameter import Parameter
 
-    from ptr_common.managed_node import run
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._line = StatusLine()
+        self._node: TeleopNode | None = None
+        self._window: subprocess.Popen[bytes] | None = None
 
-    from .devices import Keyboard
-    from .local_simulation import LocalSimulation
-    from .node import TeleopNode
+    def make_node(self) -> TeleopNode:
+        """Return the node of the person at this terminal, and open the window."""
+        from rclpy.parameter import Parameter
 
-    parameters = []
-    for name in ("task", "speed", "camera", "watch", "out"):
-        parameters.append(Parameter(name, value=getattr(options, name)))
-    found = False
-    search: LocalSimulation | None = None
+        from ptr_common.managed_node import REAL_TIME
 
-    def make_node() -> TeleopNode:
-        nonlocal search
+        from .devices import Keyboard
+        from .node import TeleopNode
+
+        parameters = []
+        for name in ("task", "speed", "camera", "watch", "out"):
+            parameters.append(Parameter(name, value=getattr(self._options, name)))
         node = TeleopNode(
-            Keyboard, print, namespace=options.robot_name, parameter_overrides=parameters
+            Keyboard,
+            self._line.show,
+            namespace=self._options.robot_name,
+            parameter_overrides=parameters,
         )
-        if not local:
-            search = LocalSimulation(node, note_found)
+        self._node = node
+        period, clock = STATUS_PERIOD, REAL_TIME
+        node.create_timer(period, lambda: self._line.draw(node.status_line()), clock=clock)
+        if self._options.view:
+            self._open_window()
         return node
 
-    def note_found() -> None:
-        nonlocal found
-        found = True
-        signal.raise_signal(signal.SIGINT)
+    def close(self) -> None:
+        """Close the window, and print what was done."""
+        self._close_window()
+        self._line.close()
+        if self._node is not None:
+            print(self._node.status.summary(), flush=True)
 
-    status = run(make_node, arguments=[])
-    if search is not None:
-        search.close()
-    return status, found
+    def _open_window(self) -> None:
+        """Show the camera in a process of its own, which hears what this one does."""
+        from widowx_bringup.camera.window import missing_display
+
+        self._close_window()
+        if problem := missing_display():
+            self._line.show(f"the camera is not shown: {problem}")
+            return
+        words = ["-m", "widowx_bringup.camera.window", "--ros-args"]
+        words += ["-r", f"__ns:=/{self._options.robot_name}"]
+        words += ["-p", f"camera:={self._options.camera}"]
+        quiet = subprocess.DEVNULL
+        self._window = subprocess.Popen([sys.executable, *words], stdin=quiet)
+
+    def _close_window(self) -> None:
+        if self._window is not None:
+            self._window.terminate()
+            self._window.wait()
+            self._window = None

@@ -25,8 +25,9 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 
 from ptr_common import qos
-from ptr_common.action_space import BASE_FRAME, CONTROL_RATE
+from ptr_common.action_space import CONTROL_RATE
 from ptr_common.managed_node import (
+    REAL_TIME,
     Health,
     now_ns,
     parameter,
@@ -35,29 +36,32 @@ from ptr_common.managed_node import (
     subscribe,
     to_stamp,
 )
-from ptr_common.topics import (
-    TOPIC_ARM_STATE,
-    TOPIC_COMMAND,
-    TOPIC_EPISODE_EVENT,
-    camera_info_topic,
-    robot_frame,
-)
-from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent
+from ptr_common.topics import TOPIC_ARM_STATE, TOPIC_EPISODE_EVENT, camera_info_topic
+from ptr_msgs.msg import ArmState, EpisodeEvent
 from ptr_policy_node.observation import StepSchedule
 from widowx_bringup.graph.episode_names import EpisodeNames
 
 from .arm_link import SERVICES, ArmLink
 from .calls import Answer, Calls
+from .commands import CommandSender
 from .coverage import Demonstration, missing_coverage
 from .demonstration_set import DemonstrationSet
 from .devices import Device, chosen_device
 from .episode_start import EpisodeStart
 from .mapping import FASTEST, SLOWEST, SPEED, Button, TeleopInput, TeleopMapper
 from .scene import SimulatedScene
+from .status_line import TeleopStatus
 from .watched import WatchedRollouts
 
 POLL_PERIOD = 0.02
 """Time between two inputs of the device [s]."""
+
+ENDS = {
+    EpisodeEvent.SUCCESS: "success",
+    EpisodeEvent.FAILURE: "failure",
+    EpisodeEvent.DISCARD: "discarded",
+}
+"""How an episode ended, for the summary."""
 
 LOOK_PERIOD = 0.5
 """Time between two looks at which nodes the graph has [s]."""
@@ -76,9 +80,13 @@ class TeleopNode(Node):
         watches: Whether a policy moves the arm and the person only judges it.
         mapper: Turns inputs into actions.
         device: The person's device.
+        status: What the node has seen and done.
         rollouts: Those that a watching person judges.
         episode: Identifier of the running episode; empty if none is running.
+        reason: Why the person judges the episode so; for its end event, empty: not said.
     """
+
+    NAME = "teleop_node"
 
     def __init__(
         self,
@@ -86,16 +94,11 @@ class TeleopNode(Node):
         show: Callable[[str], object] = print,
         **options: Any,
     ) -> None:
-        super().__init__("teleop_node", **options)
+        super().__init__(self.NAME, **options)
         self._show = show
         self.task = parameter(self, "task", "", "name of the task")
-        speed = parameter(
-            self,
-            "speed",
-            SPEED,
-            "speed at the start, as a fraction of the longest step",
-            (SLOWEST, FASTEST),
-        )
+        text = "speed at the start, as a fraction of the longest step"
+        speed = parameter(self, "speed", SPEED, text, (SLOWEST, FASTEST))
         self.watches = parameter(
             self,
             "watch",
@@ -103,7 +106,8 @@ class TeleopNode(Node):
             "whether a policy moves the arm and the person only judges it",
         )
         self.mapper = TeleopMapper(speed)
-        self.episode = ""
+        self.episode = self.reason = ""
+        self.status = TeleopStatus()
         self._names = EpisodeNames()
         self._input = TeleopInput()
         # Proprioception and action, (7,) each, of the running episode.
@@ -113,8 +117,8 @@ class TeleopNode(Node):
         self._connect()
         publish_diagnostics(self, "teleoperation", self._health)
         self.device = (make_device or chosen_device)(self)
-        self.create_timer(POLL_PERIOD, self._poll)
-        self.create_timer(LOOK_PERIOD, self._look)
+        self.create_timer(POLL_PERIOD, self._poll, clock=REAL_TIME)
+        self.create_timer(LOOK_PERIOD, self._look, clock=REAL_TIME)
 
     def _connect(self) -> None:
         """Create publishers, clients and subscriptions; a watching person sends no commands."""
@@ -136,11 +140,12 @@ class TeleopNode(Node):
         self.rollouts = WatchedRollouts(
             lambda: self.episode, self._publish_verdict, self._show, folder
         )
+        self.commands = CommandSender(self)
         if self.watches:
             on_event = self.rollouts.on_event
             subscribe(self, EpisodeEvent, TOPIC_EPISODE_EVENT, on_event, qos.EVENTS)
         else:  # the arm holds when two nodes could command it
-            self._commands = self.create_publisher(EefCommand, TOPIC_COMMAND, qos.COMMANDS)
+            self.commands.open()
 
     @property
     def demonstrations(self) -> list[Demonstration]:
@@ -174,7 +179,9 @@ class TeleopNode(Node):
     def _press(self, button: Button) -> None:
         """Do what a button asks for."""
         self.mapper.press(button)
-        if button in SERVICES:
+        if button in (Button.FASTER, Button.SLOWER):
+            self._show(f"speed: {self.mapper.speed:.0%} of the longest step")
+        elif button in SERVICES:
             self._call(button)
         elif button == Button.RECORD:
             self._begin()
@@ -217,9 +224,15 @@ class TeleopNode(Node):
 
     def _look(self) -> None:
         """Recognise a simulated graph, and notice a second arm."""
-        if self.beginning.recognise(self.task, draws=not self.watches):
+        if self.beginning.recognise(self.task):
             self.task = self._set.task = self.beginning.task
+            self._greet()
         self.link.look_for_arms()
+
+    def _greet(self) -> None:
+        """Set up a scene for a person who records, now that the graph is known to be simulated."""
+        if not self.watches:
+            self.beginning.draw_scene()
 
     # --- steps ----------------------------------------------------------------------------
 
@@ -227,6 +240,15 @@ class TeleopNode(Node):
         if self.link.state is None:
             self.mapper.gripper = float(state.proprio[6] > 0.5)
         self.link.on_state(state)
+        self.status.on_state(state)
+
+    def status_line(self) -> str:
+        """Return what the person sees at any time: arm, speed, recording, counts, image."""
+        age = None
+        if self.link.image_ns:
+            age = (now_ns(self) - self.link.image_ns) * 1e-9
+        recorded = len(self._steps) / CONTROL_RATE if self.episode else None
+        return self.status.line(speed=self.mapper.speed, image_age=age, recorded=recorded)
 
     def _on_image(self, image: CameraInfo) -> None:
         """Send a command if a step falls on the image that this camera info accompanies."""
@@ -243,14 +265,7 @@ class TeleopNode(Node):
         self.device.on_step(action)
         if self.episode:
             self._steps.append((np.asarray(state.proprio), action))
-        command = EefCommand(
-            action=action,
-            source=EefCommand.SOURCE_TELEOP,
-            observation_stamp=image.header.stamp,
-        )
-        command.header.stamp = to_stamp(now_ns(self))
-        command.header.frame_id = robot_frame(self.get_namespace(), BASE_FRAME)
-        self._commands.publish(command)
+        self.commands.send(action, image.header.stamp)
 
     # --- begin of an episode --------------------------------------------------------------
 
@@ -360,20 +375,27 @@ class TeleopNode(Node):
         self._publish_event(event)
         if saves:
             self._names.keep(self.episode)
+        self.status.ended[ENDS[event]] += 1
         if self.watches:
             self.rollouts.keep(self.episode, event, self.task)
-        self.episode = ""
-        self._set.recording = False
-        said = self.rollouts.text(event)
-        if rejected := self.link.rejected - self._rejected_before:
-            text = f"{text or said}; the arm rejected {rejected} of its commands"
-        self._show(text or said)
-        self.beginning.draw_scene_later()
+            text = text or self.rollouts.text(event)
+        self._close_episode(text)
         return True
+
+    def _close_episode(self, text: str) -> None:
+        """Have no episode running any more, and tell the person why."""
+        self.episode = self.reason = ""
+        self._set.recording = False
+        if rejected := self.link.rejected - self._rejected_before:
+            text = f"{text}; the arm rejected {rejected} of its commands"
+        self._show(text)
+        self.beginning.draw_scene_later()
 
     def _publish_event(self, event: int) -> None:
         seed = f", seed {self.scene.seed}" if self.beginning.simulated else ""
-        self._publish_verdict(self.episode, event, self.task, f"teleoperation{seed}")
+        reason = f": {self.reason}" if self.reason else ""
+        text = f"teleoperation{seed}{reason}"
+        self._publish_verdict(self.episode, event, self.task, text)
 
     def _publish_verdict(self, episode: str, event: int, task: str, text: str = "") -> None:
         message = EpisodeEvent(episode_id=episode, event=event, task=task, text=text)

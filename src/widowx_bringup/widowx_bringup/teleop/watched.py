@@ -36,7 +36,7 @@ class WatchedRollouts:
 
     Args:
         own: Returns the identifier of the episode that was begun here; empty without one.
-        publish: Publishes an event of an episode: identifier, event, task.
+        publish: Publishes an event of an episode: identifier, event, task, text.
         show: Receives messages for the person.
         folder: Receives `FILE`; empty: verdicts are in the bags alone.
 
@@ -48,7 +48,7 @@ class WatchedRollouts:
     def __init__(
         self,
         own: Callable[[], str],
-        publish: Callable[[str, int, str], object],
+        publish: Callable[[str, int, str, str], object],
         show: Callable[[str], object],
         folder: str,
     ) -> None:
@@ -63,20 +63,29 @@ class WatchedRollouts:
     def on_event(self, event: EpisodeEvent) -> None:
         """Note what happens to the rollouts of others."""
         if event.event == EpisodeEvent.START and event.episode_id != self._own():
-            self.other, self._task = event.episode_id, event.task
-            self._show(f"a rollout of somebody else: {event.task}")
+            self.begun(event.episode_id, event.task)
         elif self.other and event.episode_id == self.other:
             if event.event == EpisodeEvent.STOP:
                 self._show("it has ended without a verdict; 2, 3 or 4 judges it")
             else:
                 self.other = ""
 
-    def judge_other(self, button: Button) -> bool:
-        """Judge somebody else's rollout; return whether there was one and the button does."""
+    def begun(self, episode: str, task: str) -> None:
+        """Note that somebody else has begun a rollout."""
+        self.other, self._task = episode, task
+        self._show(f"a rollout of somebody else: {task}")
+
+    def judge_other(self, button: Button, reason: str = "") -> bool:
+        """Judge somebody else's rollout; return whether there was one and the button does.
+
+        Args:
+            button: What the person pressed.
+            reason: Why; empty: not said.
+        """
         if button not in VERDICTS or not self.other:
             return False
         episode, self.other = self.other, ""
-        self._publish(episode, VERDICTS[button], self._task)
+        self._publish(episode, VERDICTS[button], self._task, reason)
         self.keep(episode, VERDICTS[button], self._task)
         self._show(self.text(VERDICTS[button]))
         return True

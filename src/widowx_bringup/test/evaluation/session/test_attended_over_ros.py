@@ -157,7 +157,7 @@ def test_a_session_is_judged_by_a_person_on_the_graph(
     outcomes = [(row.success, row.aborted, row.reason, row.stage) for row in rows]
     held = outcomes.pop(4)  # for want of images, or of commands that answer them
     assert held[1]
-    assert held[2].startswith("no ")
+    assert "image" in held[2] or "command" in held[2]
     assert outcomes == [
         (True, False, "success", "placed"),
         (False, True, "the cube rolled away", ""),
@@ -170,7 +170,9 @@ def test_a_session_is_judged_by_a_person_on_the_graph(
     for line in lines:
         assert line["residual"]["position"] < 0.02
         assert "stage" not in line["result"]
-    assert read_results(out) == state.rollouts
+        assert line["result"]["duration"] > 0  # though this person's events have no stamp
+    by_method = sorted(state.rollouts, key=lambda row: (row.method, row.rollout))
+    assert sorted(read_results(out), key=lambda row: (row.method, row.rollout)) == by_method
     films = list((out / "films").glob("*.html"))
     assert len(films) == 4 * bool(can_film())
     for film in films:  # which raters look at

@@ -81,7 +81,7 @@ def read_trial_bag(path: Path) -> TrialBag:
             bundles=frozenset(state.bundle_id for _, state in policy if state.bundle_id),
             success=VERDICTS.get(end.event) if end is not None else None,
             stopped=end is not None and end.event == STOP,
-            steps=_executed(bag, prefix + TOPIC_EXECUTED, end),
+            steps=_executed(bag, prefix + TOPIC_EXECUTED, start, end),
             **counted,
         )
 
@@ -102,12 +102,20 @@ def _events(bag: Bag, topic: str) -> tuple[Any, Any]:
     return starts[0], None
 
 
-def _executed(bag: Bag, topic: str, end: Any) -> int:
-    """Return how many commands were executed up to the end event, by their stamps."""
+def _executed(bag: Bag, topic: str, start: Any, end: Any) -> int:
+    """Return how many commands were executed up to the end event, by their stamps.
+
+    All count where there is no end event, or where the clock of its sender was another.
+    """
     if not bag.counts[topic]:
         return 0
     stamps = [stamp_of(data) for _, _, data in bag.messages([topic])]
-    if end is None:
+    if end is None or _ns(end) < _ns(start):
         return len(stamps)
-    stamp = end.header.stamp
-    return sum(each <= stamp.sec * 1_000_000_000 + stamp.nanosec for each in stamps)
+    return sum(stamp <= _ns(end) for stamp in stamps)
+
+
+def _ns(event: Any) -> int:
+    """Return the stamp of an event [ns]."""
+    stamp = event.header.stamp
+    return int(stamp.sec * 1_000_000_000 + stamp.nanosec)
