@@ -277,6 +277,10 @@ class _StopRequest:
     """
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: a process may run one node after another."""
         self.received = False
         self.spinning = False
 
@@ -305,6 +309,7 @@ def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> in
     node = None
     end_limit.watch()
     interrupts.keep()
+    _stop.forget()
     _handle_signals(_stop)
     try:
         # The handlers of rclpy would end ROS at once, before an arm is brought to rest.

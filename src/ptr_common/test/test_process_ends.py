@@ -203,3 +203,33 @@ def test_a_verb_that_cannot_exit_is_ended_after_a_signal(number: signal.Signals)
     status, _, errors = interrupted(VERB, number)
     assert status == 1
     assert "Thread" not in errors
+
+
+TWO_NODES = """
+import signal
+from rclpy.node import Node
+from ptr_common import managed_node
+from ptr_common.process import end_limit
+
+end_limit.LATEST_KILL = 0.5
+
+class Brief(Node):
+    def __init__(self):
+        super().__init__("brief")
+        self.create_timer(1.0, self.tick)
+
+    def tick(self):
+        print("ticks", flush=True)
+        signal.raise_signal(signal.SIGINT)
+
+managed_node.run(Brief)
+managed_node.run(Brief)
+"""
+"""One node after another, as `ptr teleop` has them where it finds a simulated graph; the second
+one lives longer than the first one may take to end."""
+
+
+def test_a_process_may_run_one_node_after_another() -> None:
+    program = [sys.executable, "-c", TWO_NODES]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "ticks\nticks\n"

@@ -35,8 +35,9 @@ class EndLimit:
     def watch(self) -> None:
         """Let `LATEST_KILL` run from the next signal on that Python handles.
 
-        Work that pauses the limit ends this watch.
+        Work that pauses the limit ends this watch, and so does another watch.
         """
+        self._end_watch()
         reading, self._pipe = os.pipe()
         os.set_blocking(self._pipe, False)
         self._killer = subprocess.Popen(

@@ -67,6 +67,13 @@ def test_in_an_episode_a_released_switch_sends_no_motion(rig: Rig) -> None:
     np.testing.assert_allclose(rig.commands[-1].action, [0, 0, 0, 0, 0, 0, 1])
 
 
+def test_each_change_of_speed_is_said(rig: Rig) -> None:
+    rig.press(Button.FASTER)
+    rig.until(lambda: rig.has_shown("speed: 50% of the longest step"))
+    rig.press(Button.SLOWER)
+    rig.until(lambda: rig.has_shown("speed: 40% of the longest step"))
+
+
 def test_a_recording_begins_and_is_saved_with_one_key_each_and_the_coverage_is_reported(
     rig: Rig,
 ) -> None:

@@ -149,8 +149,7 @@ class GraphConnection:
 
         A middleware can wait for ever while it destroys a node, with Python's lock held: then
         no thread of this process ever runs again, and no signal is handled. After
-        `CLOSE_LIMIT` the process shows where each thread stands, and ends with status 1; its
-        nodes end with it.
+        `CLOSE_LIMIT` the process shows where each thread stands, and ends with status 1.
         """
         faulthandler.dump_traceback_later(CLOSE_LIMIT, exit=True, file=2)
         try:
@@ -211,8 +210,8 @@ class GraphConnection:
         Raises:
             EpisodeError: If the diagnostics do not come, or the hold has ended meanwhile.
         """
-        problem = f"the arm held, and its diagnostics do not say why (hold {held})"
-        return self.wait(lambda: self._view.hold_kind(held), ANSWER_TIMEOUT, problem)
+        text = f"the arm held, and its diagnostics do not say why (hold {held})"
+        return self.wait(lambda: self._view.hold_kind(held), ANSWER_TIMEOUT, text)
 
     def restart_count(self) -> None:
         """Count executed commands from 0 again."""
@@ -236,8 +235,7 @@ class GraphConnection:
         from ptr_msgs.msg import EpisodeEvent
 
         message = EpisodeEvent(episode_id=episode_id, event=event, task=task, text=text)
-        now = self._node.get_clock().now()
-        message.header.stamp = now.to_msg()
+        message.header.stamp = (now := self._node.get_clock().now()).to_msg()
         if event == EpisodeEvent.START:
             with self._changed:
                 self._episode_id, self.ends = episode_id, []

@@ -127,7 +127,6 @@ class EpisodeRunner:
         Raises:
             PtrError: If a node ends, does not answer or was restarted.
         """
-        from ptr_common.node import to_ns
         from ptr_msgs.msg import EpisodeEvent
 
         self.reset(task, seed)
@@ -142,22 +141,26 @@ class EpisodeRunner:
                 self._wait_for_steps(graph.executed + linger)
             event = verdict.end_event(keep_failure=keep_failure)
         finally:
-            end_ns = graph.now_ns()
-            if not verdict.published:
-                end_ns = graph.publish_event(episode_id, event, task, verdict.reason)
-            elif start_ns <= (stamp_ns := to_ns(graph.ends[0].header.stamp)) < end_ns:
-                end_ns = stamp_ns  # not if somebody's clock is another
+            end = (episode_id, event, task, verdict.reason)
+            end_ns = (
+                self._heard_end(start_ns)
+                if verdict.published
+                else graph.publish_event(*end)
+            )
         recorded = graph.records and event != EpisodeEvent.DISCARD
         bag = self._wait_for_bag(episode_id) if recorded else None
         return EpisodeResult(
-            *(episode_id, task, seed),
-            success=verdict.success,
-            reason=verdict.reason,
-            steps=graph.executed_until(end_ns),
-            duration=(end_ns - start_ns) * 1e-9,
-            bag=bag,
+            *(episode_id, task, seed, verdict.success, verdict.reason),
+            *(graph.executed_until(end_ns), (end_ns - start_ns) * 1e-9, bag),
             aborted=verdict.aborted,
         )
+
+    def _heard_end(self, start_ns: int) -> int:
+        """Return when somebody else ended the episode [ns], on the clock of the graph."""
+        from ptr_common.node import to_ns
+
+        now_ns, stamp_ns = self.graph.now_ns(), to_ns(self.graph.ends[0].header.stamp)
+        return stamp_ns if start_ns <= stamp_ns < now_ns else now_ns  # on another clock
 
     def _start_text(self, seed: int) -> str:
         """Return the text of START; nobody draws the scenes of a real arm."""

@@ -75,6 +75,12 @@ def _parser() -> argparse.ArgumentParser:
         help=f"speed at the start, as a fraction of the longest step, {SLOWEST:g} to "
         f"{FASTEST:g} (default: %(default)s)",
     )
+    _add_graph(parser)
+    return parser
+
+
+def _add_graph(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which graph and camera."""
     parser.add_argument(
         "--camera",
         type=partial(value_of, CAMERA),
@@ -98,7 +104,6 @@ def _parser() -> argparse.ArgumentParser:
         help="hear the nodes of this computer only, so that no real arm on the network is "
         "reached (default: all nodes; a simulated graph is recognised either way)",
     )
-    return parser
 
 
 def _task(text: str) -> str:
@@ -181,11 +186,23 @@ class PersonsTerminal:
             parameter_overrides=parameters,
         )
         self._node = node
-        period, clock = STATUS_PERIOD, REAL_TIME
-        node.create_timer(period, lambda: self._line.draw(node.status_line()), clock=clock)
+        node.create_timer(STATUS_PERIOD, self._draw, clock=REAL_TIME)
         if self._options.view:
             self._open_window()
         return node
+
+    def _draw(self) -> None:
+        """Draw the status line."""
+        from ptr_common.managed_node import now_ns
+
+        node = self._node
+        if node is None:
+            return
+        image_ns, age = node.link.image_ns, None
+        if image_ns:
+            age = (now_ns(node) - image_ns) * 1e-9
+        speed, recorded = node.mapper.speed, node.recorded
+        self._line.draw(node.status.line(speed=speed, image_age=age, recorded=recorded))
 
     def close(self) -> None:
         """Close the window, and print what was done."""

@@ -51,17 +51,10 @@ from .episode_start import EpisodeStart
 from .mapping import FASTEST, SLOWEST, SPEED, Button, TeleopInput, TeleopMapper
 from .scene import SimulatedScene
 from .status_line import TeleopStatus
-from .watched import WatchedRollouts
+from .watched import WORDS, WatchedRollouts
 
 POLL_PERIOD = 0.02
 """Time between two inputs of the device [s]."""
-
-ENDS = {
-    EpisodeEvent.SUCCESS: "success",
-    EpisodeEvent.FAILURE: "failure",
-    EpisodeEvent.DISCARD: "discarded",
-}
-"""How an episode ended, for the summary."""
 
 LOOK_PERIOD = 0.5
 """Time between two looks at which nodes the graph has [s]."""
@@ -99,12 +92,8 @@ class TeleopNode(Node):
         self.task = parameter(self, "task", "", "name of the task")
         text = "speed at the start, as a fraction of the longest step"
         speed = parameter(self, "speed", SPEED, text, (SLOWEST, FASTEST))
-        self.watches = parameter(
-            self,
-            "watch",
-            False,
-            "whether a policy moves the arm and the person only judges it",
-        )
+        text = "whether a policy moves the arm and the person only judges it"
+        self.watches = parameter(self, "watch", False, text)
         self.mapper = TeleopMapper(speed)
         self.episode = self.reason = ""
         self.status = TeleopStatus()
@@ -122,9 +111,8 @@ class TeleopNode(Node):
 
     def _connect(self) -> None:
         """Create publishers, clients and subscriptions; a watching person sends no commands."""
-        camera = parameter(
-            self, "camera", "over_shoulder", "camera whose images the commands answer"
-        )
+        text = "camera whose images the commands answer"
+        camera = parameter(self, "camera", "over_shoulder", text)
         self._events = self.create_publisher(EpisodeEvent, TOPIC_EPISODE_EVENT, qos.EVENTS)
         graph = "eval policy:=BUNDLE" if self.watches else "record teleop:=none"
         self._calls = Calls()
@@ -134,9 +122,8 @@ class TeleopNode(Node):
         self._set = DemonstrationSet(self, self.task, self._show)
         subscribe(self, ArmState, TOPIC_ARM_STATE, self._on_state, qos.STATE)
         subscribe(self, CameraInfo, camera_info_topic(camera), self._on_image, qos.IMAGES)
-        folder = parameter(
-            self, "out", "", "folder of verdicts.jsonl, for a person who watches"
-        )
+        text = "folder of verdicts.jsonl, for a person who watches"
+        folder = parameter(self, "out", "", text)
         self.rollouts = WatchedRollouts(
             lambda: self.episode, self._publish_verdict, self._show, folder
         )
@@ -148,18 +135,21 @@ class TeleopNode(Node):
             self.commands.open()
 
     @property
+    def recorded(self) -> float | None:
+        """Duration of the running episode [s]; None if none is running."""
+        return len(self._steps) / CONTROL_RATE if self.episode else None
+
+    @property
     def demonstrations(self) -> list[Demonstration]:
         """The set of demonstrations, in the order of recording."""
         return self._set.demonstrations
 
     def destroy_node(self) -> None:
         """Discard a running episode, saying so, and disconnect from the device."""
-        if self.episode:
-            seconds = len(self._steps) / CONTROL_RATE
-            kind = "rollout" if self.watches else f"recording of {seconds:.1f} s"
+        if self.recorded is not None:
+            kind = "rollout" if self.watches else f"recording of {self.recorded:.1f} s"
             self._end(EpisodeEvent.DISCARD, f"thrown away, not saved: the running {kind}")
             self._events.wait_for_all_acked(Duration(seconds=1))
-
         self.device.close()
         super().destroy_node()
 
@@ -170,7 +160,6 @@ class TeleopNode(Node):
         self._set.check()
         self.link.look()
         self.beginning.check()
-
         self._input = self.device.read(time.monotonic())
         for button in self._input.buttons:
             if not self.rollouts.judge_other(button):
@@ -241,14 +230,6 @@ class TeleopNode(Node):
             self.mapper.gripper = float(state.proprio[6] > 0.5)
         self.link.on_state(state)
         self.status.on_state(state)
-
-    def status_line(self) -> str:
-        """Return what the person sees at any time: arm, speed, recording, counts, image."""
-        age = None
-        if self.link.image_ns:
-            age = (now_ns(self) - self.link.image_ns) * 1e-9
-        recorded = len(self._steps) / CONTROL_RATE if self.episode else None
-        return self.status.line(speed=self.mapper.speed, image_age=age, recorded=recorded)
 
     def _on_image(self, image: CameraInfo) -> None:
         """Send a command if a step falls on the image that this camera info accompanies."""
@@ -366,16 +347,14 @@ class TeleopNode(Node):
         if not self.episode:
             self._show("no episode is running; 1 begins one")
             return False
-
         saves = event in (EpisodeEvent.SUCCESS, EpisodeEvent.FAILURE)
         if saves and not self.watches and not self.link.has_recorder():
             self._show("NOT SAVED: the recorder is gone; 4 ends the recording")
             return False
-
         self._publish_event(event)
         if saves:
             self._names.keep(self.episode)
-        self.status.ended[ENDS[event]] += 1
+        self.status.ended[WORDS[event]] += 1
         if self.watches:
             self.rollouts.keep(self.episode, event, self.task)
             text = text or self.rollouts.text(event)
@@ -393,8 +372,7 @@ class TeleopNode(Node):
 
     def _publish_event(self, event: int) -> None:
         seed = f", seed {self.scene.seed}" if self.beginning.simulated else ""
-        reason = f": {self.reason}" if self.reason else ""
-        text = f"teleoperation{seed}{reason}"
+        text = f"teleoperation{seed}" + (f": {self.reason}" if self.reason else "")
         self._publish_verdict(self.episode, event, self.task, text)
 
     def _publish_verdict(self, episode: str, event: int, task: str, text: str = "") -> None:
@@ -403,13 +381,14 @@ class TeleopNode(Node):
         self._events.publish(message)
 
     def _health(self) -> Health:
-        message = "an episode is running" if self.episode else "idle"
         values = {
             "demonstrations": len(self.demonstrations),
             "rollouts": len(self.rollouts.verdicts),
             "speed": f"{self.mapper.speed:.2f}",
         }
-        return Health(message=message, values=values)
+        return Health(
+            message="an episode is running" if self.episode else "idle", values=values
+        )
 
 
 def main() -> int:

@@ -104,8 +104,8 @@ class TeleopStatus:
         if self.state is None:
             return "no arm"
         x, y, z, *angles, gripper = self.state.proprio
-        roll, pitch, yaw = np.rad2deg(angles)
-        pose = f"x {x:.3f} y {y:.3f} z {z:.3f} m, rpy {roll:.0f} {pitch:.0f} {yaw:.0f}°"
+        roll, pitch, yaw = np.rad2deg(angles).round().astype(int)
+        pose = f"x {x:.3f} y {y:.3f} z {z:.3f} m, rpy {roll} {pitch} {yaw}°"
         holds = "HOLDS, " if self.state.status else ""
         return f"{holds}{pose}, gripper {gripper:.2f}"
 

@@ -90,14 +90,7 @@ def check_session(folder: Path) -> Check:
     chosen = _chosen(bags, judged)
     if state.pending is not None and state.pending not in counted:
         chosen.pop(state.pending, None)  # it runs, or was cut off: nothing counts of it yet
-    notes = [
-        _note(bag) for bag in bags if chosen.get(bag.number) != bag and bag.has_verdict
-    ]
-    notes += [
-        f"trial {number}: judged after its bag had ended; its verdict is the journal's alone"
-        for number, bag in sorted(chosen.items())
-        if not bag.has_verdict
-    ]
+    notes = _notes(bags, chosen)
     plan = plan_of(state)
     sealed = codes.read_sealed(folder, state.seal)
     for trial in plan.order(sealed.salt):
@@ -167,10 +160,22 @@ def _chosen(bags: list[TrialBag], judged: Set[int]) -> dict[int, TrialBag]:
     }
 
 
-def _note(bag: TrialBag) -> str:
-    """Return what a try says that has a verdict and does not count."""
-    verdict = "solved" if bag.success else "not solved"
-    return f"trial {bag.number}, try {bag.attempt}: it ended {verdict}, and does not count"
+def _notes(bags: list[TrialBag], chosen: Mapping[int, TrialBag]) -> list[str]:
+    """Return a line for each verdict that does not count, or that its bag does not have."""
+    notes = []
+    for bag in bags:
+        if bag.has_verdict and chosen.get(bag.number) != bag:
+            verdict = "solved" if bag.success else "not solved"
+            notes.append(
+                f"trial {bag.number}, try {bag.attempt}: it ended {verdict}, and does not count"
+            )
+    for number, bag in sorted(chosen.items()):
+        if not bag.has_verdict:
+            notes.append(
+                f"trial {number}: judged after its bag had ended; its verdict is the "
+                "journal's alone"
+            )
+    return notes
 
 
 def _against_plan(bag: TrialBag, trial: Trial, task: str, bundle: str) -> list[str]:
