@@ -28,7 +28,7 @@ demo: setup ## teach a simulated arm a new task and report on it: runs/demo/repo
 	@$(BIN)/ptr demo --preset $(PRESET) --out runs/demo $(ARGS)
 
 test: setup ## run the tests, two at a time (ARGS="-k bundle": some of them; JOBS=0: one after the other)
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
 
 check: setup ## lint, formatting, import directions, types; shell scripts and Dockerfiles; coverage of the last tests
 	@$(BIN)/ruff check

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -21,22 +23,27 @@ settings.register_profile("ptr", deadline=None)
 settings.load_profile("ptr")
 
 
-GRAPH = "graph"
-"""Group of the tests that use ROS."""
+ROS = re.compile("rclpy|open_session|ROS_AUTOMATIC_DISCOVERY_RANGE")
+"""What only test files have that start nodes."""
 
 
 @cache
-def group(path: Path) -> str:
+def group(file: str) -> str:
     """Return the group of a test file, whose tests one process runs, in their order.
 
-    All tests that use ROS are one group: their nodes wait for each other in real time, and
-    none should wait for the nodes of a neighbour.
+    All files that start nodes are one group: nodes wait for each other in real time, and none
+    should wait for those of a neighbour.
     """
-    return GRAPH if "rclpy" in path.read_text() else path.as_posix()
+    return "graph" if ROS.search((Path(__file__).parent / file).read_text()) else file
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tell pytest-xdist, where it is used, which tests belong together (`make test`)."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(group(item.path)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Return what hands the tests to several processes, group by group (`make test`)."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group(nodeid.partition("::")[0])
+
+    return Groups(config, log)
