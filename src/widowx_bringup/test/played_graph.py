@@ -65,6 +65,10 @@ class PlayedGraph:
             bag = Path(self.values["bag_directory"]) / self._episode
             bag.mkdir(parents=True, exist_ok=True)
 
+    def execute(self) -> None:
+        """Let a step be executed while somebody waits."""
+        self.executed_ns.append(self._time_ns)
+
     def hold_arm(self, kind: Kind, reason: str) -> None:
         """Let the arm hold."""
         self.hold = kind
@@ -136,7 +140,7 @@ class PlayedGraph:
             if result := condition():
                 return result
             self._time_ns += STEP_NS
-            self.executed_ns.append(self._time_ns)
+            self.execute()
             self.at.pop(self.executed, lambda: None)()
             if timeout < 1.0:
                 break

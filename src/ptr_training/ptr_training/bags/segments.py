@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ptr_common.episode_events import DISCARD, FAILURE, START, SUCCESS
+
 from .alignment import PERIOD_NS, Commands, match_executed
 from .errors import BagError
 from .reader import Bag
 from .streams import MessageStatus, Stream
 from .topics import BagStreams
 
-START, SUCCESS, FAILURE, DISCARD = 1, 2, 3, 4  # ptr_msgs/msg/EpisodeEvent
 OUTCOMES = {SUCCESS: "success", FAILURE: "failure"}
 FOREVER = int(np.iinfo(np.int64).max) - PERIOD_NS
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +10,8 @@ import pytest
 
 pytest.importorskip("ptr_msgs", reason="ROS 2 is not installed")
 
+from played_graph import PlayedGraph
+
 from ptr_common.action_space import CONTROL_RATE
 from ptr_msgs.msg import ArmState, EpisodeEvent
 from widowx_bringup.arm.refusal import Kind
@@ -18,57 +19,29 @@ from widowx_bringup.graph.connection import EpisodeError
 from widowx_bringup.graph.episode_runner import EpisodeRunner
 from widowx_bringup.graph.processes import NodeDiedError
 
-STEP_NS = round(1e9 / CONTROL_RATE)
 
-
-class Connection:
-    """A graph in which a command is executed whenever somebody waits."""
+class Connection(PlayedGraph):
+    """A simulated graph that solves its task, stalls or dies at a step."""
 
     def __init__(self, folder: Path) -> None:
-        self.values = {"bag_directory": str(folder)}
-        self.image_topic = "camera/front/camera_info"
-        self.records = True
-        self.executed_ns: list[int] = []
+        super().__init__(folder, simulated=True)
         self.solved_at: int | None = None  # steps
         self.dies_at: int | None = None  # steps
         self.stalls = False
         self.late = False  # a command is executed after the end event
         self.state = ArmState(status=ArmState.STATUS_OK, clipped=1, held=2, rejected=3)
-        self.hold = Kind.CAMERA
-        self.policy_waited = False
         self.reset_error = ""
-        self.events: list[tuple[int, str]] = []
         self.fresh: list[str] = []
-        self._time_ns = 0
-
-    def now_ns(self) -> int:
-        return self._time_ns
-
-    @property
-    def executed(self) -> int:
-        return len(self.executed_ns)
-
-    def executed_until(self, stamp_ns: int) -> int:
-        return sum(stamp <= stamp_ns for stamp in self.executed_ns)
-
-    def restart_count(self) -> None:
-        self.executed_ns.clear()
 
     def hold_kind(self, held: int) -> str:
         assert held == self.state.held
-        return self.hold.value
-
-    def arm_state(self) -> ArmState:
-        return self.state
+        return super().hold_kind(held)
 
     def publish_event(self, episode_id: str, event: int, task: str, text: str) -> int:
         assert task == "stir"
-        self.events.append((event, text))
         if self.late and event != EpisodeEvent.START:
             self.executed_ns.append(self._time_ns + 1)
-        if event not in (EpisodeEvent.START, EpisodeEvent.DISCARD) and self.records:
-            (Path(self.values["bag_directory"]) / episode_id).mkdir()
-        return self._time_ns
+        return super().publish_event(episode_id, event, task, text)
 
     def reset_scene(self, task: str, seed: int) -> Any:
         return SimpleNamespace(success=not self.reset_error, message=self.reset_error)
@@ -77,19 +50,14 @@ class Connection:
         return self.solved_at is not None and self.executed >= self.solved_at
 
     def wait_for_message(self, topic: str, timeout: float, *, fresh: bool = False) -> None:
-        assert fresh
+        super().wait_for_message(topic, timeout, fresh=fresh)
         self.fresh.append(topic)
 
-    def wait(self, condition: Callable[[], Any], timeout: float, problem: str) -> Any:
-        for _ in range(100):
-            if result := condition():
-                return result
-            self._time_ns += STEP_NS
-            if self.executed == self.dies_at:
-                raise NodeDiedError("policy_node ended")
-            if not self.stalls or self.executed == 0:
-                self.executed_ns.append(self._time_ns)
-        raise EpisodeError(problem)
+    def execute(self) -> None:
+        if self.executed == self.dies_at:
+            raise NodeDiedError("policy_node ended")
+        if not self.stalls or self.executed == 0:
+            super().execute()
 
 
 @pytest.fixture

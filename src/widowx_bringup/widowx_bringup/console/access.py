@@ -8,6 +8,9 @@ import socket
 from collections.abc import Mapping
 from urllib.parse import parse_qs, urlsplit
 
+HOST, PORT = "127.0.0.1", 8080
+"""Where the console listens by default: on this computer alone."""
+
 EVERYWHERE = "0.0.0.0"
 """Address that stands for all addresses of a computer."""
 

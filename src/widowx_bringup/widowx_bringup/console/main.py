@@ -6,12 +6,11 @@ ptr console --task "put the yellow cube on the white plate"
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from typing import TYPE_CHECKING
 
-from widowx_bringup.graph.arguments import CAMERA, ROBOT_NAME
-from widowx_bringup.teleop.joining import join
-from widowx_bringup.teleop.main import value_of
+from widowx_bringup.teleop.joining import add_graph_options, join
+
+from .access import HOST, PORT, Access
 
 if TYPE_CHECKING:
     from .node import ConsoleNode
@@ -33,12 +32,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--host",
-        default="127.0.0.1",
+        default=HOST,
         help="address to serve on; 0.0.0.0 opens the page to the network, to whoever has the "
         "token that is printed (default: %(default)s, this computer alone)",
     )
     parser.add_argument(
-        "--port", type=int, default=8080, help="TCP port (default: %(default)s)"
+        "--port", type=int, default=PORT, help="TCP port (default: %(default)s)"
     )
     parser.add_argument(
         "--session",
@@ -46,24 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="show how far this `ptr session` is; reads its journal only (default: none)",
     )
-    parser.add_argument(
-        "--camera",
-        type=partial(value_of, CAMERA),
-        default=CAMERA.default,
-        help="camera whose images the commands answer (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--robot-name",
-        type=partial(value_of, ROBOT_NAME),
-        default=ROBOT_NAME.default,
-        help="namespace of the graph (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--simulated",
-        action="store_true",
-        help="hear the nodes of this computer only, so that no real arm on the network is "
-        "reached (default: all nodes; a simulated graph is recognised either way)",
-    )
+    add_graph_options(parser)
     return parser
 
 
@@ -77,8 +59,6 @@ def main(argv: list[str]) -> int:
         Exit status.
     """
     options = _parser().parse_args(argv)
-    from .access import Access
-
     access = Access(options.host)  # the page keeps its token if the node is made anew
 
     def make_node() -> ConsoleNode:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from rclpy.parameter import Parameter
 
+from ptr_common.episode_events import END_WORDS
 from ptr_common.errors import PtrError
 from ptr_common.managed_node import REAL_TIME, now_ns, parameter, run, to_ns
 from ptr_common.names import clean_task
@@ -27,16 +28,13 @@ from widowx_bringup.teleop.mapping import Button
 from widowx_bringup.teleop.node import TeleopNode
 from widowx_bringup.teleop.watched import VERDICTS
 
-from .access import Access
+from .access import HOST, PORT, Access
 from .browsers import Browsers
 from .images import CameraImages, Frame
 from .policy_view import PolicyView
-from .rollouts import ENDS, Rollouts
+from .rollouts import Rollouts
 from .server import ConsoleServer
 from .session_progress import SessionProgress
-
-HOST, PORT = "127.0.0.1", 8080
-"""Where the console listens by default: on this computer alone."""
 
 VIEW_PERIOD = 0.05
 """Time between two views that the node makes [s]."""
@@ -92,7 +90,7 @@ class ConsoleNode(TeleopNode):
         )
         self._session = SessionProgress(Path(session)) if session else None
         self._images = CameraImages(self)
-        self._rollouts = Rollouts(self, self._on_end)
+        self._rollouts = Rollouts(self._on_end)
         self._policy = PolicyView(self, self._rollouts)
         self._make_view()
         self.create_timer(VIEW_PERIOD, self._make_view, clock=REAL_TIME)
@@ -244,9 +242,13 @@ class ConsoleNode(TeleopNode):
         super()._start()
         self._began = time.monotonic()
 
+    def _on_episode_event(self, event: EpisodeEvent) -> None:
+        super()._on_episode_event(event)
+        self._rollouts.on_event(event)
+
     def _on_end(self, event: EpisodeEvent) -> None:
         """Note the end of an episode by another node, also of one that was begun here."""
-        verdict = ENDS.get(event.event, "ended")
+        verdict = END_WORDS.get(event.event, "ended")
         reason = f": {event.text}" if event.text else ""
         if event.episode_id == self.episode:
             if event.event == EpisodeEvent.SUCCESS and not self.watches:

@@ -6,20 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rclpy.node import Node
-
-from ptr_common import qos
-from ptr_common.managed_node import subscribe
-from ptr_common.topics import TOPIC_EPISODE_EVENT
 from ptr_msgs.msg import EpisodeEvent, PolicyState
-
-ENDS = {
-    EpisodeEvent.SUCCESS: "success",
-    EpisodeEvent.FAILURE: "failure",
-    EpisodeEvent.DISCARD: "discarded",
-    EpisodeEvent.STOP: "ended without a verdict",
-}
-"""What an end event says."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +28,6 @@ class Rollouts:
     """Follows the episodes of the graph.
 
     Args:
-        node: The node that subscribes.
         on_end: Receives the event that ends an episode.
 
     Attributes:
@@ -49,14 +35,14 @@ class Rollouts:
         task: Task of the newest episode or policy; empty before.
     """
 
-    def __init__(self, node: Node, on_end: Callable[[EpisodeEvent], object]) -> None:
+    def __init__(self, on_end: Callable[[EpisodeEvent], object]) -> None:
         self.running: Episode | None = None
         self.task = ""
         self._ended = ""
         self._on_end = on_end
-        subscribe(node, EpisodeEvent, TOPIC_EPISODE_EVENT, self._on_event, qos.EVENTS)
 
-    def _on_event(self, event: EpisodeEvent) -> None:
+    def on_event(self, event: EpisodeEvent) -> None:
+        """Note an event of any episode."""
         if event.event == EpisodeEvent.START:
             self.task = event.task
             self.running = Episode(event.episode_id, event.task, time.monotonic())

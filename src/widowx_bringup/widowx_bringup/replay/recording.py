@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ptr_common.cdr import CdrError, stamp_of
+from ptr_common.episode_events import START
 from ptr_common.errors import PtrError
 from ptr_common.images import decode
 from ptr_common.stamps import recorded_latency
@@ -27,7 +28,6 @@ from ptr_common.topics import (
 )
 from ptr_training.bags.reader import Bag
 
-START = 1  # ptr_msgs/msg/EpisodeEvent
 ACTING, WAITING, STOPPED = 1, 2, 3  # ptr_msgs/msg/PolicyState
 FROM_POLICY = 1  # ptr_msgs/msg/EefCommand
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ptr_common.episode_events import START
 from ptr_common.topics import TOPIC_ARM_STATE, TOPIC_COMMAND, TOPIC_EPISODE_EVENT
 from ptr_training.bags.reader import Bag
 
-from .recording import START, ReplayError, arm_namespace, messages_of
+from .recording import ReplayError, arm_namespace, messages_of
 
 SEED = re.compile(r"\bseed (\d+)\b")
 """How the START of a simulated episode names the seed of its scene."""

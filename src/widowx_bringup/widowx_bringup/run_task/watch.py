@@ -6,6 +6,7 @@ import time
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from ptr_common.episode_events import END_WORDS
 from ptr_msgs.action import RunTask
 from ptr_msgs.msg import ArmState, EpisodeEvent
 from widowx_bringup.graph.connection import ANSWER_TIMEOUT
@@ -16,14 +17,6 @@ from .task_end import TaskEnd
 
 REPORT_TIMEOUT = 5.0
 """Longest time until a node says on /diagnostics what it does [s of real time]."""
-
-VERDICTS = {
-    EpisodeEvent.SUCCESS: "success",
-    EpisodeEvent.FAILURE: "failure",
-    EpisodeEvent.DISCARD: "discarded",
-    EpisodeEvent.STOP: "stopped",
-}
-"""End events in words."""
 
 
 class EpisodeWatch:
@@ -62,7 +55,7 @@ class EpisodeWatch:
         link = self._link
         if link.ended is not None and link.ended.episode_id == self._id:
             event = link.ended.event
-            text = f"judged: {VERDICTS.get(event, f'event {event}')}"
+            text = f"judged: {END_WORDS.get(event, f'event {event}')}"
             if link.ended.text:
                 text += f" ({link.ended.text})"
             raise TaskEnd(RunTask.Result.TERMINATION_JUDGED, text, event, published=True)

@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
+from widowx_bringup.graph.arguments import CAMERA, ROBOT_NAME
 from widowx_bringup.graph.environment import environment
+from widowx_bringup.graph.spec import Argument
 
 if TYPE_CHECKING:
     from .local_simulation import LocalSimulation
     from .node import TeleopNode
+
+
+def add_graph_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which graph a person joins, and which of its cameras."""
+    parser.add_argument(
+        "--camera",
+        type=partial(_value_of, CAMERA),
+        default=CAMERA.default,
+        help="camera whose images the commands answer (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--robot-name",
+        type=partial(_value_of, ROBOT_NAME),
+        default=ROBOT_NAME.default,
+        help="namespace of the graph (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--simulated",
+        action="store_true",
+        help="hear the nodes of this computer only, so that no real arm on the network is "
+        "reached (default: all nodes; a simulated graph is recognised either way)",
+    )
+
+
+def _value_of(argument: Argument, text: str) -> str:
+    """Return the text if it is a possible value of the graph's argument."""
+    try:
+        argument.kind(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not possible: {error}") from error
+    return text
 
 
 def join(make_node: Callable[[], TeleopNode], *, simulated: bool) -> int:

@@ -9,13 +9,9 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from functools import partial
 from typing import TYPE_CHECKING
 
-from widowx_bringup.graph.arguments import CAMERA, ROBOT_NAME
-from widowx_bringup.graph.spec import Argument
-
-from .joining import join
+from .joining import add_graph_options, join
 from .mapping import FASTEST, SLOWEST, SPEED
 from .status_line import StatusLine
 
@@ -75,35 +71,13 @@ def _parser() -> argparse.ArgumentParser:
         help=f"speed at the start, as a fraction of the longest step, {SLOWEST:g} to "
         f"{FASTEST:g} (default: %(default)s)",
     )
-    _add_graph(parser)
-    return parser
-
-
-def _add_graph(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which graph and camera."""
-    parser.add_argument(
-        "--camera",
-        type=partial(value_of, CAMERA),
-        default=CAMERA.default,
-        help="camera whose images the commands answer (default: %(default)s)",
-    )
     parser.add_argument(
         "--view",
         action="store_true",
         help="show the camera in a window, where a display exists (default: keys alone)",
     )
-    parser.add_argument(
-        "--robot-name",
-        type=partial(value_of, ROBOT_NAME),
-        default=ROBOT_NAME.default,
-        help="namespace of the graph (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--simulated",
-        action="store_true",
-        help="hear the nodes of this computer only, so that no real arm on the network is "
-        "reached (default: all nodes; a simulated graph is recognised either way)",
-    )
+    add_graph_options(parser)
+    return parser
 
 
 def _task(text: str) -> str:
@@ -125,15 +99,6 @@ def _speed(text: str) -> float:
     if not SLOWEST <= speed <= FASTEST:
         raise argparse.ArgumentTypeError(message)
     return speed
-
-
-def value_of(argument: Argument, text: str) -> str:
-    """Return the text if it is a possible value of the graph's argument."""
-    try:
-        argument.kind(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not possible: {error}") from error
-    return text
 
 
 def main(argv: list[str]) -> int:

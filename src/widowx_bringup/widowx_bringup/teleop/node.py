@@ -26,6 +26,7 @@ from sensor_msgs.msg import CameraInfo
 
 from ptr_common import qos
 from ptr_common.action_space import CONTROL_RATE
+from ptr_common.episode_events import END_WORDS
 from ptr_common.managed_node import (
     REAL_TIME,
     Health,
@@ -51,7 +52,7 @@ from .episode_start import EpisodeStart
 from .mapping import FASTEST, SLOWEST, SPEED, Button, TeleopInput, TeleopMapper
 from .scene import SimulatedScene
 from .status_line import TeleopStatus
-from .watched import WORDS, WatchedRollouts
+from .watched import WatchedRollouts
 
 POLL_PERIOD = 0.02
 """Time between two inputs of the device [s]."""
@@ -129,7 +130,7 @@ class TeleopNode(Node):
         )
         self.commands = CommandSender(self)
         if self.watches:
-            on_event = self.rollouts.on_event
+            on_event = self._on_episode_event
             subscribe(self, EpisodeEvent, TOPIC_EPISODE_EVENT, on_event, qos.EVENTS)
         else:  # the arm holds when two nodes could command it
             self.commands.open()
@@ -225,6 +226,9 @@ class TeleopNode(Node):
 
     # --- steps ----------------------------------------------------------------------------
 
+    def _on_episode_event(self, event: EpisodeEvent) -> None:
+        self.rollouts.on_event(event)
+
     def _on_state(self, state: ArmState) -> None:
         if self.link.state is None:
             self.mapper.gripper = float(state.proprio[6] > 0.5)
@@ -237,11 +241,9 @@ class TeleopNode(Node):
         state = self.link.state
         if self.watches or state is None or len(self.link.arms) > 1:
             return
-        if not self._schedule.take(self.link.image_ns):
+        is_due = self._schedule.take(self.link.image_ns)
+        if not is_due or not (self.episode or self._input.held):
             return
-        if not (self.episode or self._input.held):
-            return
-
         action = self.mapper.action(self._input)
         self.device.on_step(action)
         if self.episode:
@@ -262,10 +264,8 @@ class TeleopNode(Node):
     def _why_not(self) -> str:
         """Return why no episode can begin now; empty if one can."""
         if self._running():
-            return (
-                "an episode is running; "
-                "2 saves it as a success, 3 as a failure, 4 discards it"
-            )
+            ways = "2 saves it as a success, 3 as a failure, 4 discards it"
+            return f"an episode is running; {ways}"
         self._look()
         return self.link.obstacle(needs_recorder=not self.watches)
 
@@ -354,7 +354,7 @@ class TeleopNode(Node):
         self._publish_event(event)
         if saves:
             self._names.keep(self.episode)
-        self.status.ended[WORDS[event]] += 1
+        self.status.ended[END_WORDS[event]] += 1
         if self.watches:
             self.rollouts.keep(self.episode, event, self.task)
             text = text or self.rollouts.text(event)

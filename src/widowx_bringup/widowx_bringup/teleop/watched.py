@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
+from ptr_common.episode_events import END_WORDS
 from ptr_common.files import append_durably
 from ptr_msgs.msg import EpisodeEvent
 
@@ -19,12 +20,6 @@ VERDICTS = {
     Button.SAVE: EpisodeEvent.SUCCESS,
     Button.FAIL: EpisodeEvent.FAILURE,
     Button.DISCARD: EpisodeEvent.DISCARD,
-}
-
-WORDS = {
-    EpisodeEvent.SUCCESS: "success",
-    EpisodeEvent.FAILURE: "failure",
-    EpisodeEvent.DISCARD: "discarded",
 }
 
 
@@ -106,7 +101,7 @@ class WatchedRollouts:
         if self._file is None:
             return
         at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        line = {"at": at, "episode": episode, "task": task, "verdict": WORDS[event]}
+        line = {"at": at, "episode": episode, "task": task, "verdict": END_WORDS[event]}
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._file.open("a+b", buffering=0) as file:
             append_durably(file, json.dumps(line).encode() + b"\n")
@@ -114,4 +109,4 @@ class WatchedRollouts:
     def text(self, event: int) -> str:
         """Return what the person is told of a verdict that was kept."""
         won = sum(self.verdicts)
-        return f"{WORDS[event]}: {won} of {len(self.verdicts)} rollouts succeeded"
+        return f"{END_WORDS[event]}: {won} of {len(self.verdicts)} rollouts succeeded"

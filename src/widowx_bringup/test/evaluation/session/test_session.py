@@ -1,26 +1,22 @@
-"""Sessions: locked plans, blinded trials, kills, and what the journal proves."""
+"""Sessions: blinded trials, kills, and what the journal proves."""
 
 from __future__ import annotations
 
 import json
 import resource
-import shutil
-from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-import yaml
+from session_plans import Scripted, write_plan
 
-from ptr_common.errors import PtrError
 from widowx_bringup.evaluation.results import Rollout, read_results
 from widowx_bringup.evaluation.session import codes, journal, running
 from widowx_bringup.evaluation.session.journal import Journal, read_journal
 from widowx_bringup.evaluation.session.main import anytime_text, main, power_text
 from widowx_bringup.evaluation.session.plan import (
     SessionError,
-    SessionPlan,
     Trial,
     load_plan,
 )
@@ -30,109 +26,6 @@ from widowx_bringup.evaluation.session.session import (
     load_state,
     unblind,
 )
-from widowx_bringup.sim.tasks import TARGET_TASK
-
-
-def write_plan(bundles: Path, **changes: object) -> Path:
-    """Write a plan of three trials of a second, with changes, and return its file."""
-    values: dict[str, object] = {"task": TARGET_TASK, "methods": {"ptr": "ptr", "bc": "bc"}}
-    values |= {"trials": 3, "seed": 4, "time_limit": 1.0, **changes}
-    file = bundles / "plan.yaml"
-    file.write_text(yaml.safe_dump(values))
-    return file
-
-
-class Scripted:
-    """Runs trials by saying how they end."""
-
-    def __init__(self, *, die_at: int = -1) -> None:
-        self.die_at = die_at
-        self.ran: list[tuple[int, str]] = []
-
-    def run(self, trial: Trial, planned: Rollout) -> tuple[Rollout, list]:
-        if len(self.ran) == self.die_at:
-            raise KeyboardInterrupt
-        self.ran.append((trial.number, trial.method))
-        return replace(planned, success=trial.method == "ptr", steps=5, reason="solved"), []
-
-
-# The plan
-
-
-def test_a_plan_says_what_it_compares(bundles: Path) -> None:
-    plan = load_plan(write_plan(bundles, camera={"rise": 0.07}))
-    assert (plan.name, plan.max_steps, plan.blind) == ("plan", 5, True)
-    assert plan.camera_shift.rise == 0.07
-    assert set(plan.methods) == {"ptr", "bc"}
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"trial": 3}, "unknown entry trial; did you mean trials"),
-        ({"camera": {"lift": 1}}, r"unknown entry camera\.lift"),
-        (
-            {"camera": {"rise": 3}},
-            r"camera\.rise is 3; expected a number from -0\.2 to 0\.5",
-        ),
-        ({"trials": 0}, "trials is 0; expected a whole number from 1"),
-        ({"time_limit": float("nan")}, "time_limit is nan"),
-        ({"methods": {}}, "methods has 0 entries"),
-        ({"methods": {"ptr": "nowhere"}}, r"methods\.ptr is .*nowhere, which is no bundle"),
-        ({"blind": "yes"}, "blind is 'yes'; expected true or false"),
-    ],
-)
-def test_a_wrong_plan_is_refused_by_name(
-    bundles: Path, changes: dict[str, object], message: str
-) -> None:
-    with pytest.raises(SessionError, match=message):
-        load_plan(write_plan(bundles, **changes))
-
-
-def test_the_hash_is_of_the_bundles_and_not_of_where_they_lie(
-    bundles: Path, tmp_path: Path
-) -> None:
-    plan = load_plan(write_plan(bundles))
-    moved = {name: tmp_path / path.name for name, path in plan.bundles.items()}
-    assert replace(plan, bundles=moved).sha256 == plan.sha256
-    assert replace(plan, methods={**plan.methods, "bc": "0" * 64}).sha256 != plan.sha256
-    assert replace(plan, seed=5).sha256 != plan.sha256
-
-
-@pytest.mark.parametrize("methods", [1, 2, 3, 5])
-def test_all_methods_meet_each_scene_and_each_place_as_often(methods: int) -> None:
-    names = [f"m{index}" for index in range(methods)]
-    hashes = dict.fromkeys(names, "0" * 64)
-    plan = SessionPlan("s", TARGET_TASK, hashes, {}, 3 * methods, 1, 1.0, blind=True)
-    order = plan.order("salt")
-    assert [trial.number for trial in order] == list(range(len(order)))
-    places: Counter[tuple[str, int]] = Counter()
-    for scene in range(plan.trials):
-        block = order[scene * methods : (scene + 1) * methods]
-        assert {trial.scene for trial in block} == {scene}
-        assert len({trial.layout_seed for trial in block}) == 1
-        assert sorted(trial.method for trial in block) == names
-        places.update((trial.method, place) for place, trial in enumerate(block))
-    assert set(places.values()) == {3}
-    assert order == plan.order("salt")
-    assert len({trial.layout_seed for trial in order}) == plan.trials
-
-
-def test_the_order_of_a_blinded_session_does_not_follow_from_its_plan() -> None:
-    hashes = {"ptr": "0" * 64, "bc": "1" * 64}
-    plan = SessionPlan("s", TARGET_TASK, hashes, {}, 40, 1, 1.0, blind=True)
-
-    def methods(plan: SessionPlan, salt: str) -> list[str]:
-        return [trial.method for trial in plan.order(salt)]
-
-    assert methods(plan, "a") != methods(plan, "b")
-    assert plan.order("a")[7].layout_seed == plan.order("b")[7].layout_seed
-    open_plan = replace(plan, blind=False)
-    assert methods(open_plan, "a") == methods(open_plan, "b")
-    turned = replace(plan, methods={"bc": "1" * 64, "ptr": "0" * 64})
-    assert turned.sha256 == plan.sha256
-    assert turned.order("a") == plan.order("a")
-
 
 # Kills
 
@@ -150,7 +43,7 @@ def test_a_session_that_is_killed_anywhere_goes_on_at_that_trial(
             assert session.state.trials[-1][1].reason == INTERRUPTED
             running.run_trials(session, second)
             state = session.state
-            order = [(trial.number, trial.method) for trial in session.trials]
+            order = [(trial.number, trial.method) for trial in session.order]
         assert first.ran + second.ran == order
         assert sorted(state.counted) == list(range(len(order)))
         assert len(state.trials) == len(order) + 1
@@ -303,57 +196,6 @@ def test_a_journal_of_before_is_read_and_one_without_a_person_looks_like_it(
             assert set(line) == {"event", "at", "trial", "result", "previous"}
             assert list(line["result"])[-1] == "score"
     assert load_state(tmp_path).rollouts[0].judge == ""
-
-
-# What is refused before the first trial
-
-
-def damaged(bundles: Path, folder: Path) -> None:
-    """Make a copy of a bundle, one of whose files was altered."""
-    shutil.copytree(bundles / "bc", folder)
-    program = folder / "policy.pt"
-    program.write_bytes(program.read_bytes()[:-1] + b"!")
-
-
-@pytest.mark.parametrize("options", [[], ["--in-process"]])
-def test_a_damaged_bundle_ends_the_session_before_its_first_trial(
-    bundles: Path, tmp_path: Path, options: list[str]
-) -> None:
-    damaged(bundles, tmp_path / "bad")
-    plan = write_plan(bundles, methods={"ptr": "ptr", "bad": str(tmp_path / "bad")})
-    with pytest.raises(PtrError, match=r"policy\.pt"):
-        main(["run", str(plan), "--out", str(tmp_path / "out"), *options])
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "arguments", "message"),
-    [
-        (
-            {"judge": "person"},
-            ["--in-process"],
-            "--in-process has no arm .* nobody who judges",
-        ),
-        ({}, ["use_sim:=false"], "judge is checker, which only the simulation has"),
-        (
-            {"judge": "person", "task": "fold the towel"},
-            [],
-            "unknown task 'fold the towel'",
-        ),
-        ({"task": "put the red cube on the white plate"}, ["--in-process"], "has no task"),
-    ],
-)
-def test_what_cannot_be_judged_or_done_is_refused_before_the_first_trial(
-    bundles: Path,
-    tmp_path: Path,
-    changes: dict[str, object],
-    arguments: list[str],
-    message: str,
-) -> None:
-    plan = write_plan(bundles, **changes)
-    with pytest.raises(PtrError, match=message):
-        main(["run", str(plan), "--out", str(tmp_path / "out"), *arguments])
-    assert not (tmp_path / "out").exists()  # nothing is locked
 
 
 # The lock, and blinding

@@ -129,7 +129,7 @@ class Session:
 
     Attributes:
         codes: Code of each method.
-        trials: All trials, in their order.
+        order: All planned trials, in their order.
 
     Raises:
         SessionError: If another plan is locked there, another process runs it, or it was
@@ -143,7 +143,7 @@ class Session:
         try:
             self._begin_or_check()
             sealed = codes.read_sealed(folder, self.state.seal)
-            self.codes, self.trials = sealed.codes, plan.order(sealed.salt)
+            self.codes, self.order = sealed.codes, plan.order(sealed.salt)
             self._void_pending()
         except BaseException:
             self.journal.close()
@@ -186,14 +186,14 @@ class Session:
     def _void_pending(self) -> None:
         """Write down that a trial which a crash cut off does not count."""
         if (number := self.state.pending) is not None:
-            trial = self.trials[number]
+            trial = self.order[number]
             void = replace(self.planned(trial), aborted=True, reason=INTERRUPTED, strip="")
             self.end(trial, void)
 
     def missing(self) -> list[Trial]:
         """Return the trials that do not count yet, in their order."""
         counted = self.state.counted
-        return [trial for trial in self.trials if trial.number not in counted]
+        return [trial for trial in self.order if trial.number not in counted]
 
     def planned(self, trial: Trial) -> Rollout:
         """Return a trial without its outcome, by its code."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ptr_common.cdr import stamp_of
+from ptr_common.episode_events import FAILURE, START, STOP, SUCCESS
 from ptr_common.topics import (
     TOPIC_ARM_STATE,
     TOPIC_EPISODE_EVENT,
@@ -17,13 +18,10 @@ from ptr_common.topics import (
 from ptr_training.bags.errors import BagError
 from ptr_training.bags.reader import Bag
 from widowx_bringup.evaluation.session.bag_names import trial_of
-from widowx_bringup.replay.recording import START, arm_namespace, messages_of
+from widowx_bringup.replay.recording import arm_namespace, messages_of
 
-VERDICTS = {2: True, 3: False}
+VERDICTS = {SUCCESS: True, FAILURE: False}
 """Whether the task was solved, by the end event; any other end is no verdict."""
-
-STOP = 5
-"""Event that ends an episode without a verdict."""
 
 COUNTERS = ("clipped", "held", "rejected")
 """Counters of `ArmState`: what a bag adds to them is the trial's."""
