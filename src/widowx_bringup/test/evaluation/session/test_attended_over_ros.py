@@ -35,9 +35,12 @@ START = [0.28, 0.05, 0.12, 0.0, 0.0, 0.3, 1.0]
 class Person:
     """Somebody on the graph who says that scenes stand, and judges trials by events.
 
+    Whatever happens, a trial that waits for a verdict gets one: a session waits without limit.
+
     Args:
         script: What is done in each trial that begins, in order: publish an event with a text
-            after the first command, or something else that is called.
+            after the first command, "late": only after the time limit, or "camera": take the
+            camera away.
         ghost: File that must be there before a scene is said to stand.
     """
 
@@ -47,6 +50,7 @@ class Person:
         self.ghost = ghost
         self.running: EpisodeEvent | None = None  # WAITING: the scene stands, nothing runs
         self.begun = 0
+        self.camera_is_away = False
         self.ghosts: list[np.ndarray] = []
         self.events = self.node.create_publisher(EpisodeEvent, "episode/event", qos.EVENTS)
         node = self.node
@@ -70,26 +74,33 @@ class Person:
     def _on_event(self, event: EpisodeEvent) -> None:
         if event.event == EpisodeEvent.START:
             self.running, self.begun = event, self.begun + 1
-        elif event.event == EpisodeEvent.STOP and self.script[self.begun - 1][0] == "late":
-            self.judge(EpisodeEvent.FAILURE, self.script[self.begun - 1][1])
-        elif event.event == EpisodeEvent.STOP:  # the trial is void: mend the camera
+        elif event.event != EpisodeEvent.STOP:
             self.running = None
-            self.change_camera(Transition.TRANSITION_ACTIVATE)
-        else:
-            self.running = None
+        elif self.running is not None:  # on a slow computer also before the first command
+            if self.planned()[0] == "camera":
+                self.change_camera(Transition.TRANSITION_ACTIVATE)
+            self.judge()
 
     def _on_executed(self, _: EefCommand) -> None:
-        if self.running is None or self.begun > len(self.script):
+        if self.running in (None, WAITING):
             return
-        what, text = self.script[self.begun - 1]
-        if what == "camera":
-            self.running = None
+        what, _ = self.planned()
+        if what == "camera" and not self.camera_is_away:
+            self.camera_is_away = True
             self.change_camera(Transition.TRANSITION_DEACTIVATE)
-        elif what != "late":
-            self.judge(what, text)
+        elif what not in ("camera", "late"):
+            self.judge()
 
-    def judge(self, event: int, text: str) -> None:
+    def planned(self) -> tuple[Any, str]:
+        """Return what the script has for the trial that began last."""
+        unplanned = (EpisodeEvent.FAILURE, "the script has no such trial")
+        return self.script[self.begun - 1] if self.begun <= len(self.script) else unplanned
+
+    def judge(self) -> None:
+        """Publish the verdict of the script."""
         assert self.running is not None
+        what, text = self.planned()
+        event = EpisodeEvent.FAILURE if isinstance(what, str) else what
         running, self.running = self.running, None
         message = EpisodeEvent(episode_id=running.episode_id, event=event, text=text)
         self.events.publish(message)
@@ -133,7 +144,7 @@ def test_a_session_is_judged_by_a_person_on_the_graph(
         "task": TARGET_TASK,
         "methods": {"ptr": "ptr", "bc": "bc"},
         "trials": 2,
-        "time_limit": 1.0,
+        "time_limit": 3.0,
         "judge": "person",
         "starts": [START],
         "placements": [{"text": "cube left", "photo": "scene.png"}],
@@ -151,7 +162,7 @@ def test_a_session_is_judged_by_a_person_on_the_graph(
     ]
     person = attend(script)
     out = tmp_path / "out"
-    assert main(["run", str(file), "--out", str(out), "--real-time-factor", "3"]) == 0
+    assert main(["run", str(file), "--out", str(out), "--real-time-factor", "1"]) == 0
     state = load_state(out)
     rows = [row for _, row in state.trials]
     outcomes = [(row.success, row.aborted, row.reason, row.stage) for row in rows]
