@@ -1,6 +1,7 @@
 """Names of the ROS topics, relative to the robot's namespace, and of the robot's frames.
 
-With the text of the START of an episode, from which recorder and exporter read seed and goal.
+With the events of an episode, in numbers and words, also for readers of bags without ROS, and the
+text of its START, from which recorder and exporter read seed and goal.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ TOPIC_EPISODE_EVENT = "episode/event"
 TOPIC_DIAGNOSTICS = "/diagnostics"
 TOPIC_STATIC_TRANSFORMS = "/tf_static"
 ACTION_RUN_TASK = "run_task"
+
+START, SUCCESS, FAILURE, DISCARD, STOP = 1, 2, 3, 4, 5
+"""Values of `ptr_msgs/msg/EpisodeEvent.event`."""
+
+END_WORDS = {SUCCESS: "success", FAILURE: "failure", DISCARD: "discarded", STOP: "stopped"}
+"""What an event that ends an episode says."""
 
 _SEED = re.compile(r"\bseed[ =](\d+)")
 _GOAL = re.compile(r"\bgoal ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")

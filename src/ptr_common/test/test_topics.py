@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ptr_common import topics
 
 
@@ -23,3 +25,10 @@ def test_only_diagnostics_and_transforms_are_outside_the_robots_namespace() -> N
     absolute = [name for name, value in names.items() if value.startswith("/")]
     assert absolute == ["TOPIC_DIAGNOSTICS", "TOPIC_STATIC_TRANSFORMS"]
     assert len(set(names.values())) == len(names)
+
+
+def test_the_events_are_those_of_the_message() -> None:
+    msg = pytest.importorskip("ptr_msgs.msg", reason="ROS 2 is not installed")
+    for name in ("START", "SUCCESS", "FAILURE", "DISCARD", "STOP"):
+        assert getattr(topics, name) == getattr(msg.EpisodeEvent, name)
+    assert set(topics.END_WORDS) == {2, 3, 4, 5}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ptr_common.episode_events import DISCARD, FAILURE, START, SUCCESS
+from ptr_common.topics import DISCARD, FAILURE, START, SUCCESS
 
 from .alignment import PERIOD_NS, Commands, match_executed
 from .errors import BagError

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from rclpy.parameter import Parameter
 
-from ptr_common.episode_events import END_WORDS
 from ptr_common.errors import PtrError
 from ptr_common.managed_node import REAL_TIME, now_ns, parameter, run, to_ns
 from ptr_common.names import clean_task
+from ptr_common.topics import END_WORDS
 from ptr_msgs.msg import ArmState, EpisodeEvent
 from widowx_bringup.sim.tasks import TARGET_TASK, TASKS
 from widowx_bringup.teleop.coverage import ENOUGH

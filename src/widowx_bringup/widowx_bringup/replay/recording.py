@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from ptr_common.cdr import CdrError, stamp_of
-from ptr_common.episode_events import START
 from ptr_common.errors import PtrError
 from ptr_common.images import decode
 from ptr_common.stamps import recorded_latency
 from ptr_common.topics import (
+    START,
     TOPIC_ARM_STATE,
     TOPIC_COMMAND,
     TOPIC_EPISODE_EVENT,

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ptr_common.episode_events import START
-from ptr_common.topics import TOPIC_ARM_STATE, TOPIC_COMMAND, TOPIC_EPISODE_EVENT
+from ptr_common.topics import START, TOPIC_ARM_STATE, TOPIC_COMMAND, TOPIC_EPISODE_EVENT
 from ptr_training.bags.reader import Bag
 
 from .recording import ReplayError, arm_namespace, messages_of

@@ -6,7 +6,7 @@ import time
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from ptr_common.episode_events import END_WORDS
+from ptr_common.topics import END_WORDS
 from ptr_msgs.action import RunTask
 from ptr_msgs.msg import ArmState, EpisodeEvent
 from widowx_bringup.graph.connection import ANSWER_TIMEOUT

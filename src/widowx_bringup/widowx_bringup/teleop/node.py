@@ -24,9 +24,8 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 
-from ptr_common import qos
+from ptr_common import qos, topics
 from ptr_common.action_space import CONTROL_RATE
-from ptr_common.episode_events import END_WORDS
 from ptr_common.managed_node import (
     REAL_TIME,
     Health,
@@ -37,7 +36,6 @@ from ptr_common.managed_node import (
     subscribe,
     to_stamp,
 )
-from ptr_common.topics import TOPIC_ARM_STATE, TOPIC_EPISODE_EVENT, camera_info_topic
 from ptr_msgs.msg import ArmState, EpisodeEvent
 from ptr_policy_node.observation import StepSchedule
 from widowx_bringup.graph.episode_names import EpisodeNames
@@ -114,15 +112,17 @@ class TeleopNode(Node):
         """Create publishers, clients and subscriptions; a watching person sends no commands."""
         text = "camera whose images the commands answer"
         camera = parameter(self, "camera", "over_shoulder", text)
-        self._events = self.create_publisher(EpisodeEvent, TOPIC_EPISODE_EVENT, qos.EVENTS)
+        events = topics.TOPIC_EPISODE_EVENT
+        self._events = self.create_publisher(EpisodeEvent, events, qos.EVENTS)
         graph = "eval policy:=BUNDLE" if self.watches else "record teleop:=none"
         self._calls = Calls()
         self.scene = SimulatedScene(self, self._calls)
         self.link = ArmLink(self, camera, self._calls, self._show, f"ptr up {graph}")
         self.beginning = EpisodeStart(self, self.link, self.scene, self._show, self._start)
         self._set = DemonstrationSet(self, self.task, self._show)
-        subscribe(self, ArmState, TOPIC_ARM_STATE, self._on_state, qos.STATE)
-        subscribe(self, CameraInfo, camera_info_topic(camera), self._on_image, qos.IMAGES)
+        subscribe(self, ArmState, topics.TOPIC_ARM_STATE, self._on_state, qos.STATE)
+        images = topics.camera_info_topic(camera)
+        subscribe(self, CameraInfo, images, self._on_image, qos.IMAGES)
         text = "folder of verdicts.jsonl, for a person who watches"
         folder = parameter(self, "out", "", text)
         self.rollouts = WatchedRollouts(
@@ -131,7 +131,7 @@ class TeleopNode(Node):
         self.commands = CommandSender(self)
         if self.watches:
             on_event = self._on_episode_event
-            subscribe(self, EpisodeEvent, TOPIC_EPISODE_EVENT, on_event, qos.EVENTS)
+            subscribe(self, EpisodeEvent, events, on_event, qos.EVENTS)
         else:  # the arm holds when two nodes could command it
             self.commands.open()
 
@@ -354,7 +354,7 @@ class TeleopNode(Node):
         self._publish_event(event)
         if saves:
             self._names.keep(self.episode)
-        self.status.ended[END_WORDS[event]] += 1
+        self.status.ended[topics.END_WORDS[event]] += 1
         if self.watches:
             self.rollouts.keep(self.episode, event, self.task)
             text = text or self.rollouts.text(event)

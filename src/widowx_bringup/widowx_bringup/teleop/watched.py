@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ptr_common.episode_events import END_WORDS
 from ptr_common.files import append_durably
+from ptr_common.topics import END_WORDS
 from ptr_msgs.msg import EpisodeEvent
 
 from .mapping import Button

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ptr_common.cdr import stamp_of
-from ptr_common.episode_events import FAILURE, START, STOP, SUCCESS
 from ptr_common.topics import (
+    FAILURE,
+    START,
+    STOP,
+    SUCCESS,
     TOPIC_ARM_STATE,
     TOPIC_EPISODE_EVENT,
     TOPIC_EXECUTED,
