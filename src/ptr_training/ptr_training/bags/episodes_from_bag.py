@@ -37,8 +37,8 @@ How messages become steps (arithmetic in `alignment.py`):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ from .clock import mark_untimed, why_interrupted, why_wrong
 from .errors import BagError
 from .observations import NO_OBSERVATIONS, Observations, decode_observations
 from .reader import Bag
-from .segments import Selection, select, split, why_no_episode
+from .segments import Selection, judged, select, split, why_no_episode
 from .state_actions import actions_between
 from .streams import MessageStatus
 from .topics import BagStreams, read_streams
@@ -74,6 +74,8 @@ class ReadOptions:
     )
     task: str = ""  # of bags that do not name it
     outcome: str = ""  # of bags without the START of an episode
+    # by episode, for those that the bag has no verdict on; see verdicts.py
+    verdicts: Mapping[str, str] = field(default_factory=dict)
     check_crc: bool = True  # compare all chunks with their checksums
     threads: int = 1  # that decode and resize images
 
@@ -112,7 +114,8 @@ def read_episodes(path: Path, options: ReadOptions) -> BagEpisodes:
             command=options.command,
         )
         mark_untimed(streams)
-        spans = split(streams, task=options.task, outcome=options.outcome)
+        found = split(streams, task=options.task, outcome=options.outcome)
+        spans = [judged(span, options.verdicts) for span in found]
         selections = select(streams, spans)
         alignments, observations = _align_readable(streams, selections, options)
         settle(streams, alignments)
@@ -294,6 +297,8 @@ def _audit_entry(alignment: Alignment) -> dict[str, Any]:
     }
     if goal := goal_of(span.text):
         entry["goal_id"] = goal
+    if span.is_judged_later:
+        entry["judged"] = "later"
     if steps is None:
         entry["refused"] = alignment.refusal or "discarded by the operator"
         return entry

@@ -24,8 +24,9 @@ from ptr_training.data.workers import WorkerPool, in_order
 
 from .episodes_from_bag import BagEpisodes, ReadOptions, read_episodes
 from .errors import BagError
-from .export_table import table
+from .export_table import judged_later, table
 from .find import find_bags
+from .verdicts import read_verdicts
 
 THREADS = 4
 """Bags read at a time in one process: each holds the interpreter's lock a quarter of the time."""
@@ -62,6 +63,7 @@ def main(argv: list[str]) -> int:
         command=arguments.command,
         task=arguments.task,
         outcome=arguments.outcome,
+        verdicts=read_verdicts(arguments.verdicts) if arguments.verdicts else {},
         check_crc=arguments.check_crc,
     )
     audits = export(
@@ -72,6 +74,11 @@ def main(argv: list[str]) -> int:
         rename=arguments.rename,
     )
     print(table(audits))
+    if options.verdicts and not judged_later(audits):
+        print(
+            f"note: none of the {len(options.verdicts)} verdicts of {arguments.verdicts} is of an "
+            "episode of these bags that lacks one"
+        )
     return 0
 
 
@@ -144,6 +151,13 @@ def _add_bag_options(parser: argparse.ArgumentParser) -> None:
         default="",
         help="outcome of bags without the START of an episode, which are then one episode "
         "[success for bags without episode events; others are left out]",
+    )
+    parser.add_argument(
+        "--verdicts",
+        type=Path,
+        metavar="FILE",
+        help="verdicts on episodes whose bags have none: results.csv of an evaluation or a "
+        "session, or verdicts.jsonl of `ptr teleop --watch --out` [none]",
     )
 
 

@@ -53,6 +53,12 @@ def _topic_table(audits: Sequence[dict[str, Any]]) -> str:
     return text_table(("topic", "messages", "used", "dropped"), rows, align="lrrl")
 
 
+def judged_later(audits: Sequence[dict[str, Any]]) -> int:
+    """Return how many episodes have a verdict that their bag has not."""
+    entries = [entry for audit in audits for entry in audit["episodes"]]
+    return sum("judged" in entry for entry in entries)
+
+
 def _episode_summary(audits: Sequence[dict[str, Any]]) -> str:
     """Return the numbers of bags, episodes and steps in one line."""
     outcomes: Counter[str] = Counter()
@@ -67,8 +73,10 @@ def _episode_summary(audits: Sequence[dict[str, Any]]) -> str:
     by_outcome = ", ".join(
         f"{number} {outcome}" for outcome, number in outcomes.most_common()
     )
+    later = judged_later(audits)
     return (
         f"{len(audits)} bags, {outcomes.total()} episodes ({by_outcome}), "
         f"{totals['steps']} steps, {totals['held']} of them held, "
         f"{totals['not executed']} commands not executed"
+        + (f"; {later} judged by --verdicts" if later else "")
     )

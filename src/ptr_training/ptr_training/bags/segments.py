@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from .errors import BagError
 from .reader import Bag
 from .streams import MessageStatus, Stream
 from .topics import BagStreams
+from .verdicts import VERDICTS
 
 OUTCOMES = {SUCCESS: "success", FAILURE: "failure"}
 FOREVER = int(np.iinfo(np.int64).max) - PERIOD_NS
@@ -32,6 +33,7 @@ class Span:
     outcome: str = ""  # success, failure, stop, interrupted
     text: str = ""  # of the START event
     discarded: bool = False
+    is_judged_later: bool = False  # the verdict is none of the bag
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,30 @@ def split(streams: BagStreams, *, task: str, outcome: str) -> list[Span]:
         whole = Span(name, _task(streams.bag, "", task), 0, outcome=outcome or "success")
         spans.append(whole)
     return spans
+
+
+def judged(span: Span, verdicts: Mapping[str, str]) -> Span:
+    """Return a span with what people said of it after its bag was closed.
+
+    Args:
+        span: As the bag says it.
+        verdicts: Outcome by episode, of `read_verdicts`.
+
+    Raises:
+        BagError: If the bag has another verdict itself.
+    """
+    said = verdicts.get(span.id)
+    own = "discarded" if span.discarded else span.outcome
+    if said is None or said == own:
+        return span
+    if own in VERDICTS:
+        raise BagError(
+            f"the episode {span.id} is {own} by its bag and {said} by --verdicts; remove its line "
+            "there, and say by `ptr review` what is not to be learnt from"
+        )
+    if said == "discarded":
+        return replace(span, discarded=True, is_judged_later=True)
+    return replace(span, outcome=said, is_judged_later=True)
 
 
 def why_no_episode(streams: BagStreams) -> str:

@@ -21,6 +21,7 @@ from std_srvs.srv import Trigger  # noqa: E402
 
 from ptr_common import qos  # noqa: E402
 from ptr_msgs.msg import EefCommand, EpisodeEvent  # noqa: E402
+from ptr_training.bags.verdicts import read_verdicts  # noqa: E402
 from widowx_bringup.evaluation.film_strip import can_film  # noqa: E402
 from widowx_bringup.evaluation.results import read_results  # noqa: E402
 from widowx_bringup.evaluation.session.journal import read_journal  # noqa: E402
@@ -182,6 +183,8 @@ def test_a_session_is_judged_by_a_person_on_the_graph(
         assert line["residual"]["position"] < 0.02
         assert "stage" not in line["result"]
         assert line["result"]["duration"] > 0  # though this person's events have no stamp
+    (late,) = [row for row in rows if row.reason == "timeout"]  # its bag ends with STOP
+    assert read_verdicts(out / "results.csv")[Path(late.bag).name] == "failure"
     by_method = sorted(state.rollouts, key=lambda row: (row.method, row.rollout))
     assert sorted(read_results(out), key=lambda row: (row.method, row.rollout)) == by_method
     films = list((out / "films").glob("*.html"))
