@@ -182,6 +182,22 @@ def test_an_episode_of_another_node_is_judged_with_a_reason(
     rig.until(lambda: browser.view["episode"] is None)
 
 
+def test_an_episode_that_ended_without_a_verdict_waits_for_one(
+    rig: ConsoleRig, browser: Browser
+) -> None:
+    events = rig.probe.create_publisher(EpisodeEvent, "episode/event", qos.EVENTS)
+    rig.until(events.get_subscription_count)
+    events.publish(EpisodeEvent(episode_id="trial", event=EpisodeEvent.START, task="stir"))
+    rig.until(lambda: browser.view["episode"])
+    events.publish(EpisodeEvent(episode_id="trial", event=EpisodeEvent.STOP))
+    over = {"name": "trial", "own": False, "over": True}
+    rig.until(lambda: browser.view["episode"] == over)
+    browser.send(press="fail", reason="out of time")
+    rig.until(lambda: rig.events[-1].event == EpisodeEvent.FAILURE)
+    assert rig.events[-1].episode_id == "trial"
+    rig.until(lambda: browser.view["episode"] is None)
+
+
 def test_an_episode_that_another_node_ends_is_over_here_too(
     rig: ConsoleRig, browser: Browser
 ) -> None:

@@ -17,9 +17,11 @@ playwright = pytest.importorskip(
 
 from console_rig import ConsoleRig  # noqa: E402
 
+from ptr_common import qos  # noqa: E402
 from ptr_msgs.msg import EpisodeEvent  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PHONE = {"viewport": {"width": 420, "height": 900}, "has_touch": True, "is_mobile": True}
 TARGET = 44
 """Smallest height of what a finger presses [pixels]."""
 
@@ -112,6 +114,25 @@ def test_on_a_phone_nothing_is_cut_off_and_a_finger_holds_a_pad(rig: ConsoleRig)
         until(page, lambda: rig.commands and rig.commands[-1].action[2] > 0)
         pad.dispatch_event("pointercancel", {"pointerId": 1, "bubbles": True})
 
-    options = {"viewport": {"width": 420, "height": 900}, "has_touch": True}
-    Visitor(rig, **options, is_mobile=True).visit(act)
+    Visitor(rig, **PHONE).visit(act)
     rig.until(lambda: not rig.node._input.held)
+
+
+def test_a_finger_judges_what_ended_without_a_verdict(rig: ConsoleRig) -> None:
+    events = rig.probe.create_publisher(EpisodeEvent, "episode/event", qos.EVENTS)
+    rig.until(events.get_subscription_count)
+    for event in (EpisodeEvent.START, EpisodeEvent.STOP):
+        events.publish(EpisodeEvent(episode_id="trial", event=event, task="stir"))
+    rig.until(
+        lambda: rig.node.rollouts.other == "trial" and rig.node._rollouts.running is None
+    )
+
+    def act(page: Any) -> None:
+        playwright.expect(page.locator("#episode")).to_contain_text(
+            "without a verdict: trial"
+        )
+        page.get_by_role("button", name="Failure").tap()
+        playwright.expect(page.locator("#episode")).to_contain_text("no episode is running")
+
+    Visitor(rig, **PHONE).visit(act)
+    assert rig.events[-1].event == EpisodeEvent.FAILURE

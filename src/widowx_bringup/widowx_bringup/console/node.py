@@ -317,10 +317,12 @@ class ConsoleNode(TeleopNode):
             seconds = time.monotonic() - self._began
             return {"name": self.episode, "seconds": seconds, "own": True}
         running = self._rollouts.running
-        if running is None:
-            return None
-        seconds = time.monotonic() - running.began
-        return {"name": running.name, "seconds": seconds, "own": False}
+        if running is not None:
+            seconds = time.monotonic() - running.began
+            return {"name": running.name, "seconds": seconds, "own": False}
+        if name := self.rollouts.other:  # it ended by STOP, and waits for a verdict
+            return {"name": name, "own": False, "over": True}
+        return None
 
     def _set_view(self) -> dict[str, Any]:
         return {

@@ -262,14 +262,15 @@ function showEpisode(now) {
   const episode = now.episode;
   const whose = episode && !episode.own ? ` of another node (${episode.name})` : "";
   const state = now.awaited ? `waiting for ${now.awaited}`
-    : episode ? `● running ${clock(episode.seconds)}${whose}` : "no episode is running";
+    : episode?.over ? `over, without a verdict: ${episode.name}`
+      : episode ? `● running ${clock(episode.seconds)}${whose}` : "no episode is running";
   set("episode", state);
   const theirs = Boolean(now.drive.driver) && now.drive.driver !== now.me;
   for (const button of all("[data-ends]")) {
     const ends = episode || (now.awaited && button.dataset.press === "discard");
     button.disabled = theirs || !ends;
   }
-  const busy = theirs || Boolean(episode || now.awaited);
+  const busy = theirs || Boolean((episode && !episode.over) || now.awaited);
   for (const name of ["record", "home", "scene"]) {
     document.querySelector(`[data-press=${name}]`).disabled = busy;
   }
