@@ -1,11 +1,14 @@
-"""Record demonstrations in the console as a person does: a real browser, its keys and nothing else.
+"""Work at the console as a person does: a real browser, its keys and buttons and nothing else.
 
 The graph of `ptr up record teleop:=none console:=true` runs with a simulated arm; Chromium opens
 the console's page, presses "Drive the arm", and holds keys. Which ones, the scripted expert says,
 which knows the scene; only the keys reach the arm. Counts what was saved, and takes pictures.
+With `--session PLAN` (whose judge is a person) it presses Success and Failure in a console beside
+`ptr session run`, which it kills twice and starts again.
 
     .venv/bin/pip install playwright       # it drives the Chromium of this computer
     .venv/bin/python bench/console_operator.py --demonstrations 3 --out OUT
+    .venv/bin/python bench/console_operator.py --session PLAN --kills 2 --out OUT
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,7 +25,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -99,9 +103,9 @@ class Scene:
         if state is None or arm is None:
             return np.zeros(7), False
         self._world.set_state(np.asarray(state.position), state.header.frame_id)
-        return self._expert(np.asarray(arm.proprio)), self._is_solved()
+        return self._expert(np.asarray(arm.proprio)), self.solved()
 
-    def _is_solved(self) -> bool:
+    def solved(self) -> bool:
         """Return the newest answer of the simulation, and ask again."""
         from std_srvs.srv import Trigger
 
@@ -198,26 +202,86 @@ def operate(page: Any, scene: Scene, demonstrations: int, out: Path) -> None:
         raise SystemExit(f"{saved} of {demonstrations} demonstrations in {tries} tries")
 
 
+def attend(page: Any, scene: Scene, plan: Path, out: Path, kills: int) -> None:
+    """Judge every trial of a session on the page; kill it now and then, and start it again.
+
+    Args:
+        page: Of a console beside the session.
+        scene: Says when a trial is solved.
+        plan: Of the session, with `judge: person`.
+        out: Receives log and pictures.
+        kills: How often `ptr session` is killed in the midst of a trial.
+    """
+    verdicts = starts = 0
+    rng = np.random.default_rng(0)
+    waits = [int(rng.integers(3, 9)) for _ in range(kills)]
+    while True:
+        starts += 1
+        words = ["session", "run", str(plan), "--out", str(out / "session")]
+        with (out / "session.log").open("ab") as log:
+            process = start([*words, "--real-time-factor", "2"], log)
+            verdicts += judge_trials(page, scene, process, waits.pop() if waits else None)
+        status = process.wait()
+        print(
+            f"start {starts}: ended with {status}, {verdicts} verdicts so far", flush=True
+        )
+        page.screenshot(path=str(out / f"session_{starts}.png"), full_page=True)
+        if status != -signal.SIGKILL:
+            break
+    for verb in ("report", "check", "unblind", "status"):
+        start(["session", verb, str(out / "session")]).wait()
+    page.wait_for_timeout(3000)
+    page.screenshot(path=str(out / "session_unblinded.png"), full_page=True)
+
+
+def judge_trials(
+    page: Any, scene: Scene, process: subprocess.Popen[bytes], kill_after: int | None
+) -> int:
+    """Press the buttons of the page while a session runs; return how many verdicts were given.
+
+    Args:
+        page: Of the console.
+        scene: Says when a trial is solved.
+        process: The session.
+        kill_after: Number of verdicts after which it is killed in the next trial; None: never.
+    """
+    trial, given = "", 0
+    while process.poll() is None:
+        text = page.locator("#episode").inner_text()
+        found = re.search(r"trial_\w+", text)
+        if found and found[0] != trial:
+            trial, judged = found[0], False
+            scene.begin()
+            if given == kill_after:
+                process.kill()
+        elif (
+            found and not judged and (over := "without a verdict" in text) | scene.solved()
+        ):
+            name = "Failure" if over else "Success"
+            if over:
+                page.locator("#reason").fill("out of time")
+            page.get_by_role("button", name=name).click()
+            judged, given = True, given + 1
+        page.wait_for_timeout(200)
+    return given
+
+
+def start(words: list[str], log: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    """Start a command of `ptr`."""
+    command = [sys.executable, "-m", "ptr_common.cli", *words]
+    return subprocess.Popen(command, stdout=log, stderr=log)
+
+
 @contextlib.contextmanager
-def graph(out: Path) -> Iterator[None]:
-    """Run `ptr up` with arm, camera, recorder and console, as a person starts it."""
-    words = [
-        "up",
-        "record",
-        "teleop:=none",
-        "console:=true",
-        f"demonstrated:={TASK}",
-        f"scene:={TASK}",
-    ]
-    words += [f"bag_directory:={out / 'bags'}"]
-    with (out / "ptr_up.log").open("wb") as log:
-        command = [sys.executable, "-m", "ptr_common.cli", *words]
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+def running(words: list[str], out: Path) -> Iterator[None]:
+    """Run a command of `ptr`, as a person does, and end it by Ctrl-C."""
+    with (out / f"{words[0]}.log").open("wb") as log:
+        process = start(words, log)
         try:
             yield
         finally:
             process.send_signal(signal.SIGINT)
-            print(f"ptr up ended with {process.wait(30)}")
+            print(f"ptr {words[0]} ended with {process.wait(30)}")
 
 
 def open_page(browser: Any) -> Any:
@@ -239,6 +303,10 @@ def main() -> None:
     """Start the graph, then the browser."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--demonstrations", type=int, default=3)
+    parser.add_argument(
+        "--session", type=Path, help="judge the trials of this plan instead"
+    )
+    parser.add_argument("--kills", type=int, default=2, help="of the session")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     os.environ |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": DOMAIN}
@@ -250,12 +318,19 @@ def main() -> None:
     if browser is None:
         sys.exit("Chromium is not installed: apt install chromium")
     options.out.mkdir(parents=True, exist_ok=True)
-    with graph(options.out), sync_playwright() as driver:
+    words = ["up", "record", "teleop:=none", "console:=true", f"scene:={TASK}"]
+    words += [f"demonstrated:={TASK}", f"bag_directory:={options.out / 'bags'}"]
+    if options.session:
+        words = ["console", "--task", TASK, "--session", str(options.out / "session")]
+    with running(words, options.out), sync_playwright() as driver:
         scene = Scene(TASK)
         chromium = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        operate(open_page(chromium), scene, options.demonstrations, options.out)
+        page = open_page(chromium)
+        if options.session:
+            attend(page, scene, options.session, options.out, options.kills)
+        else:
+            operate(page, scene, options.demonstrations, options.out)
         chromium.close()
-    print(f"bags: {sorted(path.name for path in (options.out / 'bags').iterdir())}")
 
 
 if __name__ == "__main__":

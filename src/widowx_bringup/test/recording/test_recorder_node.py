@@ -89,11 +89,12 @@ class Robot:
         self.states.publish(state)
         self.commands.publish(command)
 
-    def say(self, event: int, episode: str) -> None:
+    def say(self, event: int, episode: str, said: Any = None) -> None:
+        """Publish an event, with the stamp `said` or that of now."""
         message = EpisodeEvent(
             event=event, episode_id=episode, task="put red in bowl", text="seed 3"
         )
-        message.header.stamp = self.node.get_clock().now().to_msg()
+        message.header.stamp = said or self.node.get_clock().now().to_msg()
         self.events.publish(message)
 
     def connected(self) -> bool:
@@ -231,6 +232,26 @@ def test_episode_becomes_one_complete_bag(
         topic: sum(entry["fates"].values()) for topic, entry in read.audit["topics"].items()
     } == found
     assert stop(process, signal.SIGINT) == 0
+
+
+def test_commands_that_arrive_before_the_start_they_answer_are_recorded(
+    robot: Robot, start: Callable, tmp_path: Path
+) -> None:
+    start()
+    record_a_little(robot, "e0")  # everything arrives from now on
+    robot.say(EpisodeEvent.DISCARD, "e0")
+    robot.wait(lambda: robot.values.get("state") == "idle")
+    said = robot.node.get_clock().now().to_msg()
+    for _ in range(5):
+        command = EefCommand()
+        command.header.stamp = to_stamp(robot.node.get_clock().now().nanoseconds)
+        robot.commands.publish(command)
+    robot.say(EpisodeEvent.START, "e1", said)
+    robot.wait(lambda: int(robot.values["messages"]) >= 6)  # these, and START
+    robot.say(EpisodeEvent.SUCCESS, "e1")
+    bag = tmp_path / "bags" / "e1"
+    robot.wait(bag.exists)
+    assert counts(bag)["/wx/arm/command"] == 5
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

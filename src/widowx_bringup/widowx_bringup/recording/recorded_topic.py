@@ -10,12 +10,15 @@ import yaml
 from rclpy.duration import Duration
 from rclpy.qos import QoSProfile
 
+from ptr_common.stamps import FUTURE_TOLERANCE
+
 from .bag_writer import Topic
 from .message_definitions import message_definition, type_hash
 
 PRE_ROLL_NS = 1_000_000_000
-"""Maximum age at START of a message from before it that enters the bag [ns]."""
-
+"""Maximum age of a message that enters the bag when the recorder hears of START [ns]."""
+TICK_NS = round(1e9 * FUTURE_TOLERANCE)
+"""How much later than here it may be on the clock of the sender of START [ns]."""
 
 QUEUE_DEPTH = 100
 """Depth of the subscriptions, whatever the depth of the publishers: messages survive a pause
@@ -29,11 +32,11 @@ class RecordedTopic:
     Attributes:
         name: Full name.
         type_name: Message type, for instance "sensor_msgs/msg/Image".
-        pre_roll: Whether the newest message is kept for the start of the next bag.
+        pre_roll: Whether the newest message from before START enters the bag.
         needed: Whether a bag without this topic is useless.
-        lead_ns: The newest message older than this is kept as well, with all after it [ns].
+        lead_ns: How much older than START the newest of these is; all after it enter too [ns].
         shared: Whether several nodes may publish it.
-        recent: Messages kept, with their times of arrival [ns].
+        recent: Messages of the latest time, with their times of arrival [ns]; at least one.
         description: Description in the running bag; None before its first message.
     """
 
@@ -47,16 +50,35 @@ class RecordedTopic:
     description: Topic | None = None
 
     def keep(self, data: bytes, stamp_ns: int) -> None:
-        """Keep a message for the start of the next bag and drop those it replaces."""
+        """Keep a message for the start of the next bag and drop those that are too old for it."""
         self.recent.append((data, stamp_ns))
-        while len(self.recent) > 1 and self.recent[1][1] <= stamp_ns - self.lead_ns:
+        oldest = stamp_ns - PRE_ROLL_NS - self.lead_ns
+        while len(self.recent) > 1 and self.recent[1][1] <= oldest:
             self.recent.popleft()
 
-    def pre_roll_at(self, now_ns: int) -> Iterator[tuple[bytes, int]]:
-        """Yield the messages that a bag which starts now begins with, and their times [ns]."""
+    def pre_roll_at(self, start_ns: int, now_ns: int) -> Iterator[tuple[bytes, int]]:
+        """Yield the messages that a bag begins with, and their times of arrival [ns].
+
+        Answers to START may arrive before it does, on a busy computer: what arrived since START
+        was said enters the bag too.
+
+        Args:
+            start_ns: Time of START [ns].
+            now_ns: The time now [ns].
+        """
+        before = None  # newest message from before START
         for data, stamp_ns in self.recent:
-            if 0 <= now_ns - stamp_ns <= PRE_ROLL_NS + self.lead_ns:
-                yield data, stamp_ns
+            if not 0 <= now_ns - stamp_ns <= PRE_ROLL_NS + self.lead_ns:
+                continue
+            if stamp_ns <= start_ns - self.lead_ns:
+                before = (data, stamp_ns)
+                continue
+            if before is not None and self.pre_roll:
+                yield before
+            before = None
+            yield data, stamp_ns
+        if before is not None and self.pre_roll:
+            yield before
 
     def describe(self, profiles: Iterable[QoSProfile]) -> Topic:
         """Return the description for a bag.
@@ -71,6 +93,25 @@ class RecordedTopic:
             type_hash(self.type_name),
             offered_qos(profiles),
         )
+
+
+def pre_roll(
+    topics: Iterable[RecordedTopic], start_ns: int, now_ns: int
+) -> list[tuple[int, RecordedTopic, bytes]]:
+    """Return the messages that a bag begins with, with their times of arrival [ns], oldest first.
+
+    Args:
+        topics: All topics.
+        start_ns: Stamp of START [ns]. One of another clock says nothing of when it was: then all
+            that is kept enters, which readers of the bag find to be from before START.
+        now_ns: The time now [ns].
+    """
+    begins = min(max(start_ns - TICK_NS, now_ns - PRE_ROLL_NS), now_ns)
+    messages = []
+    for topic in topics:
+        for data, stamp_ns in topic.pre_roll_at(begins, now_ns):
+            messages.append((stamp_ns, topic, data))
+    return sorted(messages, key=lambda message: message[0])
 
 
 def deep_queue(profile: QoSProfile) -> QoSProfile:

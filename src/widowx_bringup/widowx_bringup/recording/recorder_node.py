@@ -30,6 +30,7 @@ from ptr_common.managed_node import (
     publish_diagnostics,
     run,
     subscribe,
+    to_ns,
 )
 from ptr_common.topics import (
     TOPIC_ARM_STATE,
@@ -50,7 +51,7 @@ from .background_writer import BackgroundWriter
 from .bag_writer import BagWriter
 from .message_definitions import message_definition
 from .parameters import declare_settings
-from .recorded_topic import RecordedTopic, deep_queue, full_type_name
+from .recorded_topic import RecordedTopic, deep_queue, full_type_name, pre_roll
 from .stream_checks import FrozenImages, decode, rival_publishers
 
 OUTCOMES = {
@@ -194,8 +195,7 @@ class RecorderNode(Node):
 
     def _on_message(self, topic: RecordedTopic, data: bytes, message: Any = None) -> None:
         stamp_ns = now_ns(self)
-        if topic.pre_roll:
-            topic.keep(data, stamp_ns)
+        topic.keep(data, stamp_ns)
         self._put(topic, data, stamp_ns)
 
     def _on_diagnostics(
@@ -279,15 +279,14 @@ class RecorderNode(Node):
         self._episode = event.episode_id
         self._writer = BackgroundWriter(bag, self._settings.queue_bytes)
         self._log.info(f"recording episode {self._episode} ({event.task})")
-        self._write_pre_roll()
+        self._write_pre_roll(to_ns(event.header.stamp))
 
-    def _write_pre_roll(self) -> None:
-        """Begin the bag with the messages from before START."""
-        now = now_ns(self)
+    def _write_pre_roll(self, start_ns: int) -> None:
+        """Begin the bag with the messages that arrived before START did."""
         for topic in self._topics:
             topic.description = None
-            for data, stamp_ns in topic.pre_roll_at(now):
-                self._put(topic, data, stamp_ns)
+        for stamp_ns, topic, data in pre_roll(self._topics, start_ns, now_ns(self)):
+            self._put(topic, data, stamp_ns)
 
     def _finish(self, outcome: str = "") -> None:
         """Close the running bag.

@@ -104,7 +104,7 @@ def _events(bag: Bag, topic: str) -> tuple[Any, Any]:
 
 
 def _executed(bag: Bag, topic: str, start: Any, end: Any) -> int:
-    """Return how many commands were executed up to the end event, by their stamps.
+    """Return how many commands were executed from START to the end event, by their stamps.
 
     All count where there is no end event, or where the clock of its sender was another.
     """
@@ -113,7 +113,7 @@ def _executed(bag: Bag, topic: str, start: Any, end: Any) -> int:
     stamps = [stamp_of(data) for _, _, data in bag.messages([topic])]
     if end is None or _ns(end) < _ns(start):
         return len(stamps)
-    return sum(stamp <= _ns(end) for stamp in stamps)
+    return sum(_ns(start) <= stamp <= _ns(end) for stamp in stamps)
 
 
 def _ns(event: Any) -> int:
