@@ -15,6 +15,7 @@ from trial_bags import Recorded, plan_with, record, rewrite_journal
 
 from widowx_bringup.evaluation.results import read_results
 from widowx_bringup.evaluation.session import journal
+from widowx_bringup.evaluation.session.attendance import Attendance, Placement
 from widowx_bringup.evaluation.session.main import main
 from widowx_bringup.evaluation.session.plan import SessionError, SessionPlan
 from widowx_bringup.evaluation.session.report.page import protocol, write_session_report
@@ -209,11 +210,24 @@ def test_what_a_later_version_plans_is_shown_as_it_is(
     Session(plan, tmp_path).journal.close()
 
     def change(line: dict) -> None:
-        line["plan"]["placements"] = [{"text": "left <of> the plate"}]
+        line["plan"]["lighting"] = [{"text": "left <of> the plate"}]
 
     rewrite_journal(tmp_path, change)
     facts = protocol(read_told(tmp_path))
-    assert facts["placements"] == '[{"text": "left <of> the plate"}]'
+    assert facts["lighting"] == '[{"text": "left <of> the plate"}]'
+
+
+def test_what_a_person_was_to_do_is_told_in_words(
+    plan: SessionPlan, tmp_path: Path
+) -> None:
+    pose = (0.28, 0.05, 0.12, 0.0, 0.0, 0.3, 1.0)
+    laid = (Placement("cube left", Path("left.png"), 64 * "0"), Placement("cube right"))
+    attendance = Attendance(judge="person", starts=(pose,), placements=laid, position=0.02)
+    Session(replace(plan, attendance=attendance), tmp_path).journal.close()
+    facts = protocol(read_told(tmp_path))
+    assert facts["start poses"] == "1, which the scenes take in turn; met to 20 mm and 3°"
+    assert facts["layouts"] == "cube left; cube right"
+    assert not {"judge", "starts", "placements", "tolerance"} & set(facts)
 
 
 def test_a_folder_without_a_session_is_named(tmp_path: Path) -> None:

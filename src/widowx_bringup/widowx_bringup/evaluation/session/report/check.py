@@ -36,8 +36,8 @@ class Check:
         counted: Trials that count, by the bags.
         void: Bags of tries that do not count.
         differences: A line for each; empty if the table follows from the bags.
-        notes: A line for each try that has a verdict and does not count, and for each trial
-            that was judged after its bag had ended.
+        notes: A line for each try that has a verdict and does not count, and one for the trials
+            that were judged after their bags had ended.
     """
 
     planned: int
@@ -161,7 +161,7 @@ def _chosen(bags: list[TrialBag], judged: Set[int]) -> dict[int, TrialBag]:
 
 
 def _notes(bags: list[TrialBag], chosen: Mapping[int, TrialBag]) -> list[str]:
-    """Return a line for each verdict that does not count, or that its bag does not have."""
+    """Return a line for each verdict that does not count, and one for those no bag has."""
     notes = []
     for bag in bags:
         if bag.has_verdict and chosen.get(bag.number) != bag:
@@ -169,12 +169,12 @@ def _notes(bags: list[TrialBag], chosen: Mapping[int, TrialBag]) -> list[str]:
             notes.append(
                 f"trial {bag.number}, try {bag.attempt}: it ended {verdict}, and does not count"
             )
-    for number, bag in sorted(chosen.items()):
-        if not bag.has_verdict:
-            notes.append(
-                f"trial {number}: judged after its bag had ended; its verdict is the "
-                "journal's alone"
-            )
+    late = [str(number) for number, bag in sorted(chosen.items()) if not bag.has_verdict]
+    if late:
+        notes.append(
+            f"trial{'s' if late[1:] else ''} {', '.join(late)}: judged after the bag had ended; "
+            "the verdict is the journal's alone"
+        )
     return notes
 
 

@@ -16,6 +16,7 @@ from widowx_bringup.evaluation import results_html
 from widowx_bringup.evaluation.results import Rollout, summarise, write_results
 from widowx_bringup.evaluation.results_html import rate_bars, results_table
 from widowx_bringup.evaluation.session import journal
+from widowx_bringup.evaluation.session.attendance import KEYS as ATTENDANCE
 from widowx_bringup.evaluation.session.rating import ratings_json, ratings_text
 
 from .check import check_session
@@ -24,7 +25,7 @@ from .differences import all_pairs, cochran_text, solved_by_scene
 from .films import make_films
 from .lineage import Lineage, read_lineage
 from .template import STYLE, TEMPLATE
-from .told import anytime_text, power_text
+from .told import anytime_text, attendance_facts, power_text
 from .trials import SessionTold, read_told
 
 PAGE = "report.html"
@@ -152,7 +153,8 @@ def protocol(session: SessionTold) -> dict[str, str]:
         "plan": f"SHA-256 {state.plan_sha256}",
         "journal": f"SHA-256 {sha256(session.folder / journal.FILE)}",
     }
-    for name in sorted(set(plan) - TOLD):
+    facts |= attendance_facts(plan)
+    for name in sorted({*plan} - TOLD - {*ATTENDANCE}):
         facts[name] = textwrap.shorten(json.dumps(plan[name], ensure_ascii=False), 300)
     return {name: value for name, value in facts.items() if value}
 

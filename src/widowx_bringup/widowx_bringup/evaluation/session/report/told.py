@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from widowx_bringup.evaluation.results import Rollout
 from widowx_bringup.evaluation.session.session import SessionState
@@ -14,6 +15,27 @@ from widowx_bringup.evaluation.statistics import (
 
 ALONE = 0.05
 """Share of scenes that the worse method alone solves, where the power is told."""
+
+
+def attendance_facts(plan: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the plan of a session says of the person, by the name of the fact.
+
+    Args:
+        plan: As the journal has it; without these values if nobody attended.
+    """
+    if "judge" not in plan:
+        return {}
+    starts = len(plan["starts"])
+    near = plan["tolerance"]
+    tolerance = f"{1000 * near['position']:g} mm and {near['rotation']:g}°"
+    taken = f"{starts}, which the scenes take in turn; met to {tolerance}"
+    facts = {
+        "start poses": taken if starts else "",
+        "layouts": "; ".join(each["text"] for each in plan["placements"]),
+        "reasons": ", ".join(plan["reasons"]),
+        "stages": ", ".join(plan["stages"]),
+    }
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def power_text(scenes: int) -> str:
