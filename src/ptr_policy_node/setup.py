@@ -15,6 +15,7 @@ setup(
     install_requires=["ptr_common", "numpy", "torch"],
     extras_require={
         "openvino": ["openvino"],
+        "served": ["msgpack", "websockets"],
         "signature": ["cryptography"],
         "test": ["hypothesis", "pytest"],
     },
@@ -24,6 +25,9 @@ setup(
             "policy_node = ptr_policy_node.policy_node:main",
             "policy_shadow = ptr_policy_node.policy_shadow:main",
         ],
-        "ptr.commands": ["compile = ptr_policy_node.aot_compile:main"],
+        "ptr.commands": [
+            "compile = ptr_policy_node.aot_compile:main",
+            "serve = ptr_policy_node.served.main:main",
+        ],
     },
 )

@@ -1,0 +1,190 @@
+"""Listens for both protocols: openpi's WebSocket on one port, OpenVLA's `POST /act` on another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http
+import http.server
+import threading
+from typing import Any
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from ptr_common.errors import PtrError
+from ptr_common.versions import revision
+
+from .answers import Access, PolicyServer
+from .arrays import from_json, from_msgpack, to_json, to_msgpack
+
+IDLE_LIMIT = 60.0
+"""Longest time between two requests of one HTTP connection [s]."""
+
+
+class ServeError(PtrError):
+    """A policy cannot be served."""
+
+
+async def serve_openpi(
+    policy: PolicyServer, access: Access, host: str, port: int
+) -> Server:
+    """Return a server of openpi's protocol that listens.
+
+    Raises:
+        ServeError: If the address cannot be listened on.
+    """
+
+    def answer(connection: ServerConnection, request: Request) -> Response | None:
+        """Answer whoever looks whether the server is there, and who has no right to it."""
+        if refusal := access.refusal(request.headers):
+            policy.refuse()
+            return connection.respond(http.HTTPStatus.FORBIDDEN, f"{refusal}\n")
+        if request.path == "/healthz":
+            return connection.respond(http.HTTPStatus.OK, "OK\n")
+        return None
+
+    async def handle(connection: ServerConnection) -> None:
+        """Answer one connection's observations until it ends."""
+        state = policy.new_state()
+        with contextlib.suppress(ConnectionClosed):
+            await connection.send(to_msgpack(policy.metadata()))
+            async for message in connection:
+                await connection.send(await asyncio.to_thread(reply, state, message))
+
+    def reply(state: Any, message: bytes | str) -> bytes | str:
+        """Return the answer to one message; text tells of an error."""
+        try:
+            values = from_msgpack(message)
+        except ValueError as error:
+            policy.refuse()
+            return str(error)
+        try:
+            return to_msgpack(policy.plan(state, values))
+        except PtrError as error:
+            return str(error)
+
+    try:
+        return await serve(
+            handle,
+            host,
+            port,
+            process_request=answer,
+            compression=None,
+            max_size=policy.largest_request,
+            close_timeout=0.5,
+        )
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from error
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> ServeError:
+    return ServeError(
+        f"cannot listen on {host}:{port}: {error.strerror}; choose another --host, --port or "
+        "--act-port"
+    )
+
+
+class ActServer(http.server.ThreadingHTTPServer):
+    """A server of `POST /act`, which runs in threads of its own until it is closed.
+
+    Args:
+        policy: What answers.
+        access: Who may ask.
+        host: Address to listen on.
+        port: TCP port; 0: any free one.
+
+    Raises:
+        ServeError: If the address cannot be listened on.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, policy: PolicyServer, access: Access, host: str, port: int) -> None:
+        self.policy, self.access = policy, access
+        try:
+            super().__init__((host, port), _ActHandler)
+        except OSError as error:
+            raise _cannot_listen(host, port, error) from error
+        threading.Thread(target=self.serve_forever, name="act", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop to listen."""
+        self.shutdown()
+        self.server_close()
+
+
+class _ActHandler(http.server.BaseHTTPRequestHandler):
+    """One HTTP connection, with a state of the policy of its own."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = f"ptr/{revision()}"
+    timeout = IDLE_LIMIT
+    server: ActServer
+
+    def setup(self) -> None:
+        """Begin a state of the policy."""
+        super().setup()
+        self._state = self.server.policy.new_state()
+
+    def do_POST(self) -> None:
+        """Answer an observation with an action."""
+        policy = self.server.policy
+        if refusal := self.server.access.refusal(self.headers):
+            self._refuse(http.HTTPStatus.FORBIDDEN, refusal)
+        elif self.path != "/act":
+            self._refuse(http.HTTPStatus.NOT_FOUND, "observations are posted to /act")
+        elif not 0 < (length := self._length()) <= policy.largest_request:
+            self._refuse(
+                http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"a request has a Content-Length of 1 to {policy.largest_request} bytes",
+            )
+        else:
+            self._act(self.rfile.read(length))
+
+    def _length(self) -> int:
+        """Return the length of the request [bytes]; 0 if it is not said."""
+        text = self.headers.get("Content-Length", "")
+        return int(text) if text.isascii() and text.isdecimal() else 0
+
+    def _act(self, body: bytes) -> None:
+        try:
+            values = from_json(body)
+        except ValueError as error:
+            self._refuse(http.HTTPStatus.BAD_REQUEST, str(error))
+            return
+        try:
+            action = self.server.policy.act(self._state, values)
+        except PtrError as error:
+            self._send(http.HTTPStatus.UNPROCESSABLE_ENTITY, {"detail": str(error)})
+            return
+        self._send(http.HTTPStatus.OK, action)
+
+    def do_GET(self) -> None:
+        """Answer whoever looks whether the server is there."""
+        if refusal := self.server.access.refusal(self.headers):
+            self._refuse(http.HTTPStatus.FORBIDDEN, refusal)
+        elif self.path != "/healthz":
+            self._refuse(http.HTTPStatus.NOT_FOUND, "observations are posted to /act")
+        else:
+            self._send(http.HTTPStatus.OK, "OK")
+
+    def _refuse(self, status: http.HTTPStatus, reason: str) -> None:
+        """Count and answer what could not be read, and end the connection."""
+        self.server.policy.refuse()
+        self.close_connection = True
+        self._send(status, {"detail": reason})
+
+    def _send(self, status: http.HTTPStatus, values: Any) -> None:
+        content = to_json(values).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing of single requests."""
