@@ -29,9 +29,7 @@ class PolicyOutput:
 
     action: np.ndarray  # (7,) robot units, see action_space.ACTION_NAMES
     std: np.ndarray  # (7,) same units; NaN for a deterministic policy
-    inputs: tuple[
-        Any, ...
-    ]  # the tensors (image, proprio, task) that the action follows from
+    inputs: tuple[Any, Any, Any]  # tensors that it follows from: image, proprio, task
 
 
 def share_of_other(std: float, distance: float) -> float:
@@ -210,7 +208,7 @@ class Policy:
 
     def _inputs(
         self, resized: np.ndarray, proprio: np.ndarray, task: int
-    ) -> tuple[Any, ...]:
+    ) -> tuple[Any, Any, Any]:
         """Return the tensors of an observation, with a batch size of 1."""
         torch = self._torch
         return (

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import ipaddress
 import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -42,7 +44,7 @@ class Access:
     def __init__(self, host: str) -> None:
         self.token = "" if _is_loopback(host) else secrets.token_urlsafe(18)
 
-    def refusal(self, headers: Mapping[str, str]) -> str:
+    def refusal(self, headers: Mapping[str, str] | Message) -> str:
         """Return why a request with these headers is refused; empty if it is not."""
         if self.token:
             given = headers.get("Authorization", "").rpartition(" ")[2]
@@ -149,21 +151,15 @@ class PolicyServer:
         """Count a request that could not be read."""
         self.counts["refused"] += 1
 
-    def _counted(self) -> _Count:
-        return _Count(self.counts)
-
-
-class _Count:
-    """Counts one observation by whether it could be answered."""
-
-    def __init__(self, counts: Counter[str]) -> None:
-        self._counts = counts
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._counts["answered" if kind is None else "refused"] += 1
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count one observation by whether it can be answered."""
+        try:
+            yield
+        except PtrError:
+            self.refuse()
+            raise
+        self.counts["answered"] += 1
 
 
 def _observation(

@@ -95,6 +95,18 @@ class ServedPrograms:
                 f"{error}; is the server of this policy running? (ours: ptr serve BUNDLE)"
             ) from error
 
+    def check_deadline(self, limit: float) -> None:
+        """Refuse a deadline later than a limit [s].
+
+        Raises:
+            BundleError: If it is later.
+        """
+        if self._served.deadline > limit:
+            raise BundleError(
+                f"deadline_ms is {1000 * self._served.deadline:g} for {self._served.url}; on a "
+                f"graph an answer must come within a control period, {1000 * limit:g} ms"
+            )
+
     def reset(self) -> None:
         """Begin an episode: a connection of its own, since a server may keep a state for each."""
         self._episode, self._step = self._episode + 1, 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +11,12 @@ import pytest
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from served_rig import Serving, describe, serving  # noqa: E402
-from toy_bundle import CAMERA, write  # noqa: E402
+from served_rig import Serving, describe, serving
+from toy_bundle import CAMERA, write
 
-from ptr_policy_node.bundle import BundleError  # noqa: E402
-from ptr_policy_node.policy import Policy, load_bundle  # noqa: E402
-from ptr_policy_node.served.link import NoActionError  # noqa: E402
-from ptr_policy_node.served.programs import fit_image  # noqa: E402
+from ptr_policy_node.bundle import BundleError
+from ptr_policy_node.policy import Policy, load_bundle
+from ptr_policy_node.served.link import NoActionError
 
 IMAGE = np.full((CAMERA.height, CAMERA.width, 3), 51, np.uint8)
 PROPRIO = np.linspace(0.0, 0.6, 7, dtype=np.float32)
