@@ -11,6 +11,7 @@ from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 
 from ptr_common.errors import PtrError
@@ -52,6 +53,8 @@ async def serve_openpi(
             await connection.send(to_msgpack(policy.metadata()))
             async for message in connection:
                 await connection.send(await asyncio.to_thread(reply, state, message))
+        if connection.close_code == CloseCode.MESSAGE_TOO_BIG:
+            policy.refuse()
 
     def reply(state: Any, message: bytes | str) -> bytes | str:
         """Return the answer to one message; text tells of an error."""

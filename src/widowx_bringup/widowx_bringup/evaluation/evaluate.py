@@ -347,7 +347,8 @@ def is_session_plan(argument: str) -> bool:
 
 def main(argv: list[str]) -> int:
     """Roll policies out from the same start scenes and count successes."""
-    if any(is_session_plan(argument) for argument in argv):
+    named = [argument for argument in argv if argument.startswith("--policy")]
+    if not named and any(is_session_plan(argument) for argument in argv):
         return session.main(["run", *argv])
     options = _parser().parse_args(argv)
     task = parse_task(options.task)
