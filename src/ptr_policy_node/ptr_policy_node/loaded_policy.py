@@ -212,7 +212,7 @@ class Policy:
         """Return the tensors of an observation, with a batch size of 1."""
         torch = self._torch
         return (
-            torch.from_numpy(np.ascontiguousarray(resized))[None],
+            torch.from_numpy(np.require(resized, requirements=["C", "W"]))[None],
             torch.from_numpy(np.asarray(proprio, np.float32))[None],
             torch.tensor([task]),
         )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,8 @@ import yaml
 from toy_bundle import CAMERA
 
 from ptr_policy_node.loaded_policy import Policy
+from ptr_policy_node.served import server as server_module
 from ptr_policy_node.served.answers import Access, PolicyServer
-from ptr_policy_node.served.main import run
 
 Change = Callable[[np.ndarray], np.ndarray]
 
@@ -69,30 +67,11 @@ def serving(
 ) -> Iterator[Serving]:
     """Serve a policy until the end of the context."""
     server, access = ChangedServer(policy), Access(host)
-    ready: Future[tuple[int, int]] = Future()
-    loop = asyncio.new_event_loop()
-
-    async def serve() -> None:
-        await run(server, access, host, ports, lambda *found: ready.set_result(found))
-
-    task = loop.create_task(serve())
-
-    def work() -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            try:
-                loop.run_until_complete(task)
-            except Exception as error:
-                ready.set_exception(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield Serving(server, access, ready.result(20.0))
-    finally:
-        server.proceed.set()
-        loop.call_soon_threadsafe(task.cancel)
-        thread.join(20.0)
-        loop.close()
+    with server_module.serving(server, access, host, ports) as found:
+        try:
+            yield Serving(server, access, found)
+        finally:
+            server.proceed.set()
 
 
 def describe(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import http
 import http.server
+import os
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -15,7 +18,6 @@ from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 
 from ptr_common.errors import PtrError
-from ptr_common.versions import revision
 
 from .answers import Access, PolicyServer
 from .arrays import from_json, from_msgpack, to_json, to_msgpack
@@ -24,8 +26,49 @@ IDLE_LIMIT = 60.0
 """Longest time between two requests of one HTTP connection [s]."""
 
 
+CLOSE_LIMIT = 2.0
+"""Longest time in which connections end [s]."""
+
+
 class ServeError(PtrError):
     """A policy cannot be served."""
+
+
+@contextlib.contextmanager
+def serving(
+    policy: PolicyServer, access: Access, host: str, ports: tuple[int, int]
+) -> Iterator[tuple[int, int]]:
+    """Serve a policy in threads of its own until the context ends.
+
+    Args:
+        policy: What answers.
+        access: Who may ask.
+        host: Address to listen on.
+        ports: TCP ports of openpi's protocol and of `POST /act`; 0: any free one.
+
+    Yields:
+        The ports.
+
+    Raises:
+        ServeError: If an address cannot be listened on.
+    """
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="openpi", daemon=True)
+    thread.start()
+    openpi = serve_openpi(policy, access, host, ports[0])
+    try:
+        server = asyncio.run_coroutine_threadsafe(openpi, loop).result()
+        try:
+            with contextlib.closing(ActServer(policy, access, host, ports[1])) as act:
+                yield next(iter(server.sockets)).getsockname()[1], act.server_port
+        finally:
+            loop.call_soon_threadsafe(server.close)
+            ended = asyncio.run_coroutine_threadsafe(server.wait_closed(), loop)
+            with contextlib.suppress(concurrent.futures.TimeoutError):
+                ended.result(CLOSE_LIMIT)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(CLOSE_LIMIT)
 
 
 async def serve_openpi(
@@ -83,9 +126,9 @@ async def serve_openpi(
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> ServeError:
+    problem = os.strerror(error.errno) if error.errno else str(error)
     return ServeError(
-        f"cannot listen on {host}:{port}: {error.strerror}; choose another --host, --port or "
-        "--act-port"
+        f"cannot listen on {host}:{port}: {problem}; choose another --host, --port or --act-port"
     )
 
 
@@ -122,7 +165,7 @@ class _ActHandler(http.server.BaseHTTPRequestHandler):
     """One HTTP connection, with a state of the policy of its own."""
 
     protocol_version = "HTTP/1.1"
-    server_version = f"ptr/{revision()}"
+    server_version = "ptr"
     timeout = IDLE_LIMIT
     server: ActServer
 

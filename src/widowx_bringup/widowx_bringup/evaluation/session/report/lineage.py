@@ -64,10 +64,12 @@ class Lineage:
 
     @property
     def checkpoint(self) -> str:
-        """Path and step of the checkpoint that it was made of."""
+        """Path and step of the checkpoint that it was made of; the server of a served policy."""
         if self.info is None:
             return ""
         told = self.info.checkpoint
+        if self.folder.joinpath(DESCRIPTIONS[1]).exists():
+            return str(told["path"])
         return f"{told.get('path', '?')}, step {told.get('step', '?')}"
 
     def text(self, name: str) -> str:
