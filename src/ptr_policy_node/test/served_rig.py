@@ -75,7 +75,7 @@ def serving(
 
 
 def describe(
-    file: Path, protocol: str, url: str, leave_out: str = "", **changes: Any
+    file: Path, protocol: str, url: str, leave_out: str = "", /, **changes: Any
 ) -> Path:
     """Write the description of a served toy policy, and return its file."""
     values = {

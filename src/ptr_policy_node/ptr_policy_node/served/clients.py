@@ -95,6 +95,7 @@ class OpenPiClient:
             self.close()
             raise
         if isinstance(answer, str):  # a text where data are expected tells of an error
+            self.close()  # openpi's own server ends the connection then
             last = answer.strip().rpartition("\n")[2]
             raise NoActionError("refused", f"{self._served.url} refuses: {last[:500]}")
         return from_msgpack(answer)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ptr_common.arguments import VerbParser, whole_number
 from ptr_common.errors import PtrError
+from ptr_policy_node.bundle_info import BundleError
 
 from .description import is_served
 
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> None:
     server, access = PolicyServer(policy), Access(options.host)
     with serving(server, access, options.host, (options.port, options.act_port)) as ports:
         print(f"bundle {policy.sha256}: {policy.info.agent}; runs by {policy.backend}")
-        print(f"openpi: ws://{options.host}:{ports[0]}")
+        print(f"openpi: ws://{options.host}:{ports[0]}{_hint()}")
         print(f"OpenVLA: POST http://{options.host}:{ports[1]}/act", flush=True)
         if access.token:
             print(f"token: {access.token}", flush=True)
@@ -47,6 +48,17 @@ def main(argv: list[str]) -> None:
         finally:
             done = server.counts
             print(f"{done['answered']} observations answered, {done['refused']} refused")
+
+
+def _hint() -> str:
+    """Return what openpi's protocol still needs here; empty if nothing."""
+    from .arrays import import_msgpack
+
+    try:
+        import_msgpack()
+    except BundleError as error:
+        return f", but {error}"
+    return ""
 
 
 def _parser() -> VerbParser:

@@ -91,8 +91,9 @@ class ServedPrograms:
             (answer,) = self._link.ask(observation, 1, START_LIMIT)
             return read_plan(answer, served)
         except NoActionError as error:
+            hint = "; start it first (one of ours: ptr serve BUNDLE)"
             raise BundleError(
-                f"{error}; is the server of this policy running? (ours: ptr serve BUNDLE)"
+                f"{error}{hint if error.kind == 'no connection' else ''}"
             ) from error
 
     def check_deadline(self, limit: float) -> None:

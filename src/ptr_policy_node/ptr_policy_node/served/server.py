@@ -20,7 +20,7 @@ from websockets.http11 import Request, Response
 from ptr_common.errors import PtrError
 
 from .answers import Access, PolicyServer
-from .arrays import from_json, from_msgpack, to_json, to_msgpack
+from .arrays import from_json, from_msgpack, import_msgpack, to_json, to_msgpack
 
 IDLE_LIMIT = 60.0
 """Longest time between two requests of one HTTP connection [s]."""
@@ -87,6 +87,10 @@ async def serve_openpi(
             return connection.respond(http.HTTPStatus.FORBIDDEN, f"{refusal}\n")
         if request.path == "/healthz":
             return connection.respond(http.HTTPStatus.OK, "OK\n")
+        try:
+            import_msgpack()
+        except PtrError as error:
+            return connection.respond(http.HTTPStatus.NOT_IMPLEMENTED, f"{error}\n")
         return None
 
     async def handle(connection: ServerConnection) -> None:

@@ -17,6 +17,7 @@ from toy_bundle import CAMERA, write
 from ptr_policy_node.bundle import BundleError
 from ptr_policy_node.policy import Policy, load_bundle
 from ptr_policy_node.served.link import NoActionError
+from ptr_policy_node.served.programs import fit_image
 
 IMAGE = np.full((CAMERA.height, CAMERA.width, 3), 51, np.uint8)
 PROPRIO = np.linspace(0.0, 0.6, 7, dtype=np.float32)
@@ -149,5 +150,75 @@ def test_a_server_that_disappears_and_comes_back_is_asked_again(
 def test_without_a_server_the_policy_is_not_loaded(tmp_path: Path, protocol: str) -> None:
     scheme = {"openpi": "ws", "openvla": "http"}[protocol]
     file = describe(tmp_path / "served.yaml", protocol, f"{scheme}://127.0.0.1:9")
-    with pytest.raises(BundleError, match=r"refused.*is the server of this policy running"):
+    with pytest.raises(BundleError, match=r"refused; start it first"):
         load_bundle(file)
+
+
+def test_a_plan_is_carried_out_before_the_server_is_asked_again(
+    tmp_path: Path, served: Serving
+) -> None:
+    pytest.importorskip("msgpack", reason="msgpack, an optional package")
+    url = served.urls["openpi"]
+    served.server.change = lambda actions: np.arange(28.0).reshape(4, 7) / 100.0
+    policy = load_bundle(describe(tmp_path / "served.yaml", "openpi", url, execute=3))
+    policy.reset()
+    served.server.counts.clear()
+    firsts = [policy.act(IMAGE, PROPRIO, "a").action[0] for _ in range(4)]
+    assert firsts == pytest.approx([0.0, 0.07, 0.14, 0.0])
+    assert served.server.counts == {"answered": 2}
+    policy.interrupt()
+    assert policy.act(IMAGE, PROPRIO, "a").action[0] == 0.0
+    assert served.server.counts == {"answered": 3}
+    served.server.change = lambda actions: actions
+    policy.interrupt()
+    with pytest.raises(NoActionError, match=r"shape \(1, 7\).*\(3 or more, 7\)"):
+        policy.act(IMAGE, PROPRIO, "a")
+
+
+def test_units_and_gripper_of_the_server_become_ours(
+    tmp_path: Path, served: Serving
+) -> None:
+    action = {"translation": 0.001, "rotation": 0.5, "gripper": [1.0, -1.0]}
+    url = served.urls["openvla"]
+    policy = load_bundle(describe(tmp_path / "s.yaml", "openvla", url, action=action))
+    for gripper, opening in ((1.0, 0.0), (-1.0, 1.0), (0.0, 0.5), (-3.0, 1.0)):
+        answer = np.array([10.0, -20.0, 30.0, 0.1, -0.2, 0.3, gripper])
+        served.server.change = lambda _, answer=answer: answer
+        expected = [0.01, -0.02, 0.03, 0.05, -0.1, 0.15, opening]
+        np.testing.assert_allclose(
+            policy.act(IMAGE, PROPRIO, "a").action, expected, rtol=1e-6
+        )
+
+
+def test_an_episode_has_a_connection_of_its_own(description: Path, served: Serving) -> None:
+    policy = load_bundle(description)
+    states = set()
+    act, plan = served.server.act, served.server.plan
+    served.server.act = lambda state, values: states.add(state) or act(state, values)
+    served.server.plan = lambda state, values: states.add(state) or plan(state, values)
+    for episodes in (1, 2):
+        policy.reset()
+        for _ in range(2):
+            policy.act(IMAGE, PROPRIO, "a")
+        assert len(states) == episodes
+
+
+def test_a_server_that_says_it_is_another_one_is_refused(
+    tmp_path: Path, served: Serving, local: Policy
+) -> None:
+    pytest.importorskip("msgpack", reason="msgpack, an optional package")
+    url, file = served.urls["openpi"], tmp_path / "served.yaml"
+    load_bundle(describe(file, "openpi", url, metadata={"bundle": local.sha256}))
+    describe(file, "openpi", url, metadata={"bundle": "another"})
+    with pytest.raises(BundleError, match=r"says bundle is '.*'; 'another' is expected"):
+        load_bundle(file)
+
+
+def test_a_padded_image_keeps_the_ratio_of_its_sides() -> None:
+    image = np.full((24, 32, 3), 200, np.uint8)
+    padded = fit_image(image, (16, 16), pad=True)
+    assert padded.shape == (16, 16, 3)
+    assert (padded[2:14] == 200).all()
+    assert not padded[:2].any()
+    assert not padded[14:].any()
+    assert (fit_image(image, (16, 16), pad=False) == 200).all()
