@@ -12,7 +12,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
     ],
-    install_requires=["ptr_common", "numpy", "torch"],
+    install_requires=["ptr_common", "numpy", "pyyaml", "torch"],
     extras_require={
         "openvino": ["openvino"],
         "served": ["msgpack", "websockets"],

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from ptr_common.action_space import ACTION_NAMES
@@ -153,6 +153,7 @@ class ServedPrograms:
     def _chosen(self, image: np.ndarray, proprio: np.ndarray, task: str) -> Plan:
         """Return the plan to carry out at an observation."""
         served, rerank = self._served, self._served.rerank
+        began = time.monotonic()
         sent = fit_image(image, served.size, pad=served.pad)
         samples = rerank.samples if rerank is not None else 1
         answers = self._link.ask(Observation(sent, proprio, task), samples, served.deadline)
@@ -163,6 +164,12 @@ class ServedPrograms:
         values = [self._critic(image, proprio, task, plan.actions[0]) for plan in plans]
         best = int(np.argmax(np.min(values, axis=1)))
         self._record(task, plans, values, best)
+        if (took := time.monotonic() - began) > served.deadline:
+            raise NoActionError(
+                "late",
+                f"{served.url}: {samples} samples and their critic took {1000 * took:.0f} ms, "
+                f"at most {1000 * served.deadline:.0f} ms are allowed",
+            )
         q = np.full((len(plans[best].actions), 2), math.nan, np.float32)
         q[0] = values[best]
         return Plan(plans[best].actions, plans[best].std, q)
@@ -199,12 +206,9 @@ def fit_image(image: np.ndarray, size: tuple[int, int], *, pad: bool) -> np.ndar
     ratio = min(size[0] / image.shape[0], size[1] / image.shape[1])
     height, width = (max(1, int(length * ratio)) for length in image.shape[:2])
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    return cv2.copyMakeBorder(
-        resize_area(image, (height, width)),
-        *(top, size[0] - height - top, left, size[1] - width - left),
-        cv2.BORDER_CONSTANT,
-        value=(0, 0, 0),
-    )
+    padded = np.zeros((*size, 3), np.uint8)
+    padded[top : top + height, left : left + width] = resize_area(image, (height, width))
+    return padded
 
 
 def read_plan(answer: Mapping[str, Any], served: Served) -> Plan:
