@@ -8,7 +8,6 @@ spoken.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -108,24 +107,24 @@ def from_json(content: bytes | str) -> dict[str, Any]:
 
 
 def with_arrays(values: Any) -> Any:
-    """Return a value of JSON with arrays in place of the tables that stand for them.
+    """Return a value of JSON with an array in place of each table that stands for one.
 
-    Only the value itself and the entries of a table are looked at.
+    Looked at are the value and the entries of a table, as deep as messages of ours have arrays.
     """
-    if not isinstance(values, dict):
-        return values
-    if JSON_ARRAY in values:
-        try:
-            data = base64.b64decode(values[JSON_ARRAY], validate=True)
-        except (TypeError, ValueError, binascii.Error) as error:
-            raise ValueError(f"an array is not in base 64: {error}") from error
-        return _array(data, values.get("dtype"), values.get("shape"))
+    if not isinstance(values, dict) or JSON_ARRAY in values:
+        return _decoded(values)
     return {key: _decoded(value) for key, value in values.items()}
 
 
 def _decoded(value: Any) -> Any:
-    is_array = isinstance(value, dict) and JSON_ARRAY in value
-    return with_arrays(value) if is_array else value
+    """Return the array that a table of JSON stands for; any other value as it is."""
+    if not isinstance(value, dict) or JSON_ARRAY not in value:
+        return value
+    try:
+        data = base64.b64decode(value[JSON_ARRAY], validate=True)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"an array is not in base 64: {error}") from error
+    return _array(data, value.get("dtype"), value.get("shape"))
 
 
 def _table(values: Any) -> dict[str, Any]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import socket
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
+
+from ptr_common.documents import parse_json
 
 from .arrays import from_msgpack, import_msgpack, to_json, to_msgpack, with_arrays
 from .description import Served
@@ -187,8 +190,12 @@ class OpenVlaClient:
     def close(self) -> None:
         """End the connection."""
         connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        if connection is None:
+            return
+        if connection.sock is not None:
+            with contextlib.suppress(OSError):  # it may have ended already
+                connection.sock.shutdown(socket.SHUT_RDWR)  # wakes who waits for an answer
+        connection.close()
 
 
 def _action_of(content: bytes) -> Mapping[str, Any]:
@@ -198,8 +205,6 @@ def _action_of(content: bytes) -> Mapping[str, Any]:
         NoActionError: If the server tells of an error.
         ValueError: If it is no JSON.
     """
-    from ptr_common.documents import parse_json
-
     values = with_arrays(parse_json(content))
     if isinstance(values, str):
         try:

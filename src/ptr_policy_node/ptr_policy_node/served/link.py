@@ -75,8 +75,16 @@ class Link:
 
     def reset(self) -> None:
         """Begin a new connection, without waiting for it."""
+        before = self._busy
+
+        def reopen() -> None:
+            """Begin the connection once nobody uses the one before it."""
+            self._client.close()
+            wait([before], ANSWER_LIMIT)
+            self._client.reopen()
+
         self._reopening = True
-        self._busy = self._start(self._client.reopen)
+        self._busy = self._start(reopen)
 
     def close(self) -> None:
         """End the connection."""
@@ -96,21 +104,29 @@ class Link:
             NoActionError: If they do not come in time, or not at all.
         """
         end = time.monotonic() + limit
+        late = NoActionError(
+            "late", f"{self._name} did not answer within {1000 * limit:.0f} ms"
+        )
         if self._reopening:
             wait([self._busy], limit)
         if not self._busy.done():
-            raise NoActionError(
-                "late", f"{self._name} has not answered an earlier observation yet"
-            )
+            done = "been reached" if self._reopening else "answered an earlier observation"
+            raise NoActionError("late", f"{self._name} has not {done} yet")
         self._reopening = False
-        answers = self._busy = self._start(
-            lambda: [self._client.ask(observation) for _ in range(samples)]
-        )
+
+        def ask_all() -> list[Mapping[str, Any]]:
+            """Return all answers; the rest is not asked for once nobody waits."""
+            found: list[Mapping[str, Any]] = []
+            for _ in range(samples):
+                if found and time.monotonic() > end:
+                    raise late
+                found.append(self._client.ask(observation))
+            return found
+
+        answers = self._busy = self._start(ask_all)
         wait([answers], max(0.0, end - time.monotonic()))
         if not answers.done():
-            raise NoActionError(
-                "late", f"{self._name} did not answer within {1000 * limit:.0f} ms"
-            )
+            raise late
         try:
             return list(answers.result())
         except ValueError as error:

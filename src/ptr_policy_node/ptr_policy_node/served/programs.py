@@ -163,13 +163,13 @@ class ServedPrograms:
             return plans[0]
         values = [self._critic(image, proprio, task, plan.actions[0]) for plan in plans]
         best = int(np.argmax(np.min(values, axis=1)))
-        self._record(task, plans, values, best)
         if (took := time.monotonic() - began) > served.deadline:
             raise NoActionError(
                 "late",
                 f"{served.url}: {samples} samples and their critic took {1000 * took:.0f} ms, "
                 f"at most {1000 * served.deadline:.0f} ms are allowed",
             )
+        self._record(task, plans, values, best)
         q = np.full((len(plans[best].actions), 2), math.nan, np.float32)
         q[0] = values[best]
         return Plan(plans[best].actions, plans[best].std, q)
@@ -233,21 +233,19 @@ def read_plan(answer: Mapping[str, Any], served: Served) -> Plan:
             f"{entry} of {served.url} is {shape[:80]}; numbers of shape "
             f"({count} or more, 7) are expected",
         )
-    actions = actions[:count]
-    if not np.isfinite(actions).all():
-        raise NoActionError(
-            "not finite", f"{entry} of {served.url} is not finite: {actions.tolist()}"
-        )
     scale = scales(served.units)
-    offset = np.append(np.zeros(6), served.units.closed)
-    scaled = (actions - offset) * scale
+    scaled = (actions[:count] - np.append(np.zeros(6), served.units.closed)) * scale
     scaled[:, 6] = np.clip(scaled[:, 6], 0.0, 1.0)
+    with np.errstate(over="ignore"):
+        ours = scaled.astype(np.float32)
+    if not np.isfinite(ours).all():
+        raise NoActionError(
+            "not finite",
+            f"{entry} of {served.url} is not finite: {actions[:count].tolist()}",
+        )
     std = _like(answer.get("std"), count, 7) * np.abs(scale)
-    return Plan(
-        scaled.astype(np.float32),
-        std.astype(np.float32),
-        _like(answer.get("q_values"), count, 2).astype(np.float32),
-    )
+    q = _like(answer.get("q_values"), count, 2)
+    return Plan(ours, std.astype(np.float32), q.astype(np.float32))
 
 
 def scales(units: Units) -> np.ndarray:

@@ -8,6 +8,8 @@ import contextlib
 import http
 import http.server
 import os
+import socket
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -153,11 +155,18 @@ class ActServer(http.server.ThreadingHTTPServer):
 
     def __init__(self, policy: PolicyServer, access: Access, host: str, port: int) -> None:
         self.policy, self.access = policy, access
+        if ":" in host:
+            self.address_family = socket.AF_INET6
         try:
             super().__init__((host, port), _ActHandler)
         except OSError as error:
             raise _cannot_listen(host, port, error) from error
         threading.Thread(target=self.serve_forever, name="act", daemon=True).start()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Pass over connections that the other side ended; print any other error."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     def close(self) -> None:
         """Stop to listen."""

@@ -222,3 +222,27 @@ def test_a_padded_image_keeps_the_ratio_of_its_sides() -> None:
     assert not padded[:2].any()
     assert not padded[14:].any()
     assert (fit_image(image, (16, 16), pad=False) == 200).all()
+
+
+def test_a_number_too_large_for_ours_is_no_action(
+    served: Serving, description: Path
+) -> None:
+    policy = load_bundle(description)
+    served.server.change = lambda actions: np.full_like(actions, 1e300, np.float64)
+    with pytest.raises(NoActionError, match=r"is not finite: .*1e\+300"):
+        policy.act(IMAGE, PROPRIO, "a")
+
+
+def test_an_episode_may_begin_while_an_answer_is_late(
+    served: Serving, description: Path
+) -> None:
+    protocol = "openpi" if "openpi" in description.read_text() else "openvla"
+    describe(description, protocol, served.urls[protocol], deadline_ms=300)
+    policy = load_bundle(description)
+    expected = policy.act(IMAGE, PROPRIO, "a").action
+    late(served)
+    with pytest.raises(NoActionError, match="did not answer"):
+        policy.act(IMAGE, PROPRIO, "a")
+    policy.reset()
+    served.server.proceed.set()
+    np.testing.assert_array_equal(acts_again(policy), expected)
