@@ -32,7 +32,7 @@ from .bundle import (
 )
 from .golden_values import read_golden
 from .loaded_policy import Policy, PolicyOutput, share_of_other
-from .served.description import Served
+from .served.description import Rerank, Served, is_served
 from .served.programs import Critic, ServedPrograms
 from .signature import check_signature
 
@@ -120,7 +120,7 @@ def _open_served(bundle: Bundle, served: Served) -> Policy:
         BundleError: If it does not answer, or the critic is refused.
     """
     rerank = served.rerank
-    critic = _load_critic(rerank.bundle, served.info) if rerank is not None else None
+    critic = _load_critic(rerank, served.info) if rerank is not None else None
     programs = ServedPrograms(served, critic)
     plan = programs.check()
     policy = Policy(bundle.info, bundle.sha256, programs, f"served {served.protocol}")
@@ -129,18 +129,21 @@ def _open_served(bundle: Bundle, served: Served) -> Policy:
     return policy
 
 
-def _load_critic(path: Path, info: BundleInfo) -> Critic:
+def _load_critic(rerank: Rerank, info: BundleInfo) -> Critic:
     """Return the critic of a bundle, for actions of any policy.
 
     Args:
-        path: Folder of the bundle.
+        rerank: Names the bundle.
         info: Of the policy whose actions it values: with the bundle's camera, and tasks of it.
 
     Raises:
         BundleError: If the bundle is refused, or its critic cannot value an observation.
     """
-    policy = load_bundle(path, camera=info.camera, rate=info.rate)
-    if NO_CRITIC in policy.lacks or policy.info.window or policy.server is not None:
+    path = rerank.bundle
+    if is_served(path):
+        raise BundleError(f"{path} (rerank.bundle) is served; give the folder of a bundle")
+    policy = load_bundle(path, camera=info.camera, rate=info.rate, expected=rerank.sha256)
+    if NO_CRITIC in policy.lacks or policy.info.window:
         raise BundleError(
             f"{path} (rerank.bundle) has no critic of single observations; give a bundle of "
             "PTR or CQL"

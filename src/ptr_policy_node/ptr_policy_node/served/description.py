@@ -69,6 +69,7 @@ class Rerank:
     """The critic that chooses among several answers to one observation."""
 
     bundle: Path
+    sha256: str  # full name that the bundle must have; empty: any
     samples: int
     record: Path | None  # table of all samples
 
@@ -235,10 +236,11 @@ def _units(fields: Fields) -> Units:
 
 
 def _rerank(fields: Fields, folder: Path) -> Rerank:
-    table = _table(fields, "rerank", "bundle", "samples", "record")
+    table = _table(fields, "rerank", "bundle", "sha256", "samples", "record")
     record = table.text("record", "")
     return Rerank(
         folder / Path(table.text("bundle", filled=True)).expanduser(),
+        table.text("sha256", ""),
         table.integer("samples", 2, MAX_SAMPLES),
         folder / Path(record).expanduser() if record else None,
     )

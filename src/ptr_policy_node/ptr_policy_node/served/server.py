@@ -20,6 +20,7 @@ from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 
 from ptr_common.errors import PtrError
+from ptr_policy_node.loaded_policy import Policy
 
 from .answers import Access, PolicyServer
 from .arrays import from_json, from_msgpack, import_msgpack, to_json, to_msgpack
@@ -57,7 +58,7 @@ def serving(
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="openpi", daemon=True)
     thread.start()
-    openpi = serve_openpi(policy, access, host, ports[0])
+    openpi = OpenPiServer(policy, access).listen(host, ports[0])
     try:
         server = asyncio.run_coroutine_threadsafe(openpi, loop).result()
         try:
@@ -73,19 +74,40 @@ def serving(
         thread.join(CLOSE_LIMIT)
 
 
-async def serve_openpi(
-    policy: PolicyServer, access: Access, host: str, port: int
-) -> Server:
-    """Return a server of openpi's protocol that listens.
+class OpenPiServer:
+    """Answers openpi's protocol.
 
-    Raises:
-        ServeError: If the address cannot be listened on.
+    Args:
+        policy: What answers.
+        access: Who may ask.
     """
 
-    def answer(connection: ServerConnection, request: Request) -> Response | None:
+    def __init__(self, policy: PolicyServer, access: Access) -> None:
+        self._policy, self._access = policy, access
+
+    async def listen(self, host: str, port: int) -> Server:
+        """Return the server once it listens.
+
+        Raises:
+            ServeError: If the address cannot be listened on.
+        """
+        try:
+            return await serve(
+                self._handle,
+                host,
+                port,
+                process_request=self._answer,
+                compression=None,
+                max_size=self._policy.largest_request,
+                close_timeout=0.5,
+            )
+        except OSError as error:
+            raise _cannot_listen(host, port, error) from error
+
+    def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer whoever looks whether the server is there, and who has no right to it."""
-        if refusal := access.refusal(request.headers):
-            policy.refuse()
+        if refusal := self._access.refusal(request.headers):
+            self._policy.refuse()
             return connection.respond(http.HTTPStatus.FORBIDDEN, f"{refusal}\n")
         if request.path == "/healthz":
             return connection.respond(http.HTTPStatus.OK, "OK\n")
@@ -95,40 +117,28 @@ async def serve_openpi(
             return connection.respond(http.HTTPStatus.NOT_IMPLEMENTED, f"{error}\n")
         return None
 
-    async def handle(connection: ServerConnection) -> None:
+    async def _handle(self, connection: ServerConnection) -> None:
         """Answer one connection's observations until it ends."""
-        state = policy.new_state()
+        state = self._policy.new_state()
         with contextlib.suppress(ConnectionClosed):
-            await connection.send(to_msgpack(policy.metadata()))
+            await connection.send(to_msgpack(self._policy.metadata()))
             async for message in connection:
-                await connection.send(await asyncio.to_thread(reply, state, message))
+                reply = await asyncio.to_thread(self._reply, state, message)
+                await connection.send(reply)
         if connection.close_code == CloseCode.MESSAGE_TOO_BIG:
-            policy.refuse()
+            self._policy.refuse()
 
-    def reply(state: Any, message: bytes | str) -> bytes | str:
+    def _reply(self, state: Policy, message: bytes | str) -> bytes | str:
         """Return the answer to one message; text tells of an error."""
         try:
             values = from_msgpack(message)
         except ValueError as error:
-            policy.refuse()
+            self._policy.refuse()
             return str(error)
         try:
-            return to_msgpack(policy.plan(state, values))
+            return to_msgpack(self._policy.plan(state, values))
         except PtrError as error:
             return str(error)
-
-    try:
-        return await serve(
-            handle,
-            host,
-            port,
-            process_request=answer,
-            compression=None,
-            max_size=policy.largest_request,
-            close_timeout=0.5,
-        )
-    except OSError as error:
-        raise _cannot_listen(host, port, error) from error
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> ServeError:

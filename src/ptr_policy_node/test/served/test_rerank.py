@@ -107,3 +107,14 @@ def test_a_bundle_without_a_critic_cannot_choose(tmp_path: Path, served: Serving
     write_bundle(tmp_path / "clone", INFO, programs(module, "torchscript"), values)
     with pytest.raises(BundleError, match=r"clone \(rerank.bundle\) has no critic"):
         load_bundle(description(tmp_path, served, 2, "clone"))
+
+
+def test_the_bundle_of_the_critic_is_one_and_may_be_pinned(tmp_path: Path) -> None:
+    url, file = "http://127.0.0.1:9", tmp_path / "served.yaml"
+    rerank = {"bundle": "served.yaml", "samples": 2}
+    with pytest.raises(BundleError, match=r"served\.yaml \(rerank.bundle\) is served"):
+        load_bundle(describe(file, "openvla", url, rerank=rerank))
+    write(tmp_path / "bundle", form="torchscript")
+    rerank = {"bundle": "bundle", "samples": 2, "sha256": "0" * 64}
+    with pytest.raises(BundleError, match=r"is the bundle .*, expected 000"):
+        load_bundle(describe(file, "openvla", url, rerank=rerank))

@@ -17,8 +17,10 @@ from ptr_common.errors import PtrError
 from ptr_common.files import sha256
 from ptr_policy_node.policy import load_bundle
 from widowx_bringup.evaluation.evaluate import (
+    EvaluationError,
     EvaluationPlan,
     evaluate,
+    main,
     parse_method,
 )
 from widowx_bringup.evaluation.in_process import PooledRunner, _Outcome
@@ -106,3 +108,9 @@ def test_a_session_names_it_by_its_description_and_keeps_that(
     assert found.info is not None
     assert found.info.agent == "served by openvla"
     assert found.checkpoint == served.urls["openvla"]
+
+
+def test_its_description_is_no_plan_of_a_session(tmp_path: Path) -> None:
+    missing = str(tmp_path / "served.yaml")
+    with pytest.raises(EvaluationError, match=r"served\.yaml is no bundle"):
+        main(["--policy", missing, "--in-process", "--out", str(tmp_path / "out")])
