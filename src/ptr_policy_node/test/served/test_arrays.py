@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ptr_policy_node.bundle import BundleError
 from ptr_policy_node.served.arrays import (
     from_json,
     from_msgpack,
+    import_msgpack,
     to_json,
     to_msgpack,
     with_arrays,
@@ -30,7 +33,7 @@ ARRAYS = [
 @pytest.mark.parametrize("array", ARRAYS, ids=str)
 def test_an_array_goes_through_unchanged(array: np.ndarray) -> None:
     values = {"image": array, "prompt": "stir", "timing": {"ms": 1.0}}
-    pytest.importorskip("msgpack", reason="msgpack, an optional package")
+    pytest.importorskip("msgpack", reason="msgpack, which is optional, is not installed")
     for found in (from_json(to_json(values)), from_msgpack(to_msgpack(values))):
         np.testing.assert_array_equal(found["image"], array)
         assert found["image"].dtype == array.dtype
@@ -65,7 +68,9 @@ def test_what_holds_no_numbers_is_refused(changes: dict[str, Any], message: str)
 
 
 def test_msgpack_refuses_the_same() -> None:
-    msgpack = pytest.importorskip("msgpack", reason="msgpack, an optional package")
+    msgpack = pytest.importorskip(
+        "msgpack", reason="msgpack, which is optional, is not installed"
+    )
     for dtype in ("|O", "<U2", None, 7):
         array = {b"__ndarray__": True, b"data": b"7", b"dtype": dtype, b"shape": [1]}
         with pytest.raises(ValueError, match=r"are refused|cannot be read"):
@@ -78,7 +83,13 @@ def test_msgpack_refuses_the_same() -> None:
 
 @given(st.binary(max_size=60))
 def test_garbage_is_refused_and_nothing_else_happens(content: bytes) -> None:
-    pytest.importorskip("msgpack", reason="msgpack, an optional package")
+    pytest.importorskip("msgpack", reason="msgpack, which is optional, is not installed")
     for read in (from_json, from_msgpack):
         with contextlib.suppress(ValueError):
             assert isinstance(read(content), dict)
+
+
+def test_without_msgpack_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "msgpack", None)
+    with pytest.raises(BundleError, match=r"pip install -r requirements/optional/served"):
+        import_msgpack()

@@ -148,7 +148,7 @@ def test_an_address_in_use_is_named(served: Serving, policy: Policy) -> None:
 def test_messages_of_openpi_are_answered_on_one_connection(
     served: Serving, policy: Policy
 ) -> None:
-    pytest.importorskip("msgpack", reason="msgpack, an optional package")
+    pytest.importorskip("msgpack", reason="msgpack, which is optional, is not installed")
     from websockets.exceptions import ConnectionClosed
     from websockets.sync.client import connect
 
@@ -179,7 +179,6 @@ def test_messages_of_openpi_are_answered_on_one_connection(
 
 
 def test_the_verb_serves_until_a_signal(bundle: Path, tmp_path: Path) -> None:
-    pytest.importorskip("msgpack", reason="msgpack, an optional package")
     code = "import sys; from ptr_policy_node.served.main import main; main(sys.argv[1:])"
     words = [sys.executable, "-c", code, str(bundle), "--port", "0", "--act-port", "0"]
     paths = os.pathsep.join(sys.path)
