@@ -77,12 +77,12 @@ def _parser() -> VerbParser:
         "--act-port", type=tcp_port, default=ACT_PORT, help="TCP port of POST /act"
     )
     parser.add_argument(
-        "--threads", type=whole_number(1, 256), default=1, help="of PyTorch"
+        "--threads", type=whole_number(1, 256), default=1, help="CPU threads of PyTorch"
     )
     parser.add_argument(
         "--backend", default="auto", help="backend of the bundle, as of the policy node"
     )
     parser.add_argument(
-        "--precision", default="float32", help="type of convolutions, or bfloat16"
+        "--precision", default="float32", help="type of convolutions: float32 or bfloat16"
     )
     return parser

@@ -60,7 +60,6 @@ class ServedPrograms:
 
     Attributes:
         counts: Observations without an action, by the kind of reason.
-        asked: Observations so far, with and without an action.
 
     Raises:
         BundleError: If a package or the server's token is missing.
@@ -72,7 +71,6 @@ class ServedPrograms:
         self._link = Link(open_client(served), served.url)
         self._values: deque[dict[bytes, np.ndarray]] = deque(maxlen=PLANS_KEPT)
         self.counts: Counter[str] = Counter()
-        self.asked = 0
         self._episode, self._step = 0, 0
 
     def check(self) -> Plan:
@@ -125,7 +123,6 @@ class ServedPrograms:
         """
         import torch
 
-        self.asked += 1
         pixels, state = image[0].numpy(), proprio[0].numpy()
         name = self._served.info.tasks[int(task[0])]
         try:
@@ -133,18 +130,19 @@ class ServedPrograms:
         except NoActionError as error:
             self.counts[error.kind] += 1
             raise
-        self._values.append(
-            {action.tobytes(): q for action, q in zip(plan.actions, plan.q, strict=True)}
-        )
+        values = {}
+        for action, q in zip(plan.actions, plan.q, strict=True):
+            values[state.tobytes() + action.tobytes()] = q
+        self._values.append(values)
         shape = (1, *self._served.info.plan, 7)
         actions, std = plan.actions.reshape(shape), plan.std.reshape(shape)
         return torch.from_numpy(actions), torch.from_numpy(std)
 
     def q(self, image: Tensor, proprio: Tensor, task: Tensor, action: Tensor) -> Tensor:
-        """Return the Q values that came with an action, (1, 2); NaN for any other action."""
+        """Return the Q values that came with an action at a state, (1, 2); NaN for any other."""
         import torch
 
-        key = action[0].numpy().tobytes()
+        key = proprio[0].numpy().tobytes() + action[0].numpy().tobytes()
         for values in list(self._values):
             if key in values:
                 return torch.from_numpy(values[key][None])
@@ -177,7 +175,11 @@ class ServedPrograms:
     def _record(
         self, task: str, plans: Sequence[Plan], values: Sequence[np.ndarray], best: int
     ) -> None:
-        """Append the samples of one observation to the table, where one is kept."""
+        """Append the samples of one observation to the table, where one is kept.
+
+        Raises:
+            NoActionError: If it cannot be written.
+        """
         assert self._served.rerank is not None
         file = self._served.rerank.record
         if file is None:
@@ -186,11 +188,16 @@ class ServedPrograms:
         for sample, (plan, q) in enumerate(zip(plans, values, strict=True)):
             begin = (self._episode, self._step, task, sample, int(sample == best))
             rows.append((*begin, *map(float, q), *map(float, plan.actions[0])))
-        with file.open("a", newline="", encoding="utf-8") as table:
-            writer = csv.writer(table)
-            if table.tell() == 0:
-                writer.writerow(COLUMNS)
-            writer.writerows(rows)
+        try:
+            with file.open("a", newline="", encoding="utf-8") as table:
+                writer = csv.writer(table)
+                if table.tell() == 0:
+                    writer.writerow(COLUMNS)
+                writer.writerows(rows)
+        except OSError as error:
+            raise NoActionError(
+                "no record", f"{file} (rerank.record) cannot be written: {error.strerror}"
+            ) from error
 
 
 def fit_image(image: np.ndarray, size: tuple[int, int], *, pad: bool) -> np.ndarray:

@@ -85,6 +85,13 @@ def test_one_sample_that_is_no_action_leaves_none(tmp_path: Path, served: Servin
     assert not (tmp_path / "samples.csv").exists()
 
 
+def test_without_a_record_there_is_no_action(tmp_path: Path, served: Serving) -> None:
+    policy = load_bundle(description(tmp_path, served, 2))
+    (tmp_path / "samples.csv").mkdir()
+    with pytest.raises(NoActionError, match=r"samples\.csv .* cannot be written: Is a dir"):
+        policy.act(IMAGE, PROPRIO, "a")
+
+
 def test_a_bundle_without_a_critic_cannot_choose(tmp_path: Path, served: Serving) -> None:
     import torch
     from toy_bundle import Toy, golden, programs
