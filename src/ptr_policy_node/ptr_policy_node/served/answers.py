@@ -52,10 +52,18 @@ class Access:
                 return (
                     "the token that `ptr serve` printed must be the request's authorization"
                 )
-        elif not _is_loopback(urlsplit(f"//{headers.get('Host', '')}").hostname or ""):
+        elif not _is_loopback(_host_of(headers.get("Host", ""))):
             return "this server answers on this computer only"
         if headers.get("Origin") is not None:
             return "pages of a browser may not ask a policy"
+        return ""
+
+
+def _host_of(text: str) -> str:
+    """Return the name in a header `Host`, without its port; empty if there is none."""
+    try:
+        return urlsplit(f"//{text}").hostname or ""
+    except ValueError:
         return ""
 
 
@@ -79,7 +87,7 @@ class PolicyServer:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.counts: Counter[str] = Counter()
 
     def new_state(self) -> Policy:
@@ -149,7 +157,8 @@ class PolicyServer:
 
     def refuse(self) -> None:
         """Count a request that could not be read."""
-        self.counts["refused"] += 1
+        with self._lock:
+            self.counts["refused"] += 1
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
