@@ -95,6 +95,7 @@ VERBS: Mapping[str, str] = {
     "report": "none",
     "review": "{inputs}/store --list",
     "select": "none",
+    "serve": "{inputs}/bundle --port 0 --act-port 0",
     "session": "run none.yaml --out session",
     "study": "none --prior none --target none --out study",
     "submit": "--cluster local --folder jobs -- collect --out store --episodes-per-task 2",

@@ -41,6 +41,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "ptr_common.managed_node": ("rclpy", *MESSAGES),
     "ptr_common.node": ("rclpy", *MESSAGES),
     "ptr_policy_node": (*ROS, "torch", "openvino", "cryptography"),
+    "ptr_policy_node.served": ("msgpack", "websockets"),
     "ptr_training.errors": SHARED,
     "ptr_training.submit": (*SHARED, "ptr_training.errors", "submitit", "tqdm"),
     "ptr_training.data": LEARNING,

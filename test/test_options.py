@@ -10,7 +10,7 @@ from ptr_common.verbs import find_verbs, parser_of
 
 VERBS = (
     *("calibrate", "compile", "demo", "evaluate", "record", "replay", "report", "study"),
-    "view",
+    *("serve", "view"),
 )
 
 

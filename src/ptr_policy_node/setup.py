@@ -12,9 +12,10 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
     ],
-    install_requires=["ptr_common", "numpy", "torch"],
+    install_requires=["ptr_common", "numpy", "pyyaml", "torch"],
     extras_require={
         "openvino": ["openvino"],
+        "served": ["msgpack", "websockets"],
         "signature": ["cryptography"],
         "test": ["hypothesis", "pytest"],
     },
@@ -24,6 +25,9 @@ setup(
             "policy_node = ptr_policy_node.policy_node:main",
             "policy_shadow = ptr_policy_node.policy_shadow:main",
         ],
-        "ptr.commands": ["compile = ptr_policy_node.aot_compile:main"],
+        "ptr.commands": [
+            "compile = ptr_policy_node.aot_compile:main",
+            "serve = ptr_policy_node.served.main:main",
+        ],
     },
 )

@@ -26,7 +26,7 @@ GROUP = "ptr.commands"
 """Group of entry points by which a package offers verbs."""
 
 PACKAGES: dict[str, tuple[str, ...]] = {
-    "ptr_policy_node": ("compile",),
+    "ptr_policy_node": ("compile", "serve"),
     "ptr_training": (
         "bundle",
         "convert",

@@ -2,8 +2,9 @@
 
 A bundle is a folder of programs (`act.pt2` and `q.pt2` of torch.export, or `policy.pt` of
 TorchScript), `bundle.json` and `golden.npz`; `docs/design.md` describes the format. The
-backend that runs the programs is chosen when the bundle is loaded (`backends.py`). This module
-needs neither ROS nor PyTorch.
+backend that runs the programs is chosen when the bundle is loaded (`backends.py`). Where a
+policy runs behind a server, a YAML file stands for its bundle (`served/`). This module needs
+neither ROS nor PyTorch.
 """
 
 from __future__ import annotations
@@ -11,46 +12,55 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ptr_common.action_space import (
-    ACTION_HIGH,
-    ACTION_LOW,
-    ACTION_NAMES,
-    BASE_FRAME,
-    PROPRIO_NAMES,
-)
-from ptr_common.documents import Fields, parse_json, read_document
-from ptr_common.errors import PtrError
+from ptr_common.documents import Fields, parse_json, read_document, read_json
 from ptr_common.files import atomic_folder, sha256
-from ptr_common.images import RESIZE_NAME
 
+from .bundle_info import (
+    FORMAT_VERSION,
+    GRIPPER_SENSE,
+    MAX_PIXELS,
+    REMEDY,
+    BundleError,
+    BundleInfo,
+    CameraSpec,
+)
 from .q_band import QBand
+from .served.description import Served, is_served, read_served
 
-FORMAT_VERSION = 1
-"""Version of the format, in `bundle.json`."""
+__all__ = [  # with the description, which most users of bundles need
+    "FORMAT_VERSION",
+    "FORMS",
+    "GOLDEN_NAMES",
+    "GRIPPER_SENSE",
+    "ID_DIGITS",
+    "MAX_PIXELS",
+    "PRECISIONS",
+    "Bundle",
+    "BundleError",
+    "BundleInfo",
+    "CameraSpec",
+    "QBand",
+    "description_file",
+    "read_bundle",
+    "read_description",
+    "read_info",
+    "write_bundle",
+]
 
 FORMS = {"export": ("act.pt2", "q.pt2"), "torchscript": ("policy.pt",)}
 """Files of the programs, by form. A bundle has one form, because each one holds all weights."""
 
-GRIPPER_SENSE = "0 closed, 1 open"
-"""Meaning of the action's last dimension."""
+SERVED = "served"
+"""Form of a policy that runs behind a server: it has no programs here."""
 
 ID_DIGITS = 12
 """Digits of a bundle's id, its short name."""
-
-MAX_PIXELS = 16384
-"""Largest height and width of an image [pixels]."""
-
-MAX_WINDOW = 1000
-"""Most observations that a policy sees, and most actions that it plans."""
-
-REMEDY = "make the bundle again with `ptr bundle`, or copy it again"
-"""What to do about a `bundle.json` with wrong values."""
 
 GOLDEN_NAMES = ("image", "proprio", "task", "resized", "action", "q")
 """Arrays of `golden.npz`; `write_bundle` describes them."""
@@ -59,162 +69,16 @@ PRECISIONS = ("float32", "bfloat16")
 """Types in which a policy may be computed."""
 
 
-class BundleError(PtrError):
-    """A bundle is incomplete, altered, or does not fit this robot; the message names what."""
-
-
-@dataclass(frozen=True)
-class CameraSpec:
-    """The camera that recorded the training data."""
-
-    name: str
-    width: int  # [pixels]
-    height: int  # [pixels]
-
-
-@dataclass(frozen=True)
-class BundleInfo:
-    """The description of a policy in `bundle.json`."""
-
-    agent: str
-    camera: CameraSpec
-    image_height: int  # of the network's image [pixels]
-    image_width: int  # [pixels]
-    rate: float  # [Hz]
-    tasks: tuple[str, ...]  # position = task id
-    command: str  # commands of the training data: requested or executed
-    data: Mapping[str, Any]  # training data with SHA-256
-    checkpoint: Mapping[str, Any]  # run and step
-    code_version: str
-    resize: str = RESIZE_NAME
-    action_names: tuple[str, ...] = ACTION_NAMES
-    action_low: tuple[float, ...] = tuple(ACTION_LOW.tolist())
-    action_high: tuple[float, ...] = tuple(ACTION_HIGH.tolist())
-    frame: str = BASE_FRAME
-    gripper: str = GRIPPER_SENSE
-    proprio_names: tuple[str, ...] = PROPRIO_NAMES
-    history: int = (
-        1  # observations that the policy sees; the first of an episode is repeated
-    )
-    execute: int = 1  # actions of one prediction that are executed, one a control step
-    draws_gripper: bool = (
-        False  # a gripper of two values is drawn, not the likelier one taken
-    )
-    aliases: Mapping[str, str] = field(
-        default_factory=dict
-    )  # re-targeted tasks: new to known
-    q_band: QBand | None = None  # of held-out demonstrations, where they were at hand
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the contents of `bundle.json` without the hashes."""
-        return {
-            "format_version": FORMAT_VERSION,
-            "agent": self.agent,
-            "action": {
-                "names": list(self.action_names),
-                "low": list(self.action_low),
-                "high": list(self.action_high),
-                "frame": self.frame,
-                "gripper": self.gripper,
-                "command": self.command,
-            },
-            "proprio": list(self.proprio_names),
-            "camera": {
-                "name": self.camera.name,
-                "width": self.camera.width,
-                "height": self.camera.height,
-            },
-            "image": {
-                "resize": self.resize,
-                "height": self.image_height,
-                "width": self.image_width,
-            },
-            "rate": self.rate,
-            "tasks": list(self.tasks),
-            "aliases": dict(self.aliases),
-            "history": self.history,
-            "execute": self.execute,
-            "draws_gripper": self.draws_gripper,
-            "q_band": self.q_band.to_json() if self.q_band else {},
-            "data": dict(self.data),
-            "checkpoint": dict(self.checkpoint),
-            "code_version": self.code_version,
-        }
-
-    @classmethod
-    def from_json(cls, values: Any, where: Path | str = "bundle.json") -> BundleInfo:
-        """Return the description that `to_json` wrote.
-
-        Args:
-            values: Contents of `bundle.json`.
-            where: The file, for messages.
-
-        Raises:
-            BundleError: If a value is missing or not of its kind; the message names it.
-        """
-        fields = Fields(values, where, BundleError, remedy=REMEDY)
-        action, image, camera = (
-            fields.table(name) for name in ("action", "image", "camera")
-        )
-        info = cls(
-            agent=fields.text("agent", filled=True),
-            camera=CameraSpec(
-                camera.text("name", filled=True),
-                camera.integer("width", 1, MAX_PIXELS),
-                camera.integer("height", 1, MAX_PIXELS),
-            ),
-            image_height=image.integer("height", 1, MAX_PIXELS),
-            image_width=image.integer("width", 1, MAX_PIXELS),
-            resize=image.text("resize"),
-            rate=fields.number("rate", 0.01, 1000.0),
-            tasks=fields.texts("tasks"),
-            command=action.text("command", allowed=("requested", "executed")),
-            data=fields.table("data").values,
-            checkpoint=fields.table("checkpoint").values,
-            code_version=fields.text("code_version"),
-            action_names=action.texts("names"),
-            action_low=action.numbers("low", len(ACTION_NAMES)),
-            action_high=action.numbers("high", len(ACTION_NAMES)),
-            frame=action.text("frame"),
-            gripper=action.text("gripper"),
-            proprio_names=fields.texts("proprio"),
-            history=fields.integer("history", 1, MAX_WINDOW, 1),
-            execute=fields.integer("execute", 1, MAX_WINDOW, 1),
-            draws_gripper=fields.flag("draws_gripper", False),
-            aliases=fields.table("aliases", {}).values,
-            q_band=QBand.from_json(fields.table("q_band", {})),
-        )
-        info._check_tasks(fields)
-        return info
-
-    def _check_tasks(self, fields: Fields) -> None:
-        """Refuse tasks without a name or with that of another, and aliases of no task."""
-        if not self.tasks or not all(self.tasks) or len(set(self.tasks)) < len(self.tasks):
-            fields.refuse("tasks", "different names, at least one")
-        for name, target in self.aliases.items():
-            if not name or target not in self.tasks:
-                fields.refuse("aliases", f"names that stand for one of {list(self.tasks)}")
-
-    @property
-    def window(self) -> tuple[int, ...]:
-        """The leading dimension of images and proprio: (T,) with a history, () without."""
-        return (self.history,) if self.history > 1 else ()
-
-    @property
-    def plan(self) -> tuple[int, ...]:
-        """The leading dimension of actions: (E,) where several are executed, () otherwise."""
-        return (self.execute,) if self.execute > 1 else ()
-
-
 @dataclass(frozen=True)
 class Bundle:
     """A bundle whose files match their checksums."""
 
     path: Path
     info: BundleInfo
-    sha256: str  # full name: of bundle.json, which has those of all other files
-    form: str  # one of FORMS
+    sha256: str  # full name: of the description; bundle.json has those of all other files
+    form: str  # one of FORMS, or SERVED
     files: Mapping[str, bytes]  # by name: the programs and golden.npz
+    served: Served | None = None  # where and how the policy is asked, if it is served
 
     @property
     def bundle_id(self) -> str:
@@ -256,20 +120,44 @@ def write_bundle(
     return hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]
 
 
+def description_file(path: Path) -> Path:
+    """Return the file whose SHA-256 is the full name of a bundle, whether or not it is there.
+
+    Args:
+        path: The bundle's folder, or the description of a served policy.
+    """
+    return path if is_served(path) else path / "bundle.json"
+
+
+def read_description(file: Path) -> BundleInfo:
+    """Return what a `description_file`, or a copy of one, says of its policy.
+
+    Raises:
+        BundleError: If it is damaged.
+    """
+    if is_served(file):
+        return read_served(file)[0].info
+    return BundleInfo.from_json(read_json(file, BundleError), file)
+
+
 def read_info(path: Path | str) -> BundleInfo:
     """Return the description in a bundle, without reading its programs.
+
+    Args:
+        path: The bundle's folder, or the description of a served policy.
 
     Raises:
         BundleError: If the folder is not a complete bundle of this version.
     """
-    return _read_json(Path(path))[0]
+    path = Path(path)
+    return read_served(path)[0].info if is_served(path) else _read_json(path)[0]
 
 
 def read_bundle(path: Path | str, expected: str = "") -> Bundle:
     """Return a bundle whose files match their checksums; no program is loaded.
 
     Args:
-        path: The bundle's folder.
+        path: The bundle's folder, or the description of a served policy.
         expected: The full name that it must have, 64 hexadecimal digits; empty: any.
 
     Raises:
@@ -277,17 +165,27 @@ def read_bundle(path: Path | str, expected: str = "") -> Bundle:
             name, or a file was altered.
     """
     path = Path(path)
+    if is_served(path):
+        served, content = read_served(path)
+        name = hashlib.sha256(content).hexdigest()
+        _check_name(path, name, expected)
+        return Bundle(path, served.info, name, SERVED, {}, served)
     info, hashes, name = _read_json(path)
+    _check_name(path, name, expected)
+    files = {}
+    for file, digest in hashes.items():
+        files[file] = _read_file(path / file, digest)
+    return Bundle(path, info, name, _form_of(files), files)
+
+
+def _check_name(path: Path, name: str, expected: str) -> None:
+    """Refuse a bundle whose full name is not the one expected; empty: any."""
     if expected and name != expected.lower():
         raise BundleError(
             f"{path} is the bundle {name}, expected {expected}; nothing of it was loaded: "
             "copy the right one, or give its own name or none (parameter bundle_sha256 of "
             "the policy node, launch argument policy_sha256)"
         )
-    files = {}
-    for file, digest in hashes.items():
-        files[file] = _read_file(path / file, digest)
-    return Bundle(path, info, name, _form_of(files), files)
 
 
 def _form_of(names: Iterable[str]) -> str:

@@ -48,6 +48,7 @@ from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState
 from .observation import ArmObservation, ObservationBuffer, StepSchedule
 from .parameters import declare_parameters
 from .q_band import QWatch
+from .served.link import NoActionError
 
 if TYPE_CHECKING:
     from .policy import Policy, PolicyOutput
@@ -91,8 +92,9 @@ class PolicyNode(ManagedNode):
         """Load and check the bundle.
 
         Raises:
-            PtrError: If the bundle is refused, or the camera latency is too large for
-                max_image_age; the message says why.
+            PtrError: If the bundle is refused, the camera latency is too large for
+                max_image_age, or a server may answer later than the next control step; the
+                message says why.
         """
         from .bundle import CameraSpec
         from .policy import load_bundle
@@ -114,6 +116,8 @@ class PolicyNode(ManagedNode):
             expected=self.value("bundle_sha256"),
             key=Path(key) if (key := self.value("policy_key")) else None,
         )
+        if policy.server is not None:
+            policy.server.check_deadline(1.0 / CONTROL_RATE)
         if task := self.value("task"):
             policy.task_id(task)
         self._policy = policy
@@ -165,6 +169,8 @@ class PolicyNode(ManagedNode):
         """Unload the bundle."""
         # The last Q values are published before their publisher is destroyed.
         self._critics.submit(bool).result()
+        if self._policy is not None and self._policy.server is not None:
+            self._policy.server.close()
         self._policy = None
 
     def destroy_node(self) -> None:
@@ -267,7 +273,11 @@ class PolicyNode(ManagedNode):
             arm: The arm state that belongs to it.
         """
         assert self._policy is not None
-        output = self._policy.act(image, arm.proprio, self._task)
+        try:
+            output = self._policy.act(image, arm.proprio, self._task)
+        except NoActionError as error:
+            self._publish_waiting(str(error))
+            return
         sent_ns = now_ns(self)
         self._publish_command(output.action, image_ns, sent_ns)
         state = self._new_state(PolicyState.STATUS_ACTING)
@@ -358,6 +368,9 @@ class PolicyNode(ManagedNode):
             "episode": self._episode,
             "latency": f"{self._last.latency:.3f}",
         }
+        if self._policy is not None and self._policy.server is not None:
+            for kind, count in self._policy.server.counts.copy().items():
+                values[f"no action: {kind}"] = str(count)
         if self._refusal or self._stop:
             return Health(DiagnosticStatus.ERROR, self._refusal or self._stop, values)
         if self._episode and self._last.reason:

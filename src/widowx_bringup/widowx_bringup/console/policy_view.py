@@ -16,7 +16,7 @@ from ptr_common.errors import PtrError
 from ptr_common.managed_node import subscribe
 from ptr_common.topics import TOPIC_POLICY_STATE
 from ptr_msgs.msg import PolicyState
-from ptr_policy_node.bundle import ID_DIGITS, read_info
+from ptr_policy_node.bundle import ID_DIGITS, description_file, read_info
 from ptr_policy_node.q_band import QBand
 
 from .rollouts import Rollouts
@@ -75,7 +75,7 @@ class PolicyView:
         for value in future.result().values:
             folder = Path(value.string_value)
             try:
-                name = hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
+                name = hashlib.sha256(description_file(folder).read_bytes()).hexdigest()
                 if name[:ID_DIGITS] == self._band_of:
                     self._band = read_info(folder).q_band
             except (OSError, PtrError):

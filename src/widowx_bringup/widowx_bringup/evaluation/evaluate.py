@@ -245,13 +245,15 @@ def parse_method(text: str) -> Method:
     Raises:
         EvaluationError: If there is no such bundle.
     """
+    from ptr_policy_node.bundle import description_file
+
     name, equals, path = text.partition("=")
     bundle = Path(path if equals else text)
-    if not (bundle / "bundle.json").is_file():
+    if not description_file(bundle).is_file():
         raise EvaluationError(
             f"{bundle} is no bundle (it has no bundle.json); `ptr bundle` makes one"
         )
-    return Method(name if equals else bundle.name, bundle)
+    return Method(name if equals else bundle.name.removesuffix(".yaml"), bundle)
 
 
 def _add_what(parser: VerbParser) -> None:
@@ -261,7 +263,8 @@ def _add_what(parser: VerbParser) -> None:
         "--policy",
         action="append",
         metavar="[NAME=]BUNDLE",
-        help="policy to evaluate; may be repeated (default: none; it or --checkpoints is needed)",
+        help="policy to evaluate, or the YAML file of a served one; may be repeated (default: "
+        "none; it or --checkpoints is needed)",
     )
     what.add_argument(
         "--checkpoints",
@@ -344,7 +347,8 @@ def is_session_plan(argument: str) -> bool:
 
 def main(argv: list[str]) -> int:
     """Roll policies out from the same start scenes and count successes."""
-    if any(is_session_plan(argument) for argument in argv):
+    named = [argument for argument in argv if argument.startswith("--policy")]
+    if not named and any(is_session_plan(argument) for argument in argv):
         return session.main(["run", *argv])
     options = _parser().parse_args(argv)
     task = parse_task(options.task)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from ptr_common.action_space import CONTROL_RATE
+from ptr_common.errors import PtrError
 from ptr_training.data.workers import WorkerPool, in_order
 from widowx_bringup.arm.counts import CommandCounts
 from widowx_bringup.arm.refusal import StepResult
@@ -82,7 +83,19 @@ class InProcessRunner:
         )
 
     def run(self, rollout: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
-        """Carry out one rollout; see `runners.Runner`."""
+        """Carry out one rollout; see `runners.Runner`.
+
+        Where a served policy has no action, the rollout ends there and does not count.
+        """
+        from ptr_policy_node.served.link import NoActionError
+
+        self.film = None
+        try:
+            return self._run(rollout, max_steps)
+        except NoActionError as error:
+            return replace(rollout, aborted=True, reason=str(error), strip=""), []
+
+    def _run(self, rollout: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
         from widowx_bringup.sim.rollout import rollout as roll_out
 
         policy, steps_seen = self._policy, _StepsSeen(self._policy, self._kept.films)
@@ -244,9 +257,18 @@ class PooledRunner:
         self.film: Film | None = None
 
     def run(self, rollout: Rollout, max_steps: int) -> tuple[Rollout, list[np.ndarray]]:
-        """Wait for the next rollout, which must be the one asked for; see `runners.Runner`."""
+        """Wait for the next rollout, which must be the one asked for; see `runners.Runner`.
+
+        Raises:
+            PtrError: If it does not count; side by side, none is repeated.
+        """
         outcome = next(self._outcomes)
         assert outcome.rollout.rollout == rollout.rollout
+        if outcome.rollout.aborted:
+            raise PtrError(
+                f"rollout {rollout.rollout} does not count: {outcome.rollout.reason}; mend "
+                "that, and the same command goes on there"
+            )
         self.film = outcome.film
         if outcome.episode is not None:
             self.episodes.append(outcome.episode)
@@ -265,5 +287,5 @@ def _carry_out(job: _Job) -> _Outcome:
         _runner = setup, runner
     runner = _runner[1]
     rollout, images = runner.run(job.rollout, job.max_steps)
-    episode = runner.episodes.pop() if setup.kept.episodes else None
+    episode = runner.episodes.pop() if setup.kept.episodes and not rollout.aborted else None
     return _Outcome(rollout, images, episode, runner.film)

@@ -190,9 +190,12 @@ def _task(fields: Fields, *, simulated: bool) -> tuple[str, float]:
 
 def _bundle_hash(file: Path, name: str, bundle: Path) -> str:
     """Return the full name of a bundle."""
-    if not (bundle / "bundle.json").is_file():
+    from ptr_policy_node.bundle import description_file
+
+    description = description_file(bundle)
+    if not description.is_file():
         raise SessionError(
             f"{file}: methods.{name} is {bundle}, which is no bundle (it has no bundle.json); "
             "`ptr bundle` makes one"
         )
-    return sha256(bundle / "bundle.json")
+    return sha256(description)

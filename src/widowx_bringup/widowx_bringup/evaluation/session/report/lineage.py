@@ -16,13 +16,20 @@ from typing import Any
 from ptr_common.documents import read_json
 from ptr_common.errors import PtrError
 from ptr_common.files import atomic_folder, sha256
-from ptr_policy_node.bundle import BundleInfo, read_info
+from ptr_policy_node.bundle import (
+    BundleInfo,
+    description_file,
+    read_description,
+    read_info,
+)
 from widowx_bringup.evaluation.session.plan import SessionPlan
 
 FOLDER = "lineage"
 """Folder of the copies, in that of the session."""
 
-BUNDLE = "bundle.json"
+DESCRIPTIONS = ("bundle.json", "served.yaml")
+"""Names of the copy of what describes a method: its bundle, or how a server is asked."""
+
 RUN_FILES = ("config.yaml", "metrics.csv", "select/choice.json", "select/q_trend.png")
 """What is copied of a run, where it has it."""
 
@@ -57,10 +64,12 @@ class Lineage:
 
     @property
     def checkpoint(self) -> str:
-        """Path and step of the checkpoint that it was made of."""
+        """Path and step of the checkpoint that it was made of; the server of a served policy."""
         if self.info is None:
             return ""
         told = self.info.checkpoint
+        if self.folder.joinpath(DESCRIPTIONS[1]).exists():
+            return str(told["path"])
         return f"{told.get('path', '?')}, step {told.get('step', '?')}"
 
     def text(self, name: str) -> str:
@@ -111,7 +120,10 @@ def keep_lineage(plan: SessionPlan, folder: Path) -> None:
         bundle = plan.bundles[method]
         run = _run_of(bundle)
         with atomic_folder(target) as copies:
-            shutil.copyfile(bundle / BUNDLE, copies / BUNDLE)
+            description = description_file(bundle)
+            is_bundle = description.name == DESCRIPTIONS[0]
+            copy = copies / (DESCRIPTIONS[0] if is_bundle else DESCRIPTIONS[1])
+            shutil.copyfile(description, copy)
             for file in RUN_FILES if run is not None else ():
                 assert run is not None
                 if (run / file).is_file():
@@ -121,6 +133,8 @@ def keep_lineage(plan: SessionPlan, folder: Path) -> None:
 def _run_of(bundle: Path) -> Path | None:
     """Return the run that made a bundle, where it lies beside it; None if it does not."""
     info = read_info(bundle)
+    if not info.data:  # it was not made here
+        return None
     run = Path(
         str(info.checkpoint.get("path", ""))
     ).parent.parent  # RUN/checkpoints/step_N.pt
@@ -157,8 +171,8 @@ def read_lineage(plan: Mapping[str, Any], folder: Path) -> list[Lineage]:
     found = []
     for method, name in plan["methods"].items():
         copies, info = folder / FOLDER / name, None
-        file = copies / BUNDLE
-        if file.is_file() and sha256(file) == name:
-            info = BundleInfo.from_json(read_json(file, PtrError), file)
+        for file in (copies / each for each in DESCRIPTIONS):
+            if file.is_file() and sha256(file) == name:
+                info = read_description(file)
         found.append(Lineage(method, name, copies, info))
     return found
