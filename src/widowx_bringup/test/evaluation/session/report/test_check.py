@@ -107,7 +107,7 @@ def test_a_verdict_after_the_end_of_a_bag_is_the_journals_alone(
     rewrite_journal(folder, change)
     found = check_session(folder)
     assert found.differences == []
-    assert "trial 0: judged after its bag had ended" in found.text
+    assert "trial 0: judged after the bag had ended" in found.text
 
 
 def test_a_bag_that_is_missing_or_cut_is_named(folder: Path) -> None:
