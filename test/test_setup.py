@@ -344,7 +344,6 @@ def test_colcon_runs_the_tests_with_pytest(package: Path) -> None:
         ("rerun", "ptr_training"),
         ("wandb", "ptr_training"),
         ("signature", "ptr_policy_node"),
-        ("served", "ptr_policy_node"),
     ],
 )
 def test_what_is_optional_is_pinned_with_the_versions_of_the_lock(

@@ -1,8 +1,8 @@
 """Arrays in messages: msgpack as openpi's protocol has them, JSON as the package json_numpy has.
 
 Arrays hold truth values, integers or floating point numbers and nothing else, so nothing that a
-message holds can run code. msgpack is optional, and imported only where openpi's protocol is
-spoken.
+message holds can run code. msgpack is imported only where openpi's protocol is spoken: a robot PC
+that serves nothing does without.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def import_msgpack() -> Any:
     except ImportError as error:
         raise BundleError(
             f"openpi's protocol needs a package that is not installed here ({error}): "
-            "pip install -r requirements/optional/served.txt"
+            "`make setup` installs it, elsewhere pip install msgpack"
         ) from error
     return msgpack
 

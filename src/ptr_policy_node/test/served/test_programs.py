@@ -37,10 +37,6 @@ def local(bundle: Path) -> Policy:
 
 @pytest.fixture(params=["openpi", "openvla"])
 def protocol(request: pytest.FixtureRequest) -> str:
-    if request.param == "openpi":
-        pytest.importorskip(
-            "msgpack", reason="msgpack, which is optional, is not installed"
-        )
     return str(request.param)
 
 
@@ -159,7 +155,6 @@ def test_without_a_server_the_policy_is_not_loaded(tmp_path: Path, protocol: str
 def test_a_plan_is_carried_out_before_the_server_is_asked_again(
     tmp_path: Path, served: Serving
 ) -> None:
-    pytest.importorskip("msgpack", reason="msgpack, which is optional, is not installed")
     url = served.urls["openpi"]
     served.server.change = lambda actions: np.arange(28.0).reshape(4, 7) / 100.0
     policy = load_bundle(describe(tmp_path / "served.yaml", "openpi", url, execute=3))
@@ -208,7 +203,6 @@ def test_an_episode_has_a_connection_of_its_own(description: Path, served: Servi
 def test_a_server_that_says_it_is_another_one_is_refused(
     tmp_path: Path, served: Serving, local: Policy
 ) -> None:
-    pytest.importorskip("msgpack", reason="msgpack, which is optional, is not installed")
     url, file = served.urls["openpi"], tmp_path / "served.yaml"
     load_bundle(describe(file, "openpi", url, metadata={"bundle": local.sha256}))
     describe(file, "openpi", url, metadata={"bundle": "another"})

@@ -149,7 +149,6 @@ def test_an_address_in_use_is_named(served: Serving, policy: Policy) -> None:
 def test_messages_of_openpi_are_answered_on_one_connection(
     served: Serving, policy: Policy
 ) -> None:
-    pytest.importorskip("msgpack", reason="msgpack, which is optional, is not installed")
     from websockets.exceptions import ConnectionClosed
     from websockets.sync.client import connect
 
