@@ -174,7 +174,8 @@ def _checked(session: SessionTold) -> str:
     found = check_session(session.folder)
     if found.differences:
         return f"Bags and journal differ, see `ptr session check`: {found.differences[0]}."
-    return f"{found.text}."
+    lines = found.text.splitlines()
+    return " ".join(f"{line[0].upper()}{line[1:]}." for line in lines)
 
 
 def _films(session: SessionTold) -> dict[int, FilmFiles]:
