@@ -68,6 +68,7 @@ setup(
             "simulation = widowx_bringup.sim.node:main",
         ],
         "ptr.commands": [
+            "benchmark = widowx_bringup.benchmark.main:main",
             "calibrate = widowx_bringup.evaluation.calibrate:main",
             "collect = widowx_bringup.sim.collect:main",
             "console = widowx_bringup.console.main:main",
