@@ -9,7 +9,17 @@ import pytest
 from ptr_common.verbs import find_verbs, parser_of
 
 VERBS = (
-    *("calibrate", "compile", "demo", "evaluate", "record", "replay", "report", "study"),
+    *(
+        "benchmark",
+        "calibrate",
+        "compile",
+        "demo",
+        "evaluate",
+        "record",
+        "replay",
+        "report",
+        "study",
+    ),
     "view",
 )
 

@@ -48,6 +48,7 @@ setup(
         "websockets",
     ],
     extras_require={
+        "benchmark": ["gymnasium", "mani-skill", "sapien", "trimesh"],
         "spacemouse": ["pyspacemouse"],
         "statistics": ["fieldtrial", "statsmodels"],  # oracles of tests
         "test": ["hypothesis", "pytest"],  # colcon test runs pytest where it is named

@@ -32,7 +32,7 @@ HOW_TO_GET = (
     f"the folder is the one above `data`, by default {VARIABLE} or ~/.maniskill"
 )
 
-FLAT_TABLE = "the mesh of the table by a flat box (its photograph covers it; friction, shadows differ)"
+FLAT_TABLE = "the mesh of the table by a flat box (friction and shadows differ a little)"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from .world import SimplerWorld
 
 OPEN, CLOSED = 1.0, 0.0
 
+UP = np.array([0.0, 0.0, 1.0])
+
 HOVER = 0.07
 """Height above an object from which it is approached, and at which it is carried [m]."""
 
@@ -47,7 +49,7 @@ class Grip:
 
 
 GRIPS = {
-    "spoon": Grip(depth=0.0, drop=0.02),
+    "spoon": Grip(depth=0.01, drop=0.02, along=0.015),
     "carrot": Grip(depth=0.0, drop=0.035),
     "cubes": Grip(depth=0.0, drop=0.034, symmetry=np.pi / 2),
     "eggplant": Grip(depth=0.0, drop=0.08),
@@ -80,15 +82,14 @@ class SimplerDemonstrator:
         """Yield the actions of the whole task, and then those of an arm that stays."""
         yaw = self._grasp_yaw()
         place = self._grasp_place()
-        above = np.array([0.0, 0.0, HOVER])
-        yield from self._go(place + above, yaw, OPEN)
+        yield from self._go(place + HOVER * UP, yaw, OPEN)
         yield from self._go(self._grasp_place(), yaw, OPEN)
         yield from self._stay(CLOSED, 3)
-        yield from self._go(self._tip() + [0.0, 0.0, LIFT], yaw, CLOSED)
+        yield from self._go(self._tip() + LIFT * UP, yaw, CLOSED)
         for height in (HOVER, 0.0):
             yield from self._go(self._release_place(height), yaw, CLOSED)
         yield from self._stay(OPEN, 2)
-        yield from self._go(self._tip() + above, yaw, OPEN)
+        yield from self._go(self._tip() + HOVER * UP, yaw, OPEN)
         while True:
             yield from self._stay(OPEN, 1)
 
@@ -107,12 +108,12 @@ class SimplerDemonstrator:
         """Return where the end effector closes, (3,) [m]."""
         moved, _ = self._world.objects()
         place = moved[:3, 3] + self._grip.along * moved[:3, 0]
-        return np.asarray(place + [0.0, 0.0, self._grip.depth])
+        return np.asarray(place + self._grip.depth * UP)
 
     def _release_place(self, height: float) -> np.ndarray:
         """Return where the end effector is when the object is above its target, (3,) [m]."""
         moved, target = self._world.objects()
-        goal = target[:3, 3] + [0.0, 0.0, self._grip.drop + height]
+        goal = target[:3, 3] + (self._grip.drop + height) * UP
         return np.asarray(self._tip() + goal - moved[:3, 3])
 
     def _go(

@@ -1,4 +1,4 @@
-"""The renderer of SAPIEN: whether it is installed and finds a Vulkan device, and how to get both."""
+"""The simulator's packages and its Vulkan driver: whether they are there, and how to get them."""
 
 from __future__ import annotations
 

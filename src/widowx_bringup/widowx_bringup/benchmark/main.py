@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from ptr_common.arguments import VerbParser, positive_int, seed, whole_number
 from widowx_bringup.evaluation.evaluate import parse_method
@@ -29,16 +30,12 @@ Packages: requirements/optional/benchmark.txt. Assets (CC BY-NC 4.0 in part) are
 def _parser() -> VerbParser:
     parser = VerbParser("benchmark", DESCRIPTION)
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    simpler = actions.add_parser(
-        "simpler",
-        help="roll policies out in the fixed scenes, and count",
-        description="Roll policies out in the fixed scenes of SimplerEnv's WidowX tasks.",
-    )
+    simpler = _add(actions, "simpler", "roll policies out in the fixed scenes, and count")
     _add_simpler_options(simpler)
-    collect = actions.add_parser(
+    collect = _add(
+        actions,
         "collect",
-        help="write scripted demonstrations from random scenes into an episode store",
-        description="Write scripted demonstrations, from scenes that are never those evaluated.",
+        "write scripted demonstrations from scenes that are never evaluated",
     )
     _add_collect_options(collect)
     for action in (simpler, collect):
@@ -56,6 +53,17 @@ def _parser() -> VerbParser:
             help=f"some of: {', '.join(task.name for task in TASKS)} (default: all that can run)",
         )
     return parser
+
+
+def _add(actions: Any, name: str, text: str) -> VerbParser:
+    """Add what `ptr benchmark NAME` takes; in the help it is the line `text`."""
+    added: VerbParser = actions.add_parser(
+        name,
+        verb=f"benchmark {name}",
+        description=f"{text[0].upper()}{text[1:]}.",
+        help=text,
+    )
+    return added
 
 
 def _add_simpler_options(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +101,10 @@ def _add_simpler_options(parser: argparse.ArgumentParser) -> None:
         help="make no film of each rollout (default: TASK/films/ has them)",
     )
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder of the results; a second run goes on"
+        "--out",
+        type=Path,
+        required=True,
+        help="folder of the results; a second run goes on",
     )
 
 
@@ -165,8 +176,8 @@ def _simpler(options: argparse.Namespace, tasks: list[BenchmarkTask]) -> int:
         out=options.out.absolute(),
         films=options.films and can_film(),
     )
-    results = run(benchmark)
-    print(tables.report_text(results, benchmark.notes))
+    done = run(benchmark)
+    print(tables.report_text(done.results, done.notes))
     print(f"\n{benchmark.out}: index.html, table.csv, table.json; a folder for each task")
     return 0
 
@@ -177,7 +188,9 @@ def _task_names(texts: list[str]) -> dict[str, str]:
     for text in texts:
         task, equals, name = text.partition("=")
         if not equals or not name:
-            raise BenchmarkError(f"--task-name {text!r} is not TASK=NAME, such as carrot='stir'")
+            raise BenchmarkError(
+                f"--task-name {text!r} is not TASK=NAME, such as carrot='stir'"
+            )
         parse_tasks([task])
         names[task] = name
     return names

@@ -12,9 +12,7 @@ SIMPLER = "SimplerEnv, tools/calc_metrics.py (Li et al., CoRL 2024)"
 STARVLA = "StarVLA's documents, which collect what papers report"
 XVLA = "X-VLA, evaluation/simpler/README.md"
 
-COLLECTED = (
-    "checkpoints, lengths and resamplings differ from paper to paper; trained on Open X-Embodiment"
-)
+COLLECTED = "checkpoints, lengths of rollouts and image sizes differ from paper to paper"
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,9 @@ def _published(
     names = ("spoon", "carrot", "cubes", "eggplant")
     condition = COLLECTED
     if source is SIMPLER:
-        condition = "ManiSkill 2, rendered on a GPU; 24 scenes, several runs; the last step counts"
+        condition = (
+            "ManiSkill 2, rendered on a GPU; 24 scenes, several runs; the last step counts"
+        )
     return Published(policy, dict(zip(names, rates, strict=True)), mean, source, condition)
 
 

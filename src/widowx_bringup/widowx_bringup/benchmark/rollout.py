@@ -110,7 +110,9 @@ def roll_out(
         if world.success and not solved_at:
             solved_at = step
         on_step()
-    stage = STAGES[3] if world.success else STAGES[2] if solved_at else STAGES[int(world.held)]
+    stage = (
+        STAGES[3] if world.success else STAGES[2] if solved_at else STAGES[int(world.held)]
+    )
     done = replace(
         planned,
         success=world.success,
@@ -121,4 +123,6 @@ def roll_out(
         stage=stage,
     )
     name = f"{planned.task}-{planned.rollout:03d}"
-    return done, record.to_episode(name, world.task.instruction, done.success, planned.rollout)
+    return done, record.to_episode(
+        name, world.task.instruction, done.success, planned.rollout
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from .contract import CAMERA, to_camera
 from .page import write_page
 from .policies import BenchmarkPolicy, Contestant
 from .rollout import plan, roll_out
-from .tasks import BenchmarkError, BenchmarkTask
+from .tasks import TASKS, BenchmarkError, BenchmarkTask
 from .world import SimplerWorld
 
 PLAN = "benchmark.json"
@@ -52,6 +52,7 @@ class Benchmark:
         scenes: Scenes of each task, the first ones.
         out: Folder of the results.
         films: Make a film of each rollout.
+        open_world: Opens the simulator of a task with a folder of assets.
     """
 
     contestants: Sequence[Contestant]
@@ -60,41 +61,56 @@ class Benchmark:
     scenes: int
     out: Path
     films: bool
+    open_world: Callable[[BenchmarkTask, Path], SimplerWorld] = SimplerWorld
 
     @property
     def runnable(self) -> list[BenchmarkTask]:
         """The tasks whose files are there."""
         return [each.task for each in self.tasks if not each.missing]
 
-    @property
-    def notes(self) -> list[str]:
-        """What was replaced or left out, a line each."""
-        return [each.note for each in self.tasks if each.note]
+
+@dataclass(frozen=True)
+class Done:
+    """What a folder of results holds.
+
+    Attributes:
+        results: Rollouts by the name of their task.
+        notes: What was replaced or left out, a line each.
+    """
+
+    results: dict[str, list[Rollout]]
+    notes: list[str]
 
 
-def run(benchmark: Benchmark) -> dict[str, list[Rollout]]:
+def run(benchmark: Benchmark) -> Done:
     """Carry out the missing rollouts; each is on disk before the next begins.
 
     The policies take turns in a scene, so that a run that is stopped has pairs.
 
     Returns:
-        All rollouts by the name of their task, those found on disk included.
+        All rollouts, those found on disk included.
 
     Raises:
         BenchmarkError: If the folder holds results of other policies by the same names.
     """
-    _check_plan(benchmark)
-    results: dict[str, list[Rollout]] = {}
-    for task in benchmark.runnable:
-        results[task.name] = read_results(benchmark.out / task.name)
+    notes = _check_plan(benchmark)
+    results = read_all(benchmark.out)
     missing = _missing(benchmark, results)
     total = sum(len(pairs) for pairs in missing.values())
     with progress(total=total, unit="rollout", desc="benchmark") as bar:
         for task in benchmark.runnable:
             if pairs := missing[task.name]:
-                _run_task(benchmark, task, pairs, results[task.name], bar)
-    write_summary(benchmark, results)
-    return results
+                rows = results.setdefault(task.name, [])
+                _run_task(benchmark, task, pairs, rows, bar)
+    done = Done(read_all(benchmark.out), [note for note in notes.values() if note])
+    write_summary(benchmark.out, done)
+    return done
+
+
+def read_all(out: Path) -> dict[str, list[Rollout]]:
+    """Return the rollouts on disk by the name of their task, in the order of `TASKS`."""
+    found = {task.name: read_results(out / task.name) for task in TASKS}
+    return {name: rows for name, rows in found.items() if rows}
 
 
 def _missing(
@@ -102,13 +118,13 @@ def _missing(
 ) -> dict[str, list[tuple[Contestant, int]]]:
     """Return the rollouts that are still to be carried out, by task: policy and scene."""
     missing: dict[str, list[tuple[Contestant, int]]] = {}
-    for task, rows in results.items():
-        done = {(row.method, row.rollout) for row in rows}
-        missing[task] = []
+    for task in benchmark.runnable:
+        done = {(row.method, row.rollout) for row in results.get(task.name, [])}
+        missing[task.name] = []
         for scene in range(benchmark.scenes):
             for contestant in benchmark.contestants:
                 if (contestant.name, scene) not in done:
-                    missing[task].append((contestant, scene))
+                    missing[task.name].append((contestant, scene))
     return missing
 
 
@@ -121,11 +137,11 @@ def _run_task(
 ) -> None:
     """Carry out rollouts of one task and add them to its rows."""
     out = benchmark.out / task.name
-    world = SimplerWorld(task, benchmark.assets)
+    world = benchmark.open_world(task, benchmark.assets)
     if not (out / "scenes.jpg").exists():
         _write_scenes(world, benchmark.scenes, out / "scenes.jpg")
     opened: dict[str, BenchmarkPolicy] = {}
-    about = {"task": asdict(task), "notes": benchmark.notes, "versions": versions()}
+    about = {"task": asdict(task), "versions": versions()}
     for contestant, scene in pairs:
         name = contestant.name
         if name not in opened:
@@ -165,43 +181,52 @@ def _write_scenes(world: SimplerWorld, scenes: int, path: Path) -> None:
     write_jpeg(path, np.vstack(lines))
 
 
-def _check_plan(benchmark: Benchmark) -> None:
-    """Write what is run; refuse a folder with results of other policies by the same names."""
+def _check_plan(benchmark: Benchmark) -> dict[str, str]:
+    """Write what is run; refuse a folder with results of other policies by the same names.
+
+    Returns:
+        What was replaced or left out, by task, also of earlier runs in the folder.
+    """
     file = benchmark.out / PLAN
     policies = {each.name: each.identity for each in benchmark.contestants}
     if len(policies) < len(benchmark.contestants):
+        names = ", ".join(each.name for each in benchmark.contestants)
         raise BenchmarkError(
-            f"two policies have one name, found: {', '.join(each.name for each in benchmark.contestants)}; "
-            "name them: --policy NAME=BUNDLE"
+            f"policies of one name: {names}; name them: --policy NAME=BUNDLE"
         )
-    notes = benchmark.notes
+    notes = {each.task.name: each.note for each in benchmark.tasks}
     if file.exists():
         known = read_json(file, BenchmarkError)
-        for name, identity in policies.items():
-            if known["policies"].get(name, identity) != identity:
-                raise BenchmarkError(
-                    f"{benchmark.out} holds rollouts of another policy called {name!r}; "
-                    "choose another --out, or name it: --policy NAME=BUNDLE"
-                )
-        if known["notes"] != notes:
-            raise BenchmarkError(
-                f"{benchmark.out} was run with other assets ({'; '.join(known['notes']) or 'all'}); "
-                "choose another --out"
-            )
-        policies = known["policies"] | policies
+        _refuse_other(benchmark.out, "policy", known["policies"], policies)
+        _refuse_other(benchmark.out, "state of the assets", known["notes"], notes)
+        policies, notes = known["policies"] | policies, known["notes"] | notes
     content = {"policies": policies, "notes": notes, "versions": versions()}
     with atomic_file(file) as path:
         path.write_text(json.dumps(content, indent=2) + "\n")
+    return notes
 
 
-def write_summary(benchmark: Benchmark, results: tables.Results) -> None:
+def _refuse_other(
+    out: Path, what: str, known: Mapping[str, str], asked: Mapping[str, str]
+) -> None:
+    """Refuse a name that stands for something else in the results on disk."""
+    for name, value in asked.items():
+        if known.get(name, value) != value:
+            raise BenchmarkError(
+                f"{out} holds rollouts with another {what} {name!r} ({known[name]}); choose "
+                "another --out (or name the policy: --policy NAME=BUNDLE)"
+            )
+
+
+def write_summary(out: Path, done: Done) -> None:
     """Write the tables over all tasks: `table.csv`, `table.json` and `index.html`."""
     columns = [each.name for each in fields(tables.Cell)]
-    with atomic_file(benchmark.out / "table.csv") as path, path.open("w", newline="") as file:
+    with atomic_file(out / "table.csv") as path, path.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        for each in tables.cells(results):
+        for each in tables.cells(done.results):
             writer.writerow({name: cell(value) for name, value in asdict(each).items()})
-    with atomic_file(benchmark.out / "table.json") as path:
-        path.write_text(json.dumps(tables.to_json(results, benchmark.notes), indent=2) + "\n")
-    write_page(benchmark.out, results, benchmark.notes)
+    with atomic_file(out / "table.json") as path:
+        content = tables.to_json(done.results, done.notes)
+        path.write_text(json.dumps(content, indent=2) + "\n")
+    write_page(out, done.results, done.notes)

@@ -1,4 +1,4 @@
-"""What came out: a table of the rollouts, the published rates beside it, and what to know of both."""
+"""What came out: a table of the rollouts, published rates beside it, and the conditions of both."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def cells(results: Results) -> list[Cell]:
         mine = {task: group[policy] for task, group in groups.items() if policy in group}
         found += [_cell(policy, task, rows) for task, rows in mine.items()]
         if len(mine) > 1:
-            found.append(_cell(policy, ALL, [row for rows in mine.values() for row in rows]))
+            found.append(
+                _cell(policy, ALL, [row for rows in mine.values() for row in rows])
+            )
     return found
 
 
@@ -98,13 +100,28 @@ def compared(results: Results) -> list[Contrast]:
 
 def results_table(results: Results) -> str:
     """Return the table of the rollouts for a terminal."""
-    header = ("policy", "task", "solved", "rate", "95 % (Wilson)", "once", "held", "steps", "clipped")
+    header = (
+        "policy",
+        "task",
+        "solved",
+        "rate",
+        "95 % (Wilson)",
+        "once",
+        "held",
+        "steps",
+        "clipped",
+    )
     rows = []
     for cell in cells(results):
         steps = "–" if cell.steps is None else f"{cell.steps:.1f}"
         rows.append(
             (
-                *(cell.policy, cell.task, f"{cell.solved}/{cell.rollouts}", f"{cell.rate:.0%}"),
+                *(
+                    cell.policy,
+                    cell.task,
+                    f"{cell.solved}/{cell.rollouts}",
+                    f"{cell.rate:.0%}",
+                ),
                 *(f"{cell.low:.0%} … {cell.high:4.0%}", cell.once, cell.held),
                 *(steps, cell.clipped),
             )
@@ -147,9 +164,13 @@ def conditions(results: Results, notes: Sequence[str]) -> list[str]:
     lines = [*notes]
     counts = {len(rows) for of in results.values() for rows in by_method(of).values()}
     if counts != {SCENES}:
-        lines.append(f"not all {SCENES} scenes of each task: no result of the benchmark yet")
+        lines.append(
+            f"not all {SCENES} scenes of each task: no result of the benchmark yet"
+        )
     if len(results) < len(TASKS):
-        lines.append("* mean of fewer than the four tasks; not comparable with a mean of all")
+        lines.append(
+            "* mean of fewer than the four tasks; not comparable with a mean of all"
+        )
     lines += CONDITIONS
     for source in dict.fromkeys((entry.source, entry.condition) for entry in PUBLISHED):
         lines.append(f"{source[0]}: {source[1]}.")

@@ -180,7 +180,9 @@ def _use_assets(assets: Path) -> None:
     assets = assets.resolve()
     if _linked is not None:
         if _linked[0] != assets:
-            raise BenchmarkError(f"assets of {_linked[0]} are in use; {assets} needs a new process")
+            raise BenchmarkError(
+                f"assets of {_linked[0]} are in use; {assets} needs a new process"
+            )
         return
     links = Path(tempfile.mkdtemp(prefix="ptr-benchmark-"))
     atexit.register(shutil.rmtree, links, ignore_errors=True)
