@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from simpler_standin import write_assets
+
 from widowx_bringup.benchmark.assets import (
     BRIDGE,
     STAGES,
@@ -14,6 +14,7 @@ from widowx_bringup.benchmark.assets import (
     check_assets,
     link_assets,
     listed,
+    note_lines,
     usable_tasks,
 )
 from widowx_bringup.benchmark.tasks import TASKS, BenchmarkError
@@ -31,7 +32,7 @@ def test_a_complete_folder_lacks_and_replaces_nothing(tmp_path: Path) -> None:
 def test_a_missing_table_is_replaced_and_named(tmp_path: Path) -> None:
     found = check_assets(write_assets(tmp_path, CARROT, stage=False), CARROT)
     assert found.missing == ()
-    assert found.note.startswith("carrot: replaced the mesh of the table by a flat box")
+    assert found.note.startswith("replaced the mesh of the table by a flat box")
 
 
 def test_a_missing_mesh_of_robot_and_object_is_named(tmp_path: Path) -> None:
@@ -44,7 +45,7 @@ def test_a_missing_mesh_of_robot_and_object_is_named(tmp_path: Path) -> None:
         f"{BRIDGE}/custom/models/eggplant/textured.dae",
     )
     assert found.note.startswith(
-        "eggplant was left out: data/robots/widowx/meshes/finger.stl"
+        "left out, for want of data/robots/widowx/meshes/finger.stl"
     )
 
 
@@ -78,6 +79,16 @@ def test_links_show_the_assets_and_leave_room_for_a_table(tmp_path: Path) -> Non
     (tmp_path / "links" / STAGES / CARROT.stage).touch()
     assert check_assets(tmp_path / "links", CARROT).replaced == ""
     assert not (folder / STAGES).exists()
+
+
+def test_tasks_of_one_note_share_a_line() -> None:
+    notes = {
+        "spoon": "replaced it",
+        "carrot": "replaced it",
+        "cubes": "",
+        "eggplant": "left out",
+    }
+    assert note_lines(notes) == ["spoon, carrot: replaced it", "eggplant: left out"]
 
 
 def test_many_names_are_cut_and_counted() -> None:

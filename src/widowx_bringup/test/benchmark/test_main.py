@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from simpler_standin import write_assets
 
 from ptr_common.errors import PtrError
-from simpler_standin import write_assets
 from widowx_bringup.benchmark import driver
 from widowx_bringup.benchmark.main import main
 from widowx_bringup.benchmark.tasks import TASKS, BenchmarkError, parse_tasks

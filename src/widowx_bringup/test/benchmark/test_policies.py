@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 import toy_bundle
+
 from ptr_policy_node.bundle import BundleError
 from widowx_bringup.benchmark.policies import BundlePolicy, bundle_contestant
 from widowx_bringup.benchmark.tasks import TASKS, BenchmarkError
@@ -43,7 +43,7 @@ def test_a_bundle_without_the_task_says_what_it_has_and_how_to_choose(bundle: Pa
 
 def test_a_bundle_of_another_rate_is_refused(tmp_path: Path) -> None:
     toy_bundle.write(tmp_path / "fast", replace(toy_bundle.INFO, rate=10.0))
-    with pytest.raises(BenchmarkError, match="acts at 10 Hz.* at 5 Hz"):
+    with pytest.raises(BenchmarkError, match=r"acts at 10 Hz.* at 5 Hz"):
         bundle_contestant("fast", tmp_path / "fast", [CARROT], {"carrot": "a"})
 
 

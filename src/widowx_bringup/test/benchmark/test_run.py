@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from simpler_standin import StandInWorld, write_assets
+
 from widowx_bringup.benchmark.assets import check_assets
 from widowx_bringup.benchmark.policies import Contestant
 from widowx_bringup.benchmark.rollout import plan, roll_out
@@ -146,5 +146,5 @@ def test_a_task_that_was_left_out_is_named_in_the_table(
     absent = check_assets(tmp_path / "assets", TASKS[3])
     whole = benchmark(contestant("a", 1.0))
     done = run(replace(whole, tasks=[*whole.tasks, absent]))
-    assert "eggplant was left out" in (tmp_path / "out/index.html").read_text()
+    assert "eggplant: left out" in (tmp_path / "out/index.html").read_text()
     assert list(done.results) == ["carrot"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,10 +51,10 @@ class TaskAssets:
 
     @property
     def note(self) -> str:
-        """One line for a table; empty where everything is as published."""
+        """What a table has to say of the task; empty where everything is as published."""
         if self.missing:
-            return f"{self.task.name} was left out: {listed(self.missing)} missing"
-        return f"{self.task.name}: replaced {self.replaced}" if self.replaced else ""
+            return f"left out, for want of {listed(self.missing)}"
+        return f"replaced {self.replaced}" if self.replaced else ""
 
 
 def assets_folder(named: Path | None) -> Path:
@@ -123,6 +123,19 @@ def usable_tasks(
         names = dict.fromkeys(name for each in lacking for name in each.missing)
         raise BenchmarkError(f"{folder} lacks {listed(names)}; {HOW_TO_GET}")
     return found
+
+
+def note_lines(notes: Mapping[str, str]) -> list[str]:
+    """Return a line for each note, with the tasks that it is about.
+
+    Args:
+        notes: By the name of the task; empty ones say nothing.
+    """
+    tasks: dict[str, list[str]] = {}
+    for name, note in notes.items():
+        if note:
+            tasks.setdefault(note, []).append(name)
+    return [f"{', '.join(names)}: {note}" for note, names in tasks.items()]
 
 
 def listed(names: Iterable[str], most: int = 6) -> str:

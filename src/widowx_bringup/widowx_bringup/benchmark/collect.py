@@ -13,7 +13,7 @@ from ptr_common.action_space import ACTION_HIGH, ACTION_LOW
 from ptr_common.progress import progress
 from ptr_training.data.episode import REWARDED_STEPS, DatasetInfo, Episode, EpisodeWriter
 
-from .assets import TaskAssets
+from .assets import TaskAssets, note_lines
 from .contract import CAMERA, IMAGE_SIZE
 from .demonstrator import SimplerDemonstrator
 from .rollout import EpisodeRecord
@@ -168,6 +168,6 @@ def _source(
         "name": "ptr benchmark collect",
         "seed": settings.seed,
         "noise": settings.noise,
-        "notes": [each.note for each in tasks if each.note],
+        "notes": note_lines({each.task.name: each.note for each in tasks}),
         "failed_attempts": {task: count for task, count in failures.items() if count},
     }

@@ -13,7 +13,7 @@ from widowx_bringup.evaluation.film_strip import can_film
 from widowx_bringup.sim.collect import image_size
 
 from . import tables
-from .assets import TaskAssets, assets_folder, usable_tasks
+from .assets import TaskAssets, assets_folder, note_lines, usable_tasks
 from .driver import check_driver, check_installed
 from .policies import SCRIPTED, Contestant, bundle_contestant
 from .tasks import SCENES, TASKS, BenchmarkError, BenchmarkTask, parse_tasks
@@ -148,9 +148,8 @@ def _ready(options: argparse.Namespace, tasks: list[BenchmarkTask]) -> list[Task
     check_installed()
     found = usable_tasks(assets_folder(options.assets), tasks, chosen=bool(options.tasks))
     check_driver()
-    for each in found:
-        if each.note:
-            print(each.note, file=sys.stderr)
+    for line in note_lines({each.task.name: each.note for each in found}):
+        print(line, file=sys.stderr)
     return found
 
 

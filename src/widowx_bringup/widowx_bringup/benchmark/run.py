@@ -26,7 +26,7 @@ from widowx_bringup.evaluation.film_strip import (
 from widowx_bringup.evaluation.results import Rollout, read_results, write_results
 
 from . import tables
-from .assets import TaskAssets
+from .assets import TaskAssets, note_lines
 from .contract import CAMERA, to_camera
 from .page import write_page
 from .policies import BenchmarkPolicy, Contestant
@@ -102,7 +102,7 @@ def run(benchmark: Benchmark) -> Done:
             if pairs := missing[task.name]:
                 rows = results.setdefault(task.name, [])
                 _run_task(benchmark, task, pairs, rows, bar)
-    done = Done(read_all(benchmark.out), [note for note in notes.values() if note])
+    done = Done(read_all(benchmark.out), note_lines(notes))
     write_summary(benchmark.out, done)
     return done
 
