@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptr_common.action_space import ACTION_HIGH, ACTION_LOW
+from ptr_common.action_space import ACTION_HIGH, ACTION_LOW, RELEASED
 from ptr_common.progress import progress
 from ptr_training.data.episode import REWARDED_STEPS, DatasetInfo, Episode, EpisodeWriter
 
@@ -116,12 +116,12 @@ def _attempt(
     rng: np.random.Generator,
     index: int,
 ) -> Episode:
-    """Return one attempt; it ends when its last steps show success, or the time is over."""
+    """Return one attempt; it ends some steps after the object was let go in its place."""
     world.reset(scene)
     demonstrator = SimplerDemonstrator(world)
     record = EpisodeRecord(settings.image_size)
     record.observe(world)
-    solved = 0  # observations in a row that showed success
+    solved = 0  # observations in a row that showed success and an open gripper
     for _ in range(world.task.steps):
         requested = demonstrator.act()
         executed = _disturbed(requested, settings.noise, rng)
@@ -129,7 +129,8 @@ def _attempt(
         demonstrator.executed(executed)
         record.act(requested, executed)
         record.observe(world)
-        solved = solved + 1 if world.success else 0
+        released = world.proprio[6] > RELEASED  # some tasks count as solved before
+        solved = solved + 1 if world.success and released else 0
         if solved == REWARDED_STEPS:
             break
     name = f"{world.task.name}-{settings.seed}-{index:04d}"

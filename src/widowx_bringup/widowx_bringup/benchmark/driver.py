@@ -14,8 +14,8 @@ INSTALL = (
 )
 
 HOW_TO_GET = (
-    "without a GPU Mesa's software driver serves from version 25 on (22.3 of Debian 12 is "
-    "refused): apt-get install -t bookworm-backports mesa-vulkan-drivers on Debian 12, "
+    "Mesa's software driver serves from version 25 on (22.3 of Debian 12 is refused), with or "
+    "without a GPU: apt-get install -t bookworm-backports mesa-vulkan-drivers on Debian 12, "
     "apt-get install mesa-vulkan-drivers on Debian 13 and Ubuntu 24.04; VK_ICD_FILENAMES names "
     "one that lies elsewhere (…/lvp_icd.json)"
 )

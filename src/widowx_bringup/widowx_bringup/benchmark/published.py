@@ -61,7 +61,7 @@ PUBLISHED = (
 """In the order of their mean."""
 
 CONDITIONS = (
-    "Here: ManiSkill 3 on a CPU, rendered by software or a GPU, 24 fixed scenes a task, each once, "
+    "Here: ManiSkill 3 on a CPU, rendered by software, 24 fixed scenes a task, each once, "
     "60 steps (eggplant 120) at 5 Hz; solved is what the last step shows, as SimplerEnv counts.",
     "Published rates were got under other conditions (sources above); with 24 scenes a task, "
     "neighbours in rank seldom differ by more than chance. The simulator's maintainers ask for "

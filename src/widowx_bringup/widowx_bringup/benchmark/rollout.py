@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +16,9 @@ from .world import SimplerWorld
 
 STAGES = ("", "held", "solved once", "solved")
 """How far a rollout came: nothing, object held, solved at some step, solved at the last step."""
+
+FILM_SIZE = (240, 320)
+"""Height and width of the images that are kept of a rollout [pixels]."""
 
 PERIOD_NS = round(1e9 / CONTROL_RATE)
 
@@ -73,12 +75,7 @@ def plan(method: str, task: str, scene: int) -> Rollout:
 
 
 def roll_out(
-    world: SimplerWorld,
-    policy: BenchmarkPolicy,
-    planned: Rollout,
-    *,
-    film_size: tuple[int, int] = (240, 320),
-    on_step: Callable[[], None] = lambda: None,
+    world: SimplerWorld, policy: BenchmarkPolicy, planned: Rollout
 ) -> tuple[Rollout, Episode]:
     """Let a policy act in one of the fixed scenes.
 
@@ -89,18 +86,17 @@ def roll_out(
         world: Of the task.
         policy: Acts.
         planned: The rollout without its outcome.
-        film_size: Height and width of the episode's images [pixels].
-        on_step: Called after each step.
 
     Returns:
-        The rollout with its outcome, and the episode.
+        The rollout with its outcome, and the episode with images in the size of films.
     """
+    task = world.task
     world.reset(planned.rollout)
-    policy.reset(world.task)
-    record = EpisodeRecord(film_size)
+    policy.reset(task)
+    record = EpisodeRecord(FILM_SIZE)
     record.observe(world)
     clipped, solved_at = 0, 0
-    for step in range(1, world.task.steps + 1):
+    for step in range(1, task.steps + 1):
         requested = policy.act(world.image, world.proprio)
         action, was_clipped = bounded(requested)
         world.step(action)
@@ -109,20 +105,21 @@ def roll_out(
         clipped += was_clipped
         if world.success and not solved_at:
             solved_at = step
-        on_step()
-    stage = (
-        STAGES[3] if world.success else STAGES[2] if solved_at else STAGES[int(world.held)]
-    )
     done = replace(
         planned,
         success=world.success,
-        steps=solved_at or world.task.steps,
-        duration=world.task.steps / CONTROL_RATE,
+        steps=solved_at or task.steps,
+        duration=task.steps / CONTROL_RATE,
         clipped=clipped,
-        reason="solved" if world.success else f"not solved at step {world.task.steps}",
-        stage=stage,
+        reason="solved" if world.success else f"not solved at step {task.steps}",
+        stage=_stage(world, solved_at),
     )
     name = f"{planned.task}-{planned.rollout:03d}"
-    return done, record.to_episode(
-        name, world.task.instruction, done.success, planned.rollout
-    )
+    return done, record.to_episode(name, task.instruction, done.success, planned.rollout)
+
+
+def _stage(world: SimplerWorld, solved_at: int) -> str:
+    """Return how far the rollout came that has just ended, one of `STAGES`."""
+    if world.success:
+        return STAGES[3]
+    return STAGES[2] if solved_at else STAGES[int(world.held)]

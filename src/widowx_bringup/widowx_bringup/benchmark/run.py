@@ -31,7 +31,7 @@ from .contract import CAMERA, to_camera
 from .page import write_page
 from .policies import BenchmarkPolicy, Contestant
 from .rollout import plan, roll_out
-from .tasks import TASKS, BenchmarkError, BenchmarkTask
+from .tasks import SCENES, TASKS, BenchmarkError, BenchmarkTask
 from .world import SimplerWorld
 
 PLAN = "benchmark.json"
@@ -139,7 +139,7 @@ def _run_task(
     out = benchmark.out / task.name
     world = benchmark.open_world(task, benchmark.assets)
     if not (out / "scenes.jpg").exists():
-        _write_scenes(world, benchmark.scenes, out / "scenes.jpg")
+        _write_scenes(world, out / "scenes.jpg")
     opened: dict[str, BenchmarkPolicy] = {}
     about = {"task": asdict(task), "versions": versions()}
     for contestant, scene in pairs:
@@ -169,16 +169,14 @@ def _write_film(out: Path, row: Rollout, episode: Any) -> None:
         film.write(page.parent, page.stem)
 
 
-def _write_scenes(world: SimplerWorld, scenes: int, path: Path) -> None:
+def _write_scenes(world: SimplerWorld, path: Path) -> None:
     """Write what the camera sees of each start scene, six in a row."""
     images = []
-    for scene in range(scenes):
+    for scene in range(SCENES):
         world.reset(scene)
         images.append(to_camera(world.image, SCENE_HEIGHT, SCENE_HEIGHT * 4 // 3))
-    while len(images) % min(6, scenes):
-        images.append(np.full_like(images[0], 255))
-    lines = [np.hstack(images[start : start + 6]) for start in range(0, len(images), 6)]
-    write_jpeg(path, np.vstack(lines))
+    rows = [np.hstack(images[start : start + 6]) for start in range(0, SCENES, 6)]
+    write_jpeg(path, np.vstack(rows))
 
 
 def _check_plan(benchmark: Benchmark) -> dict[str, str]:

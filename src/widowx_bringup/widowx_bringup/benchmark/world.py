@@ -73,7 +73,9 @@ class SimplerWorld:
         self.task = task
         self.success = self.held = False
         self._torch = torch
-        torch.set_num_threads(1)  # one world has nothing to share out: threads would only wait
+        torch.set_num_threads(
+            1
+        )  # one world has nothing to share out: threads would only wait
         for name in ("mani_skill", "mani_skill "):  # 3.0.1 has a blank at the end
             logging.getLogger(name).setLevel(logging.ERROR)
         self._environment: Any = gymnasium.make(
