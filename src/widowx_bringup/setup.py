@@ -48,7 +48,7 @@ setup(
         "websockets",
     ],
     extras_require={
-        "benchmark": ["gymnasium", "mani-skill", "sapien", "trimesh"],
+        "benchmark": ["gymnasium", "mani-skill", "sapien", "torch", "trimesh"],
         "spacemouse": ["pyspacemouse"],
         "statistics": ["fieldtrial", "statsmodels"],  # oracles of tests
         "test": ["hypothesis", "pytest"],  # colcon test runs pytest where it is named

@@ -29,7 +29,12 @@ Packages: requirements/optional/benchmark.txt. Assets (CC BY-NC 4.0 in part) are
 
 def _parser() -> VerbParser:
     parser = VerbParser("benchmark", DESCRIPTION)
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions = parser.add_subparsers(
+        dest="action",
+        required=True,
+        metavar="ACTION",
+        help="what to do: simpler or collect",
+    )
     simpler = _add(actions, "simpler", "roll policies out in the fixed scenes, and count")
     _add_simpler_options(simpler)
     collect = _add(
