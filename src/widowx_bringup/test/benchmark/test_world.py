@@ -69,6 +69,22 @@ def test_a_scene_is_that_of_its_episode_id(world: SimplerWorld) -> None:
         world.reset(SCENES)
 
 
+def test_a_scene_does_not_depend_on_where_the_last_episode_left_the_arm(
+    world: SimplerWorld,
+) -> None:
+    world.reset(0)
+    expected = world.objects()
+    demonstrator = SimplerDemonstrator(world)
+    for _ in range(10):  # until the gripper is shut where the carrot will be put
+        action = demonstrator.act()
+        world.step(action)
+        demonstrator.executed(action)
+    assert np.linalg.norm(world.proprio[:2] - expected[0][:2, 3]) < 0.02
+    world.reset(0)
+    for pose, before in zip(world.objects(), expected, strict=True):
+        assert pose == pytest.approx(before, abs=1e-3)
+
+
 def test_the_arm_begins_gripper_down_and_open_in_the_base_frame(
     world: SimplerWorld,
 ) -> None:

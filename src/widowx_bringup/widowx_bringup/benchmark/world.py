@@ -68,6 +68,7 @@ class SimplerWorld:
         _use_assets(assets)
         import gymnasium
         import mani_skill.envs  # noqa: F401  (registers the environments)
+        import sapien
         import torch
 
         self.task = task
@@ -87,6 +88,7 @@ class SimplerWorld:
         ).unwrapped
         contract.check_rate(float(self._environment.control_freq))
         self._fixed = (self._environment.xyz_configs, self._environment.quat_configs)
+        self._away = sapien.Pose([-10.0, 0.0, 0.0])
         self._image: np.ndarray
 
     def fixed_scene(self, episode: int) -> Scene:
@@ -117,6 +119,9 @@ class SimplerWorld:
             environment.quat_configs = torch.tensor(scene.quaternions[None]).float()
         elif not 0 <= scene < len(self._fixed[0]) * len(self._fixed[1]):
             raise BenchmarkError(f"{self.task.name} has no scene {scene}")
+        # ManiSkill 3 lets the objects settle before it puts the arm back: where the last episode
+        # left it, it would push them, and a scene would depend on the policy before.
+        environment.agent.robot.set_pose(self._away)
         options = {"episode_id": torch.tensor([episode])}
         observation, _ = environment.reset(seed=0, options=options)
         self._image = _image_of(observation)
