@@ -16,6 +16,7 @@ from ptr_common.action_space import CONTROL_RATE
 from ptr_training.data.store import EpisodeStore
 from widowx_bringup.benchmark.assets import TaskAssets, assets_folder, check_assets, listed
 from widowx_bringup.benchmark.collect import CollectSettings, collect
+from widowx_bringup.benchmark.contract import CAMERA
 from widowx_bringup.benchmark.demonstrator import SimplerDemonstrator
 from widowx_bringup.benchmark.driver import check_driver, missing_modules
 from widowx_bringup.benchmark.scenes import is_like
@@ -94,6 +95,19 @@ def test_the_arm_begins_gripper_down_and_open_in_the_base_frame(
     assert world.proprio[6] == pytest.approx(1.0, abs=0.05)
     assert world.image.shape == (480, 640, 3)
     assert world.image.std() > 20
+
+
+def test_the_photograph_stands_behind_the_scene_as_in_maniskill(
+    world: SimplerWorld,
+) -> None:
+    world.reset(3)
+    environment = world._environment
+    ours = world.image
+    environment.rgb_overlay_mode = "background"
+    theirs = environment.get_obs()["sensor_data"][CAMERA]["rgb"][0].numpy()
+    environment.rgb_overlay_mode = "none"
+    assert np.array_equal(ours, theirs)
+    assert ours.dtype == np.uint8
 
 
 def test_an_action_moves_along_the_base_and_closes_the_gripper(world: SimplerWorld) -> None:
