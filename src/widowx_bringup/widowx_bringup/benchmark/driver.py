@@ -8,10 +8,7 @@ import sys
 
 from .tasks import BenchmarkError
 
-INSTALL = (
-    "pip install --no-deps -r requirements/optional/benchmark.txt (about 1 GB; the benchmark "
-    "alone needs it)"
-)
+INSTALL = "pip install --no-deps -r requirements/optional/benchmark.txt (about 1 GB)"
 
 HOW_TO_GET = (
     "Mesa's software driver serves from version 25 on (22.3 of Debian 12 is refused), with or "

@@ -19,7 +19,8 @@ def check_simulator(absent: Sequence[str]) -> CheckResult:
         absent: Packages of it that are not installed.
     """
     if absent:
-        return missing(f"not installed: {', '.join(absent)}", INSTALL, needed=False)
+        found = f"not installed: {', '.join(absent)}; for `ptr benchmark`: {INSTALL}"
+        return missing(found, INSTALL, needed=False)
     try:
         check_driver()
     except BenchmarkError as error:
@@ -35,13 +36,12 @@ def check_assets_of_tasks(folder: Path, installed: bool) -> CheckResult:
         folder: Folder of assets, above `data`.
         installed: Whether the simulator is; without it nobody misses the files.
     """
+    if not installed:
+        return missing("not looked for without the simulator", HOW_TO_GET, needed=False)
     tasks = [check_assets(folder, task) for task in TASKS]
     complete = [each.task.name for each in tasks if not each.missing]
     lacking = dict.fromkeys(name for each in tasks for name in each.missing)
     if not lacking:
         return CheckResult("ok", f"{folder}: all tasks")
     found = f"{folder}: tasks with all files: {', '.join(complete) or 'none'}; missing: "
-    found += listed(lacking, 3)
-    if not installed:
-        return missing(found, HOW_TO_GET, needed=False)
-    return CheckResult("warn", found, HOW_TO_GET)
+    return CheckResult("warn", found + listed(lacking, 3), HOW_TO_GET)
