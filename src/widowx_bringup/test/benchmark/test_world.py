@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ptr_common.action_space import CONTROL_RATE
+from ptr_common.action_space import CONTROL_RATE, RELEASED
 from ptr_training.data.store import EpisodeStore
 from widowx_bringup.benchmark.assets import TaskAssets, assets_folder, check_assets, listed
 from widowx_bringup.benchmark.collect import CollectSettings, collect
 from widowx_bringup.benchmark.contract import CAMERA
 from widowx_bringup.benchmark.demonstrator import SimplerDemonstrator
 from widowx_bringup.benchmark.driver import check_driver, missing_modules
-from widowx_bringup.benchmark.scenes import is_like
+from widowx_bringup.benchmark.scenes import is_like, random_scene
 from widowx_bringup.benchmark.tasks import SCENES, TASKS, BenchmarkError
 from widowx_bringup.benchmark.world import SimplerWorld
 
@@ -149,5 +149,12 @@ def test_demonstrations_become_an_ordinary_store(
     assert episode.task == CARROT.instruction
     assert episode.frames.shape == (len(episode) + 1, 48, 64, 3)
     assert np.diff(episode.stamps_ns) == pytest.approx(1e9 / CONTROL_RATE)
+    assert episode.proprio[-1, 6] > RELEASED
+
+
+def test_no_demonstrated_scene_is_one_of_those_evaluated(world: SimplerWorld) -> None:
     fixed = [world.fixed_scene(scene) for scene in range(SCENES)]
-    assert not is_like(fixed[0].positions + 0.05, fixed)
+    assert is_like(fixed[7].positions, fixed)
+    for seed in range(50):
+        scene = random_scene(CARROT, fixed, np.random.default_rng(seed))
+        assert not is_like(scene.positions, fixed)
