@@ -52,7 +52,7 @@ fuzz: setup ## damage files of every format and see whether each damage is refus
 bench: setup ## measure the figures of docs/performance.md (minutes; best on an idle machine)
 	@for file in bench/*_bench.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || [ $$? = 77 ] || exit; done
 
-LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.10 --excludes requirements/cuda.txt \
+LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.10 --excludes requirements/cuda.txt --excludes requirements/simulator.txt \
 	--annotation-style line --custom-compile-command "make lock" $(ARGS)
 lock: setup ## resolve requirements/*.in for every supported Python: lock.txt, robot.txt beside an installed ROS, optional/
 	@$(BIN)/python -m pip install -q uv

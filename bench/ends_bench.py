@@ -74,6 +74,7 @@ NODES: Mapping[str, Sequence[str]] = {
 
 TRAINING = "--config {config}/small.yaml --steps 500 --out run"
 VERBS: Mapping[str, str] = {
+    "benchmark": "simpler --policy {inputs}/bundle --out benchmark",
     "bundle": "none --out bundle",
     "calibrate": "camera --simulated",
     "collect": "--out store --episodes-per-task 2",

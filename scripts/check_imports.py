@@ -153,6 +153,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
             "widowx_bringup.graph",
         ),
         "widowx_bringup.sim",
+        *(f"widowx_bringup.benchmark.{name}" for name in ("assets", "driver", "tasks")),
+    ),
+    "widowx_bringup.benchmark": (
+        *(*LEARNING, "gymnasium", "mani_skill", "sapien", "trimesh"),
+        *("ptr_policy_node", "ptr_training", "widowx_bringup.evaluation"),
+        "widowx_bringup.sim.collect",
     ),
     "widowx_bringup.evaluation": (
         *ROS,

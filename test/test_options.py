@@ -9,8 +9,17 @@ import pytest
 from ptr_common.verbs import find_verbs, parser_of
 
 VERBS = (
-    *("calibrate", "compile", "demo", "evaluate", "record", "replay", "report", "study"),
-    *("serve", "view"),
+    *(
+        "benchmark",
+        "calibrate",
+        "compile",
+        "demo",
+        "evaluate",
+        "record",
+        "replay",
+        "report",
+    ),
+    *("serve", "study", "view"),
 )
 
 
@@ -21,12 +30,22 @@ def parser(verb: str) -> argparse.ArgumentParser:
     return parser_of(entry.load())
 
 
+def actions_below(found: argparse.ArgumentParser) -> list[argparse.Action]:
+    """Return the options of the actions of a verb, such as those of `ptr benchmark simpler`."""
+    below: list[argparse.Action] = []
+    for action in found._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for one in action.choices.values():
+                below += one._actions
+    return below
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_option_has_a_help_text_with_its_default(verb: str) -> None:
     pytest.importorskip("rclpy", reason="ROS 2 is not installed")
     found = parser(verb)
     formatter = found.formatter_class(prog=found.prog)
-    for action in found._actions:
+    for action in [*found._actions, *actions_below(found)]:
         assert action.help, f"{verb} {action.dest} has no help text"
         if action.option_strings and not action.required and action.dest != "help":
             text = formatter._expand_help(action)

@@ -339,6 +339,7 @@ def test_colcon_runs_the_tests_with_pytest(package: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "package"),
     [
+        ("benchmark", "widowx_bringup"),
         ("lance", "ptr_training"),
         ("statistics", "widowx_bringup"),
         ("rerun", "ptr_training"),

@@ -48,6 +48,7 @@ setup(
         "websockets",
     ],
     extras_require={
+        "benchmark": ["gymnasium", "mani-skill", "sapien", "torch", "trimesh"],
         "spacemouse": ["pyspacemouse"],
         "statistics": ["fieldtrial", "statsmodels"],  # oracles of tests
         "test": ["hypothesis", "pytest"],  # colcon test runs pytest where it is named
@@ -68,6 +69,7 @@ setup(
             "simulation = widowx_bringup.sim.node:main",
         ],
         "ptr.commands": [
+            "benchmark = widowx_bringup.benchmark.main:main",
             "calibrate = widowx_bringup.evaluation.calibrate:main",
             "collect = widowx_bringup.sim.collect:main",
             "console = widowx_bringup.console.main:main",

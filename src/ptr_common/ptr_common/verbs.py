@@ -42,6 +42,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "view",
     ),
     "widowx_bringup": (
+        "benchmark",
         "calibrate",
         "collect",
         "console",

@@ -105,6 +105,7 @@ def test_every_subject_is_checked() -> None:
         "cameras",
         "arm",
         "computer",
+        "benchmark",
     ]
 
 

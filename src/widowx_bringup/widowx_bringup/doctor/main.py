@@ -15,10 +15,21 @@ from pathlib import Path
 from ptr_common.errors import PtrError
 from ptr_common.text_table import text_table
 from ptr_common.versions import versions
+from widowx_bringup.benchmark.assets import assets_folder
+from widowx_bringup.benchmark.driver import missing_modules
 from widowx_bringup.camera.protocol import CameraFeatures
 from widowx_bringup.graph.environment import environment, profile_file
 
-from . import cameras, computer, images, installation, network, ros_variables, serial_port
+from . import (
+    benchmark,
+    cameras,
+    computer,
+    images,
+    installation,
+    network,
+    ros_variables,
+    serial_port,
+)
 from .image_transport import ImageStream
 from .installation import Installation, ros_prefixes
 from .results import Check, CheckResult, count, print_results, run_checks, save
@@ -49,6 +60,7 @@ def checks(options: argparse.Namespace) -> Iterator[Check]:
     yield from _cameras(options.snapshots, options.robot)
     yield from _arm(options.robot)
     yield from _computer(options.bags, options.robot, offset_before)
+    yield from _benchmark()
 
 
 def _software(ros: Installation, robot: bool) -> Iterator[Check]:
@@ -128,6 +140,16 @@ def _computer(bags: Path, robot: bool, offset_before: float) -> Iterator[Check]:
     yield Check(group, "GPU", lambda: computer.check_gpu(importlib.import_module("torch")))
     yield Check(
         group, "clock", lambda: computer.check_clock(offset_before, computer.clock_state())
+    )
+
+
+def _benchmark() -> Iterator[Check]:
+    group = "benchmark"
+    absent = missing_modules()
+    folder = assets_folder(None)
+    yield Check(group, "simulator", lambda: benchmark.check_simulator(absent))
+    yield Check(
+        group, "assets", lambda: benchmark.check_assets_of_tasks(folder, not absent)
     )
 
 

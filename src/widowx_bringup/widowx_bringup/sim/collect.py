@@ -88,7 +88,7 @@ def _source(settings: Settings, failures: Counter[str]) -> dict[str, object]:
     }
 
 
-def _size(text: str) -> tuple[int, int]:
+def image_size(text: str) -> tuple[int, int]:
     """Parse an image size: `240x320` (height x width) or `64` (both)."""
     height, _, width = text.lower().partition("x")
     width = width or height
@@ -145,14 +145,14 @@ def _add_image_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of image sizes, camera place and noise."""
     parser.add_argument(
         "--image-size",
-        type=_size,
+        type=image_size,
         default=(64, 64),
         metavar="HxW",
         help="size of the stored images [pixels] (default: 64)",
     )
     parser.add_argument(
         "--camera-size",
-        type=_size,
+        type=image_size,
         default=(240, 320),
         metavar="HxW",
         help="size of the rendered images [pixels] (default: 240x320)",

@@ -1,0 +1,1 @@
+"""Public benchmarks: SimplerEnv's WidowX tasks, run by ManiSkill 3 on a CPU."""
