@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from ptr_common.action_space import ACTION_HIGH, ACTION_LOW
@@ -82,16 +83,18 @@ class Robot:
         from ptr_common.managed_node import to_ns
         from ptr_common.topics import image_topic
         from ptr_msgs.msg import ArmState, EefCommand, EpisodeEvent, PolicyState
+        from widowx_bringup.camera.compressed import CompressedImages
 
         self.node = node
         self.latencies: list[float] = []  # image stamp to header of the command [s]
         self.arrivals: list[float] = []  # image stamp to arrival of the command here [s]
         self.states: list[PolicyState] = []
         self._image = Image()
-        pixels = np.random.default_rng(1).integers(
-            0, 256, (CAMERA.height, CAMERA.width, 3), np.uint8
-        )
+        noise = np.random.default_rng(1).integers(0, 256, (15, 20, 3), np.uint8)
+        # As easy to encode as a scene.
+        pixels = cv2.resize(noise, (CAMERA.width, CAMERA.height))
         fill_message(self._image, pixels)
+        self._compressed = CompressedImages(node, f"{image_topic(CAMERA.name)}/compressed")
         self._images = node.create_publisher(Image, image_topic(CAMERA.name), qos.IMAGES)
         self._arms = node.create_publisher(ArmState, "arm/state", qos.STATE)
         self.events = node.create_publisher(EpisodeEvent, "episode/event", qos.EVENTS)
@@ -108,6 +111,7 @@ class Robot:
         """Publish an image stamped now."""
         self._image.header.stamp = self.node.get_clock().now().to_msg()
         self._images.publish(self._image)
+        self._compressed.offer(self._image)
 
     def publish_arm(self) -> None:
         """Publish an arm state stamped now."""

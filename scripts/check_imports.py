@@ -137,7 +137,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "widowx_bringup.console": (
         *(*ROS, "websockets", "widowx_bringup.graph", "widowx_bringup.teleop"),
         *("widowx_bringup.sim.tasks", "widowx_bringup.evaluation.session"),
-        *("ptr_policy_node.bundle", "ptr_policy_node.q_band"),
+        *("ptr_policy_node.bundle", "ptr_policy_node.q_band", "widowx_bringup.camera"),
     ),
     "widowx_bringup.replay": (
         *(*ROS, "ptr_policy_node.bundle", "ptr_policy_node.policy", "ptr_training.bags"),

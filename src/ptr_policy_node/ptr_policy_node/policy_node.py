@@ -7,9 +7,7 @@ are fresh.
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +32,7 @@ from ptr_common.managed_node import (
     to_ns,
     to_stamp,
 )
+from ptr_common.process.priority import lower_priority
 from ptr_common.stamps import early_problem
 from ptr_common.topics import (
     TOPIC_ARM_STATE,
@@ -380,13 +379,6 @@ class PolicyNode(ManagedNode):
 
 def _stamped_image(buffer: bytes) -> tuple[int, bytes]:
     return stamp_of(buffer), buffer
-
-
-def lower_priority() -> None:
-    """Give the other threads of this process precedence when cores are scarce."""
-    os.setpriority(
-        os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + 5
-    )
 
 
 def main() -> int:

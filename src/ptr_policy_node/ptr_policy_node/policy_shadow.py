@@ -15,10 +15,11 @@ from ptr_common import qos
 from ptr_common.errors import PtrError
 from ptr_common.images import RawImage
 from ptr_common.managed_node import MessageError, now_ns, run, subscribe, to_ns
+from ptr_common.process.priority import lower_priority
 from ptr_common.topics import TOPIC_POLICY_STATE, TOPIC_SHADOW_STATE
 from ptr_msgs.msg import PolicyState
 
-from .policy_node import PolicyNode, lower_priority
+from .policy_node import PolicyNode
 
 IMAGES_KEPT = 32
 """Images kept until the policy says on which of them it acted, at 30 Hz for a second."""

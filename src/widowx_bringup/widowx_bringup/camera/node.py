@@ -31,6 +31,7 @@ from ptr_common.managed_node import (
 from ptr_common.rotation import quaternion_from_rotation, rotation_from_rpy
 from ptr_common.topics import TOPIC_STATIC_TRANSFORMS
 
+from .compressed import CompressedImages
 from .opencv import CameraSettings, OpenCvCamera
 from .protocol import Camera, CameraError, CameraFeatures, Frame, FrameMonitor
 from .view import CameraView, intrinsic_matrix, optical_frame
@@ -124,6 +125,7 @@ class CameraNode(ManagedNode):
         self._last_well = time.monotonic()
         self._image = self.create_publisher(Image, "image_raw", qos.IMAGES)
         self._info = self.create_publisher(CameraInfo, "camera_info", qos.IMAGES)
+        self._compressed = CompressedImages(self)
         self.camera = self._devices[device].connect(self, features)
         self._publish_pose()
 
@@ -140,6 +142,7 @@ class CameraNode(ManagedNode):
 
     def cleanup(self) -> None:
         """Disconnect the camera."""
+        self._compressed.close()
         self.camera.disconnect()
 
     # --- images and their state -------------------------------------------------------------
@@ -161,6 +164,7 @@ class CameraNode(ManagedNode):
         image = _image_message(frame, self.camera.features.name)
         self._image.publish(image)
         self._info.publish(_info_message(image, self.camera.view))
+        self._compressed.offer(image)
         self._monitor.on_image(frame.stamp_ns)
 
     def health(self) -> Health:

@@ -10,22 +10,16 @@ from functools import partial
 
 import cv2
 from rclpy.node import Node
+from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from ptr_common import qos
 from ptr_common.images import ImageError, RawImage
-from ptr_common.managed_node import subscribe
+from ptr_common.managed_node import subscribe, to_ns
+from ptr_common.node import MALFORMED
 from ptr_common.topics import image_topic
-
-PERIOD = 0.1
-"""Shortest time between two images of a camera [s]."""
-
-QUALITY = 80
-"""Quality of the JPEG images."""
-
-WIDTH = 640
-"""Largest width of an image [pixels]; wider ones are made smaller."""
+from widowx_bringup.camera.compressed import PERIOD, jpeg
 
 
 @dataclass(frozen=True)
@@ -46,6 +40,9 @@ class Frame:
 class CameraImages:
     """Newest image of each camera in the namespace of a node.
 
+    A camera that publishes compressed images is read there: a second reader of its raw ones
+    would take time from the policy.
+
     `look` belongs to the thread of the node, `frames` to those of the server.
 
     Args:
@@ -55,52 +52,94 @@ class CameraImages:
     def __init__(self, node: Node) -> None:
         self._node = node
         space = re.escape(node.get_namespace().rstrip("/"))
-        self._pattern = re.compile(rf"{space}/{image_topic('([A-Za-z0-9_]+)')}")
-        self._subscriptions: dict[str, Subscription] = {}
-        self._raw: dict[str, bytes] = {}  # newest message of each camera, not yet encoded
+        name = image_topic("([A-Za-z0-9_]+)")
+        self._pattern = re.compile(rf"{space}/{name}(/compressed)?")
+        self._subscriptions: dict[str, tuple[str, Subscription]] = {}  # by camera
+        self._newest: dict[str, tuple[bool, bytes]] = {}  # compressed?, not yet read
         self._frames: dict[str, Frame] = {}
-        self._encoded_at: dict[str, float] = {}
+        self._read_at: dict[str, float] = {}
         self._lock = threading.Lock()  # viewers ask from several threads
 
     def look(self, watched: bool) -> None:
         """Subscribe to every camera that publishes, or to none if nobody watches."""
         if not watched:
-            for subscription in self._subscriptions.values():
+            for _, subscription in self._subscriptions.values():
                 self._node.destroy_subscription(subscription)
             self._subscriptions.clear()
             with self._lock:  # who comes later sees nothing old
-                self._raw.clear()
+                self._newest.clear()
                 self._frames.clear()
             return
+        for camera, topic in self._topics().items():
+            known = self._subscriptions.get(camera)
+            if known is not None and known[0] == topic:
+                continue
+            if known is not None:
+                self._node.destroy_subscription(known[1])
+            self._subscribe(camera, topic)
+
+    def _topics(self) -> dict[str, str]:
+        """Return the topic to read of each camera."""
+        found: dict[str, str] = {}
         for topic, _ in self._node.get_topic_names_and_types():
             match = self._pattern.fullmatch(topic)
-            if match is None or match[1] in self._subscriptions:
-                continue
-            take = partial(self._raw.__setitem__, match[1])
-            self._subscriptions[match[1]] = subscribe(
-                self._node, Image, topic, take, qos.NEWEST_IMAGE, decode=bytes
-            )
+            if match and self._node.count_publishers(topic):
+                found[match[1]] = max(
+                    topic, found.get(match[1], "")
+                )  # compressed is longer
+        return found
+
+    def _subscribe(self, camera: str, topic: str) -> None:
+        compressed = topic.endswith("/compressed")
+        subscription = subscribe(
+            self._node,
+            CompressedImage if compressed else Image,
+            topic,
+            partial(self._newest.__setitem__, camera),
+            qos.NEWEST_IMAGE,
+            decode=lambda message: (compressed, bytes(message)),
+        )
+        self._subscriptions[camera] = (topic, subscription)
 
     def frames(self) -> list[Frame]:
         """Return the newest image of each camera, at most ten a second of each."""
         with self._lock:
             now = time.monotonic()
-            for camera in sorted(self._raw):
-                if now - self._encoded_at.get(camera, 0.0) >= PERIOD:
-                    self._encoded_at[camera] = now
-                    self._encode(camera, self._raw.pop(camera))
+            for camera in sorted(self._newest):
+                if now - self._read_at.get(camera, 0.0) >= PERIOD:
+                    self._read_at[camera] = now
+                    self._read(camera, *self._newest.pop(camera))
             return [self._frames[camera] for camera in sorted(self._frames)]
 
-    def _encode(self, camera: str, message: bytes) -> None:
+    def _read(self, camera: str, compressed: bool, message: bytes) -> None:
         try:
-            self._frames[camera] = encode(camera, message)
+            self._frames[camera] = (read if compressed else encode)(camera, message)
         except (ImageError, cv2.error) as error:
             text = f"an image of {camera} cannot be shown: {error}"
             self._node.get_logger().warning(text, throttle_duration_sec=10.0)
 
 
+def read(camera: str, message: bytes) -> Frame:
+    """Return a compressed image as browsers get it.
+
+    Args:
+        camera: Name of its camera.
+        message: Serialised sensor_msgs/CompressedImage.
+
+    Raises:
+        ImageError: If it cannot be decoded, or is no JPEG.
+    """
+    try:
+        image = deserialize_message(message, CompressedImage)
+    except MALFORMED as error:
+        raise ImageError(f"its message is damaged: {error}") from error
+    if "jpeg" not in image.format and "jpg" not in image.format:
+        raise ImageError(f"its format is {image.format!r}; allowed is jpeg")
+    return Frame(camera, to_ns(image.header.stamp), image.data.tobytes())
+
+
 def encode(camera: str, message: bytes) -> Frame:
-    """Return an image as browsers get it.
+    """Return a raw image as browsers get it.
 
     Args:
         camera: Name of its camera.
@@ -110,10 +149,4 @@ def encode(camera: str, message: bytes) -> Frame:
         ImageError: If it cannot be decoded.
     """
     raw = RawImage.from_cdr(message)
-    pixels = raw.rgb()
-    if raw.width > WIDTH:
-        size = (WIDTH, round(raw.height * WIDTH / raw.width))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-    return Frame(camera, raw.stamp_ns, jpeg.tobytes())
+    return Frame(camera, raw.stamp_ns, jpeg(raw.rgb()))

@@ -25,6 +25,7 @@ from websockets.http11 import Request, Response
 
 from ptr_common.documents import parse_json
 from ptr_common.errors import PtrError
+from ptr_common.process.priority import lower_priority
 
 from .access import Access
 from .images import Frame
@@ -155,6 +156,7 @@ class ConsoleServer:
         self._thread.join(timeout=2.0)
 
     def _run(self) -> None:
+        lower_priority()  # who looks on takes no time from those who act
         with contextlib.closing(self._loop):
             self._loop.run_until_complete(self._serve())
 
