@@ -46,7 +46,7 @@ def test_version_names_version_and_revision(capsys: pytest.CaptureFixture[str]) 
 def test_unknown_verb_lists_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["pretrian"]) == 2
     error = capsys.readouterr().err
-    assert "no verb 'pretrian'; did you mean pretrain? Known are: bundle, " in error
+    assert "no verb 'pretrian'; did you mean pretrain? Known are: benchmark, " in error
 
 
 def test_error_for_the_user_has_no_traceback(
