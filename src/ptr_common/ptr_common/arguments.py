@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import math
 from collections.abc import Callable
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 MAX_SEED = 2**63 - 1
 """Largest seed that NumPy, PyTorch and the messages take."""
@@ -77,6 +79,9 @@ def whole_number(
 positive_int = whole_number(1)
 """Type of a count: at least 1."""
 
+tcp_port = whole_number(0, 65535, noun="a TCP port")
+"""Type of a port to serve on; 0: any free one."""
+
 seed = whole_number(0, MAX_SEED, noun="a seed")
 """Type of a random seed: not negative."""
 
@@ -94,3 +99,19 @@ def positive_float(text: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"{text} is not allowed; give a number above 0")
     return value
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address to serve on is this computer alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def host_of(text: str) -> str:
+    """Return the name in a header `Host`, without its port; empty if there is none."""
+    try:
+        return urlsplit(f"//{text}").hostname or ""
+    except ValueError:
+        return ""

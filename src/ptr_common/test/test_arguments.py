@@ -10,6 +10,7 @@ import pytest
 from ptr_common.arguments import (
     MAX_SEED,
     VerbParser,
+    host_of,
     positive_float,
     positive_int,
     seed,
@@ -78,3 +79,17 @@ def test_the_help_names_a_default_once() -> None:
     assert "bags to record (default: 10)" in text
     assert "seed (default: 0)" in text
     assert text.count("(default:") == 3
+
+
+@pytest.mark.parametrize(
+    ("header", "host"),
+    [
+        ("127.0.0.1:8080", "127.0.0.1"),
+        ("[::1]:80", "::1"),
+        ("robot", "robot"),
+        ("", ""),
+        ("[", ""),
+    ],
+)
+def test_a_host_header_has_a_name_before_its_port(header: str, host: str) -> None:
+    assert host_of(header) == host

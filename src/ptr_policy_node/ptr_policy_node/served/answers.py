@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-import ipaddress
 import secrets
 import threading
 import time
@@ -12,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from email.message import Message
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
+from ptr_common.arguments import host_of, is_loopback
 from ptr_common.errors import PtrError
 from ptr_policy_node.loaded_policy import Policy
 
@@ -42,7 +41,7 @@ class Access:
     """
 
     def __init__(self, host: str) -> None:
-        self.token = "" if _is_loopback(host) else secrets.token_urlsafe(18)
+        self.token = "" if is_loopback(host) else secrets.token_urlsafe(18)
 
     def refusal(self, headers: Mapping[str, str] | Message) -> str:
         """Return why a request with these headers is refused; empty if it is not."""
@@ -52,27 +51,11 @@ class Access:
                 return (
                     "the token that `ptr serve` printed must be the request's authorization"
                 )
-        elif not _is_loopback(_host_of(headers.get("Host", ""))):
+        elif not is_loopback(host_of(headers.get("Host", ""))):
             return "this server answers on this computer only"
         if headers.get("Origin") is not None:
             return "pages of a browser may not ask a policy"
         return ""
-
-
-def _host_of(text: str) -> str:
-    """Return the name in a header `Host`, without its port; empty if there is none."""
-    try:
-        return urlsplit(f"//{text}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def _is_loopback(host: str) -> bool:
-    """Return whether a host name or address is this computer alone."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class PolicyServer:

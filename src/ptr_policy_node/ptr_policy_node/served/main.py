@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from ptr_common.arguments import VerbParser, whole_number
+from ptr_common.arguments import VerbParser, tcp_port, whole_number
 from ptr_common.errors import PtrError
 from ptr_policy_node.bundle_info import BundleError
 
@@ -16,8 +16,6 @@ from .description import is_served
 
 HOST, PORT, ACT_PORT = "127.0.0.1", 8000, 8001
 """Where a policy is served by default: on this computer alone."""
-
-tcp_port = whole_number(0, 65535, noun="a TCP port")
 
 
 def main(argv: list[str]) -> None:

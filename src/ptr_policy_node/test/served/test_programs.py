@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from served_rig import Serving, describe, serving
-from toy_bundle import CAMERA, write
+from toy_bundle import CAMERA
 
 from ptr_policy_node.bundle import BundleError
 from ptr_policy_node.policy import Policy, load_bundle
@@ -23,27 +22,9 @@ IMAGE = np.full((CAMERA.height, CAMERA.width, 3), 51, np.uint8)
 PROPRIO = np.linspace(0.0, 0.6, 7, dtype=np.float32)
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("toy") / "bundle"
-    write(folder, form="torchscript")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def local(bundle: Path) -> Policy:
-    return load_bundle(bundle)
-
-
 @pytest.fixture(params=["openpi", "openvla"])
 def protocol(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.fixture
-def served(local: Policy) -> Iterator[Serving]:
-    with serving(local) as found:
-        yield found
 
 
 @pytest.fixture

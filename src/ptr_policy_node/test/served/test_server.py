@@ -19,7 +19,7 @@ import pytest
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from served_rig import Serving, describe, serving
-from toy_bundle import CAMERA, write
+from toy_bundle import CAMERA
 
 from ptr_common.errors import PtrError
 from ptr_policy_node.policy import Policy, load_bundle
@@ -36,27 +36,9 @@ IMAGE = np.full((CAMERA.height, CAMERA.width, 3), 51, np.uint8)
 STATE = np.linspace(0.0, 0.6, 7)
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("toy") / "bundle"
-    write(folder, form="torchscript")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def policy(bundle: Path) -> Policy:
-    return load_bundle(bundle)
-
-
 @pytest.fixture
-def served(policy: Policy) -> Iterator[Serving]:
-    with serving(policy) as found:
-        yield found
-
-
-@pytest.fixture
-def opened(policy: Policy) -> Iterator[Serving]:
-    with serving(policy, host="0.0.0.0") as found:
+def opened(local: Policy) -> Iterator[Serving]:
+    with serving(local, host="0.0.0.0") as found:
         yield found
 
 
@@ -75,12 +57,10 @@ def observation(**changes: Any) -> bytes:
     return to_json(values).encode()
 
 
-def test_an_observation_is_answered_with_the_action(
-    served: Serving, policy: Policy
-) -> None:
+def test_an_observation_is_answered_with_the_action(served: Serving, local: Policy) -> None:
     status, action = post(served, observation(unnorm_key="bridge_orig"))
     assert status == 200
-    expected = policy.fresh().act(IMAGE, STATE, "a").action
+    expected = local.fresh().act(IMAGE, STATE, "a").action
     np.testing.assert_array_equal(action.astype(np.float32), expected)
     assert served.server.counts == {"answered": 1}
 
@@ -140,14 +120,14 @@ def test_opened_to_the_network_it_wants_the_token(opened: Serving, tmp_path: Pat
     assert np.isfinite(policy.act(IMAGE, STATE, "b").action).all()
 
 
-def test_an_address_in_use_is_named(served: Serving, policy: Policy) -> None:
+def test_an_address_in_use_is_named(served: Serving, local: Policy) -> None:
     taken = rf"cannot listen on 127\.0\.0\.1:{served.ports[0]}: .*[Aa]ddress.*in use"
-    with pytest.raises(PtrError, match=taken), serving(policy, ports=served.ports):
+    with pytest.raises(PtrError, match=taken), serving(local, ports=served.ports):
         pass
 
 
 def test_messages_of_openpi_are_answered_on_one_connection(
-    served: Serving, policy: Policy
+    served: Serving, local: Policy
 ) -> None:
     from websockets.exceptions import ConnectionClosed
     from websockets.sync.client import connect
@@ -155,7 +135,7 @@ def test_messages_of_openpi_are_answered_on_one_connection(
     asked = {"image": IMAGE, "state": STATE, "prompt": "b"}
     with connect(served.urls["openpi"], proxy=None) as connection:
         metadata = from_msgpack(connection.recv(20))
-        assert metadata["bundle"] == policy.sha256
+        assert metadata["bundle"] == local.sha256
         assert metadata["tasks"] == ["a", "b"]
         wrong = [
             (b"\xc1", "the message is not msgpack"),
@@ -168,9 +148,9 @@ def test_messages_of_openpi_are_answered_on_one_connection(
             assert expected in connection.recv(20)
         connection.send(to_msgpack(asked))
         answer = from_msgpack(connection.recv(20))
-        output = policy.fresh().act(IMAGE, STATE, "b")
+        output = local.fresh().act(IMAGE, STATE, "b")
         np.testing.assert_array_equal(answer["actions"], [output.action])
-        np.testing.assert_array_equal(answer["q_values"], [policy.q_values(output)])
+        np.testing.assert_array_equal(answer["q_values"], [local.q_values(output)])
         assert answer["std"].shape == (1, 7)
         assert served.server.counts == {"refused": 4, "answered": 1}
         connection.send(bytes(served.server.largest_request + 1))

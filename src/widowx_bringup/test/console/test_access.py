@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from widowx_bringup.console.access import Access, is_loopback
+from ptr_common.arguments import is_loopback
+from widowx_bringup.console.access import Access
 
 HERE = {"Host": "127.0.0.1:8080"}
 
@@ -32,12 +33,14 @@ def test_on_this_computer_no_token_is_needed(host: str) -> None:
     assert not Access("127.0.0.1").refusal("/live", {"Host": host})
 
 
-@pytest.mark.parametrize("host", ["evil.example:8080", "192.168.1.5", ""])
+@pytest.mark.parametrize("host", ["evil.example:8080", "192.168.1.5", "", "["])
 def test_a_foreign_name_that_points_here_is_refused(host: str) -> None:
     assert "this computer only" in Access("127.0.0.1").refusal("/", {"Host": host})
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1:9", "null"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "http://127.0.0.1:9", "null", "http://["]
+)
 def test_a_foreign_page_is_refused(origin: str) -> None:
     refusal = Access("127.0.0.1").refusal("/live", {**HERE, "Origin": origin})
     assert "may not use this console" in refusal

@@ -24,7 +24,7 @@ def test_it_listens_on_this_computer_alone_unless_told_otherwise() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--port", "many"], "argument --port: invalid int value: 'many'"),
+        (["--port", "many"], "argument --port: 'many' is not a TCP port from 0 to 65535"),
         (["--camera", "a b"], "--camera: 'a b' is not possible: a name"),
         (["--robot-name", "a-b"], "--robot-name: 'a-b' is not possible"),
     ],

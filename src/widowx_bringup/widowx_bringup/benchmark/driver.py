@@ -6,6 +6,8 @@ import importlib.util
 import subprocess
 import sys
 
+from ptr_common.process.separate import run_separately
+
 from .tasks import BenchmarkError
 
 INSTALL = "pip install --no-deps -r requirements/optional/benchmark.txt (about 1 GB)"
@@ -45,14 +47,7 @@ def check_driver() -> None:
         BenchmarkError: If there is none, with how to get one.
     """
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", __name__],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
+        done = run_separately(__name__, TIMEOUT)
     except subprocess.TimeoutExpired:
         raise BenchmarkError(f"no renderer within {TIMEOUT:g} s; {HOW_TO_GET}") from None
     if done.returncode:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 import socket
 from collections.abc import Mapping
 from urllib.parse import parse_qs, urlsplit
+
+from ptr_common.arguments import host_of, is_loopback
 
 HOST, PORT = "127.0.0.1", 8080
 """Where the console listens by default: on this computer alone."""
@@ -23,14 +24,6 @@ def own_address() -> str:
         except OSError:
             return socket.gethostname()
         return str(probe.getsockname()[0])
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or address is this computer alone."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Access:
@@ -71,9 +64,9 @@ class Access:
                 return (
                     "the console's address ends with ?token=…; it was printed at its start"
                 )
-        elif not is_loopback(urlsplit(f"//{host}").hostname or ""):
+        elif not is_loopback(host_of(host)):
             return f"this console answers on this computer only, not as {host!r}"
         origin = headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition("://")[2] != host:
             return f"a page of {origin} may not use this console"
         return ""

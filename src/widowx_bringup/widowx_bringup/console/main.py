@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from ptr_common.arguments import tcp_port
 from widowx_bringup.teleop.joining import add_graph_options, join
 
 from .access import HOST, PORT, Access
@@ -37,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         "token that is printed (default: %(default)s, this computer alone)",
     )
     parser.add_argument(
-        "--port", type=int, default=PORT, help="TCP port (default: %(default)s)"
+        "--port", type=tcp_port, default=PORT, help="TCP port (default: %(default)s)"
     )
     parser.add_argument(
         "--session",

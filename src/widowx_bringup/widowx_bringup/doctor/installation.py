@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ptr_common.process.separate import run_separately
 from widowx_bringup.graph.processes import describe_status
 
 from .results import SETUP, CheckResult, missing
@@ -65,14 +66,7 @@ class Installation:
 def read_installation() -> Installation:
     """Ask a separate process: libraries of two distributions may crash an interpreter."""
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", __name__],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=IMPORT_TIMEOUT,
-            check=False,
-        )
+        done = run_separately(__name__, IMPORT_TIMEOUT)
     except subprocess.TimeoutExpired:
         return Installation(error=f"no answer within {IMPORT_TIMEOUT:g} s")
 

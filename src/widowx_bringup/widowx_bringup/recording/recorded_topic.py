@@ -66,19 +66,12 @@ class RecordedTopic:
             start_ns: Time of START [ns].
             now_ns: The time now [ns].
         """
-        before = None  # newest message from before START
-        for data, stamp_ns in self.recent:
-            if not 0 <= now_ns - stamp_ns <= PRE_ROLL_NS + self.lead_ns:
-                continue
-            if stamp_ns <= start_ns - self.lead_ns:
-                before = (data, stamp_ns)
-                continue
-            if before is not None and self.pre_roll:
-                yield before
-            before = None
-            yield data, stamp_ns
-        if before is not None and self.pre_roll:
-            yield before
+        oldest = now_ns - PRE_ROLL_NS - self.lead_ns
+        kept = [message for message in self.recent if oldest <= message[1] <= now_ns]
+        begin = start_ns - self.lead_ns
+        if self.pre_roll:
+            yield from [message for message in kept if message[1] <= begin][-1:]
+        yield from (message for message in kept if message[1] > begin)
 
     def describe(self, profiles: Iterable[QoSProfile]) -> Topic:
         """Return the description for a bag.
